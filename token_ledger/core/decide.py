@@ -1,0 +1,133 @@
+"""Decides a batch: expires what is due, then every command in order, each idempotent under its key (design D9, D10)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from token_ledger.core import admission, holds, setup
+from token_ledger.core.books import Books, StoredKey
+from token_ledger.core.commands import (
+    ArchiveBudget, Command, CreateBudget, EndRun, ExpireDue, OpenRun, Quarantine, Record, Release, Reserve,
+    SetTrigger, Settle,
+)  # fmt: skip
+from token_ledger.core.outcomes import (
+    BudgetAnswer, Code, Denied, Granted, Outcome, Quarantined, Recorded, Refused, Released, RunAnswer, Settled,
+    TriggerAnswer,
+)  # fmt: skip
+
+_DECISIONS: dict[type[Command], Callable[[Books, Any], Outcome]] = {
+    Reserve: admission.reserve,
+    Settle: holds.settle,
+    Release: holds.release,
+    Record: holds.record,
+    Quarantine: holds.quarantine,
+    ExpireDue: holds.sweep,
+    OpenRun: setup.open_run,
+    EndRun: setup.end_run,
+    CreateBudget: setup.create_budget,
+    ArchiveBudget: setup.archive_budget,
+    SetTrigger: setup.set_trigger,
+}
+
+
+def decide(books: Books, commands: Sequence[Command]) -> list[Outcome]:
+    """Return one outcome per command, in order; what they change is in `books.writes`."""
+    holds.expire_due(books)
+    outcomes = []
+    stored_keys = books.loaded.keys
+    for command in commands:
+        stored = stored_keys.get((command.source, command.key)) if command.key else None
+        if stored is None:
+            outcomes.append(_DECISIONS[type(command)](books, command))
+        elif stored.fingerprint == command.fingerprint:
+            outcomes.append(_replay(books, command, stored))
+        else:
+            outcomes.append(_conflict(books, command, stored))
+    return outcomes
+
+
+def _replay(books: Books, command: Command, stored: StoredKey) -> Outcome:
+    loaded, target_id = books.loaded, stored.target_id
+    match stored.answer:
+        case "reservation":
+            answer = Released if isinstance(command, Release) else Granted
+            return answer(loaded.reservations[target_id], replayed=True)
+        case "denial":
+            return Denied(loaded.denials[target_id], replayed=True)
+        case "event":
+            booked = Recorded if isinstance(command, Record) else Settled
+            return booked(loaded.events[target_id], replayed=True)
+        case "kept":
+            kept = loaded.kept[target_id]
+            return Quarantined(kept.quarantine_id, kept.code, kept.detail, replayed=True)
+        case "run":
+            return RunAnswer(loaded.runs[target_id], replayed=True)
+        case "budget":
+            return _replayed_budget(books, target_id)
+        case "trigger":
+            return _replayed_trigger(books, target_id)
+    raise AssertionError(f"a key with the answer {stored.answer!r} has no row to answer with")
+
+
+def _replayed_budget(books: Books, budget_id: int) -> Outcome:
+    for budget in books.config.budgets:
+        if budget.budget_id == budget_id:
+            return BudgetAnswer(budget, replayed=True)
+    return BudgetAnswer(books.loaded.archived_budgets[budget_id], archived=True, replayed=True)
+
+
+def _replayed_trigger(books: Books, trigger_id: int) -> Outcome:
+    for trigger in books.config.triggers:
+        if trigger.trigger_id == trigger_id:
+            return TriggerAnswer(trigger, replayed=True)
+    return Refused(
+        Code.IDEMPOTENCY_CONFLICT,
+        "the trigger that this key set was replaced since; use a new key to set it again",
+        "idempotency_key",
+    )
+
+
+def _conflict(books: Books, command: Command, stored: StoredKey) -> Refused:
+    field = _differing_field(books, command, stored)
+    at = f"the request differs in {field}" if field else "the request differs"
+    return Refused(
+        Code.IDEMPOTENCY_CONFLICT,
+        f"the idempotency key {command.key!r} was used before and {at}; use a new key for a new request",
+        field or "idempotency_key",
+    )
+
+
+def _differing_field(books: Books, command: Command, stored: StoredKey) -> str | None:
+    """Return the first request field whose stored value differs, among those that the stored row still shows."""
+    target = {
+        "reservation": books.loaded.reservations,
+        "denial": books.loaded.denials,
+        "event": books.loaded.events,
+        "run": books.loaded.runs,
+    }.get(stored.answer, {}).get(stored.target_id)
+    if target is None:
+        return None
+    asked, known = _flat(command), _flat(target)
+    if "requested_model" in known:
+        # What was asked for, not what a downgrade made of it; the provider may have changed with the model.
+        known["model"] = known.pop("requested_model")
+        known.pop("provider")
+    for name, value in asked.items():
+        if name in known and value is not None and known[name] != value:
+            return name
+    return None
+
+
+def _flat(value: Any) -> dict[str, Any]:
+    assert is_dataclass(value) and not isinstance(value, type)
+    flat: dict[str, Any] = {}
+    for name, inner in asdict(value).items():
+        if name == "facts":
+            flat.update(inner)
+        elif isinstance(inner, dict) and name == "usage":
+            flat.update({f"usage.{kind}": count for kind, count in inner.items()})
+        elif isinstance(inner, dict) and name == "limits":
+            flat.update({f"limits.{unit}": amount for unit, amount in inner.items()})
+        else:
+            flat[name] = inner
+    return flat

@@ -1,0 +1,43 @@
+"""Owns the usage event, the journal of the ledger: one immutable value per call that was made (design D11)."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from token_ledger.core.reservation import CallFacts
+from token_ledger.core.usage import Usage
+
+OLDEST = timedelta(days=35)
+NEWEST = timedelta(minutes=5)
+"""How far an event's own time may lie behind and ahead of the booking (the bounds of Stripe's meter events)."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEvent:
+    """What one call used and cost, and the accounts it was booked to.
+
+    `occurred_at` is the caller's time, `posted_at` the one that reports go by. `price_id` is 0 where no price was
+    known (then `unpriced` and the cost is 0). `reservation_id` is None for a call without a hold.
+    """
+
+    event_id: int
+    reservation_id: int | None
+    facts: CallFacts
+    usage: Usage
+    cost_nanos: int
+    price_id: int
+    path: list[int]
+    occurred_at: datetime
+    posted_at: datetime
+    overrun: bool = False
+    late: bool = False
+    estimated: bool = False
+    unpriced: bool = False
+    clamped: bool = False
+    failed: bool = False
+    response_id: str | None = None
+    original_input_tokens: int | None = None
+
+
+def in_time(occurred_at: datetime, now: datetime) -> bool:
+    """Tell whether an event's own time is near enough to the booking to be posted there."""
+    return now - OLDEST <= occurred_at <= now + NEWEST

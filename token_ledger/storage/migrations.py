@@ -1,0 +1,68 @@
+"""Brings a database to the schema of this version, with the migrations that travel inside the wheel."""
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import token_ledger
+from token_ledger.storage.database import plain_dsn
+
+_MIGRATION_LOCK = 7_022_026
+"""Advisory lock: of several processes that start at once, one migrates and the others wait."""
+
+
+def migration_scripts() -> Path:
+    """Return the directory of the migrations: inside the installed package, or beside it in a checkout."""
+    package = Path(token_ledger.__file__).parent
+    installed = package / "_alembic"
+    return installed if installed.is_dir() else package.parent / "alembic"
+
+
+def migration_config() -> Config:
+    """Return Alembic's configuration without any file of settings."""
+    config = Config()
+    config.set_main_option("script_location", str(migration_scripts()))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+async def migrate(url: str, revision: str = "head") -> None:
+    """Upgrade the database at `url`, as the owner of its tables. Safe to call from several processes at once."""
+    import asyncpg
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(plain_dsn(url), timeout=10)
+    )
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            await connection.run_sync(_upgrade, revision)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection, revision: str) -> None:
+    config = migration_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def head_revision() -> str | None:
+    """Return the revision that this version needs."""
+    return ScriptDirectory.from_config(migration_config()).get_current_head()
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the revision that a database has."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def migrate_now(url: str) -> None:
+    """Upgrade from a program that runs no event loop."""
+    asyncio.run(migrate(url))

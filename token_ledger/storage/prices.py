@@ -1,0 +1,189 @@
+"""Owns the stored price book: seeds it from genai-prices, loads it, and resolves the names that callers use.
+
+The stored entries are the authority. The package's matching rules are asked only which entry an alias means, so a
+model that was added to the table is found by its exact name even where the package does not know it.
+"""
+
+import json
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from importlib.metadata import version
+from typing import Any
+
+import asyncpg
+
+from token_ledger.core.money import rate_attos
+from token_ledger.core.price import ModelPrices, Price, PriceBook, Rates
+from token_ledger.storage.database import plain_dsn
+
+KINDS = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cache_read": "cache_read_mtok",
+    "cache_write_5m": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
+    "reasoning": "output_reasoning_mtok",
+}
+PARENT = {
+    "cache_read": "input",
+    "cache_write_5m": "input",
+    "cache_write_1h": "cache_write_5m",
+    "reasoning": "output",
+}
+PROVIDER_ALIASES = {
+    "azure.ai.openai": "azure",
+    "azure.ai.inference": "azure",
+    "x_ai": "x-ai",
+    "xai": "x-ai",
+    "google-gla": "google",
+    "google-vertex": "google",
+    "gcp.gemini": "google",
+    "gcp.vertex_ai": "google",
+    "gcp.gen_ai": "google",
+    "aws-bedrock": "aws",
+    "aws.bedrock": "aws",
+    "bedrock": "aws",
+    "mistral_ai": "mistral",
+    "openai-codex": "openai",
+    "ibm.watsonx.ai": "ibm",
+}
+"""OpenTelemetry's provider names, and common spellings, that the price data knows by another name."""
+
+INSERT_PRICES = """
+insert into prices (provider, model, ordinal, rates, valid_from, daily_from, daily_until, context_tokens, source)
+select provider, model, ordinal, rates::jsonb, valid_from, daily_from, daily_until, context_tokens, source
+from unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::timestamptz[], $6::time[], $7::time[],
+            $8::bigint[], $9::text[])
+     as v (provider, model, ordinal, rates, valid_from, daily_from, daily_until, context_tokens, source)
+on conflict do nothing
+"""
+
+LOAD_PRICES = """
+select price_id, provider, model, rates, valid_from, daily_from, daily_until from prices
+order by provider, model, price_id
+"""
+
+
+async def seed_prices(url: str) -> int:
+    """Add the entries of the installed genai-prices to the price book, once a release; return how many were new."""
+    source = f"genai-prices {version('genai-prices')}"
+    connection = await asyncpg.connect(plain_dsn(url), timeout=10)
+    try:
+        known = await connection.fetchval("select count(*) from prices where source = $1", source)
+        if known:
+            return 0
+        rows = _published_entries(source)
+        await connection.execute(INSERT_PRICES, *zip(*rows, strict=True))
+        return len(rows)
+    finally:
+        await connection.close()
+
+
+async def load_price_book(connection: Any) -> PriceBook:
+    """Load every entry; a later release of the seed stands behind, and so before, an earlier one's entries."""
+    entries: dict[tuple[str, str], list[Price]] = {}
+    for row in await connection.fetch(LOAD_PRICES):
+        entries.setdefault((row["provider"], row["model"]), []).append(_price_from(row))
+    models = {name: ModelPrices(*name, tuple(prices)) for name, prices in entries.items()}
+    return PriceBook(models, resolve_alias)
+
+
+def resolve_alias(provider: str, model: str) -> tuple[str, str] | None:
+    """Return the price book's name for a model, or None where nobody knows it."""
+    from genai_prices.data_snapshot import get_snapshot  # 0.3 s: only a process that prices needs it
+
+    provider_id = PROVIDER_ALIASES.get(provider.lower(), provider.lower())
+    snapshot = get_snapshot()
+    try:
+        found, match = snapshot.find_provider_model(model, None, provider_id, None)
+    except LookupError:
+        return None
+    for owner in (found, *snapshot.providers):
+        if any(match is candidate for candidate in owner.models):
+            return owner.id, match.id
+    return None
+
+
+def _published_entries(source: str) -> list[tuple[Any, ...]]:
+    from genai_prices.data_snapshot import get_snapshot
+    from genai_prices.types import ConditionalPrice, StartDateConstraint
+
+    rows = []
+    for provider in get_snapshot().providers:
+        for model in provider.models:
+            conditional = (
+                model.prices if isinstance(model.prices, list) else [ConditionalPrice(prices=model.prices)]
+            )
+            for ordinal, entry in enumerate(conditional):
+                rates = _rates_text(entry.prices)
+                if rates is None:
+                    continue
+                starts, daily_from, daily_until = None, None, None
+                if ordinal == 0:
+                    pass  # the publisher's rule: where no condition holds, the first entry does
+                elif isinstance(entry.constraint, StartDateConstraint):
+                    starts = datetime.combine(entry.constraint.start_date, time(), UTC)
+                elif entry.constraint is not None:
+                    daily_from = entry.constraint.start_time.replace(tzinfo=None)
+                    daily_until = entry.constraint.end_time.replace(tzinfo=None)
+                rows.append(
+                    (
+                        provider.id, model.id, ordinal, rates, starts, daily_from, daily_until,
+                        model.context_window, source,
+                    )
+                )  # fmt: skip
+    return rows
+
+
+def _rates_text(prices: Any) -> str | None:
+    """Return the JSON of a model's token rates, as decimal strings in dollars per million, None if it has none."""
+    published = {kind: getattr(prices, name) for kind, name in KINDS.items()}
+    rates = {kind: rate for kind, rate in published.items() if rate is not None}
+    if "input" not in rates:
+        return None  # priced by the second, page or image: not a model of tokens
+    starts = sorted({tier.start for rate in rates.values() for tier in getattr(rate, "tiers", ())})
+    value: dict[str, Any] = {"base": {kind: str(_rate_at(rate, None)) for kind, rate in rates.items()}}
+    if starts:
+        value["tiers"] = [
+            {"above": start, "rates": {kind: str(_rate_at(rate, start)) for kind, rate in rates.items()}}
+            for start in starts
+        ]
+    return json.dumps(value)
+
+
+def _rate_at(rate: Any, above: int | None) -> Decimal:
+    tiers = getattr(rate, "tiers", None)
+    if tiers is None:
+        return Decimal(rate)
+    chosen: Decimal = rate.base
+    for tier in tiers:
+        if above is not None and tier.start <= above:
+            chosen = tier.price
+    return chosen
+
+
+def _price_from(row: Any) -> Price:
+    value = json.loads(row["rates"])
+    return Price(
+        price_id=row["price_id"],
+        base=_rates_from(value["base"]),
+        tiers=tuple((tier["above"], _rates_from(tier["rates"])) for tier in value.get("tiers", ())),
+        valid_from=row["valid_from"],
+        daily_from=row["daily_from"],
+        daily_until=row["daily_until"],
+    )
+
+
+def _rates_from(value: dict[str, str]) -> Rates:
+    attos = {kind: rate_attos(Decimal(rate)) for kind, rate in value.items()}
+    for kind, parent in PARENT.items():
+        # A kind that has no rate costs what the kind it is a part of costs.
+        attos.setdefault(kind, attos.get(parent, 0))
+    return Rates(
+        input=attos["input"],
+        output=attos.get("output", 0),
+        cache_read=attos["cache_read"],
+        cache_write_5m=attos["cache_write_5m"],
+        cache_write_1h=attos["cache_write_1h"],
+        reasoning=attos["reasoning"],
+    )
