@@ -7,10 +7,10 @@ import asyncio
 import os
 
 import asyncpg
-from alembic import context
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from alembic import context
 from token_ledger.storage.database import plain_dsn
 from token_ledger.storage.tables import PARTITIONED_TABLES, metadata
 

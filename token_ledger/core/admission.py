@@ -14,8 +14,18 @@ from token_ledger.core.price import Price, hold_cost_nanos
 from token_ledger.core.reservation import CallFacts, Reservation
 from token_ledger.core.run import Run, RunState
 from token_ledger.core.trigger import (
-    TECHNIQUE_OF, Advice, CallSize, Downgrade, Mode, Technique, Trigger, TriggerKind,
-    advice_value, choose_downgrade, find_evidence, is_cheaper,
+    TECHNIQUE_OF,
+    Advice,
+    CallSize,
+    Downgrade,
+    Mode,
+    Technique,
+    Trigger,
+    TriggerKind,
+    advice_value,
+    choose_downgrade,
+    find_evidence,
+    is_cheaper,
 )  # fmt: skip
 
 
@@ -27,9 +37,7 @@ def reserve(books: Books, command: Reserve) -> Outcome:
         if run is None:
             return Refused(Code.RUN_NOT_FOUND, f"there is no run {command.run_id}", "run_id")
         if run.state is not RunState.OPEN:
-            return Refused(
-                Code.RUN_NOT_OPEN, f"the run is {run.state}", "run_id", extra={"run_state": run.state.value}
-            )
+            return Refused(Code.RUN_NOT_OPEN, f"the run is {run.state}", "run_id", extra={"run_state": run.state.value})
     facts = _facts(command, run)
     price = _price_now(books, facts.provider, facts.model)
     if price is None:
@@ -59,9 +67,7 @@ def candidate_facts(triggers: Sequence[Trigger], command: Reserve | Record, run:
 
 def _admit(books: Books, command: Reserve, facts: CallFacts, run: Run | None, price: Price) -> Outcome:
     accounts = books.accounts_for(facts, run)
-    nanos = hold_cost_nanos(
-        price, command.input_tokens, command.cached_input_tokens, command.max_output_tokens
-    )
+    nanos = hold_cost_nanos(price, command.input_tokens, command.cached_input_tokens, command.max_output_tokens)
     advice: list[Advice] = []
     if books.config.triggers:
         advice = _advise(books, command, accounts, nanos)
@@ -72,9 +78,7 @@ def _admit(books: Books, command: Reserve, facts: CallFacts, run: Run | None, pr
             assert cheaper is not None, "a downgrade is only chosen when its price is known"
             price = cheaper
             accounts = books.accounts_for(facts, run)
-            nanos = hold_cost_nanos(
-                price, command.input_tokens, command.cached_input_tokens, command.max_output_tokens
-            )
+            nanos = hold_cost_nanos(price, command.input_tokens, command.cached_input_tokens, command.max_output_tokens)
     tokens = command.input_tokens + command.max_output_tokens
     uncached = tokens - command.cached_input_tokens
     refusals: list[tuple[Account, Unit]] = []
@@ -200,9 +204,7 @@ def _applied_downgrade(advice: list[Advice]) -> Downgrade | None:
 
 
 def _directive(facts: CallFacts, command: Reserve, advice: list[Advice]) -> str:
-    compress = any(
-        fired.applied and fired.technique is Technique.AGGRESSIVE_COMPRESSION for fired in advice
-    )
+    compress = any(fired.applied and fired.technique is Technique.AGGRESSIVE_COMPRESSION for fired in advice)
     return json.dumps(
         {
             "model": facts.model,

@@ -97,9 +97,7 @@ class Writes:
 class Books:
     """One tenant under its lock: look up, set aside, book, note down."""
 
-    def __init__(
-        self, config: TenantConfig, prices: PriceBook, sequence: int, now: datetime, loaded: Loaded
-    ) -> None:
+    def __init__(self, config: TenantConfig, prices: PriceBook, sequence: int, now: datetime, loaded: Loaded) -> None:
         self.config = config
         self.prices = prices
         self.now = now

@@ -92,9 +92,7 @@ def subject_text(values: Mapping[str, str]) -> str:
 def check_selector(selector: Mapping[str, str]) -> None:
     """Raise ValueError naming the first dimension that is not one, or whose value is empty."""
     for dimension, value in selector.items():
-        if dimension not in DIMENSIONS and not (
-            dimension.startswith(TAG_PREFIX) and len(dimension) > len(TAG_PREFIX)
-        ):
+        if dimension not in DIMENSIONS and not (dimension.startswith(TAG_PREFIX) and len(dimension) > len(TAG_PREFIX)):
             raise ValueError(f"{dimension!r} is no dimension; use one of {', '.join(DIMENSIONS)} or tag.<name>")
         if not value:
             raise ValueError(f'{dimension} needs a value or "*"')
@@ -107,9 +105,23 @@ class Account:
     """
 
     __slots__ = (
-        "account_id", "budget_id", "budget", "subject", "window_start", "window_end", "enforcement", "counts",
-        "limit_tokens", "limit_nanos", "limit_calls",
-        "settled_tokens", "settled_nanos", "settled_calls", "held_tokens", "held_nanos", "held_calls",
+        "account_id",
+        "budget",
+        "budget_id",
+        "counts",
+        "enforcement",
+        "held_calls",
+        "held_nanos",
+        "held_tokens",
+        "limit_calls",
+        "limit_nanos",
+        "limit_tokens",
+        "settled_calls",
+        "settled_nanos",
+        "settled_tokens",
+        "subject",
+        "window_end",
+        "window_start",
     )  # fmt: skip
 
     def __init__(

@@ -7,11 +7,31 @@ from typing import Any
 from token_ledger.core import admission, holds, setup
 from token_ledger.core.books import Books, StoredKey
 from token_ledger.core.commands import (
-    ArchiveBudget, Command, CreateBudget, EndRun, ExpireDue, OpenRun, Quarantine, Record, Release, Reserve,
-    SetTrigger, Settle,
+    ArchiveBudget,
+    Command,
+    CreateBudget,
+    EndRun,
+    ExpireDue,
+    OpenRun,
+    Quarantine,
+    Record,
+    Release,
+    Reserve,
+    Settle,
+    SetTrigger,
 )  # fmt: skip
 from token_ledger.core.outcomes import (
-    BudgetAnswer, Code, Denied, Granted, Outcome, Quarantined, Recorded, Refused, Released, RunAnswer, Settled,
+    BudgetAnswer,
+    Code,
+    Denied,
+    Granted,
+    Outcome,
+    Quarantined,
+    Recorded,
+    Refused,
+    Released,
+    RunAnswer,
+    Settled,
     TriggerAnswer,
 )  # fmt: skip
 

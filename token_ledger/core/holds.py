@@ -11,7 +11,14 @@ from token_ledger.core.books import Books, KeptEvent
 from token_ledger.core.commands import ExpireDue, Quarantine, Record, Release, Settle
 from token_ledger.core.event import UsageEvent, in_time
 from token_ledger.core.outcomes import (
-    Code, Outcome, Quarantined, Recorded, Refused, Released, Settled, Swept,
+    Code,
+    Outcome,
+    Quarantined,
+    Recorded,
+    Refused,
+    Released,
+    Settled,
+    Swept,
 )  # fmt: skip
 from token_ledger.core.price import usage_cost_nanos
 from token_ledger.core.reservation import CallFacts, HoldEvent, HoldState, Reservation
@@ -124,9 +131,7 @@ def quarantine(books: Books, command: Quarantine) -> Outcome:
     return keep(books, command, command.code, command.detail, command.body)
 
 
-def keep(
-    books: Books, command: Settle | Record | Quarantine, code: str, detail: str, body: str
-) -> Quarantined:
+def keep(books: Books, command: Settle | Record | Quarantine, code: str, detail: str, body: str) -> Quarantined:
     """Put what can't be booked into quarantine, under its key, so that a repetition is kept once."""
     kept = KeptEvent(books.new_id(), command.source, command.key, code, detail, body)
     books.writes.kept.append(kept)

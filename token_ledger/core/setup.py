@@ -49,9 +49,7 @@ def end_run(books: Books, command: EndRun) -> Outcome:
     run = books.loaded.runs.get(command.run_id)
     if run is None:
         return Refused(Code.RUN_NOT_FOUND, f"there is no run {command.run_id}", "run_id")
-    if run.state is RunState.OPEN or (
-        run.state is RunState.CLOSED and command.state is RunState.CANCELLED
-    ):
+    if run.state is RunState.OPEN or (run.state is RunState.CLOSED and command.state is RunState.CANCELLED):
         run.state = command.state
         run.ended_at = run.ended_at or books.now
         books.writes.ended_runs.append(run)

@@ -26,9 +26,7 @@ def window_bounds(window: Window, at: datetime, zone: tzinfo) -> tuple[datetime,
         local = at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0, tzinfo=None)
         return _to_utc(local, zone), _to_utc(local + timedelta(days=1), zone)
     if window is Window.MONTH:
-        local = at.astimezone(zone).replace(
-            day=1, hour=0, minute=0, second=0, microsecond=0, fold=0, tzinfo=None
-        )
+        local = at.astimezone(zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0, fold=0, tzinfo=None)
         following = local.replace(year=local.year + local.month // 12, month=local.month % 12 + 1)
         return _to_utc(local, zone), _to_utc(following, zone)
     return ALL_TIME, None
@@ -37,10 +35,7 @@ def window_bounds(window: Window, at: datetime, zone: tzinfo) -> tuple[datetime,
 def local_hour(at: datetime, zone: tzinfo) -> datetime:
     """Return the UTC instant at which the tenant's local hour of `at` began (zones may lie at :30 or :45)."""
     local = at.astimezone(zone)
-    return (
-        at
-        - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
-    ).astimezone(UTC)
+    return (at - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)).astimezone(UTC)
 
 
 def local_day(at: datetime, zone: tzinfo) -> datetime:

@@ -1,9 +1,9 @@
 """Owns what can go wrong between a command and its outcome; none of these changes anything unless it says so.
 
-    LedgerError
-    ├── Unavailable      the database is away or too slow: nothing was changed, try again
-    ├── OutcomeUnknown   the connection was lost at commit: the same key again resolves it
-    └── Unstorable       the database refuses this command's data: it will never be accepted
+LedgerError
+├── Unavailable      the database is away or too slow: nothing was changed, try again
+├── OutcomeUnknown   the connection was lost at commit: the same key again resolves it
+└── Unstorable       the database refuses this command's data: it will never be accepted
 """
 
 

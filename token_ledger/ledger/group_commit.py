@@ -16,13 +16,14 @@ from typing import Any
 
 import asyncpg
 
-from token_ledger.core.books import Books, Writes
+from token_ledger.core.books import Books
 from token_ledger.core.commands import Command
 from token_ledger.core.decide import decide
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.tenant import TenantConfig, TenantId
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
+from token_ledger.observability.traces import BATCH, OPERATIONS, TENANTS, tracer
 from token_ledger.storage.configs import load_configs
 from token_ledger.storage.database import Database, tenant_list
 from token_ledger.storage.loading import Locked, load, lock_tenants
@@ -54,6 +55,8 @@ class Ticket:
 
 
 Batch = dict[TenantId, list[Ticket]]
+Done = dict[TenantId, tuple[list[Outcome], Decided]]
+"""The outcomes of each tenant whose lock was taken, in order, and what they changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +178,17 @@ class GroupCommit:
 
     async def _attempt(self, batch: Batch) -> None:
         started = time.perf_counter()
+        with tracer().start_as_current_span(BATCH) as span:
+            span.set_attribute(TENANTS, len(batch))
+            span.set_attribute(OPERATIONS, sum(map(len, batch.values())))
+            done, skipped = await self._on_connection(batch)
+        self._answer(batch, done, skipped, started)
+
+    async def _on_connection(self, batch: Batch) -> tuple[Done, list[TenantId]]:
         pool = await self._database.writer_pool()
         connection = await pool.acquire()
         try:
-            done, skipped = await self._transact(connection, batch)
+            return await self._transact(connection, batch)
         except BaseException:
             # Whatever state the connection is in, it is not worth saving: a new one costs milliseconds.
             with suppress(Exception):
@@ -186,6 +196,8 @@ class GroupCommit:
             raise
         finally:
             await pool.release(connection)
+
+    def _answer(self, batch: Batch, done: Done, skipped: Sequence[TenantId], started: float) -> None:
         answered = [
             (ticket, outcome)
             for tenant, (outcomes, _) in done.items()
@@ -205,9 +217,7 @@ class GroupCommit:
             )
         )
 
-    async def _transact(
-        self, connection: Any, batch: Batch
-    ) -> tuple[dict[TenantId, tuple[list[Outcome], Decided]], list[TenantId]]:
+    async def _transact(self, connection: Any, batch: Batch) -> tuple[Done, list[TenantId]]:
         tenants = sorted(batch)
         # The ids are integers, so they can stand in the text; that saves a round trip per batch.
         await connection.execute(f"begin; set local app.tenants = '{tenant_list(tenants)}'")
@@ -215,7 +225,7 @@ class GroupCommit:
         commands = {tenant: [ticket.command for ticket in tickets] for tenant, tickets in batch.items()}
         configs = await self._current_configs(connection, locked)
         loaded = await load(connection, locked, configs, commands)
-        done: dict[TenantId, tuple[list[Outcome], Decided]] = {}
+        done: Done = {}
         for lock in locked:
             tenant = lock.tenant_id
             books = Books(configs[tenant], self._prices, lock.sequence, lock.now, loaded[tenant])
@@ -229,9 +239,7 @@ class GroupCommit:
         taken = {lock.tenant_id for lock in locked}
         return done, [tenant for tenant in tenants if tenant not in taken]
 
-    async def _current_configs(
-        self, connection: Any, locked: Sequence[Locked]
-    ) -> Mapping[TenantId, TenantConfig]:
+    async def _current_configs(self, connection: Any, locked: Sequence[Locked]) -> Mapping[TenantId, TenantConfig]:
         stale = [
             lock
             for lock in locked
@@ -253,8 +261,3 @@ def _fail(batch: Batch, error: Exception) -> None:
         for ticket in tickets:
             if not ticket.outcome.done():
                 ticket.outcome.set_exception(error)
-
-
-def changed_rows(writes: Writes) -> int:
-    """Return how many holds and events a batch wrote for a tenant."""
-    return len(writes.new_reservations) + len(writes.ended_reservations) + len(writes.events)

@@ -11,7 +11,9 @@ from token_ledger.storage.loading import Locked
 from token_ledger.storage.rows import BUDGET_COLUMNS, TRIGGER_COLUMNS, budget_from, trigger_from
 
 LOAD_ZONES = "select tenant_id, time_zone from tenants where tenant_id = any($1)"
-LOAD_BUDGETS = f"select {BUDGET_COLUMNS} from budgets where tenant_id = any($1) and archived_at is null order by budget_id"
+LOAD_BUDGETS = (
+    f"select {BUDGET_COLUMNS} from budgets where tenant_id = any($1) and archived_at is null order by budget_id"
+)
 LOAD_TRIGGERS = f"select {TRIGGER_COLUMNS} from triggers where tenant_id = any($1) order by kind"
 
 

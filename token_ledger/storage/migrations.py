@@ -3,7 +3,6 @@
 import asyncio
 from pathlib import Path
 
-from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -11,6 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import token_ledger
+from alembic import command
 from token_ledger.storage.database import plain_dsn
 
 _MIGRATION_LOCK = 7_022_026

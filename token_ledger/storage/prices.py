@@ -15,6 +15,7 @@ import asyncpg
 from token_ledger.core.money import rate_attos
 from token_ledger.core.price import ModelPrices, Price, PriceBook, Rates
 from token_ledger.storage.database import plain_dsn
+from token_ledger.storage.rows import parsed
 
 KINDS = {
     "input": "input_mtok",
@@ -111,9 +112,7 @@ def _published_entries(source: str) -> list[tuple[Any, ...]]:
     rows = []
     for provider in get_snapshot().providers:
         for model in provider.models:
-            conditional = (
-                model.prices if isinstance(model.prices, list) else [ConditionalPrice(prices=model.prices)]
-            )
+            conditional = model.prices if isinstance(model.prices, list) else [ConditionalPrice(prices=model.prices)]
             for ordinal, entry in enumerate(conditional):
                 rates = _rates_text(entry.prices)
                 if rates is None:
@@ -163,7 +162,7 @@ def _rate_at(rate: Any, above: int | None) -> Decimal:
 
 
 def _price_from(row: Any) -> Price:
-    value = json.loads(row["rates"])
+    value = parsed(row["rates"])
     return Price(
         price_id=row["price_id"],
         base=_rates_from(value["base"]),

@@ -7,8 +7,16 @@ from typing import Any
 from token_ledger.core.books import Loaded
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.rows import (
-    BUDGET_COLUMNS, DENIAL_COLUMNS, EVENT_COLUMNS, KEPT_COLUMNS,
-    budget_from, denial_from, event_from, facts_from, kept_from, of_table,
+    BUDGET_COLUMNS,
+    DENIAL_COLUMNS,
+    EVENT_COLUMNS,
+    KEPT_COLUMNS,
+    budget_from,
+    denial_from,
+    event_from,
+    facts_from,
+    kept_from,
+    of_table,
 )  # fmt: skip
 
 Replay = tuple[TenantId, str, int, datetime]
@@ -41,9 +49,7 @@ where b.archived_at is not null
 """
 
 
-async def load_replay_targets(
-    connection: Any, loaded: Mapping[TenantId, Loaded], replays: Iterable[Replay]
-) -> None:
+async def load_replay_targets(connection: Any, loaded: Mapping[TenantId, Loaded], replays: Iterable[Replay]) -> None:
     """Load what stored keys point to; reservations and runs are loaded with those that commands name."""
     by_answer: dict[str, list[Replay]] = {}
     for replay in replays:

@@ -72,9 +72,7 @@ def facts_from(columns: Sequence[Any]) -> CallFacts:
 
 def reservation_from(columns: Sequence[Any]) -> Reservation:
     """Make a reservation from `RESERVATION_COLUMNS`."""
-    return Reservation(
-        columns[1], facts_from(columns[3:12]), *columns[12:24], HoldState(columns[2]), *columns[24:29]
-    )
+    return Reservation(columns[1], facts_from(columns[3:12]), *columns[12:24], HoldState(columns[2]), *columns[24:29])
 
 
 def run_from(row: Row) -> Run:
@@ -145,9 +143,7 @@ def denial_from(row: Row, facts: CallFacts) -> Denial:
 
 def kept_from(row: Row) -> KeptEvent:
     """Make a quarantined event from `KEPT_COLUMNS`."""
-    return KeptEvent(
-        row["quarantine_id"], row["source"], row["key"], row["code"], row["detail"], row["body"]
-    )
+    return KeptEvent(row["quarantine_id"], row["source"], row["key"], row["code"], row["detail"], row["body"])
 
 
 def budget_from(row: Row) -> Budget:
@@ -165,9 +161,7 @@ def budget_from(row: Row) -> Budget:
 
 def trigger_from(row: Row) -> Trigger:
     """Make a trigger from `TRIGGER_COLUMNS`."""
-    steps = (
-        Downgrade(**{**step, "capabilities": tuple(step["capabilities"])}) for step in parsed(row["downgrades"])
-    )
+    steps = (Downgrade(**{**step, "capabilities": tuple(step["capabilities"])}) for step in parsed(row["downgrades"]))
     return Trigger(
         row["trigger_id"], TriggerKind(row["kind"]), row["at_percent"], Mode(row["mode"]),
         row["per_call_tokens"], row["per_call_nanos"], tuple(steps),

@@ -167,8 +167,7 @@ ADD_HOURLY = (
 ADD_DAILY = (
     _insert(
         "daily_usage as t",
-        "tenant_id bigint, day timestamptz, user_id text, agent_type text, model text, request_type text,"
-        f" {_AMOUNTS}",
+        f"tenant_id bigint, day timestamptz, user_id text, agent_type text, model text, request_type text, {_AMOUNTS}",
     )
     + f" on conflict (tenant_id, day, user_id, agent_type, model, request_type) {_ADD_AMOUNTS}"
 )
@@ -314,9 +313,7 @@ def _daily(decided: Sequence[Decided]) -> Rows:
 
 
 def _daily_tags(decided: Sequence[Decided]) -> Rows:
-    return [
-        (tenant, *key, *amounts) for tenant, _, writes in decided for key, amounts in writes.tag_rollups.items()
-    ]
+    return [(tenant, *key, *amounts) for tenant, _, writes in decided for key, amounts in writes.tag_rollups.items()]
 
 
 def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], amounts: list[int]) -> None:

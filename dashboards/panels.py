@@ -1,0 +1,297 @@
+"""What the dashboard shows, row by row, as plain data; build.py turns it into Grafana's JSON.
+
+Queries name metrics as token_ledger/observability/metrics.py declares them. `@tenant` is the filter by
+the dashboard's variable, `@window` for Grafana's rate interval. Counters are summed over replicas; gauges
+mirror the database and are the same on every replica, so they take the maximum.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+
+class Kind(Enum):
+    """How a panel draws its queries: over time, or the latest figures as a table or as shares."""
+
+    GRAPH = "graph"
+    TABLE = "table"
+    PIE = "pie"
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One panel: `queries` by legend, `unit` as Grafana names it, `width` in 24ths of the page."""
+
+    title: str
+    description: str
+    unit: str
+    queries: dict[str, str]
+    kind: Kind = Kind.GRAPH
+    width: int = 8
+    stacked: bool = False
+    threshold: float | None = None
+
+
+MISSION: Final = (
+    Panel(
+        "Tokens per user",
+        "token_usage_per_user: tokens per second, the twenty largest; `~other` is every user past the cap.",
+        "short",
+        {
+            "{{tenant}} {{user}} {{kind}}": (
+                "topk(20, sum by (tenant, user, kind) (rate(token_ledger_user_tokens_total{@tenant}[@window])))"
+            ),
+        },
+    ),
+    Panel(
+        "Cost per request",
+        "token_cost_per_request: the mean cost of a call, by model.",
+        "currencyUSD",
+        {
+            "{{tenant}} {{model}}": (
+                "sum by (tenant, model) (rate(token_ledger_request_cost_dollars_sum{@tenant}[@window]))"
+                " / sum by (tenant, model) (rate(token_ledger_request_cost_dollars_count{@tenant}[@window]))"
+            ),
+        },
+    ),
+    Panel(
+        "Cache hit rate",
+        "cache_hit_rate: input tokens read from the provider's cache, as a share of all input tokens.",
+        "percentunit",
+        {
+            "{{tenant}}": (
+                "sum by (tenant)"
+                ' (rate(token_ledger_input_tokens_total{@tenant, source="cache_read"}[@window]))'
+                " / sum by (tenant) (rate(token_ledger_input_tokens_total{@tenant}[@window]))"
+            ),
+        },
+        threshold=0.2,
+    ),
+    Panel(
+        "Optimization trigger rate",
+        "optimization_trigger_rate: firings per booked call; applied=false was advice only.",
+        "short",
+        {
+            "{{tenant}} {{trigger}} {{technique}} applied={{applied}}": (
+                "sum by (tenant, trigger, technique, applied)"
+                " (rate(token_ledger_trigger_firings_total{@tenant}[@window]))"
+                " / on (tenant) group_left () sum by (tenant)"
+                " (rate(token_ledger_calls_total{@tenant}[@window]))"
+            ),
+        },
+    ),
+    Panel(
+        "Prompt compression ratio",
+        "prompt_compression_ratio: input tokens after compression ÷ before; 40 % means that 60 % were saved.",
+        "percentunit",
+        {
+            "{{tenant}}": (
+                "sum by (tenant)"
+                ' (rate(token_ledger_compression_input_tokens_total{@tenant, stage="after"}[@window]))'
+                " / sum by (tenant)"
+                ' (rate(token_ledger_compression_input_tokens_total{@tenant, stage="before"}[@window]))'
+            ),
+        },
+    ),
+    Panel(
+        "Model selection",
+        "model_selection_distribution: share of a tenant's calls, by agent type and model.",
+        "percentunit",
+        {
+            "{{tenant}} {{agent_type}} {{model}}": (
+                "sum by (tenant, agent_type, model) (rate(token_ledger_calls_total{@tenant}[@window]))"
+                " / on (tenant) group_left () sum by (tenant)"
+                " (rate(token_ledger_calls_total{@tenant}[@window]))"
+            ),
+        },
+    ),
+    Panel(
+        "Budget exceeded",
+        "budget_exceeded_events: refusals per interval; soft and shadow ones did not block the call.",
+        "short",
+        {
+            "{{tenant}} {{budget}} {{unit}} {{enforcement}}": (
+                "sum by (tenant, budget, unit, enforcement) (increase(token_ledger_denials_total{@tenant}[@window]))"
+            ),
+        },
+        width=12,
+        stacked=True,
+    ),
+    Panel(
+        "Live events",
+        "websocket_token_events: usage events sent to live streams per second, counted once per stream.",
+        "short",
+        {
+            "{{tenant}}": "sum by (tenant) (rate(token_ledger_stream_events_total{@tenant}[@window]))",
+        },
+        width=12,
+    ),
+)
+
+MONEY: Final = (
+    Panel(
+        "Spend by cost center",
+        "Dollars per hour at the current rate.",
+        "currencyUSD",
+        {
+            "{{tenant}} {{cost_center}}": (
+                "3600 * sum by (tenant, cost_center) (rate(token_ledger_cost_dollars_total{@tenant}[@window]))"
+            ),
+        },
+        stacked=True,
+    ),
+    Panel(
+        "Spend by model",
+        "Dollars booked in the selected range.",
+        "currencyUSD",
+        {
+            "{{model}}": "sum by (model) (increase(token_ledger_cost_dollars_total{@tenant}[$__range]))",
+        },
+        kind=Kind.PIE,
+    ),
+    Panel(
+        "Cost of a request, spread",
+        "Median and 99th percentile over all calls; estimated from buckets between $0.0001 and $10.",
+        "currencyUSD",
+        {
+            "p50": (
+                "histogram_quantile(0.5, sum by (le)"
+                " (rate(token_ledger_request_cost_dollars_bucket{@tenant}[@window])))"
+            ),
+            "p99": (
+                "histogram_quantile(0.99, sum by (le)"
+                " (rate(token_ledger_request_cost_dollars_bucket{@tenant}[@window])))"
+            ),
+        },
+    ),
+    Panel(
+        "Budget used",
+        "Used share of each account's limit, held amounts included; the fullest accounts.",
+        "percentunit",
+        {
+            "": "max by (tenant, budget, subject) (token_ledger_budget_used_ratio{@tenant})",
+        },
+        kind=Kind.TABLE,
+        width=12,
+        threshold=0.9,
+    ),
+    Panel(
+        "Denials",
+        "Refusals in the selected range, by the budget that refused.",
+        "short",
+        {
+            "": (
+                "sum by (tenant, budget, unit, enforcement) (increase(token_ledger_denials_total{@tenant}[$__range]))"
+            ),
+        },
+        kind=Kind.TABLE,
+        width=12,
+    ),
+)
+
+EXCEPTIONS: Final = (
+    Panel(
+        "Overruns and other exceptions",
+        "Per interval: settles above their hold or after its expiry, unpriced calls, events set aside.",
+        "short",
+        {
+            "{{tenant}} overrun": "sum by (tenant) (increase(token_ledger_overrun_total{@tenant}[@window]))",
+            "{{tenant}} late": ("sum by (tenant) (increase(token_ledger_late_settles_total{@tenant}[@window]))"),
+            "{{tenant}} unpriced": ("sum by (tenant) (increase(token_ledger_unpriced_total{@tenant}[@window]))"),
+            "{{tenant}} quarantined": ("sum by (tenant) (increase(token_ledger_quarantined_total{@tenant}[@window]))"),
+        },
+    ),
+    Panel(
+        "Optimization failures",
+        "Failed calls among those a technique had changed.",
+        "percentunit",
+        {
+            "{{tenant}} {{technique}}": (
+                "sum by (tenant, technique)"
+                ' (rate(token_ledger_optimizations_total{@tenant, outcome="failed"}[@window]))'
+                " / sum by (tenant, technique) (rate(token_ledger_optimizations_total{@tenant}[@window]))"
+            ),
+        },
+        threshold=0.05,
+    ),
+    Panel(
+        "Open holds",
+        "Holds neither settled, released nor expired; a line that only rises is a client that never settles.",
+        "short",
+        {
+            "{{tenant}}": "max by (tenant) (token_ledger_open_holds{@tenant})",
+        },
+    ),
+)
+
+SERVICE: Final = (
+    Panel(
+        "HTTP latency",
+        "Median and 99th percentile by route, failures included.",
+        "s",
+        {
+            "p50 {{method}} {{route}}": (
+                "histogram_quantile(0.5, sum by (le, route, method)"
+                " (rate(token_ledger_http_request_seconds_bucket[@window])))"
+            ),
+            "p99 {{method}} {{route}}": (
+                "histogram_quantile(0.99, sum by (le, route, method)"
+                " (rate(token_ledger_http_request_seconds_bucket[@window])))"
+            ),
+        },
+    ),
+    Panel(
+        "HTTP requests per second",
+        "By status; 402 is a denial, not a failure.",
+        "reqps",
+        {
+            "{{status}}": "sum by (status) (rate(token_ledger_http_request_seconds_count[@window]))",
+        },
+        stacked=True,
+    ),
+    Panel(
+        "Operations per second",
+        "What batches decided, by verb and result.",
+        "ops",
+        {
+            "{{operation}} {{outcome}}": ("sum by (operation, outcome) (rate(token_ledger_operations_total[@window]))"),
+        },
+        stacked=True,
+    ),
+    Panel(
+        "Batch duration",
+        "From a batch's first statement to its commit.",
+        "s",
+        {
+            "p50": "histogram_quantile(0.5, sum by (le) (rate(token_ledger_batch_seconds_bucket[@window])))",
+            "p99": "histogram_quantile(0.99, sum by (le) (rate(token_ledger_batch_seconds_bucket[@window])))",
+        },
+    ),
+    Panel(
+        "Operations per batch",
+        "Group commit at work: the mean grows with load while the latency stays.",
+        "short",
+        {
+            "mean": (
+                "sum(rate(token_ledger_batch_operations_sum[@window]))"
+                " / sum(rate(token_ledger_batch_operations_count[@window]))"
+            ),
+            "p99": ("histogram_quantile(0.99, sum by (le) (rate(token_ledger_batch_operations_bucket[@window])))"),
+        },
+    ),
+    Panel(
+        "Replicas",
+        "Running processes by version.",
+        "short",
+        {
+            "{{version}}": "count by (version) (token_ledger_build_info)",
+        },
+    ),
+)
+
+ROWS: Final = {
+    "Tokens and savings": MISSION,
+    "Money and budgets": MONEY,
+    "Exceptions": EXCEPTIONS,
+    "Service": SERVICE,
+}

@@ -1,0 +1,93 @@
+"""Generates `token_ledger_sdk/_sync` from `_async`; with --check only says whether it is up to date."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import unasync  # type: ignore[import-untyped]
+
+PACKAGE = Path(__file__).resolve().parent.parent / "token_ledger_sdk"
+HEADER = "# Generated from _async by scripts/generate_sync.py: edit that, and run it.\n"
+
+# unasync drops async and await and renames the special methods; these are the names it cannot know.
+NAMES = {
+    "AsyncTokenLedger": "TokenLedger",
+    "AsyncRun": "Run",
+    "AsyncHold": "Hold",
+    "AsyncSender": "Sender",
+    "AsyncClient": "Client",
+    "AsyncBaseTransport": "BaseTransport",
+    "aclose": "close",
+    "pause_async": "pause_sync",
+    "shield_async": "shield_sync",
+}
+REWRITTEN = {
+    # A type and a sentence that no renaming of single names gets right.
+    "Callable[[float], Awaitable[None]]": "Callable[[float], None]",
+    "import Awaitable, Callable": "import Callable",
+    "The asynchronous client, written by hand; `_sync` is generated from it.": "The synchronous client.",
+}
+
+
+def generate(target: Path) -> None:
+    """Write the synchronous modules into a directory."""
+    with tempfile.TemporaryDirectory() as work:
+        source = Path(work, "_async")
+        shutil.copytree(PACKAGE / "_async", source, ignore=shutil.ignore_patterns("__pycache__"))
+        files = sorted(str(path) for path in source.glob("*.py"))
+        unasync.unasync_files(files, [unasync.Rule("/_async/", "/_sync/", additional_replacements=NAMES)])
+        generated = Path(work, "_sync")
+        for path in generated.glob("*.py"):
+            path.write_text(HEADER + _rewritten(path.read_text(encoding="utf-8")), encoding="utf-8")
+        _format(generated)
+        target.mkdir(exist_ok=True)
+        for path in generated.glob("*.py"):
+            shutil.copyfile(path, target / path.name)
+
+
+def _rewritten(text: str) -> str:
+    for old, new in REWRITTEN.items():
+        text = text.replace(old, new)
+    return text
+
+
+def _format(directory: Path) -> None:
+    # Shorter names sort and wrap differently; --isolated, so that the place of the directory does not matter.
+    ruff = [sys.executable, "-m", "ruff"]
+    style = ["--isolated", "--quiet", "--line-length", "110", str(directory)]
+    subprocess.run([*ruff, "check", "--select", "I", "--fix", *style], check=True)
+    subprocess.run([*ruff, "format", *style], check=True)
+
+
+def stale_modules() -> list[str]:
+    """Return the names of committed modules that differ from what would be generated."""
+    with tempfile.TemporaryDirectory() as work:
+        fresh = Path(work)
+        generate(fresh)
+        names = {path.name for directory in (fresh, PACKAGE / "_sync") for path in directory.glob("*.py")}
+        return sorted(name for name in names if _text(fresh / name) != _text(PACKAGE / "_sync" / name))
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def main() -> int:
+    """Generate, or check."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if not up to date")
+    if not parser.parse_args().check:
+        generate(PACKAGE / "_sync")
+        return 0
+    stale = stale_modules()
+    print("up to date" if not stale else f"not up to date: {', '.join(stale)}")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

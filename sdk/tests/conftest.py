@@ -1,0 +1,195 @@
+"""A Token Ledger at the network's edge: it keeps what it was sent and answers like the wire format says."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from token_ledger_sdk import AsyncTokenLedger, TokenLedger
+
+DATA = Path(__file__).parent / "data"
+URL = "http://ledger.test"
+NOW = "2026-11-20T12:00:00Z"
+NO_AMOUNTS = {"tokens": None, "cost": None, "calls": None}
+BALANCE = {
+    "limit": {"tokens": 50_000, "cost": "1.50", "calls": None},
+    "settled": {"tokens": 0, "cost": "0.000000000", "calls": 0},
+    "held": {"tokens": 0, "cost": "0.000000000", "calls": 0},
+    "available": {"tokens": 50_000, "cost": "1.500000000", "calls": None},
+}
+REFUSAL = {
+    "account_id": "71",
+    "budget": "daily",
+    "enforcement": "hard",
+    "subject": {"user": "ana"},
+    "unit": "tokens",
+    "limit": 1000,
+    "settled": 700,
+    "held": 180,
+    "available": 120,
+    "requested": 1700,
+    "window_start": "2026-11-20T00:00:00+01:00",
+    "window_end": None,
+}
+
+
+class FakeLedger:
+    """Answers by path; what is put in `script` (a response or an exception) comes first."""
+
+    def __init__(self) -> None:
+        self.script: list[httpx2.Response | Exception] = []
+        self.requests: list[httpx2.Request] = []
+        self.directive: dict[str, Any] = {"model": "gpt-5-mini", "max_output_tokens": 500, "stop": False}
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        if self.script:
+            outcome = self.script.pop(0)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+        return self.answer(request)
+
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
+        """Give the ordinary answer for a path."""
+        match request.url.path.split("/")[2:]:
+            case ["runs"]:
+                return httpx2.Response(201, json=self.run("open", self.body(-1)))
+            case ["runs", _]:
+                return httpx2.Response(200, json=self.run("open", {}))
+            case ["runs", _, verb]:
+                state = {"cancel": "cancelled", "close": "closed"}[verb]
+                return httpx2.Response(200, json=self.run(state, {}))
+            case ["reservations"]:
+                return httpx2.Response(201, json=self.reservation("held"))
+            case ["reservations", _, "release"]:
+                return httpx2.Response(200, json=self.reservation("released"))
+            case ["reservations", _, "settle"]:
+                return httpx2.Response(200, json=self.settlement())
+            case ["events"]:
+                booked = {"status": "booked", "event_id": "5", "cost": "0.000100000", "tokens": 12}
+                refused = {"status": "quarantined", "quarantine_id": "6", "code": "too_old", "detail": "2019"}
+                return httpx2.Response(200, json={"results": [booked, refused]})
+        return self.problem(404, "not_found")
+
+    def run(self, state: str, body: dict[str, Any]) -> dict[str, Any]:
+        parts = [{"agent_type": part["agent_type"], "balance": BALANCE} for part in body.get("allocation", [])]
+        return {
+            "run_id": "11",
+            "external_id": body.get("external_id"),
+            "state": state,
+            "user": body.get("user", "ana"),
+            "cost_center": "unassigned",
+            "strict": False,
+            "created_at": NOW,
+            "ended_at": None,
+            "balance": BALANCE,
+            "allocations": parts,
+            "replayed": False,
+            "a_field_of_tomorrow": 1,
+        }
+
+    def reservation(self, state: str) -> dict[str, Any]:
+        return {
+            "reservation_id": "21",
+            "state": state,
+            "created_at": NOW,
+            "expires_at": "2026-11-20T12:05:00Z",
+            "run_id": "11",
+            "held": {"tokens": 1700, "cost": "0.001250000", "calls": 1},
+            "provider": "openai",
+            "model": self.directive["model"],
+            "directive": self.directive,
+            "warnings": [],
+            "replayed": False,
+        }
+
+    def settlement(self) -> dict[str, Any]:
+        return {
+            "reservation_id": "21",
+            "event_id": "31",
+            "state": "settled",
+            "cost": "0.000417500",
+            "tokens": 1300,
+            "overrun": False,
+            "late": False,
+            "unpriced": False,
+            "clamped": False,
+            "replayed": False,
+        }
+
+    def problem(self, status: int, code: str, headers: dict[str, str] | None = None, **extra: Any) -> httpx2.Response:
+        body = {
+            "type": f"urn:token-ledger:{code}",
+            "title": code,
+            "status": status,
+            "detail": "",
+            "code": code,
+        }
+        given = {"Content-Type": "application/problem+json", **(headers or {})}
+        return httpx2.Response(status, content=json.dumps(body | extra), headers=given)
+
+    def denial(self) -> httpx2.Response:
+        directive = {"stop": True}
+        fits = {"max_output_tokens": 64}
+        return self.problem(402, "budget_exceeded", denial_id="41", refusals=[REFUSAL], fits=fits, directive=directive)
+
+    def body(self, index: int) -> dict[str, Any]:
+        """Decode the body of one request."""
+        body: dict[str, Any] = json.loads(self.requests[index].content)
+        return body
+
+    def paths(self) -> list[str]:
+        return [f"{request.method} {request.url.path}" for request in self.requests]
+
+
+@pytest.fixture
+def service() -> FakeLedger:
+    return FakeLedger()
+
+
+@pytest.fixture
+def client(service: FakeLedger) -> Iterator[TokenLedger]:
+    with TokenLedger(URL, "tl_test_1_secret", transport=httpx2.MockTransport(service)) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def async_client(service: FakeLedger) -> AsyncTokenLedger:
+    # MockTransport holds no connections, so nothing is left open if a test does not close this.
+    return AsyncTokenLedger(URL, "tl_test_1_secret", transport=httpx2.MockTransport(service))
+
+
+@pytest.fixture
+def call() -> dict[str, Any]:
+    """The smallest call that can be reserved."""
+    return {
+        "agent_type": "data_agent",
+        "provider": "openai",
+        "model": "gpt-5-mini",
+        "input_tokens": 1_200,
+        "max_output_tokens": 500,
+    }
+
+
+@pytest.fixture
+def recorded() -> Callable[[str], str]:
+    """Read one recorded response by its number."""
+
+    def read(number: str) -> str:
+        (path,) = (path for path in DATA.iterdir() if path.name.startswith(f"{number}_"))
+        return path.read_text(encoding="utf-8")
+
+    return read
+
+
+@pytest.fixture
+def recorded_rows() -> list[dict[str, str]]:
+    with (DATA / "index.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

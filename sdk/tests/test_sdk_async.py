@@ -1,0 +1,80 @@
+"""The asynchronous client: the main path, and what only it can suffer — cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+
+from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded, Usage
+
+
+async def test_reserve_call_settle(async_client: AsyncTokenLedger, service: Any, call: dict[str, Any]) -> None:
+    async with async_client, async_client.run(user="ana") as run:
+        async with await run.reserve(**call) as hold:
+            await hold.settle(Usage(1_100, 200))
+        assert (await async_client.get_run(run.run_id)).state == "open"
+    assert service.paths() == [
+        "POST /v1/runs",
+        "POST /v1/reservations",
+        "POST /v1/reservations/21/settle",
+        "GET /v1/runs/11",
+        "POST /v1/runs/11/close",
+    ]
+
+
+async def test_retries_keep_the_key(async_client: AsyncTokenLedger, service: Any, call: dict[str, Any]) -> None:
+    service.script = [httpx2.ReadTimeout("slow"), service.problem(503, "outcome_unknown")]
+    await async_client.reserve(user="ana", **call)
+    assert len({request.content for request in service.requests}) == 1
+    assert len(service.requests) == 3
+
+
+async def test_a_denial_is_not_retried(async_client: AsyncTokenLedger, service: Any, call: Any) -> None:
+    service.script = [service.denial()]
+    with pytest.raises(BudgetExceeded):
+        await async_client.reserve(user="ana", **call)
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "verb"), [(httpx2.ConnectError("refused"), "release"), (httpx2.ReadTimeout("slow"), "settle")]
+)
+async def test_leaving_unsettled(
+    async_client: AsyncTokenLedger, service: Any, call: Any, error: Exception, verb: str
+) -> None:
+    with pytest.raises(type(error)):
+        async with await async_client.reserve(user="ana", **call):
+            raise error
+    assert service.paths()[1:] == [f"POST /v1/reservations/21/{verb}"]
+
+
+async def test_a_canceled_task_still_books_its_hold(
+    async_client: AsyncTokenLedger, service: Any, call: dict[str, Any]
+) -> None:
+    calling = asyncio.Event()
+
+    async def work() -> None:
+        async with async_client.run(user="ana") as run, await run.reserve(**call):
+            calling.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await calling.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert service.paths()[2:] == ["POST /v1/reservations/21/settle", "POST /v1/runs/11/close"]
+    assert (service.body(2)["estimated"], service.body(2)["outcome"]) == (True, "error")
+
+
+async def test_a_deadline_around_the_call_still_books_its_hold(
+    async_client: AsyncTokenLedger, service: Any, call: dict[str, Any]
+) -> None:
+    with anyio.move_on_after(0.01):
+        async with await async_client.reserve(user="ana", **call):
+            await anyio.sleep(60)
+    assert service.paths()[1:] == ["POST /v1/reservations/21/settle"]

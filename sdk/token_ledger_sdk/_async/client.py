@@ -1,0 +1,104 @@
+"""The client: makes runs and holds, and keeps the connections they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+import httpx2
+
+from ..amounts import Limits, Share
+from ..connection import POOL, Connection
+from ..events import Recorded, UsageEvent, parse_results, record_request
+from ..reservations import Call, reserve_request
+from ..retry import RetryPolicy
+from ..runs import RunSnapshot, open_request, read_request
+from .hold import AsyncHold
+from .run import AsyncRun, reserve
+from .sender import AsyncSender
+
+
+class AsyncTokenLedger:
+    """A client of one Token Ledger tenant; make one per process and share it.
+
+    `base_url` and `key` default to TOKEN_LEDGER_URL and TOKEN_LEDGER_KEY, read here and nowhere else.
+    `timeout` is in seconds, for each attempt. Raises ConfigurationError if address or key is missing.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        key: str | None = None,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        timeout: float = 5.0,
+        max_retries: int = 3,
+    ) -> None:
+        connection = Connection.resolve(base_url, key)
+        http = httpx2.AsyncClient(
+            base_url=connection.base_url,
+            headers=connection.headers(),
+            transport=transport,
+            timeout=timeout,
+            limits=POOL,
+        )
+        self._sender = AsyncSender(http, RetryPolicy(max_retries))
+
+    def run(
+        self,
+        *,
+        user: str,
+        cost_center: str | None = None,
+        external_id: str | None = None,
+        limits: Limits | None = None,
+        allocation: Mapping[str, int | Share] | None = None,
+        strict: bool = False,
+        idempotency_key: str | None = None,
+    ) -> AsyncRun:
+        """Prepare a run for a user; entering its block opens it, leaving the block closes it.
+
+        `allocation` splits `limits.tokens` over agent types, by weights or shares; a `strict` run refuses
+        agent types that are not in it.
+        """
+        opening = open_request(
+            user=user,
+            cost_center=cost_center,
+            external_id=external_id,
+            limits=limits,
+            allocation=allocation,
+            strict=strict,
+            idempotency_key=idempotency_key,
+        )
+        return AsyncRun(self._sender, opening=opening)
+
+    def attach(self, run_id: str) -> AsyncRun:
+        """Take part in a run that somebody else opened and will close; sends nothing."""
+        return AsyncRun(self._sender, run_id=run_id)
+
+    async def get_run(self, run_id: str) -> RunSnapshot:
+        """Read a run's state and balances; raises NotFound."""
+        return RunSnapshot.parse(await self._sender.send(read_request(run_id)))
+
+    async def reserve(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> AsyncHold:
+        """Ask for permission to make one call outside any run; raises BudgetExceeded, UnknownModel."""
+        return await reserve(self._sender, reserve_request(user=user, cost_center=cost_center, **call), call)
+
+    async def record(self, events: Sequence[UsageEvent]) -> tuple[Recorded, ...]:
+        """Report calls that were made without a hold, from 1 to 256; answers in their order."""
+        return parse_results(await self._sender.send(record_request(events)))
+
+    async def aclose(self) -> None:
+        """Close the connections; holds and runs are not touched."""
+        await self._sender.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,57 @@
+"""Sends requests, again where `retry.py` says so."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from itertools import count
+
+import httpx2
+
+from ..answers import Answer, NoAnswer
+from ..fields import Fields
+from ..retry import RetryPolicy, retry_after_seconds
+from ..waiting import pause_async
+from ..wire import ApiRequest
+
+_NEVER_SENT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
+
+
+class AsyncSender:
+    """An HTTP client with a retry policy; `pause` and `draw` are given by tests."""
+
+    def __init__(
+        self,
+        http: httpx2.AsyncClient,
+        policy: RetryPolicy,
+        *,
+        pause: Callable[[float], Awaitable[None]] = pause_async,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._http = http
+        self._policy = policy
+        self._pause = pause
+        self._draw = draw
+
+    async def send(self, request: ApiRequest) -> Fields:
+        """Send a request until there is an answer worth reading; raises a LedgerError."""
+        for retries in count():
+            outcome = await self._try(request)
+            delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
+            if delay_seconds is None:
+                return outcome.read()
+            await self._pause(delay_seconds)
+        raise AssertionError("count() is endless")
+
+    async def _try(self, request: ApiRequest) -> Answer | NoAnswer:
+        try:
+            response = await self._http.request(request.method, request.path, content=request.content)
+        except httpx2.RequestError as error:
+            return NoAnswer(error, may_retry=not isinstance(error, _NEVER_SENT))
+        header = response.headers.get("Retry-After")
+        return Answer(response.status_code, response.content, retry_after_seconds(header, datetime.now(UTC)))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()

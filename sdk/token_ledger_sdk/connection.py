@@ -1,0 +1,60 @@
+"""Where the service is and who is calling; the only place that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+
+import httpx2
+
+from .errors import ConfigurationError
+
+URL_VARIABLE = "TOKEN_LEDGER_URL"
+KEY_VARIABLE = "TOKEN_LEDGER_KEY"
+
+# A provider call lies between reserve and settle: the connection must outlive it to be used again.
+POOL = httpx2.Limits(max_connections=200, max_keepalive_connections=200, keepalive_expiry=60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The service's address and the key; the key is kept out of `repr`, and so out of logs."""
+
+    base_url: str
+    key: str = field(repr=False)
+
+    @classmethod
+    def resolve(cls, base_url: str | None, key: str | None) -> Connection:
+        """Take what was given, else the environment; raises ConfigurationError if either is missing."""
+        return cls(
+            _given_or_set(base_url, "base_url", URL_VARIABLE).rstrip("/"),
+            _given_or_set(key, "key", KEY_VARIABLE),
+        )
+
+    def __post_init__(self) -> None:
+        if not self.base_url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"the address {self.base_url!r} does not begin with http:// or https://")
+
+    def headers(self) -> dict[str, str]:
+        """Build the headers every request carries."""
+        return {
+            "Authorization": f"Bearer {self.key}",
+            "Content-Type": "application/json",
+            "Accept": "application/json, application/problem+json",
+            "User-Agent": f"token-ledger-sdk/{_own_version()}",
+        }
+
+
+def _given_or_set(given: str | None, name: str, variable: str) -> str:
+    value = given if given is not None else os.environ.get(variable, "")
+    if not value:
+        raise ConfigurationError(f"no {name}: give it to the client or set {variable}")
+    return value
+
+
+def _own_version() -> str:
+    try:
+        return version("token-ledger-sdk")
+    except PackageNotFoundError:
+        return "unknown"

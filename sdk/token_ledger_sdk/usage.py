@@ -1,0 +1,188 @@
+"""Reading token counts from providers' responses, as objects of their SDKs or as the JSON they stand for.
+
+One meaning for all: `input_tokens` is the whole prompt, `output_tokens` everything generated.
+
+* OpenAI chat, completions, embeddings and those who copy them: cached tokens and cache writes are inside
+  `prompt_tokens`, reasoning is inside `completion_tokens`. Gemini's and xAI's compatible endpoints leave
+  reasoning out of `completion_tokens` but count it in `total_tokens`: what the total has beyond the two is
+  output, and reasoning.
+* OpenAI Responses: the same under other names; the total adds nothing.
+* Anthropic Messages: `input_tokens` excludes cache reads and writes, so both are added. A write without its
+  5 minute / 1 hour split is a 5 minute write, which is the default.
+
+Figures that contradict each other are passed on: the service clamps and flags them. None is ever negative.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from typing import TypeGuard
+
+from .errors import UsageMissing
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one call used, in tokens; the last four are parts of input or output."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ValueError(f"{field.name} is {value!r}, not a number of tokens")
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class UsageSource(ABC):
+    """What can say its usage by itself: the accumulators of `streams.py`."""
+
+    response_id: str | None = None
+
+    @abstractmethod
+    def usage(self) -> Usage:
+        """Return the final figures; raises UsageMissing if they have not come."""
+
+
+def usage_from(response: object) -> Usage:
+    """Read the usage of a response, whichever of the three shapes it has.
+
+    Takes a `Usage` (returned as it is), a stream's accumulator, a response or its usage part, as an object
+    or a dict. Raises UsageMissing if there are no token counts in it.
+    """
+    if isinstance(response, Usage):
+        return response
+    if isinstance(response, UsageSource):
+        return response.usage()
+    usage = _usage_of(response)
+    if _has_count(usage, "prompt_tokens"):
+        return _from_chat(usage)
+    if not _has_count(usage, "input_tokens"):
+        raise _missing(response)
+    return _from_messages(usage) if _is_anthropic(response, usage) else _from_responses(usage)
+
+
+def usage_from_openai(response: object) -> Usage:
+    """Read the usage of an OpenAI chat, completion, embedding or Responses response.
+
+    Raises UsageMissing if there are no token counts in it.
+    """
+    usage = _usage_of(response)
+    if _has_count(usage, "prompt_tokens"):
+        return _from_chat(usage)
+    if _has_count(usage, "input_tokens"):
+        return _from_responses(usage)
+    raise _missing(response)
+
+
+def usage_from_anthropic(response: object) -> Usage:
+    """Read the usage of an Anthropic Messages response.
+
+    Raises UsageMissing if there are no token counts in it.
+    """
+    usage = _usage_of(response)
+    if not _has_count(usage, "input_tokens"):
+        raise _missing(response)
+    return _from_messages(usage)
+
+
+def response_id_of(response: object) -> str | None:
+    """Read the provider's id of a response, by which a call reported twice can be recognized."""
+    if isinstance(response, UsageSource):
+        return response.response_id
+    identifier = member(response, "id")
+    return identifier if isinstance(identifier, str) else None
+
+
+def member(value: object, name: str) -> object:
+    """Read a member of a JSON object or of an SDK's object; None if it is not there."""
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _usage_of(response: object) -> object:
+    usage = member(response, "usage")
+    if usage is None:
+        usage = member(member(response, "x_groq"), "usage")
+    return response if usage is None else usage
+
+
+def _from_chat(usage: object) -> Usage:
+    input_tokens, output_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    # Writer drops the plural of both names; Moonshot and Hugging Face have the cached count at the top.
+    prompt = member(usage, "prompt_tokens_details") or member(usage, "prompt_token_details")
+    completion = member(usage, "completion_tokens_details") or member(usage, "completion_token_details")
+    beyond = max(0, _count(usage, "total_tokens") - input_tokens - output_tokens)
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens + beyond,
+        cache_read_tokens=_count(prompt, "cached_tokens") or _count(usage, "cached_tokens"),
+        cache_write_5m_tokens=_count(prompt, "cache_write_tokens"),
+        reasoning_tokens=max(beyond, _count(completion, "reasoning_tokens")),
+    )
+
+
+def _from_responses(usage: object) -> Usage:
+    prompt = member(usage, "input_tokens_details")
+    return Usage(
+        input_tokens=_count(usage, "input_tokens"),
+        output_tokens=_count(usage, "output_tokens"),
+        cache_read_tokens=_count(prompt, "cached_tokens"),
+        cache_write_5m_tokens=_count(prompt, "cache_write_tokens"),
+        reasoning_tokens=_count(member(usage, "output_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def _from_messages(usage: object) -> Usage:
+    split = member(usage, "cache_creation")
+    write_1h = _count(split, "ephemeral_1h_input_tokens")
+    # The split is missing in older responses and in the deltas of streams; the total always counts.
+    write_5m = max(_count(split, "ephemeral_5m_input_tokens"), _count(usage, "cache_creation_input_tokens") - write_1h)
+    read = _count(usage, "cache_read_input_tokens")
+    return Usage(
+        input_tokens=_count(usage, "input_tokens") + read + write_5m + write_1h,
+        output_tokens=_count(usage, "output_tokens"),
+        cache_read_tokens=read,
+        cache_write_5m_tokens=write_5m,
+        cache_write_1h_tokens=write_1h,
+        reasoning_tokens=_count(member(usage, "output_tokens_details"), "thinking_tokens"),
+    )
+
+
+def _is_anthropic(response: object, usage: object) -> bool:
+    if member(response, "type") == "message":
+        return True
+    return any(member(usage, name) is not None for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _has_count(usage: object, name: str) -> bool:
+    return _is_number(member(usage, name))
+
+
+def _count(usage: object, name: str) -> int:
+    # Some gateways write whole numbers as 12.0.
+    value = member(usage, name)
+    return max(0, int(value)) if _is_number(value) else 0
+
+
+def _missing(response: object) -> UsageMissing:
+    if member(response, "error") is not None:
+        return UsageMissing("the response is an error of the provider and carries no usage")
+    return UsageMissing(
+        f"no token counts in this {type(response).__name__}: expected `usage` with prompt_tokens or"
+        " input_tokens (OpenAI streams carry it only with stream_options={'include_usage': True})"
+    )

@@ -1,0 +1,86 @@
+"""One embedded PostgreSQL for the whole test run; every test that wants a database gets a fresh copy of a template.
+
+Set TOKEN_LEDGER_TEST_URL to the address of a server (as a superuser) to run the same tests against that one.
+"""
+
+import asyncio
+import fcntl
+import itertools
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from token_ledger.storage.embedded import embedded_url, start_embedded
+from token_ledger.storage.migrations import migrate
+from token_ledger.storage.prices import seed_prices
+
+TEMPLATE = "token_ledger_template"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """The address of a server with a migrated template database, shared by the workers of a run."""
+    given = os.environ.get("TOKEN_LEDGER_TEST_URL")
+    shared = tmp_path_factory.getbasetemp().parent if worker_id != "master" else tmp_path_factory.getbasetemp()
+    # The path of a unix socket is short, and a temporary directory's may not be.
+    mark = shared / "server-directory"
+    with open(shared / "server.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if given is None:
+            if not mark.exists():
+                mark.write_text(tempfile.mkdtemp(prefix="tl-pg-"))
+            server = start_embedded(Path(mark.read_text()), keep_running=False)
+            url = embedded_url(server)
+        else:
+            url = given
+        asyncio.run(_make_template(url))
+    yield url
+
+
+@pytest.fixture(scope="session")
+def worker_id(request: pytest.FixtureRequest) -> str:
+    return getattr(request.config, "workerinput", {}).get("workerid", "master")
+
+
+@pytest.fixture
+async def database_url(server_url: str, worker_id: str) -> AsyncIterator[str]:
+    """The address of a fresh database with the schema and the price book, dropped after the test."""
+    name = f"test_{worker_id}_{os.getpid()}_{next(_numbers)}"
+    url = with_database(server_url, name)
+    await _on_server(server_url, f"create database {name} template {TEMPLATE} strategy file_copy")
+    yield url
+    await _on_server(server_url, f"drop database if exists {name} with (force)")
+
+
+def with_database(url: str, name: str) -> str:
+    """Return the address of another database on the same server."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc, f"/{name}", parts.query, parts.fragment))
+
+
+async def _make_template(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        if await connection.fetchval("select 1 from pg_database where datname = $1", TEMPLATE):
+            return
+        await connection.execute(f"create database {TEMPLATE}_new")
+        made = with_database(url, f"{TEMPLATE}_new")
+        await migrate(made)
+        await seed_prices(made)
+        await connection.execute(f"alter database {TEMPLATE}_new rename to {TEMPLATE}")
+    finally:
+        await connection.close()
+
+
+async def _on_server(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,293 @@
+"""The metrics as a scrape shows them: every name and label, what each method counts, what is capped."""
+
+import math
+import re
+from collections.abc import Callable
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from token_ledger.observability.families import HISTOGRAMS_LIMIT, LABEL_SETS_LIMIT
+from token_ledger.observability.metrics import (
+    BUDGET_ROWS_LIMIT,
+    MISSION_NAMES,
+    USERS_LIMIT,
+    BudgetUse,
+    Metrics,
+)
+
+DECLARED = {
+    "token_ledger_user_tokens_total": {"tenant", "user", "kind"},
+    "token_ledger_request_cost_dollars": {"tenant", "model"},
+    "token_ledger_input_tokens_total": {"tenant", "model", "source"},
+    "token_ledger_trigger_firings_total": {"tenant", "trigger", "technique", "applied"},
+    "token_ledger_optimizations_total": {"tenant", "technique", "outcome"},
+    "token_ledger_compression_input_tokens_total": {"tenant", "stage"},
+    "token_ledger_calls_total": {"tenant", "agent_type", "model"},
+    "token_ledger_denials_total": {"tenant", "budget", "unit", "enforcement"},
+    "token_ledger_stream_events_total": {"tenant"},
+    "token_ledger_operations_total": {"operation", "outcome"},
+    "token_ledger_batch_seconds": set(),
+    "token_ledger_batch_operations": set(),
+    "token_ledger_http_request_seconds": {"route", "method", "status"},
+    "token_ledger_overrun_total": {"tenant"},
+    "token_ledger_late_settles_total": {"tenant"},
+    "token_ledger_unpriced_total": {"tenant"},
+    "token_ledger_quarantined_total": {"tenant"},
+    "token_ledger_budget_used_ratio": {"tenant", "budget", "subject"},
+    "token_ledger_cost_dollars_total": {"tenant", "cost_center", "model"},
+    "token_ledger_open_holds": {"tenant"},
+    "token_ledger_build_info": {"version"},
+}
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> Metrics:
+    return Metrics(registry, version="1.2.3")
+
+
+def call(metrics: Metrics, user: str = "ada", model: str = "gpt-5", **amounts: int) -> None:
+    figures = {
+        "calls": 1,
+        "input_tokens": 100,
+        "output_tokens": 10,
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+        "cost_nanos": 2_000_000,
+    }
+    metrics.calls("acme", user, "data_agent", "research", model, **(figures | amounts))
+
+
+def use_everything(metrics: Metrics) -> None:
+    call(metrics)
+    metrics.request_cost("acme", "gpt-5", 2_000_000)
+    metrics.firing("acme", "high_cost", "model_downgrade", applied=True)
+    metrics.optimization("acme", "model_downgrade", "ok")
+    metrics.compression("acme", before_tokens=100, after_tokens=40)
+    metrics.denial("acme", "daily", "tokens", "hard")
+    metrics.stream_events("acme")
+    metrics.operation("reserve", "granted")
+    metrics.batch(seconds=0.003, operations=12)
+    metrics.http_request("/v1/runs/{run_id}", "GET", 200, seconds=0.004)
+    metrics.overrun("acme")
+    metrics.late_settle("acme")
+    metrics.unpriced("acme")
+    metrics.quarantined("acme")
+    metrics.replace_budget_ratios([BudgetUse("acme", "daily", "user=ada", 45, 50)])
+    metrics.replace_open_holds({"acme": 3})
+
+
+def scraped(registry: CollectorRegistry) -> dict[str, set[str]]:
+    """Return the labels of each series a scrape shows, parts of histograms under the histogram's name."""
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            name = sample.name
+            if family.type == "histogram":
+                name = family.name
+            if not name.endswith("_created"):
+                found.setdefault(name, set()).update(set(sample.labels) - {"le"})
+    return found
+
+
+def test_a_scrape_shows_exactly_the_declared_names_and_labels(metrics: Metrics, registry: CollectorRegistry) -> None:
+    use_everything(metrics)
+    assert scraped(registry) == DECLARED
+
+
+def test_registries_are_independent() -> None:
+    first, second = CollectorRegistry(), CollectorRegistry()
+    Metrics(first).overrun("acme")
+    Metrics(second)
+    assert first.get_sample_value("token_ledger_overrun_total", {"tenant": "acme"}) == 1
+    assert second.get_sample_value("token_ledger_overrun_total", {"tenant": "acme"}) is None
+
+
+def test_calls_split_input_by_source_and_sum_money_in_dollars(metrics: Metrics, registry: CollectorRegistry) -> None:
+    call(metrics, calls=2, input_tokens=1_000, output_tokens=50, cache_read_tokens=700, cache_write_tokens=200)
+    call(metrics, calls=3, cost_nanos=1_500_000_000)
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"token_ledger_{name}", {"tenant": "acme", **labels})
+
+    assert value("user_tokens_total", user="ada", kind="input") == 1_100
+    assert value("user_tokens_total", user="ada", kind="output") == 60
+    assert value("input_tokens_total", model="gpt-5", source="uncached") == 200
+    assert value("input_tokens_total", model="gpt-5", source="cache_read") == 700
+    assert value("input_tokens_total", model="gpt-5", source="cache_write") == 200
+    assert value("calls_total", agent_type="data_agent", model="gpt-5") == 5
+    assert value("cost_dollars_total", cost_center="research", model="gpt-5") == pytest.approx(1.502)
+
+
+def test_a_correction_with_negative_cost_leaves_counters_alone(metrics: Metrics, registry: CollectorRegistry) -> None:
+    call(metrics)
+    call(metrics, calls=0, input_tokens=0, output_tokens=0, cost_nanos=-1_000_000)
+    metrics.request_cost("acme", "gpt-5", -1_000_000)
+    labels = {"tenant": "acme", "cost_center": "research", "model": "gpt-5"}
+    assert registry.get_sample_value("token_ledger_cost_dollars_total", labels) == 0.002
+    labels = {"tenant": "acme", "model": "gpt-5"}
+    assert registry.get_sample_value("token_ledger_request_cost_dollars_count", labels) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "label", "values"),
+    [
+        (call, "user_tokens_total", "kind", {"input": 100, "output": 10}),
+        (call, "input_tokens_total", "source", {"uncached": 100, "cache_read": 0, "cache_write": 0}),
+        (
+            lambda metrics: metrics.optimization("acme", "model_downgrade", "failed", optimizations=4),
+            "optimizations_total",
+            "outcome",
+            {"ok": 0, "failed": 4},
+        ),
+        (
+            lambda metrics: metrics.compression("acme", before_tokens=100, after_tokens=40),
+            "compression_input_tokens_total",
+            "stage",
+            {"before": 100, "after": 40},
+        ),
+    ],
+)
+def test_both_sides_of_a_ratio_exist_from_the_first_count_on(
+    count: Callable[[Metrics], None],
+    name: str,
+    label: str,
+    values: dict[str, float],
+    metrics: Metrics,
+    registry: CollectorRegistry,
+) -> None:
+    count(metrics)
+    found = {
+        sample.labels[label]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == f"token_ledger_{name}"
+    }
+    assert found == values
+
+
+def test_cost_falls_into_the_bucket_of_its_dollars(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.request_cost("acme", "gpt-5", 2_400_000)
+
+    def bucket(bound: str) -> float | None:
+        labels = {"tenant": "acme", "model": "gpt-5", "le": bound}
+        return registry.get_sample_value("token_ledger_request_cost_dollars_bucket", labels)
+
+    assert (bucket("0.001"), bucket("0.0025"), bucket("10.0")) == (0, 1, 1)
+
+
+def test_users_past_the_cap_are_counted_together(metrics: Metrics, registry: CollectorRegistry) -> None:
+    for number in range(USERS_LIMIT + 5):
+        call(metrics, user=f"user-{number}")
+    call(metrics, user="user-0")
+
+    def tokens(user: str) -> float | None:
+        labels = {"tenant": "acme", "user": user, "kind": "input"}
+        return registry.get_sample_value("token_ledger_user_tokens_total", labels)
+
+    assert tokens("user-0") == 200
+    assert tokens(f"user-{USERS_LIMIT - 1}") == 100
+    assert tokens(f"user-{USERS_LIMIT}") is None
+    assert tokens("~other") == 500
+
+
+def test_label_sets_made_of_free_text_are_capped_and_keep_their_sum(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    total = LABEL_SETS_LIMIT + 5
+    for number in range(total):
+        text = f"made-up-{number}"
+        metrics.calls(
+            "acme", text, text, text, text,
+            calls=1, input_tokens=1, output_tokens=0, cache_read_tokens=0, cache_write_tokens=0,
+            cost_nanos=1_000_000_000,
+        )  # fmt: skip
+        metrics.request_cost("acme", text, 1)
+        metrics.denial("acme", text, "tokens", "hard")
+        metrics.http_request(text, "GET", 200, seconds=0.001)
+    series: dict[str, list[float]] = {}
+    for family in registry.collect():
+        for sample in family.samples:
+            series.setdefault(sample.name.removeprefix("token_ledger_"), []).append(sample.value)
+    for name, limit in {
+        "user_tokens_total": 2 * USERS_LIMIT + 2,
+        "input_tokens_total": 3 * LABEL_SETS_LIMIT + 3,
+        "calls_total": LABEL_SETS_LIMIT + 1,
+        "cost_dollars_total": LABEL_SETS_LIMIT + 1,
+        "denials_total": LABEL_SETS_LIMIT + 1,
+        "request_cost_dollars_count": HISTOGRAMS_LIMIT + 1,
+        "http_request_seconds_count": HISTOGRAMS_LIMIT + 1,
+    }.items():
+        assert (name, len(series[name]), sum(series[name])) == (name, limit, total)
+
+
+def ratios(registry: CollectorRegistry) -> dict[str, float]:
+    return {
+        sample.labels["subject"]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "token_ledger_budget_used_ratio"
+    }
+
+
+def test_budget_ratios_are_replaced_as_a_whole(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.replace_budget_ratios(
+        [BudgetUse("acme", "daily", "user=ada", 45, 50), BudgetUse("acme", "daily", "user=bob", 5, 50)]
+    )
+    assert ratios(registry) == {"user=ada": 0.9, "user=bob": 0.1}
+    metrics.replace_budget_ratios([BudgetUse("acme", "daily", "user=bob", 60, 50)])
+    assert ratios(registry) == {"user=bob": 1.2}
+    metrics.replace_budget_ratios([])
+    assert ratios(registry) == {}
+
+
+def test_a_subject_shows_its_fullest_unit_once_and_a_ban_not_at_all(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    metrics.replace_budget_ratios(
+        [
+            BudgetUse("acme", "daily", "user=ada", 45, 50),
+            BudgetUse("acme", "daily", "user=ada", 1, 50),
+            BudgetUse("acme", "daily", "user=eve", 0, 0),
+        ]
+    )
+    assert ratios(registry) == {"user=ada": 0.9}
+
+
+def test_the_fullest_accounts_win_when_there_are_too_many(metrics: Metrics, registry: CollectorRegistry) -> None:
+    total = BUDGET_ROWS_LIMIT + 10
+    metrics.replace_budget_ratios(
+        BudgetUse("acme", "daily", f"user={number}", number, total) for number in range(total)
+    )
+    shown = ratios(registry)
+    assert len(shown) == BUDGET_ROWS_LIMIT
+    assert math.isclose(min(shown.values()), 10 / total)
+
+
+def test_open_holds_forget_tenants_without_any(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.replace_open_holds({"acme": 3, "initech": 1})
+    metrics.replace_open_holds({"initech": 2})
+    assert registry.get_sample_value("token_ledger_open_holds", {"tenant": "acme"}) is None
+    assert registry.get_sample_value("token_ledger_open_holds", {"tenant": "initech"}) == 2
+
+
+def test_the_eight_mission_names_speak_of_declared_metrics() -> None:
+    assert set(MISSION_NAMES) == {
+        "token_usage_per_user",
+        "token_cost_per_request",
+        "cache_hit_rate",
+        "optimization_trigger_rate",
+        "prompt_compression_ratio",
+        "model_selection_distribution",
+        "budget_exceeded_events",
+        "websocket_token_events",
+    }
+    for expression in MISSION_NAMES.values():
+        for name in re.findall(r"token_ledger_\w+", expression):
+            assert re.sub(r"_(sum|count|bucket)$", "", name) in DECLARED

@@ -1,0 +1,133 @@
+"""Owns the reports: spend by dimension from the roll-ups, denials by account, triggers by technique (design D12)."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from token_ledger.core.books import ORDINAL_BITS
+from token_ledger.core.money import format_money
+from token_ledger.core.tenant import TenantId
+
+# Which roll-up answers which question; both add up to the same total.
+_ROLLUP_OF = {
+    "user": ("daily_usage", "day", "user_id"),
+    "agent_type": ("hourly_usage", "hour", "agent_type"),
+    "model": ("hourly_usage", "hour", "model"),
+    "cost_center": ("hourly_usage", "hour", "cost_center"),
+    "request_type": ("daily_usage", "day", "request_type"),
+}
+_COUNTS = (
+    "calls", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens",
+)  # fmt: skip
+
+
+async def spend_by(
+    connection: AsyncConnection, tenant: TenantId, group: str, since: datetime, until: datetime
+) -> dict[str, Any]:
+    """Return calls, tokens by kind and cost per value of a dimension, dearest first, with their total.
+
+    `since` is inclusive, `until` exclusive; both are compared with the start of the roll-up's hour or day.
+    """
+    table, start, column = _ROLLUP_OF[group]
+    sums = ", ".join(f"sum({name})::bigint as {name}" for name in (*_COUNTS, "cost_nanos"))
+    found = await connection.execute(
+        text(
+            f"select {column} as key, {sums} from {table}"
+            f" where tenant_id = :tenant and {start} >= :since and {start} < :until"
+            f" group by {column} order by sum(cost_nanos) desc, {column}"
+        ),
+        {"tenant": tenant, "since": since, "until": until},
+    )
+    rows = [dict(row) for row in found.mappings()]
+    total = {name: sum(row[name] for row in rows) for name in (*_COUNTS, "cost_nanos")}
+    return {
+        "group_by": group,
+        "from": since.isoformat(),
+        "to": until.isoformat(),
+        "rows": [_with_money(row) for row in rows],
+        "total": _with_money(total),
+    }
+
+
+async def denials_by_account(connection: AsyncConnection, tenant: TenantId) -> list[dict[str, Any]]:
+    """Return how often each account refused, in which unit, most often first; not enforced ones included."""
+    found = await connection.execute(
+        text(
+            "select refusal->>'budget' as budget, (refusal->>'subject')::jsonb as subject, refusal->>'unit' as unit,"
+            "       refusal->>'enforcement' as enforcement, count(*) as denials, max(created_at) as last_at"
+            " from denials cross join lateral jsonb_array_elements(refusals) as refusal"
+            " where tenant_id = :tenant group by 1, 2, 3, 4 order by denials desc, 1, 2::text limit 1000"
+        ),
+        {"tenant": tenant},
+    )
+    return [{**row, "last_at": row["last_at"].isoformat()} for row in found.mappings()]
+
+
+async def firings_by_trigger(connection: AsyncConnection, tenant: TenantId) -> list[dict[str, Any]]:
+    """Return how often each trigger fired and whether its technique was applied."""
+    found = await connection.execute(
+        text(
+            "select trigger, technique, applied, count(*) as firings from trigger_firings"
+            " where tenant_id = :tenant group by 1, 2, 3 order by 1, 2, 3"
+        ),
+        {"tenant": tenant},
+    )
+    return [dict(row) for row in found.mappings()]
+
+
+async def events_after(
+    connection: AsyncConnection, tenant: TenantId, sequence: int, limit: int
+) -> list[dict[str, Any]]:
+    """Return the usage events of the batches after a sequence number, in order: about `limit`, whole batches."""
+    found = await connection.execute(
+        text(
+            "select event_id, user_id, agent_type, model, input_tokens + output_tokens as tokens, cost_nanos, run_id"
+            " from usage_events where tenant_id = :tenant and event_id >= :first order by event_id"
+            " limit :limit"
+        ),
+        {"tenant": tenant, "first": (sequence + 1) << ORDINAL_BITS, "limit": limit},
+    )
+    events = [dict(row) for row in found.mappings()]
+    if len(events) < limit:
+        return events
+    # The page may have cut the last batch in two. A reader goes on after a batch, so it gets none or all of it.
+    last = events[-1]["event_id"] >> ORDINAL_BITS
+    whole = [event for event in events if event["event_id"] >> ORDINAL_BITS != last]
+    return whole or await events_after(connection, tenant, sequence, limit * 4)
+
+
+async def fullest_accounts(connection: AsyncConnection, tenants: list[TenantId]) -> list[dict[str, Any]]:
+    """Return the open accounts that have used half of a limit or more, for the gauges."""
+    found = await connection.execute(
+        text(
+            "select tenant_id, budget, subject, settled_tokens + held_tokens as tokens, limit_tokens,"
+            "       settled_nanos + held_nanos as nanos, limit_nanos, settled_calls + held_calls as calls, limit_calls"
+            " from accounts where tenant_id = any(:tenants) and (window_end is null or window_end > now())"
+            "  and (2 * (settled_tokens + held_tokens) >= limit_tokens"
+            "       or 2 * (settled_nanos + held_nanos) >= limit_nanos"
+            "       or 2 * (settled_calls + held_calls) >= limit_calls)"
+            " limit 5000"
+        ),
+        {"tenants": list(tenants)},
+    )
+    return [dict(row) for row in found.mappings()]
+
+
+async def open_holds(connection: AsyncConnection, tenants: list[TenantId]) -> dict[int, int]:
+    """Return how many holds are open per tenant."""
+    found = await connection.execute(
+        text(
+            "select tenant_id, count(*) as holds from reservations"
+            " where tenant_id = any(:tenants) and state = 'held' group by tenant_id"
+        ),
+        {"tenants": list(tenants)},
+    )
+    return {row.tenant_id: row.holds for row in found}
+
+
+def _with_money(row: dict[str, Any]) -> dict[str, Any]:
+    row = dict(row)
+    row["cost"] = format_money(row.pop("cost_nanos"))
+    return row

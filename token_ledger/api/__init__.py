@@ -1,0 +1,1 @@
+"""The HTTP door: parse, authenticate, call, translate. It decides nothing."""

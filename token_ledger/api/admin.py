@@ -1,0 +1,174 @@
+"""Routes of those who set up: budgets, accounts, triggers, API keys, tenants, quarantine."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from token_ledger.api.access import ADMINS, FINANCE, OPERATORS, Needs, service_of
+from token_ledger.api.answers import (
+    BudgetAnswerBody,
+    TriggerAnswerBody,
+    balance_value,
+    budget_value,
+    trigger_value,
+)  # fmt: skip
+from token_ledger.api.holds import id_in_path
+from token_ledger.api.problems import ProblemError, refused_problem
+from token_ledger.api.translate import create_budget_command, set_trigger_command
+from token_ledger.api.wire import ApiKeyBody, BudgetBody, Id, TenantBody, TriggerBody
+from token_ledger.core.commands import ArchiveBudget, fingerprint
+from token_ledger.core.outcomes import BudgetAnswer, Outcome, Refused, TriggerAnswer
+from token_ledger.storage.api_keys import Principal, Role, add_key, list_keys, revoke_key
+from token_ledger.storage.reads import find_accounts, find_budgets, find_quarantined, find_triggers
+from token_ledger.storage.tenants import add_tenant, check_zone, list_tenants
+
+router = APIRouter(prefix="/v1")
+Admin = Annotated[Principal, Depends(Needs(ADMINS))]
+Finance = Annotated[Principal, Depends(Needs(FINANCE))]
+Operator = Annotated[Principal, Depends(Needs(OPERATORS))]
+
+
+@router.post("/budgets", status_code=201, response_model=BudgetAnswerBody, tags=["budgets"])
+async def create_budget(request: Request, admin: Admin, body: BudgetBody) -> Any:
+    """Set a limit for the calls that a selector chooses, per window."""
+    return _budget(await service_of(request).submit(admin.tenant, create_budget_command(body)))
+
+
+@router.get("/budgets", tags=["budgets"])
+async def list_budgets(request: Request, finance: Finance) -> dict[str, list[BudgetAnswerBody]]:
+    """List all budgets, archived ones too."""
+    async with service_of(request).reading(finance.tenant) as connection:
+        found = await find_budgets(connection, finance.tenant)
+    return {"budgets": [BudgetAnswerBody(**budget_value(budget, archived=archived)) for budget, archived in found]}
+
+
+@router.delete("/budgets/{budget_id}", response_model=BudgetAnswerBody, tags=["budgets"])
+async def archive_budget(request: Request, admin: Admin, budget_id: str) -> Any:
+    """Let a budget match no further call."""
+    number = id_in_path(request, "budget_id")
+    command = ArchiveBudget(f"archive:{number}", fingerprint(str(number).encode()), number)
+    return _budget(await service_of(request).submit(admin.tenant, command))
+
+
+@router.get("/accounts", tags=["budgets"])
+async def list_accounts(
+    request: Request,
+    finance: Finance,
+    budget_id: Id | None = None,
+    after: Id = "0",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> dict[str, list[dict[str, Any]]]:
+    """List accounts with their balances, in the order they were made; `after` pages on."""
+    async with service_of(request).reading(finance.tenant) as connection:
+        found = await find_accounts(
+            connection, finance.tenant,
+            budget_id=None if budget_id is None else int(budget_id), after=int(after), limit=limit,
+        )  # fmt: skip
+    return {
+        "accounts": [
+            {
+                "account_id": str(account.account_id),
+                "budget_id": str(account.budget_id),
+                "budget": account.budget,
+                "subject": json.loads(account.subject),
+                "window_start": account.window_start.isoformat(),
+                "window_end": account.window_end.isoformat() if account.window_end else None,
+                "balance": balance_value(account),
+            }
+            for account in found
+        ]
+    }
+
+
+@router.post("/triggers", status_code=201, response_model=TriggerAnswerBody, tags=["saving"])
+async def set_trigger(request: Request, admin: Admin, body: TriggerBody) -> Any:
+    """Set the trigger of a kind, in place of the one before."""
+    outcome = await service_of(request).submit(admin.tenant, set_trigger_command(body))
+    if not isinstance(outcome, TriggerAnswer):
+        assert isinstance(outcome, Refused)
+        raise refused_problem(outcome)
+    return trigger_value(outcome.trigger, replayed=outcome.replayed)
+
+
+@router.get("/triggers", tags=["saving"])
+async def list_triggers(request: Request, finance: Finance) -> dict[str, list[TriggerAnswerBody]]:
+    """List the triggers that are set."""
+    async with service_of(request).reading(finance.tenant) as connection:
+        found = await find_triggers(connection, finance.tenant)
+    return {"triggers": [TriggerAnswerBody(**trigger_value(trigger)) for trigger in found]}
+
+
+@router.get("/quarantine", tags=["events"])
+async def list_quarantine(
+    request: Request, finance: Finance, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> dict[str, list[dict[str, Any]]]:
+    """List what could not be booked, newest first."""
+    async with service_of(request).reading(finance.tenant) as connection:
+        return {"quarantine": await find_quarantined(connection, finance.tenant, limit)}
+
+
+@router.post("/api-keys", status_code=201, tags=["keys"])
+async def create_key(request: Request, admin: Admin, body: ApiKeyBody) -> dict[str, str]:
+    """Make an API key; it is shown this once."""
+    service = service_of(request)
+    async with service.reading(admin.tenant) as connection:
+        key, key_id = await add_key(
+            connection, admin.tenant, Role(body.role), body.name,
+            environment=service.settings.environment, pepper=service.pepper,
+        )  # fmt: skip
+    return {"key_id": key_id, "key": key, "role": body.role, "name": body.name}
+
+
+@router.get("/api-keys", tags=["keys"])
+async def get_keys(request: Request, admin: Admin) -> dict[str, list[dict[str, Any]]]:
+    """List API keys, without their secrets."""
+    async with service_of(request).reading(admin.tenant) as connection:
+        return {"api_keys": await list_keys(connection, admin.tenant)}
+
+
+@router.delete("/api-keys/{key_id}", tags=["keys"])
+async def delete_key(request: Request, admin: Admin, key_id: str) -> dict[str, str]:
+    """Revoke an API key; every process refuses it within five seconds."""
+    service = service_of(request)
+    async with service.reading(admin.tenant) as connection:
+        revoked_at = await revoke_key(connection, admin.tenant, key_id)
+    if revoked_at is None:
+        raise ProblemError(404, "not_found", f"there is no API key {key_id!r}")
+    service.forget_keys()
+    return {"key_id": key_id, "revoked_at": revoked_at.isoformat()}
+
+
+@router.post("/tenants", status_code=201, tags=["tenants"])
+async def create_tenant(request: Request, operator: Operator, body: TenantBody) -> dict[str, str]:
+    """Make a tenant and its first admin key, shown this once."""
+    try:
+        check_zone(body.time_zone)
+    except ValueError as error:
+        raise ProblemError(422, "invalid_request", f"time_zone: {error}", field="time_zone") from None
+    service = service_of(request)
+    async with service.reading(operator.tenant) as connection:
+        tenant = await add_tenant(connection, body.name, body.time_zone)
+        if tenant is None:
+            raise ProblemError(409, "tenant_exists", f"there is a tenant named {body.name!r}", field="name")
+        key, _ = await add_key(
+            connection, tenant, Role.ADMIN, "first admin",
+            environment=service.settings.environment, pepper=service.pepper,
+        )  # fmt: skip
+    service.name_tenant(tenant, body.name)
+    return {"tenant_id": str(tenant), "name": body.name, "time_zone": body.time_zone, "admin_key": key}
+
+
+@router.get("/tenants", tags=["tenants"])
+async def get_tenants(request: Request, operator: Operator) -> dict[str, list[dict[str, Any]]]:
+    """List tenants."""
+    async with service_of(request).reading(operator.tenant) as connection:
+        found = await list_tenants(connection)
+    return {"tenants": [{**tenant, "tenant_id": str(tenant["tenant_id"])} for tenant in found]}
+
+
+def _budget(outcome: Outcome) -> dict[str, Any]:
+    if not isinstance(outcome, BudgetAnswer):
+        assert isinstance(outcome, Refused)
+        raise refused_problem(outcome)
+    return budget_value(outcome.budget, archived=outcome.archived, replayed=outcome.replayed)

@@ -1,0 +1,139 @@
+"""Owns errors on the wire: RFC 9457 problem+json with a stable code and the field at fault."""
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from token_ledger.core.outcomes import Code, Denied, Quarantined, Refused
+from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
+
+RETRY_AFTER_SECONDS = "1"
+
+STATUS_OF = {
+    Code.BUDGET_EXCEEDED: HTTPStatus.PAYMENT_REQUIRED,
+    Code.NOT_ALLOCATED: HTTPStatus.PAYMENT_REQUIRED,
+    Code.UNKNOWN_MODEL: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Code.RUN_NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Code.RUN_NOT_OPEN: HTTPStatus.CONFLICT,
+    Code.RESERVATION_NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Code.RESERVATION_NOT_OPEN: HTTPStatus.CONFLICT,
+    Code.IDEMPOTENCY_CONFLICT: HTTPStatus.CONFLICT,
+    Code.INFEASIBLE_ALLOCATION: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Code.BUDGET_NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Code.BUDGET_EXISTS: HTTPStatus.CONFLICT,
+    Code.TIME_OUT_OF_RANGE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Code.INVALID_REQUEST: HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+"""A denial is 402: provider SDKs retry 408, 409, 429 and 5xx, so a denied agent would hammer (design D3)."""
+
+
+class ProblemError(Exception):
+    """A request that ends in a problem."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, field: str | None = None, headers: dict[str, str] | None = None,
+        **extra: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers or {}
+        self.extra = extra
+        if field is not None:
+            self.extra["errors"] = [{"field": field, "message": detail}]
+
+
+def problem_response(
+    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
+) -> Response:
+    """Return a problem+json response."""
+    value = {
+        "type": f"urn:token-ledger:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": int(status),
+        "detail": detail,
+        "code": str(code),
+        **extra,
+    }
+    return Response(json.dumps(value), int(status), headers, "application/problem+json")
+
+
+def refused_problem(outcome: Refused | Quarantined) -> ProblemError:
+    """Return the problem that a refusal is; one that kept what came says where."""
+    if isinstance(outcome, Quarantined):
+        status = STATUS_OF.get(Code(outcome.code), HTTPStatus.CONFLICT)
+        return ProblemError(
+            status, outcome.code, outcome.detail, quarantine_id=str(outcome.quarantine_id), replayed=outcome.replayed
+        )
+    return ProblemError(
+        STATUS_OF[outcome.code], outcome.code.value, outcome.detail, field=outcome.field, **outcome.extra
+    )
+
+
+def denied_response(outcome: Denied) -> Response:
+    """Return the 402 that a denial is: which accounts said no, with their figures, and what would still fit."""
+    from token_ledger.api.answers import refusals_value
+
+    denial = outcome.denial
+    refusals = refusals_value(denial.refusals)
+    return problem_response(
+        STATUS_OF[denial.code],
+        denial.code.value,
+        _denial_detail(denial.code, denial.facts.agent_type, refusals),
+        denial_id=str(denial.denial_id),
+        refusals=refusals,
+        fits=None if denial.fits_output_tokens is None else {"max_output_tokens": denial.fits_output_tokens},
+        directive={"stop": True},
+        replayed=outcome.replayed,
+    )
+
+
+def _denial_detail(code: Code, agent_type: str, refusals: Sequence[dict[str, Any]]) -> str:
+    if code is Code.NOT_ALLOCATED:
+        return f"the run is strict and allocates nothing to agent type {agent_type!r}"
+    first = refusals[0]
+    return (
+        f"budget {first['budget']!r} has {first['available']} of {first['limit']} {first['unit']} left,"
+        f" the call needs {first['requested']}"
+    )
+
+
+def invalid_problem(error: ValidationError, within: str = "") -> ProblemError:
+    """Return the problem for a body that does not fit, naming every field at fault."""
+    errors = [
+        {"field": _path(within, found["loc"]), "message": found["msg"]}
+        for found in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    if errors[0]["message"].startswith("Invalid JSON"):
+        return ProblemError(HTTPStatus.BAD_REQUEST, "malformed_json", errors[0]["message"])
+    first = errors[0]
+    detail = f"{first['field'] or 'the body'}: {first['message']}"
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, Code.INVALID_REQUEST.value, detail, errors=errors)
+
+
+def _path(within: str, location: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in (*([within] if within else []), *location) if part != "body")
+
+
+def ledger_problem(error: LedgerError) -> ProblemError:
+    """Return the problem for a command that has no outcome."""
+    retry = {"Retry-After": RETRY_AFTER_SECONDS}
+    if isinstance(error, OutcomeUnknown):
+        detail = "the connection to the database was lost at commit; send the same idempotency key again"
+        return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "outcome_unknown", detail, headers=retry)
+    if isinstance(error, Unstorable):
+        return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, Code.INVALID_REQUEST.value, str(error))
+    assert isinstance(error, Unavailable)
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", str(error), headers=retry)
+
+
+async def answer_problem(request: Request, error: Exception) -> Response:
+    """Answer a ProblemError, wherever it was raised."""
+    assert isinstance(error, ProblemError)
+    return problem_response(error.status, error.code, error.detail, headers=error.headers, **error.extra)

@@ -1,0 +1,102 @@
+"""Routes of those who read: spend, denials, triggers, the live stream."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import AwareDatetime
+
+from token_ledger.analytics.spend import denials_by_account, events_after, firings_by_trigger, spend_by
+from token_ledger.api.access import FINANCE, Needs, service_of
+from token_ledger.api.wire import Group
+from token_ledger.core.books import ORDINAL_BITS
+from token_ledger.core.money import format_money
+from token_ledger.storage.api_keys import Principal
+from token_ledger.storage.reads import current_sequence
+
+router = APIRouter(prefix="/v1")
+Finance = Annotated[Principal, Depends(Needs(FINANCE))]
+
+LIVE_SECONDS = 0.25
+"""How often a live stream looks for new events."""
+_LIVE_EVENTS = 500
+
+
+@router.get("/reports/spend", tags=["reports"])
+async def spend(
+    request: Request,
+    finance: Finance,
+    group_by: Group = "user",
+    since: Annotated[AwareDatetime | None, Query(alias="from")] = None,
+    until: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+) -> dict[str, Any]:
+    """Calls, tokens by kind and cost per value of a dimension; the last 31 days unless dates are given."""
+    end = until or datetime.now(UTC) + timedelta(hours=1)
+    start = since or end - timedelta(days=31)
+    async with service_of(request).reading(finance.tenant) as connection:
+        return await spend_by(connection, finance.tenant, group_by, start, end)
+
+
+@router.get("/reports/denials", tags=["reports"])
+async def denials(request: Request, finance: Finance) -> dict[str, list[dict[str, Any]]]:
+    """Denials by account, those of soft and shadow budgets included."""
+    async with service_of(request).reading(finance.tenant) as connection:
+        return {"rows": await denials_by_account(connection, finance.tenant)}
+
+
+@router.get("/reports/triggers", tags=["reports"])
+async def triggers(request: Request, finance: Finance) -> dict[str, list[dict[str, Any]]]:
+    """How often each trigger fired and whether its technique was applied."""
+    async with service_of(request).reading(finance.tenant) as connection:
+        return {"rows": await firings_by_trigger(connection, finance.tenant)}
+
+
+@router.get("/live", response_class=EventSourceResponse, tags=["reports"])
+async def live(
+    request: Request, finance: Finance, after: Annotated[int | None, Query(ge=0, lt=2**47)] = None
+) -> AsyncIterator[ServerSentEvent]:
+    """Every booked call as it happens, as server-sent events.
+
+    The id of an event is its batch's sequence number: a stream that broke goes on with `Last-Event-ID` (or `after`)
+    and misses nothing, because batches of a tenant are committed in the order of their numbers.
+    """
+    service = service_of(request)
+    tenant = finance.tenant
+    last = request.headers.get("last-event-id", "")
+    sequence = int(last) if last.isdigit() and len(last) < 15 else after
+    if sequence is None:
+        async with service.reading(tenant) as connection:
+            sequence = await current_sequence(connection, tenant)
+    while not service.stopping.is_set() and not await request.is_disconnected():
+        async with service.reading(tenant) as connection:
+            events = await events_after(connection, tenant, sequence, _LIVE_EVENTS)
+        for event in events:
+            sequence = event["event_id"] >> ORDINAL_BITS
+            yield ServerSentEvent(event="usage", id=str(sequence), data=_live_value(event, sequence))
+        if events:
+            service.metrics.stream_events(service.tenant_name(tenant), events=len(events))
+        else:
+            await _pause(service.stopping)
+
+
+async def _pause(stopping: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(stopping.wait(), LIVE_SECONDS)
+    except TimeoutError:
+        return
+
+
+def _live_value(event: dict[str, Any], sequence: int) -> dict[str, Any]:
+    return {
+        "sequence": sequence,
+        "event_id": str(event["event_id"]),
+        "user": event["user_id"],
+        "agent_type": event["agent_type"],
+        "model": event["model"],
+        "tokens": event["tokens"],
+        "cost": format_money(event["cost_nanos"]),
+        "run_id": None if event["run_id"] is None else str(event["run_id"]),
+    }

@@ -1,0 +1,108 @@
+"""The command `token-ledger`: serve, migrate, tenant, key, verify. Errors are one sentence and exit status 1."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import token_ledger
+from token_ledger.config import Settings
+from token_ledger.storage.api_keys import Role
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    given = {name: getattr(options, name) for name in ("host", "port", "data_dir") if getattr(options, name, None)}
+    settings = Settings(**given)
+    try:
+        status: int = options.run(settings, options)
+    except (ValueError, OSError) as error:
+        print(f"token-ledger: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="token-ledger", description=token_ledger.__doc__)
+    parser.add_argument("--version", action="version", version=token_ledger.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the service; without a database it starts its own")
+    serve.add_argument("--host")
+    serve.add_argument("--port", type=int)
+    serve.add_argument("--data-dir", type=Path)
+    serve.add_argument("--quiet", action="store_true", help="log warnings only")
+    serve.set_defaults(run=_serve)
+
+    migrate = commands.add_parser("migrate", help="bring the database to this version's schema and prices")
+    migrate.set_defaults(run=_migrate)
+
+    tenant = commands.add_parser("tenant", help="make a tenant and print its first admin key")
+    tenant.add_argument("name")
+    tenant.add_argument("--time-zone", default="UTC")
+    tenant.set_defaults(run=_tenant)
+
+    key = commands.add_parser("key", help="make an API key and print it")
+    key.add_argument("tenant")
+    key.add_argument("--role", type=Role, choices=list(Role), default=Role.AGENT)
+    key.add_argument("--name", default="made on the command line")
+    key.set_defaults(run=_key)
+
+    verify = commands.add_parser("verify", help="prove that every balance and roll-up follows from the journal")
+    verify.add_argument("--tenant", help="only this tenant")
+    verify.add_argument("--json", action="store_true", help="print the findings as JSON")
+    verify.set_defaults(run=_verify)
+    return parser
+
+
+def _database_url(settings: Settings) -> str:
+    if settings.database_url is not None:
+        return settings.database_url
+    from token_ledger.storage.embedded import embedded_url, start_embedded
+
+    return embedded_url(start_embedded(settings.data_dir))
+
+
+def _serve(settings: Settings, options: argparse.Namespace) -> int:
+    from token_ledger.cli.serve import serve
+
+    return serve(settings, quiet=options.quiet)
+
+
+def _migrate(settings: Settings, options: argparse.Namespace) -> int:
+    from token_ledger.cli.setup import prepare_database
+
+    added = prepare_database(_database_url(settings))
+    print(f"the schema is up to date; {added} prices added")
+    return 0
+
+
+def _tenant(settings: Settings, options: argparse.Namespace) -> int:
+    from token_ledger.cli.setup import make_tenant
+    from token_ledger.storage.tenants import check_zone
+
+    check_zone(options.time_zone)
+    _, key = asyncio.run(make_tenant(settings, _database_url(settings), options.name, options.time_zone))
+    print(key)
+    return 0
+
+
+def _key(settings: Settings, options: argparse.Namespace) -> int:
+    from token_ledger.cli.setup import make_key
+
+    print(asyncio.run(make_key(settings, _database_url(settings), options.tenant, options.role, options.name)))
+    return 0
+
+
+def _verify(settings: Settings, options: argparse.Namespace) -> int:
+    from token_ledger.analytics.verify import verify_database
+
+    report = asyncio.run(verify_database(_database_url(settings), options.tenant))
+    if options.json:
+        print(json.dumps(report.as_json()))
+    else:
+        print(report.as_text())
+    return 0 if report.clean else 1

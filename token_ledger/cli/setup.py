@@ -1,0 +1,97 @@
+"""Prepares databases: schema and prices, tenants and keys, and the whole of it for a laptop (design D16)."""
+
+import asyncio
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from token_ledger.config import Settings
+from token_ledger.core.tenant import TenantId
+from token_ledger.storage.api_keys import OPERATOR_TENANT, Role, add_key
+from token_ledger.storage.database import Database
+from token_ledger.storage.embedded import embedded_url, start_embedded
+from token_ledger.storage.migrations import migrate
+from token_ledger.storage.prices import seed_prices
+from token_ledger.storage.tenants import add_tenant, find_tenant
+
+LAPTOP_TENANT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The keys of a laptop's own service, kept beside its data for its one user."""
+
+    tenant: str
+    admin_key: str
+    operator_key: str
+
+
+def prepare_laptop(settings: Settings) -> tuple[str, Credentials]:
+    """Start the embedded PostgreSQL, bring it up to date and make a tenant with keys; return its address and keys."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    url = embedded_url(start_embedded(settings.data_dir))
+    prepare_database(url)
+    return url, asyncio.run(_credentials(settings, url))
+
+
+def prepare_database(url: str) -> int:
+    """Migrate a database and seed its price book; return how many prices were added."""
+
+    async def prepare() -> int:
+        await migrate(url)
+        return await seed_prices(url)
+
+    return asyncio.run(prepare())
+
+
+async def make_tenant(settings: Settings, url: str, name: str, time_zone: str) -> tuple[TenantId, str]:
+    """Make a tenant and an admin key; ValueError if the name is taken."""
+    database = Database(url, writers=1, readers=1)
+    try:
+        async with database.reading() as connection:
+            tenant = await add_tenant(connection, name, time_zone)
+            if tenant is None:
+                raise ValueError(f"there is a tenant named {name!r} already")
+            key, _ = await add_key(
+                connection, tenant, Role.ADMIN, "first admin",
+                environment=settings.environment, pepper=settings.pepper(),
+            )  # fmt: skip
+        return tenant, key
+    finally:
+        await database.close()
+
+
+async def make_key(settings: Settings, url: str, tenant_name: str, role: Role, name: str) -> str:
+    """Make a key for a tenant, or for the operator; ValueError if there is no such tenant."""
+    database = Database(url, writers=1, readers=1)
+    try:
+        if role is Role.OPERATOR:
+            tenant: TenantId | None = OPERATOR_TENANT
+        else:
+            async with database.reading() as connection:
+                tenant = await find_tenant(connection, tenant_name)
+        if tenant is None:
+            raise ValueError(f"there is no tenant named {tenant_name!r}")
+        async with database.reading(tenant) as connection:
+            key, _ = await add_key(
+                connection, tenant, role, name, environment=settings.environment, pepper=settings.pepper()
+            )
+        return key
+    finally:
+        await database.close()
+
+
+async def _credentials(settings: Settings, url: str) -> Credentials:
+    path: Path = settings.data_dir / "credentials.json"
+    if path.exists():
+        return Credentials(**json.loads(path.read_text()))
+    try:
+        _, admin_key = await make_tenant(settings, url, LAPTOP_TENANT, "UTC")
+    except ValueError:  # the data outlived the file: the tenant gets another key
+        admin_key = await make_key(settings, url, LAPTOP_TENANT, Role.ADMIN, "laptop")
+    operator_key = await make_key(settings, url, "", Role.OPERATOR, "laptop")
+    credentials = Credentials(LAPTOP_TENANT, admin_key, operator_key)
+    with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(asdict(credentials), file)
+    return credentials

@@ -1,0 +1,1 @@
+"""What an operator sees of the service: every metric, trace and log field, declared once."""

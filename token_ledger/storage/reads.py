@@ -1,0 +1,127 @@
+"""Answers plain reads of a tenant: runs, reservations, budgets, accounts, triggers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from token_ledger.core.budget import RUN_BUDGET, Account, Budget
+from token_ledger.core.reservation import Reservation
+from token_ledger.core.run import Run, allocation_account_key, run_account_key
+from token_ledger.core.tenant import TenantId
+from token_ledger.core.trigger import Trigger
+from token_ledger.core.window import ALL_TIME
+from token_ledger.storage.rows import (
+    ACCOUNT_COLUMNS,
+    BUDGET_COLUMNS,
+    RESERVATION_COLUMNS,
+    RUN_COLUMNS,
+    TRIGGER_COLUMNS,
+    account_from,
+    budget_from,
+    reservation_from,
+    run_from,
+    trigger_from,
+)  # fmt: skip
+
+
+async def _rows(connection: AsyncConnection, statement: str, **values: Any) -> Sequence[Any]:
+    return (await connection.execute(text(statement), values)).all()
+
+
+async def find_run(connection: AsyncConnection, tenant: TenantId, run_id: int) -> Run | None:
+    """Return a run, or None."""
+    found = await _rows(
+        connection, f"select {RUN_COLUMNS} from runs where tenant_id = :tenant and run_id = :run",
+        tenant=tenant, run=run_id,
+    )  # fmt: skip
+    return run_from(found[0]._mapping) if found else None
+
+
+async def find_runs(
+    connection: AsyncConnection, tenant: TenantId, *, user: str | None, state: str | None,
+    external_id: str | None, limit: int,
+) -> list[Run]:  # fmt: skip
+    """Return the newest runs that fit what is asked for."""
+    found = await _rows(
+        connection,
+        f"select {RUN_COLUMNS} from runs where tenant_id = :tenant"
+        " and (cast(:user as text) is null or user_id = :user)"
+        " and (cast(:state as text) is null or state = :state)"
+        " and (cast(:external_id as text) is null or external_id = :external_id)"
+        " order by run_id desc limit :limit",
+        tenant=tenant, user=user, state=state, external_id=external_id, limit=limit,
+    )  # fmt: skip
+    return [run_from(row._mapping) for row in found]
+
+
+async def find_run_accounts(connection: AsyncConnection, tenant: TenantId, run: Run) -> list[Account]:
+    """Return the accounts of a run: its own first, then those of its allocations."""
+    keys = [run_account_key(run.run_id), *(allocation_account_key(run.run_id, name) for name in run.allocated)]
+    found = await _rows(
+        connection,
+        f"select {ACCOUNT_COLUMNS} from accounts where tenant_id = :tenant and budget_id = :budget"
+        " and window_start = :start and subject = any(:subjects) order by account_id",
+        tenant=tenant, budget=RUN_BUDGET, start=ALL_TIME, subjects=[subject for _, subject, _ in keys],
+    )  # fmt: skip
+    return [account_from(row) for row in found]
+
+
+async def find_reservation(connection: AsyncConnection, tenant: TenantId, reservation_id: int) -> Reservation | None:
+    """Return a reservation as it stands, or None."""
+    found = await _rows(
+        connection,
+        f"select {RESERVATION_COLUMNS.replace('directive, warnings', 'directive::text, warnings::text')}"
+        " from reservations where tenant_id = :tenant and reservation_id = :id",
+        tenant=tenant, id=reservation_id,
+    )  # fmt: skip
+    return reservation_from(found[0]) if found else None
+
+
+async def find_budgets(connection: AsyncConnection, tenant: TenantId) -> list[tuple[Budget, bool]]:
+    """Return every budget and whether it is archived, in the order they were made."""
+    found = await _rows(
+        connection, f"select {BUDGET_COLUMNS} from budgets where tenant_id = :tenant order by budget_id",
+        tenant=tenant,
+    )  # fmt: skip
+    return [(budget_from(row._mapping), row.archived_at is not None) for row in found]
+
+
+async def find_triggers(connection: AsyncConnection, tenant: TenantId) -> list[Trigger]:
+    """Return the triggers that are set."""
+    found = await _rows(
+        connection, f"select {TRIGGER_COLUMNS} from triggers where tenant_id = :tenant order by kind", tenant=tenant
+    )
+    return [trigger_from(row._mapping) for row in found]
+
+
+async def find_accounts(
+    connection: AsyncConnection, tenant: TenantId, *, budget_id: int | None, after: int, limit: int
+) -> list[Account]:
+    """Return accounts in the order they were made, from after one of them."""
+    found = await _rows(
+        connection,
+        f"select {ACCOUNT_COLUMNS} from accounts where tenant_id = :tenant and account_id > :after"
+        " and (cast(:budget as bigint) is null or budget_id = :budget) order by account_id limit :limit",
+        tenant=tenant, budget=budget_id, after=after, limit=limit,
+    )  # fmt: skip
+    return [account_from(row) for row in found]
+
+
+async def find_quarantined(connection: AsyncConnection, tenant: TenantId, limit: int) -> list[dict[str, Any]]:
+    """Return what waits in quarantine, newest first."""
+    found = await connection.execute(
+        text(
+            "select quarantine_id, source, key, code, detail, body, kept_at from quarantine"
+            " where tenant_id = :tenant order by quarantine_id desc limit :limit"
+        ),
+        {"tenant": tenant, "limit": limit},
+    )
+    return [{**row, "quarantine_id": str(row["quarantine_id"])} for row in found.mappings()]
+
+
+async def current_sequence(connection: AsyncConnection, tenant: TenantId) -> int:
+    """Return the sequence number of a tenant's newest batch."""
+    found = await _rows(connection, "select sequence from tenant_ledgers where tenant_id = :tenant", tenant=tenant)
+    return int(found[0].sequence)

@@ -1,0 +1,72 @@
+"""Owns tenants: the rows that everything else hangs on."""
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import insert, select, text
+from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from token_ledger.core.tenant import TenantId
+from token_ledger.storage.database import tenant_list
+from token_ledger.storage.tables import tenant_ledgers, tenants
+
+
+def check_zone(name: str) -> None:
+    """Raise ValueError unless `name` is an IANA time zone."""
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        raise ValueError(f"{name!r} is no IANA time zone; write one such as Europe/Berlin") from None
+
+
+async def add_tenant(connection: AsyncConnection, name: str, time_zone: str) -> TenantId | None:
+    """Make a tenant with its ledger and let the transaction see it; None if the name is taken."""
+    made = await connection.execute(
+        insert_or(tenants)
+        .values(name=name, time_zone=time_zone)
+        .on_conflict_do_nothing()
+        .returning(tenants.c.tenant_id)
+    )
+    number = made.scalar_one_or_none()
+    if number is None:
+        return None
+    tenant = TenantId(number)
+    await connection.execute(
+        text("select set_config('app.tenants', :tenants, true)"), {"tenants": tenant_list([tenant])}
+    )
+    await connection.execute(insert(tenant_ledgers).values(tenant_id=tenant))
+    return tenant
+
+
+async def list_tenants(connection: AsyncConnection) -> list[dict[str, Any]]:
+    """Return every tenant but the operator's own."""
+    found = await connection.execute(select(tenants).where(tenants.c.tenant_id > 0).order_by(tenants.c.tenant_id))
+    return [dict(row) for row in found.mappings()]
+
+
+async def all_tenants(connection: AsyncConnection) -> dict[TenantId, str]:
+    """Return the names of all tenants by id."""
+    found = await connection.execute(select(tenants.c.tenant_id, tenants.c.name).where(tenants.c.tenant_id > 0))
+    return {TenantId(row.tenant_id): row.name for row in found}
+
+
+async def tenants_with_due_holds(connection: AsyncConnection) -> list[TenantId]:
+    """Return the tenants, of those that the transaction sees, with holds whose time is up."""
+    found = await connection.execute(
+        text("select distinct tenant_id from reservations where state = 'held' and expires_at <= clock_timestamp()")
+    )
+    return [TenantId(row.tenant_id) for row in found]
+
+
+async def add_partitions(connection: AsyncConnection, months_ahead: int) -> int:
+    """Make the partitions of usage events that are missing for this month and the months ahead; return how many."""
+    made = await connection.execute(text("select token_ledger_add_partitions(:months)"), {"months": months_ahead})
+    return int(made.scalar_one())
+
+
+async def find_tenant(connection: AsyncConnection, name: str) -> TenantId | None:
+    """Return the tenant of a name, or None."""
+    found = await connection.execute(select(tenants.c.tenant_id).where(tenants.c.name == name))
+    number = found.scalar_one_or_none()
+    return None if number is None else TenantId(number)

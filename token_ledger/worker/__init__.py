@@ -1,0 +1,1 @@
+"""Keeps things going beside the requests: expires holds, makes partitions ahead, refreshes gauges."""
