@@ -8,7 +8,7 @@ import fcntl
 import itertools
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -24,7 +24,7 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
     """The address of a server with a migrated template database, shared by the workers of a run."""
     given = os.environ.get("TOKEN_LEDGER_TEST_URL")
     shared = tmp_path_factory.getbasetemp().parent if worker_id != "master" else tmp_path_factory.getbasetemp()
@@ -40,12 +40,13 @@ def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iter
         else:
             url = given
         asyncio.run(_make_template(url))
-    yield url
+    return url
 
 
 @pytest.fixture(scope="session")
 def worker_id(request: pytest.FixtureRequest) -> str:
-    return getattr(request.config, "workerinput", {}).get("workerid", "master")
+    name: str = getattr(request.config, "workerinput", {}).get("workerid", "master")
+    return name
 
 
 @pytest.fixture

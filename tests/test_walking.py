@@ -1,5 +1,6 @@
 """The whole way through once: reserve and settle on a real database."""
 
+from token_ledger.analytics.verify import verify_database
 from token_ledger.core.commands import Reserve, Settle
 from token_ledger.core.outcomes import Granted, Settled
 from token_ledger.core.tenant import TenantId
@@ -16,7 +17,7 @@ async def test_reserve_and_settle(database_url: str) -> None:
         tenant = await add_tenant(connection, "acme", "UTC")
     assert tenant is not None
     async with database.readers.connect() as connection:
-        prices = await load_price_book((await connection.get_raw_connection()).driver_connection)
+        prices = await load_price_book(connection)
     commits = GroupCommit(database, prices)
     granted = await commits.submit(
         tenant, Reserve("k1", b"x", "data_agent", "openai", "gpt-5.4", 1000, 500, user="ada", cost_center="research")
@@ -29,3 +30,6 @@ async def test_reserve_and_settle(database_url: str) -> None:
     assert settled.event.cost_nanos == 900 * 2_500 + 100 * 15_000
     await commits.drain()
     await database.close()
+    report = await verify_database(database_url)
+    assert report.clean, report.as_text()
+    assert report.events == 1

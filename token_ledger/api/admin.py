@@ -38,7 +38,7 @@ async def create_budget(request: Request, admin: Admin, body: BudgetBody) -> Any
 @router.get("/budgets", tags=["budgets"])
 async def list_budgets(request: Request, finance: Finance) -> dict[str, list[BudgetAnswerBody]]:
     """List all budgets, archived ones too."""
-    async with service_of(request).reading(finance.tenant) as connection:
+    async with service_of(request).database.reading(finance.tenant) as connection:
         found = await find_budgets(connection, finance.tenant)
     return {"budgets": [BudgetAnswerBody(**budget_value(budget, archived=archived)) for budget, archived in found]}
 
@@ -60,7 +60,7 @@ async def list_accounts(
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, list[dict[str, Any]]]:
     """List accounts with their balances, in the order they were made; `after` pages on."""
-    async with service_of(request).reading(finance.tenant) as connection:
+    async with service_of(request).database.reading(finance.tenant) as connection:
         found = await find_accounts(
             connection, finance.tenant,
             budget_id=None if budget_id is None else int(budget_id), after=int(after), limit=limit,
@@ -94,7 +94,7 @@ async def set_trigger(request: Request, admin: Admin, body: TriggerBody) -> Any:
 @router.get("/triggers", tags=["saving"])
 async def list_triggers(request: Request, finance: Finance) -> dict[str, list[TriggerAnswerBody]]:
     """List the triggers that are set."""
-    async with service_of(request).reading(finance.tenant) as connection:
+    async with service_of(request).database.reading(finance.tenant) as connection:
         found = await find_triggers(connection, finance.tenant)
     return {"triggers": [TriggerAnswerBody(**trigger_value(trigger)) for trigger in found]}
 
@@ -104,7 +104,7 @@ async def list_quarantine(
     request: Request, finance: Finance, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> dict[str, list[dict[str, Any]]]:
     """List what could not be booked, newest first."""
-    async with service_of(request).reading(finance.tenant) as connection:
+    async with service_of(request).database.reading(finance.tenant) as connection:
         return {"quarantine": await find_quarantined(connection, finance.tenant, limit)}
 
 
@@ -112,7 +112,7 @@ async def list_quarantine(
 async def create_key(request: Request, admin: Admin, body: ApiKeyBody) -> dict[str, str]:
     """Make an API key; it is shown this once."""
     service = service_of(request)
-    async with service.reading(admin.tenant) as connection:
+    async with service.database.reading(admin.tenant) as connection:
         key, key_id = await add_key(
             connection, admin.tenant, Role(body.role), body.name,
             environment=service.settings.environment, pepper=service.pepper,
@@ -123,7 +123,7 @@ async def create_key(request: Request, admin: Admin, body: ApiKeyBody) -> dict[s
 @router.get("/api-keys", tags=["keys"])
 async def get_keys(request: Request, admin: Admin) -> dict[str, list[dict[str, Any]]]:
     """List API keys, without their secrets."""
-    async with service_of(request).reading(admin.tenant) as connection:
+    async with service_of(request).database.reading(admin.tenant) as connection:
         return {"api_keys": await list_keys(connection, admin.tenant)}
 
 
@@ -131,7 +131,7 @@ async def get_keys(request: Request, admin: Admin) -> dict[str, list[dict[str, A
 async def delete_key(request: Request, admin: Admin, key_id: str) -> dict[str, str]:
     """Revoke an API key; every process refuses it within five seconds."""
     service = service_of(request)
-    async with service.reading(admin.tenant) as connection:
+    async with service.database.reading(admin.tenant) as connection:
         revoked_at = await revoke_key(connection, admin.tenant, key_id)
     if revoked_at is None:
         raise ProblemError(404, "not_found", f"there is no API key {key_id!r}")
@@ -147,7 +147,7 @@ async def create_tenant(request: Request, operator: Operator, body: TenantBody) 
     except ValueError as error:
         raise ProblemError(422, "invalid_request", f"time_zone: {error}", field="time_zone") from None
     service = service_of(request)
-    async with service.reading(operator.tenant) as connection:
+    async with service.database.reading(operator.tenant) as connection:
         tenant = await add_tenant(connection, body.name, body.time_zone)
         if tenant is None:
             raise ProblemError(409, "tenant_exists", f"there is a tenant named {body.name!r}", field="name")
@@ -162,7 +162,7 @@ async def create_tenant(request: Request, operator: Operator, body: TenantBody) 
 @router.get("/tenants", tags=["tenants"])
 async def get_tenants(request: Request, operator: Operator) -> dict[str, list[dict[str, Any]]]:
     """List tenants."""
-    async with service_of(request).reading(operator.tenant) as connection:
+    async with service_of(request).database.reading(operator.tenant) as connection:
         found = await list_tenants(connection)
     return {"tenants": [{**tenant, "tenant_id": str(tenant["tenant_id"])} for tenant in found]}
 

@@ -22,8 +22,9 @@ from token_ledger.api.answers import Problem
 from token_ledger.api.holds import HOT_ROUTES, hot_routes
 from token_ledger.api.problems import ProblemError, answer_problem, ledger_problem, problem_response
 from token_ledger.api.service import Service
-from token_ledger.ledger.errors import LedgerError
+from token_ledger.ledger.errors import LedgerError, Unavailable
 from token_ledger.observability.metrics import Metrics
+from token_ledger.storage.database import DatabaseAway
 
 
 def create_app(service: Service) -> FastAPI:
@@ -80,11 +81,11 @@ class Measured:
         await self.app(scope, receive, counting)
 
 
-_HOT_TEMPLATES = {endpoint: path for path, endpoint, *_ in HOT_ROUTES}
+_HOT_TEMPLATES: dict[object, str] = {endpoint: path for path, endpoint, *_ in HOT_ROUTES}
 
 
 def _template(scope: Scope) -> str:
-    hot = _HOT_TEMPLATES.get(scope.get("endpoint"))  # type: ignore[call-overload]
+    hot = _HOT_TEMPLATES.get(scope.get("endpoint"))
     if hot is not None:
         return hot
     return getattr(scope.get("route"), "path", None) or "unknown"
@@ -116,6 +117,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(LedgerError)
     async def ledger_error(request: Request, error: LedgerError) -> Response:
         return await answer_problem(request, ledger_problem(error))
+
+    @app.exception_handler(DatabaseAway)
+    async def away(request: Request, error: DatabaseAway) -> Response:
+        return await answer_problem(request, ledger_problem(Unavailable(str(error))))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

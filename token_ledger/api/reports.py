@@ -36,21 +36,21 @@ async def spend(
     """Calls, tokens by kind and cost per value of a dimension; the last 31 days unless dates are given."""
     end = until or datetime.now(UTC) + timedelta(hours=1)
     start = since or end - timedelta(days=31)
-    async with service_of(request).reading(finance.tenant) as connection:
+    async with service_of(request).database.reading(finance.tenant) as connection:
         return await spend_by(connection, finance.tenant, group_by, start, end)
 
 
 @router.get("/reports/denials", tags=["reports"])
 async def denials(request: Request, finance: Finance) -> dict[str, list[dict[str, Any]]]:
     """Denials by account, those of soft and shadow budgets included."""
-    async with service_of(request).reading(finance.tenant) as connection:
+    async with service_of(request).database.reading(finance.tenant) as connection:
         return {"rows": await denials_by_account(connection, finance.tenant)}
 
 
 @router.get("/reports/triggers", tags=["reports"])
 async def triggers(request: Request, finance: Finance) -> dict[str, list[dict[str, Any]]]:
     """How often each trigger fired and whether its technique was applied."""
-    async with service_of(request).reading(finance.tenant) as connection:
+    async with service_of(request).database.reading(finance.tenant) as connection:
         return {"rows": await firings_by_trigger(connection, finance.tenant)}
 
 
@@ -68,10 +68,10 @@ async def live(
     last = request.headers.get("last-event-id", "")
     sequence = int(last) if last.isdigit() and len(last) < 15 else after
     if sequence is None:
-        async with service.reading(tenant) as connection:
+        async with service.database.reading(tenant) as connection:
             sequence = await current_sequence(connection, tenant)
     while not service.stopping.is_set() and not await request.is_disconnected():
-        async with service.reading(tenant) as connection:
+        async with service.database.reading(tenant) as connection:
             events = await events_after(connection, tenant, sequence, _LIVE_EVENTS)
         for event in events:
             sequence = event["event_id"] >> ORDINAL_BITS

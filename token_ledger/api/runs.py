@@ -51,7 +51,7 @@ async def list_runs(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> dict[str, list[RunAnswerBody]]:
     """List the newest runs."""
-    async with service_of(request).reading(reader.tenant) as connection:
+    async with service_of(request).database.reading(reader.tenant) as connection:
         runs = await find_runs(connection, reader.tenant, user=user, state=state, external_id=external_id, limit=limit)
     return {"runs": [RunAnswerBody(**run_value(run, [])) for run in runs]}
 
@@ -60,7 +60,7 @@ async def list_runs(
 async def get_run(request: Request, reader: Reader, run_id: str) -> Any:
     """Show a run with its balances."""
     number = id_in_path(request, "run_id")
-    async with service_of(request).reading(reader.tenant) as connection:
+    async with service_of(request).database.reading(reader.tenant) as connection:
         run = await find_run(connection, reader.tenant, number)
         if run is None:
             raise ProblemError(404, "run_not_found", f"there is no run {run_id}", field="run_id")
@@ -83,7 +83,7 @@ async def close_run(request: Request, caller: Caller, run_id: str, body: RunEndB
 async def get_reservation(request: Request, reader: Reader, reservation_id: str) -> Any:
     """Show a reservation as it stands."""
     number = id_in_path(request, "reservation_id")
-    async with service_of(request).reading(reader.tenant) as connection:
+    async with service_of(request).database.reading(reader.tenant) as connection:
         reservation = await find_reservation(connection, reader.tenant, number)
     if reservation is None:
         detail = f"there is no reservation {reservation_id}"
@@ -173,6 +173,6 @@ async def _run_answer(service: Service, tenant: TenantId, outcome: Outcome) -> A
         raise refused_problem(outcome)
     accounts = list(outcome.accounts)
     if not accounts:
-        async with service.reading(tenant) as connection:
+        async with service.database.reading(tenant) as connection:
             accounts = await find_run_accounts(connection, tenant, outcome.run)
     return run_value(outcome.run, accounts, replayed=outcome.replayed)

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from prometheus_client import CollectorRegistry
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 import token_ledger
 from token_ledger.config import Settings
@@ -21,7 +19,7 @@ from token_ledger.ledger.errors import Unavailable
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.observability.metrics import Metrics
 from token_ledger.storage.api_keys import Principal, find_principal, parse_key
-from token_ledger.storage.database import Database
+from token_ledger.storage.database import Database, DatabaseAway
 from token_ledger.storage.migrations import current_revision, head_revision
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.tenants import all_tenants
@@ -70,31 +68,20 @@ class Service:
             raise Unavailable("the service is starting: the database was not reached yet")
         return await self._commits.submit(tenant, command)
 
-    @asynccontextmanager
-    async def reading(self, *tenants: TenantId) -> AsyncIterator[AsyncConnection]:
-        """Open a reading transaction; a database that is away is Unavailable."""
-        try:
-            async with self.database.reading(*tenants) as connection:
-                yield connection
-        except (OSError, TimeoutError, SQLAlchemyError) as error:
-            if isinstance(error, DBAPIError) and not error.connection_invalidated and not _is_away(error):
-                raise
-            raise Unavailable(f"the database can't be reached: {type(error).__name__}") from error
-
     def remembered(self, key: str) -> Principal | None:
         """Return who a key stands for if it was looked up a moment ago."""
         found = self._keys.get(key)
         return found[1] if found is not None and found[0] > time.monotonic() else None
 
     async def authenticate(self, key: str) -> Principal | None:
-        """Return who a key stands for, or None. Raises Unavailable."""
+        """Return who a key stands for, or None. Raises DatabaseAway."""
         found = self._keys.get(key)
         if found is not None and found[0] > time.monotonic():
             return found[1]
         named = parse_key(key)
         if named is None:
             return None
-        async with self.reading(named[0]) as connection:
+        async with self.database.reading(named[0]) as connection:
             principal = await find_principal(connection, key, self._pepper)
         self._keys[key] = time.monotonic() + KEY_SECONDS, principal
         self._keys.move_to_end(key)
@@ -126,9 +113,9 @@ class Service:
         if self._commits is None:
             return "the database was not reached yet"
         try:
-            async with asyncio.timeout(2), self.reading() as connection:
+            async with asyncio.timeout(2), self.database.reading() as connection:
                 revision = await connection.run_sync(current_revision)
-        except (Unavailable, TimeoutError) as error:
+        except (DatabaseAway, TimeoutError) as error:
             return str(error) or "the database did not answer within 2 s"
         if revision != self._head:
             return f"the database is at revision {revision}, this version needs {self._head}: run token-ledger migrate"
@@ -143,10 +130,9 @@ class Service:
                 await asyncio.sleep(_START_AGAIN_SECONDS)
 
     async def _start(self) -> None:
-        async with self.database.readers.connect() as connection:
+        async with self.database.reading() as connection:
             self._counter.names.update(await all_tenants(connection))
-            raw = await connection.get_raw_connection()
-            prices = await load_price_book(raw.driver_connection)
+            prices = await load_price_book(connection)
         await self.database.writer_pool()
         prices.find("openai", "")  # loads the matching rules now, not within the first caller's request
         self._commits = GroupCommit(
@@ -156,8 +142,3 @@ class Service:
             batch_operations=self.settings.batch_operations,
             report=self._counter.count,
         )
-
-
-def _is_away(error: DBAPIError) -> bool:
-    cause = error.orig
-    return isinstance(cause, OSError | TimeoutError) or getattr(cause, "sqlstate", "") in ("57P01", "57P03", "53300")

@@ -3,7 +3,10 @@
 import asyncio
 import gc
 import logging
+import socket
 import sys
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 
@@ -16,14 +19,23 @@ from token_ledger.worker.upkeep import Upkeep
 
 
 class Server(uvicorn.Server):
-    """A server that tells live streams to end as soon as it is asked to stop."""
+    """A server that says where it listens, and tells live streams to end as soon as it is asked to stop."""
 
-    service: Service
+    def __init__(self, config: uvicorn.Config, service: Service, greeting: str) -> None:
+        super().__init__(config)
+        self._service = service
+        self._greeting = greeting
 
-    def handle_exit(self, sig: int, frame: object) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen and print where."""
+        await super().startup(sockets)
+        if self.started:
+            print(self._greeting, flush=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop taking requests; those under way get their answers."""
-        self.service.stopping.set()
-        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+        self._service.stopping.set()
+        super().handle_exit(sig, frame)
 
 
 def serve(settings: Settings, *, quiet: bool = False) -> int:
@@ -50,10 +62,8 @@ async def _serve(settings: Settings, url: str, credentials: Credentials | None) 
         server_header=False,
         timeout_graceful_shutdown=settings.drain_seconds,
     )
-    server = Server(config)
-    server.service = service
+    server = Server(config, service, _greeting(settings, credentials))
     upkeep = asyncio.create_task(Upkeep(service.database, service.submit, service.metrics).run())
-    announce = asyncio.create_task(_announce(server, settings, credentials))
     # Requests make many short-lived objects and no cycles: collecting rarely takes the tail latency down by far.
     gc.collect()
     gc.freeze()
@@ -61,15 +71,12 @@ async def _serve(settings: Settings, url: str, credentials: Credentials | None) 
     try:
         await server.serve()
     finally:
-        for task in (upkeep, announce):
-            task.cancel()
-        await asyncio.gather(upkeep, announce, return_exceptions=True)
+        upkeep.cancel()
+        await asyncio.gather(upkeep, return_exceptions=True)
     return 0 if server.started else 1
 
 
-async def _announce(server: uvicorn.Server, settings: Settings, credentials: Credentials | None) -> None:
-    while not server.started:
-        await asyncio.sleep(0.02)
+def _greeting(settings: Settings, credentials: Credentials | None) -> str:
     base = f"http://{settings.host}:{settings.port}"
     lines = [f"Token Ledger listens on {base} (documentation: {base}/docs)"]
     if credentials is not None:
@@ -81,10 +88,10 @@ async def _announce(server: uvicorn.Server, settings: Settings, credentials: Cre
             '{"idempotency_key":"first","user":"ada","agent_type":"data_agent","provider":"openai",'
             '"model":"gpt-5.4","input_tokens":1000,"max_output_tokens":500}\'',
         ]
-    print("\n".join(lines), flush=True)
+    return "\n".join(lines)
 
 
-def _loop_factory() -> object:
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop
     except ImportError:  # Windows

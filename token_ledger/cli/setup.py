@@ -32,7 +32,7 @@ def prepare_laptop(settings: Settings) -> tuple[str, Credentials]:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     url = embedded_url(start_embedded(settings.data_dir))
     prepare_database(url)
-    return url, asyncio.run(_credentials(settings, url))
+    return url, _credentials(settings, url)
 
 
 def prepare_database(url: str) -> int:
@@ -82,16 +82,20 @@ async def make_key(settings: Settings, url: str, tenant_name: str, role: Role, n
         await database.close()
 
 
-async def _credentials(settings: Settings, url: str) -> Credentials:
+def _credentials(settings: Settings, url: str) -> Credentials:
     path: Path = settings.data_dir / "credentials.json"
     if path.exists():
         return Credentials(**json.loads(path.read_text()))
+    credentials = asyncio.run(_make_credentials(settings, url))
+    with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(asdict(credentials), file)
+    return credentials
+
+
+async def _make_credentials(settings: Settings, url: str) -> Credentials:
     try:
         _, admin_key = await make_tenant(settings, url, LAPTOP_TENANT, "UTC")
     except ValueError:  # the data outlived the file: the tenant gets another key
         admin_key = await make_key(settings, url, LAPTOP_TENANT, Role.ADMIN, "laptop")
     operator_key = await make_key(settings, url, "", Role.OPERATOR, "laptop")
-    credentials = Credentials(LAPTOP_TENANT, admin_key, operator_key)
-    with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(asdict(credentials), file)
-    return credentials
+    return Credentials(LAPTOP_TENANT, admin_key, operator_key)

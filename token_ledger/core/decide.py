@@ -1,6 +1,6 @@
 """Decides a batch: expires what is due, then every command in order, each idempotent under its key (design D9, D10)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -119,12 +119,14 @@ def _conflict(books: Books, command: Command, stored: StoredKey) -> Refused:
 
 def _differing_field(books: Books, command: Command, stored: StoredKey) -> str | None:
     """Return the first request field whose stored value differs, among those that the stored row still shows."""
-    target = {
-        "reservation": books.loaded.reservations,
-        "denial": books.loaded.denials,
-        "event": books.loaded.events,
-        "run": books.loaded.runs,
-    }.get(stored.answer, {}).get(stored.target_id)
+    loaded = books.loaded
+    rows: dict[str, Mapping[int, Any]] = {
+        "reservation": loaded.reservations,
+        "denial": loaded.denials,
+        "event": loaded.events,
+        "run": loaded.runs,
+    }
+    target = rows.get(stored.answer, {}).get(stored.target_id)
     if target is None:
         return None
     asked, known = _flat(command), _flat(target)
@@ -139,7 +141,8 @@ def _differing_field(books: Books, command: Command, stored: StoredKey) -> str |
 
 
 def _flat(value: Any) -> dict[str, Any]:
-    assert is_dataclass(value) and not isinstance(value, type)
+    assert is_dataclass(value)
+    assert not isinstance(value, type)
     flat: dict[str, Any] = {}
     for name, inner in asdict(value).items():
         if name == "facts":

@@ -17,7 +17,7 @@ from token_ledger.core.price import Price, hold_cost_nanos
 class TriggerKind(StrEnum):
     """The conditions that are evaluated."""
 
-    HIGH_TOKEN_USAGE = "high_token_usage"
+    HIGH_TOKEN_USAGE = "high_token_usage"  # noqa: S105 - these tokens are no secrets
     HIGH_COST = "high_cost"
 
 

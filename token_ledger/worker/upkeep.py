@@ -5,15 +5,13 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from token_ledger.analytics.spend import fullest_accounts, open_holds
 from token_ledger.core.commands import Command, ExpireDue
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.tenant import TenantId
 from token_ledger.ledger.errors import LedgerError
 from token_ledger.observability.metrics import BudgetUse, Metrics
-from token_ledger.storage.database import Database
+from token_ledger.storage.database import Database, DatabaseAway
 from token_ledger.storage.tenants import add_partitions, all_tenants, tenants_with_due_holds
 
 log = logging.getLogger(__name__)
@@ -43,7 +41,7 @@ class Upkeep:
 
     async def expire_due_holds(self) -> None:
         """Give every tenant with due holds a batch: every batch expires what is due, however quiet the tenant is."""
-        async with self._database.readers.connect() as connection:
+        async with self._database.reading() as connection:
             tenants = list(await all_tenants(connection))
         async with self._database.reading(*tenants) as connection:
             due = await tenants_with_due_holds(connection)
@@ -51,7 +49,7 @@ class Upkeep:
 
     async def refresh_gauges(self) -> None:
         """Show how full the fullest accounts are and how many holds are open."""
-        async with self._database.readers.connect() as connection:
+        async with self._database.reading() as connection:
             names = await all_tenants(connection)
         async with self._database.reading(*names) as connection:
             accounts = await fullest_accounts(connection, list(names))
@@ -66,14 +64,14 @@ class Upkeep:
 
     async def make_partitions(self) -> None:
         """Make the partitions of the months ahead, so that no booking ever waits for one."""
-        async with self._database.readers.begin() as connection:
+        async with self._database.reading() as connection:
             await add_partitions(connection, MONTHS_AHEAD)
 
     async def _every(self, seconds: float, task: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
                 await task()
-            except (LedgerError, OSError, TimeoutError, SQLAlchemyError) as error:
+            except (LedgerError, DatabaseAway) as error:
                 log.warning(
                     "upkeep failed, tried again soon", extra={"task": task.__name__, "reason": str(error)[:300]}
                 )
