@@ -473,7 +473,7 @@ def upgrade() -> None:
     for table in STATES:
         op.execute(f"grant select, insert, update on {table} to {APP_ROLE}")
     op.execute(f"grant select, insert on tenants to {APP_ROLE}")
-    op.execute(f"grant select on prices to {APP_ROLE}")
+    op.execute(f"grant select on prices, alembic_version to {APP_ROLE}")
     op.execute("select token_ledger_add_partitions(3)")
 
 
