@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.books import ORDINAL_BITS
 from token_ledger.core.money import format_money
 from token_ledger.core.tenant import TenantId
 
@@ -78,24 +77,17 @@ async def firings_by_trigger(connection: AsyncConnection, tenant: TenantId) -> l
 
 
 async def events_after(
-    connection: AsyncConnection, tenant: TenantId, sequence: int, limit: int
+    connection: AsyncConnection, tenant: TenantId, event_id: int, limit: int
 ) -> list[dict[str, Any]]:
-    """Return the usage events of the batches after a sequence number, in order: about `limit`, whole batches."""
+    """Return the first usage events after one of them, in order; ids rise in the order of commits."""
     found = await connection.execute(
         text(
             "select event_id, user_id, agent_type, model, input_tokens + output_tokens as tokens, cost_nanos, run_id"
-            " from usage_events where tenant_id = :tenant and event_id >= :first order by event_id"
-            " limit :limit"
+            " from usage_events where tenant_id = :tenant and event_id > :after order by event_id limit :limit"
         ),
-        {"tenant": tenant, "first": (sequence + 1) << ORDINAL_BITS, "limit": limit},
+        {"tenant": tenant, "after": event_id, "limit": limit},
     )
-    events = [dict(row) for row in found.mappings()]
-    if len(events) < limit:
-        return events
-    # The page may have cut the last batch in two. A reader goes on after a batch, so it gets none or all of it.
-    last = events[-1]["event_id"] >> ORDINAL_BITS
-    whole = [event for event in events if event["event_id"] >> ORDINAL_BITS != last]
-    return whole or await events_after(connection, tenant, sequence, limit * 4)
+    return [dict(row) for row in found.mappings()]
 
 
 async def fullest_accounts(connection: AsyncConnection, tenants: list[TenantId]) -> list[dict[str, Any]]:

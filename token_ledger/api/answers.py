@@ -67,7 +67,7 @@ class Evidence(Answer):
     """Why a trigger fired."""
 
     budget: str
-    subject: str
+    subject: dict[str, str]
     unit: str
     used: int | str
     limit: int | str

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic.json_schema import models_json_schema
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +21,13 @@ import token_ledger
 from token_ledger.api import admin, reports, runs
 from token_ledger.api.answers import Problem
 from token_ledger.api.holds import HOT_ROUTES, hot_routes
-from token_ledger.api.problems import ProblemError, answer_problem, ledger_problem, problem_response
+from token_ledger.api.problems import (
+    ProblemError,
+    answer_problem,
+    ledger_problem,
+    media_type_problem,
+    problem_response,
+)  # fmt: skip
 from token_ledger.api.service import Service
 from token_ledger.ledger.errors import LedgerError, Unavailable
 from token_ledger.observability.metrics import Metrics
@@ -40,7 +47,6 @@ def create_app(service: Service) -> FastAPI:
         version=token_ledger.__version__,
         description="Budgets, holds and exact cost for the LLM calls of many agents, users and tenants.",
         lifespan=lifespan,
-        max_body_size=service.settings.max_body_bytes,
         telemetry={"tracing": False, "metrics": False, "logs": False},
         docs_url="/docs",
         redoc_url=None,
@@ -58,7 +64,10 @@ def create_app(service: Service) -> FastAPI:
 
 
 class Measured:
-    """Measures every request by its route's template and refuses bodies that say they are too large."""
+    """Measures every request by its route's template and stops reading a body that is too large.
+
+    FastAPI's own limit answers in plain text where a request states its length; this one answers with a problem.
+    """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, largest_body: int) -> None:
         self.app = app
@@ -78,7 +87,24 @@ class Measured:
                 self.metrics.http_request(_template(scope), scope["method"], message["status"], seconds=seconds)
             await send(message)
 
-        await self.app(scope, receive, counting)
+        stated = Headers(scope=scope).get("content-length", "")
+        if stated.isdigit() and int(stated) > self.largest_body:
+            await self._too_large()(scope, receive, counting)
+            return
+        size = 0
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self.largest_body:
+                raise HTTPException(413, f"the body is larger than {self.largest_body} bytes")
+            return message
+
+        await self.app(scope, limited, counting)
+
+    def _too_large(self) -> Response:
+        return problem_response(413, "body_too_large", f"the body is larger than {self.largest_body} bytes")
 
 
 _HOT_TEMPLATES: dict[object, str] = {endpoint: path for path, endpoint, *_ in HOT_ROUTES}
@@ -130,13 +156,16 @@ def _add_errors(app: FastAPI) -> None:
         ]
         if any(found["type"] == "json_invalid" for found in error.errors()):
             return problem_response(400, "malformed_json", "the body is not JSON")
+        if isinstance(error.body, bytes):  # FastAPI leaves a body of another type as it came
+            return await answer_problem(request, media_type_problem(request))
         first = errors[0]
         detail = f"{first['field'] or 'the body'}: {first['message']}"
         return problem_response(422, "invalid_request", detail, errors=errors)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+        # FastAPI says 400 of a body that it can't decode.
+        codes = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
         code = codes.get(error.status_code, "http_error")
         return problem_response(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
 

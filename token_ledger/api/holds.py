@@ -14,7 +14,13 @@ from starlette.routing import Route
 
 from token_ledger.api.access import CALLERS, principal_of, service_of
 from token_ledger.api.answers import ReservationAnswer, SettlementAnswer, reservation_value, settlement_value
-from token_ledger.api.problems import ProblemError, denied_response, invalid_problem, refused_problem
+from token_ledger.api.problems import (
+    ProblemError,
+    denied_response,
+    invalid_problem,
+    media_type_problem,
+    refused_problem,
+)  # fmt: skip
 from token_ledger.api.translate import release_command, reserve_command, settle_command
 from token_ledger.api.wire import ReleaseBody, ReservationBody, SettlementBody
 from token_ledger.core.outcomes import Denied, Granted, Quarantined, Refused, Released, Settled
@@ -71,6 +77,8 @@ def id_in_path(request: Request, name: str) -> int:
 
 async def _parsed(request: Request, adapter: TypeAdapter[Any]) -> Any:
     body = await request.body()
+    if body and not request.headers.get("content-type", "").startswith("application/json"):
+        raise media_type_problem(request)
     try:
         return adapter.validate_json(body or b"{}")
     except ValidationError as error:

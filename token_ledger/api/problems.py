@@ -118,7 +118,17 @@ def invalid_problem(error: ValidationError, within: str = "") -> ProblemError:
 
 
 def _path(within: str, location: Sequence[str | int]) -> str:
-    return ".".join(str(part) for part in (*([within] if within else []), *location) if part != "body")
+    # A field that the caller made up may have a name that neither JSON nor the database can write.
+    path = ".".join(str(part) for part in (*([within] if within else []), *location) if part != "body")
+    return path if path.isprintable() else ascii(path)[1:-1]
+
+
+def media_type_problem(request: Request) -> ProblemError:
+    """Return the problem for a body that does not say it is JSON."""
+    found = request.headers.get("content-type", "no type")
+    return ProblemError(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", f"send application/json, not {found}"
+    )
 
 
 def ledger_problem(error: LedgerError) -> ProblemError:

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import AwareDatetime
 
 from token_ledger.analytics.spend import denials_by_account, events_after, firings_by_trigger, spend_by
 from token_ledger.api.access import FINANCE, Needs, service_of
-from token_ledger.api.wire import Group
-from token_ledger.core.books import ORDINAL_BITS
+from token_ledger.api.wire import Group, ReportInstant
+from token_ledger.core.books import ORDINAL_BITS, last_id
 from token_ledger.core.money import format_money
 from token_ledger.storage.api_keys import Principal
 from token_ledger.storage.reads import current_sequence
@@ -30,8 +29,8 @@ async def spend(
     request: Request,
     finance: Finance,
     group_by: Group = "user",
-    since: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-    until: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+    since: Annotated[ReportInstant | None, Query(alias="from")] = None,
+    until: Annotated[ReportInstant | None, Query(alias="to")] = None,
 ) -> dict[str, Any]:
     """Calls, tokens by kind and cost per value of a dimension; the last 31 days unless dates are given."""
     end = until or datetime.now(UTC) + timedelta(hours=1)
@@ -60,22 +59,25 @@ async def live(
 ) -> AsyncIterator[ServerSentEvent]:
     """Every booked call as it happens, as server-sent events.
 
-    The id of an event is its batch's sequence number: a stream that broke goes on with `Last-Event-ID` (or `after`)
-    and misses nothing, because batches of a tenant are committed in the order of their numbers.
+    A stream that broke goes on with the `Last-Event-ID` it saw and misses nothing, because the ids of a tenant's
+    events rise in the order of their commits. `after` begins behind the batch with that sequence number instead.
     """
     service = service_of(request)
     tenant = finance.tenant
     last = request.headers.get("last-event-id", "")
-    sequence = int(last) if last.isdigit() and len(last) < 15 else after
-    if sequence is None:
-        async with service.database.reading(tenant) as connection:
-            sequence = await current_sequence(connection, tenant)
+    if last.isascii() and last.isdigit() and len(last) < 19:
+        event_id = int(last)
+    else:
+        if after is None:
+            async with service.database.reading(tenant) as connection:
+                after = await current_sequence(connection, tenant)
+        event_id = last_id(after)
     while not service.stopping.is_set() and not await request.is_disconnected():
         async with service.database.reading(tenant) as connection:
-            events = await events_after(connection, tenant, sequence, _LIVE_EVENTS)
+            events = await events_after(connection, tenant, event_id, _LIVE_EVENTS)
         for event in events:
-            sequence = event["event_id"] >> ORDINAL_BITS
-            yield ServerSentEvent(event="usage", id=str(sequence), data=_live_value(event, sequence))
+            event_id = event["event_id"]
+            yield ServerSentEvent(event="usage", id=str(event_id), data=_live_value(event))
         if events:
             service.metrics.stream_events(service.tenant_name(tenant), events=len(events))
         else:
@@ -89,9 +91,9 @@ async def _pause(stopping: asyncio.Event) -> None:
         return
 
 
-def _live_value(event: dict[str, Any], sequence: int) -> dict[str, Any]:
+def _live_value(event: dict[str, Any]) -> dict[str, Any]:
     return {
-        "sequence": sequence,
+        "sequence": event["event_id"] >> ORDINAL_BITS,
         "event_id": str(event["event_id"]),
         "user": event["user_id"],
         "agent_type": event["agent_type"],

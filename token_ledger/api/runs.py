@@ -1,9 +1,8 @@
 """Routes of runs, of reservations that are read, and of events without a hold."""
 
-import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import TypeAdapter, ValidationError
 
 from token_ledger.api.access import CALLERS, READERS, Needs, service_of
@@ -18,19 +17,19 @@ from token_ledger.api.holds import id_in_path
 from token_ledger.api.problems import ProblemError, invalid_problem, refused_problem
 from token_ledger.api.service import Service
 from token_ledger.api.translate import end_run_command, kept_body, open_run_command, record_command
-from token_ledger.api.wire import EventBody, RunBody, RunEndBody
+from token_ledger.api.wire import EventBody, EventsBody, Name, RunBody, RunEndBody
 from token_ledger.core.commands import Quarantine, Record, fingerprint
 from token_ledger.core.money import format_money
-from token_ledger.core.outcomes import Outcome, Quarantined, Recorded, Refused, RunAnswer
+from token_ledger.core.outcomes import Code, Outcome, Quarantined, Recorded, Refused, RunAnswer
 from token_ledger.core.run import RunState
 from token_ledger.core.tenant import TenantId
+from token_ledger.ledger.errors import Unstorable
 from token_ledger.storage.api_keys import Principal
 from token_ledger.storage.reads import find_reservation, find_run, find_run_accounts, find_runs
 
 router = APIRouter(prefix="/v1")
 Caller = Annotated[Principal, Depends(Needs(CALLERS))]
 Reader = Annotated[Principal, Depends(Needs(READERS))]
-MAX_EVENTS = 256
 
 
 @router.post("/runs", status_code=201, response_model=RunAnswerBody, tags=["runs"])
@@ -45,9 +44,9 @@ async def open_run(request: Request, caller: Caller, body: RunBody) -> Any:
 async def list_runs(
     request: Request,
     reader: Reader,
-    user: str | None = None,
+    user: Name | None = None,
     state: Literal["open", "closed", "cancelled"] | None = None,
-    external_id: str | None = None,
+    external_id: Name | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> dict[str, list[RunAnswerBody]]:
     """List the newest runs."""
@@ -95,14 +94,14 @@ async def get_reservation(request: Request, reader: Reader, reservation_id: str)
 async def record_events(
     request: Request,
     caller: Caller,
-    events: Annotated[list[dict[str, Any]], Body(embed=True, min_length=1, max_length=MAX_EVENTS)],
+    body: EventsBody,
 ) -> Any:
     """Book calls that had no hold; each event has a result of its own, and what can't be booked is quarantined."""
     import asyncio
 
     service = service_of(request)
     results = await asyncio.gather(
-        *(_record(service, caller.tenant, event, position) for position, event in enumerate(events))
+        *(_record(service, caller.tenant, event, position) for position, event in enumerate(body.events))
     )
     return {"results": results}
 
@@ -110,24 +109,32 @@ async def record_events(
 _event = TypeAdapter(EventBody)
 
 
-async def _record(service: Service, tenant: TenantId, value: dict[str, Any], position: int) -> dict[str, Any]:
+async def _record(service: Service, tenant: TenantId, value: Any, position: int) -> dict[str, Any]:
     within = f"events.{position}"
     try:
-        body = _event.validate_json(json.dumps(value))
+        body = _event.validate_python(value)
         command: Record | Quarantine = record_command(body, f"{within}.")
     except ValidationError as error:
         problem = invalid_problem(error, within)
     except ProblemError as error:
         problem = error
     else:
-        return _event_result(await service.submit(tenant, command))
-    source, key = value.get("source"), value.get("idempotency_key")
+        return await _submit_event(service, tenant, command)
+    named = value if isinstance(value, dict) else {}
+    source, key = named.get("source"), named.get("idempotency_key")
     if not (_is_name(source) and _is_name(key)):
         # Without a name nothing could find it again, and a repetition would be kept a second time.
         return {"status": "refused", "code": problem.code, "detail": problem.detail, "field": _field(problem)}
     kept = kept_body(value)
     command = Quarantine(f"event:{source}", str(key), fingerprint(kept.encode()), problem.code, problem.detail, kept)
-    return {**_event_result(await service.submit(tenant, command)), "field": _field(problem)}
+    return {**await _submit_event(service, tenant, command), "field": _field(problem)}
+
+
+async def _submit_event(service: Service, tenant: TenantId, command: Record | Quarantine) -> dict[str, Any]:
+    try:
+        return _event_result(await service.submit(tenant, command))
+    except Unstorable as error:  # the other events of the list are booked and have to be answered
+        return {"status": "refused", "code": Code.INVALID_REQUEST.value, "detail": str(error)}
 
 
 def _is_name(value: object) -> bool:

@@ -211,6 +211,17 @@ def _limits(body: LimitsBody) -> Limits:
 
 
 def kept_body(value: Any) -> str:
-    """Return the JSON of an event that could not be read, cut to what quarantine keeps, without NUL characters."""
-    text = json.dumps(value, default=str).replace("\\u0000", "\\ufffd")
+    """Return JSON that PostgreSQL takes for an event that could not be read, cut to what quarantine keeps."""
+    text = json.dumps(value)
+    if not _is_storable(value, text):
+        text = json.dumps({"as_sent": text})
     return text if len(text) <= 20_000 else json.dumps({"cut": text[:20_000]})
+
+
+def _is_storable(value: Any, text: str) -> bool:
+    """Tell whether PostgreSQL keeps this JSON: it has no NUL, no half of a surrogate pair, no NaN and no Infinity."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:
+        return False
+    return "\\u0000" not in text

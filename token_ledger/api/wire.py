@@ -3,16 +3,28 @@
 Ids travel as strings of digits, because they outgrow the integers of JavaScript.
 """
 
-from datetime import datetime
-from typing import Annotated, Literal
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+)  # fmt: skip
 
 from token_ledger.core.budget import check_selector
 from token_ledger.core.money import parse_money
 
 # Anything printable; control characters (and NUL, which PostgreSQL can't store) are refused by name.
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 _LARGEST_TOKENS = 100_000_000
 _LARGEST_LIMIT = 10**15
 
@@ -28,7 +40,16 @@ def _fits_an_id(text: str) -> str:
 
 Id = Annotated[StrictStr, Field(pattern=r"^[0-9]{1,19}$", examples=["4503599627370496"]), AfterValidator(_fits_an_id)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=_LARGEST_TOKENS)]
-Instant = AwareDatetime
+
+
+def _is_written_out(value: object) -> object:
+    # Left alone, a number would be taken for seconds or for milliseconds, whichever looks likelier.
+    if not (isinstance(value, str) and _RFC_3339.match(value)):
+        raise ValueError("write an instant as RFC 3339 does, such as 2026-11-21T09:30:00Z")
+    return value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
 
 
 def _is_money(text: str) -> str:
@@ -159,6 +180,12 @@ class EventBody(Body):
     tags: Tags = {}
 
 
+class EventsBody(Body):
+    """Calls that had no hold, each an EventBody; one that is not fails alone, so they are read one by one."""
+
+    events: Annotated[tuple[Any, ...], Field(min_length=1, max_length=256)]
+
+
 class BudgetBody(Body):
     """Set a limit for a selector per window."""
 
@@ -209,5 +236,5 @@ class TenantBody(Body):
 
 
 Group = Literal["user", "agent_type", "model", "cost_center", "request_type"]
-
-When = datetime
+ReportInstant = Annotated[Instant, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
+"""An instant that every zone and every database can show."""

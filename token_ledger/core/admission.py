@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 from token_ledger.core.books import Books, is_hard
 from token_ledger.core.budget import Account, Counts, Unit
 from token_ledger.core.commands import Record, Reserve
 from token_ledger.core.holds import UNASSIGNED
-from token_ledger.core.money import ATTO_TOKENS_PER_NANO
+from token_ledger.core.money import affordable_tokens
 from token_ledger.core.outcomes import Code, Denial, Denied, Granted, Outcome, Refused, refusal_value
 from token_ledger.core.price import Price, hold_cost_nanos
 from token_ledger.core.reservation import CallFacts, Reservation
@@ -57,7 +56,7 @@ def candidate_facts(triggers: Sequence[Trigger], command: Reserve | Record, run:
     if not triggers:
         return [facts]
     return [facts] + [
-        replace(facts, provider=step.to_provider, model=step.to_model)
+        facts._replace(provider=step.to_provider, model=step.to_model)
         for trigger in triggers
         if trigger.mode is not Mode.OFF
         for step in trigger.downgrades
@@ -73,7 +72,7 @@ def _admit(books: Books, command: Reserve, facts: CallFacts, run: Run | None, pr
         advice = _advise(books, command, accounts, nanos)
         step = _applied_downgrade(advice)
         if step is not None:
-            facts = replace(facts, provider=step.to_provider, model=step.to_model)
+            facts = facts._replace(provider=step.to_provider, model=step.to_model)
             cheaper = _price_now(books, facts.provider, facts.model)
             assert cheaper is not None, "a downgrade is only chosen when its price is known"
             price = cheaper
@@ -123,11 +122,11 @@ def _grant(
         ttl_seconds=command.ttl_seconds,
         directive=_directive(facts, command, advice) if advice else None,
         warnings=warnings,
+        key=command.key,
+        fingerprint=command.fingerprint,
     )
     books.writes.firings.extend((reservation_id, facts, fired) for fired in advice)
-    books.writes.new_reservations.append(reservation)
-    books.loaded.reservations[reservation_id] = reservation
-    books.note_key(command, "reservation", reservation_id)
+    books.give(reservation)
     return Granted(reservation)
 
 
@@ -239,5 +238,5 @@ def _fitting_output(accounts: list[Account], command: Reserve, price: Price) -> 
             fitting = min(fitting, room - command.input_tokens + cached)
         if account.limit_nanos is not None and output_rate:
             room = account.limit_nanos - account.settled_nanos - account.held_nanos
-            fitting = min(fitting, (room - input_nanos) * ATTO_TOKENS_PER_NANO // output_rate)
+            fitting = min(fitting, affordable_tokens(room - input_nanos, output_rate))
     return fitting or None

@@ -15,10 +15,11 @@ from token_ledger.core.commands import Command
 from token_ledger.core.event import UsageEvent
 from token_ledger.core.outcomes import Denial, Outcome
 from token_ledger.core.price import PriceBook
-from token_ledger.core.reservation import CallFacts, Reservation
+from token_ledger.core.reservation import CallFacts, HoldState, Reservation
 from token_ledger.core.run import Run, allocation_account_key, run_account_key
 from token_ledger.core.tenant import TenantConfig
 from token_ledger.core.trigger import Advice
+from token_ledger.core.values import value
 from token_ledger.core.window import Window, local_day, local_hour, window_bounds
 
 Key = TypeVar("Key")
@@ -26,11 +27,17 @@ Key = TypeVar("Key")
 ORDINAL_BITS = 16
 """Ids of one batch: 65,536. A batch is far smaller, so they never run out."""
 
+
+def last_id(sequence: int) -> int:
+    """Return the largest id that the batch with a sequence number can have issued."""
+    return ((sequence + 1) << ORDINAL_BITS) - 1
+
+
 RollupKey = tuple[datetime, datetime, str, str, str, str, str]
 """Local hour, local day (both as UTC instants), cost center, user, agent type, model, request type."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredKey:
     """What an idempotency key was used for: the request's fingerprint and the row it led to."""
 
@@ -39,7 +46,7 @@ class StoredKey:
     target_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeptEvent:
     """A quarantined event: why it could not be booked, and its body."""
 
@@ -74,7 +81,8 @@ class Writes:
     new_accounts: list[Account] = field(default_factory=list)
     changed_accounts: dict[int, Account] = field(default_factory=dict)
     new_reservations: list[Reservation] = field(default_factory=list)
-    ended_reservations: list[Reservation] = field(default_factory=list)
+    ended_reservations: list[tuple[Reservation, HoldState]] = field(default_factory=list)
+    """Holds that were released or have expired; settled ones are ended by their event."""
     events: list[UsageEvent] = field(default_factory=list)
     denials: list[Denial] = field(default_factory=list)
     firings: list[tuple[int, CallFacts, Advice]] = field(default_factory=list)
@@ -174,7 +182,15 @@ class Books:
             account.hold(tokens if account.counts is Counts.ALL else uncached, nanos, calls)
             changed[account.account_id] = account
 
-    def book(self, event: UsageEvent, source: Command) -> None:
+    def give(self, reservation: Reservation) -> None:
+        """Keep a new hold, under its key."""
+        self.loaded.reservations[reservation.reservation_id] = reservation
+        self.writes.new_reservations.append(reservation)
+        self.loaded.keys["reserve", reservation.key] = StoredKey(
+            reservation.fingerprint, "reservation", reservation.reservation_id
+        )
+
+    def book(self, event: UsageEvent) -> None:
         """Book an event: on its accounts whatever their limits, in the roll-ups, under its key."""
         usage = event.usage
         tokens, uncached = usage.total_tokens, usage.uncached_tokens
@@ -186,10 +202,10 @@ class Books:
         self.writes.events.append(event)
         self.loaded.events[event.event_id] = event
         self._roll_up(event)
-        self.note_key(source, "event", event.event_id)
+        self.loaded.keys[event.source, event.key] = StoredKey(event.fingerprint, "event", event.event_id)
 
     def note_key(self, command: Command, answer: str, target_id: int) -> None:
-        """Remember what a command's key led to, for the rest of the batch and after it."""
+        """Remember what a command's key led to; holds and events carry their keys themselves."""
         self.loaded.keys[command.source, command.key] = StoredKey(command.fingerprint, answer, target_id)
         self.writes.keys.append((command, answer, target_id))
 
@@ -202,8 +218,8 @@ class Books:
         )  # fmt: skip
         key = (hour, day, facts.cost_center, facts.user, facts.agent_type, facts.model, facts.request_type)
         _add(self.writes.rollups, key, amounts)
-        for name, value in facts.tags:
-            _add(self.writes.tag_rollups, (day, name, value), amounts)
+        for tag, content in facts.tags:
+            _add(self.writes.tag_rollups, (day, tag, content), amounts)
 
     def _period(self, at: datetime) -> tuple[datetime, datetime]:
         minute = at.replace(second=0, microsecond=0)

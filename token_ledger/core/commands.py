@@ -3,7 +3,6 @@
 `key` makes a verb idempotent within its `source`; `fingerprint` tells whether a repeated key carries the same request.
 """
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from typing import ClassVar
@@ -13,6 +12,7 @@ from token_ledger.core.budget import Counts, Enforcement, Limits
 from token_ledger.core.run import RunState
 from token_ledger.core.trigger import Downgrade, Mode, TriggerKind
 from token_ledger.core.usage import Usage
+from token_ledger.core.values import value
 from token_ledger.core.window import Window
 
 
@@ -21,7 +21,7 @@ def fingerprint(request: bytes) -> bytes:
     return blake2b(request, digest_size=16).digest()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reserve:
     """May I make this call? User and cost center come from the run where there is one."""
 
@@ -45,7 +45,7 @@ class Reserve:
     apply: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settle:
     """The call was made: what it really used. Provider and model default to those of the hold."""
 
@@ -63,7 +63,7 @@ class Settle:
     original_input_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Release:
     """The call surely was not made: give the hold back."""
 
@@ -74,7 +74,7 @@ class Release:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """A call was made without a hold: book it. Its own `source` scopes the key, as in CloudEvents."""
 
@@ -99,7 +99,7 @@ class Record:
     """The event as it came, kept where it has to be quarantined. It holds counts and names, never prompts."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Quarantine:
     """An event that could not even be read: keep it, whatever it says."""
 
@@ -111,7 +111,7 @@ class Quarantine:
     body: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpenRun:
     """Start a run, with limits of its own and a split over agent types."""
 
@@ -126,7 +126,7 @@ class OpenRun:
     strict: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EndRun:
     """Close or cancel a run: later reserves are refused, settles are still booked."""
 
@@ -137,7 +137,7 @@ class EndRun:
     state: RunState
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CreateBudget:
     """Set a limit for a selector per window."""
 
@@ -152,7 +152,7 @@ class CreateBudget:
     counts: Counts = Counts.ALL
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ArchiveBudget:
     """Let a budget match no further call; its accounts stay."""
 
@@ -162,7 +162,7 @@ class ArchiveBudget:
     budget_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetTrigger:
     """Set the one trigger of a kind; it replaces the one before."""
 
@@ -174,10 +174,10 @@ class SetTrigger:
     mode: Mode
     per_call_tokens: int | None = None
     per_call_nanos: int | None = None
-    downgrades: tuple[Downgrade, ...] = field(default=())
+    downgrades: tuple[Downgrade, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ExpireDue:
     """Nothing of its own: its batch expires the holds that are due, as every batch does."""
 

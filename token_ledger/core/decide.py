@@ -20,6 +20,7 @@ from token_ledger.core.commands import (
     Settle,
     SetTrigger,
 )  # fmt: skip
+from token_ledger.core.event import UsageEvent
 from token_ledger.core.outcomes import (
     BudgetAnswer,
     Code,
@@ -125,6 +126,8 @@ def _differing_field(books: Books, command: Command, stored: StoredKey) -> str |
         "denial": loaded.denials,
         "event": loaded.events,
         "run": loaded.runs,
+        "budget": {budget.budget_id: budget for budget in books.config.budgets},
+        "trigger": {trigger.trigger_id: trigger for trigger in books.config.triggers},
     }
     target = rows.get(stored.answer, {}).get(stored.target_id)
     if target is None:
@@ -133,11 +136,20 @@ def _differing_field(books: Books, command: Command, stored: StoredKey) -> str |
     if "requested_model" in known:
         # What was asked for, not what a downgrade made of it; the provider may have changed with the model.
         known["model"] = known.pop("requested_model")
-        known.pop("provider")
+        if known["directive"] is not None:
+            known.pop("provider")
+    if isinstance(target, UsageEvent):
+        # What was cut to what can be is not what was sent: a settle's time, and parts larger than their whole.
+        cut = {"occurred_at"} if target.reservation_id is not None else set()
+        cut.update(name for name in known if name.startswith("usage.") and target.clamped)
+        known = {name: value for name, value in known.items() if name not in cut}
     for name, value in asked.items():
         if name in known and value is not None and known[name] != value:
-            return name
+            return _NAMES_ON_THE_WIRE.get(name, name)
     return None
+
+
+_NAMES_ON_THE_WIRE = {"limits.nanos": "limits.cost", "per_call_nanos": "per_call_cost", "failed": "outcome"}
 
 
 def _flat(value: Any) -> dict[str, Any]:
@@ -146,7 +158,7 @@ def _flat(value: Any) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, inner in asdict(value).items():
         if name == "facts":
-            flat.update(inner)
+            flat.update(inner._asdict())
         elif isinstance(inner, dict) and name == "usage":
             flat.update({f"usage.{kind}": count for kind, count in inner.items()})
         elif isinstance(inner, dict) and name == "limits":

@@ -1,22 +1,23 @@
 """Owns the usage event, the journal of the ledger: one immutable value per call that was made (design D11)."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from token_ledger.core.reservation import CallFacts
 from token_ledger.core.usage import Usage
+from token_ledger.core.values import value
 
 OLDEST = timedelta(days=35)
 NEWEST = timedelta(minutes=5)
 """How far an event's own time may lie behind and ahead of the booking (the bounds of Stripe's meter events)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UsageEvent:
     """What one call used and cost, and the accounts it was booked to.
 
     `occurred_at` is the caller's time, `posted_at` the one that reports go by. `price_id` is 0 where no price was
-    known (then `unpriced` and the cost is 0). `reservation_id` is None for a call without a hold.
+    known (then `unpriced` and the cost is 0). `reservation_id` is None for a call without a hold. `source`, `key` and
+    `fingerprint` are those of the request that made it, known only to the batch that books it.
     """
 
     event_id: int
@@ -36,6 +37,9 @@ class UsageEvent:
     failed: bool = False
     response_id: str | None = None
     original_input_tokens: int | None = None
+    source: str = ""
+    key: str = ""
+    fingerprint: bytes = b""
 
 
 def in_time(occurred_at: datetime, now: datetime) -> bool:

@@ -42,9 +42,8 @@ def settle(books: Books, command: Settle) -> Outcome:
         _end(books, reservation, HoldEvent.SETTLE, event.event_id)
     else:
         reservation.state = HoldState.SETTLED
-        books.writes.ended_reservations.append(reservation)
     reservation.event_id = event.event_id
-    books.book(event, command)
+    books.book(event)
     if reservation.directive is not None:
         for advice in json.loads(reservation.directive)["advice"]:
             if advice["applied"]:
@@ -121,8 +120,11 @@ def record(books: Books, command: Record) -> Outcome:
         clamped=clamped,
         failed=command.failed,
         response_id=command.response_id,
+        source=command.source,
+        key=command.key,
+        fingerprint=command.fingerprint,
     )
-    books.book(event, command)
+    books.book(event)
     return Recorded(event)
 
 
@@ -147,7 +149,7 @@ UNASSIGNED = "unassigned"
 def _settling_event(books: Books, command: Settle, reservation: Reservation) -> UsageEvent:
     facts = reservation.facts
     if command.model is not None or command.provider is not None:
-        facts = _with_model(facts, command.provider or facts.provider, command.model or facts.model)
+        facts = facts._replace(provider=command.provider or facts.provider, model=command.model or facts.model)
     usage, clamped = clamp(command.usage)
     occurred_at = command.occurred_at or books.now
     if not reservation.created_at <= occurred_at <= books.now:
@@ -172,14 +174,10 @@ def _settling_event(books: Books, command: Settle, reservation: Reservation) -> 
         failed=command.failed,
         response_id=command.response_id,
         original_input_tokens=command.original_input_tokens,
+        source=command.source,
+        key=command.key,
+        fingerprint=command.fingerprint,
     )
-
-
-def _with_model(facts: CallFacts, provider: str, model: str) -> CallFacts:
-    return CallFacts(
-        facts.user, facts.cost_center, facts.agent_type, facts.request_type, provider, model,
-        facts.run_id, facts.tool, facts.tags,
-    )  # fmt: skip
 
 
 def _price(books: Books, facts: CallFacts, usage: Usage, at: datetime) -> tuple[int, int]:
@@ -203,7 +201,8 @@ def _end(books: Books, reservation: Reservation, event: HoldEvent, ended_id: int
         -reservation.held_nanos,
         -1,
     )
-    books.writes.ended_reservations.append(reservation)
+    if event is not HoldEvent.SETTLE:
+        books.writes.ended_reservations.append((reservation, state))
 
 
 def _no_reservation(reservation_id: int) -> Refused:

@@ -25,6 +25,12 @@ def cost_nanos(tokens: int, rate_attos: int) -> int:
     return whole
 
 
+def affordable_tokens(nanos: int, rate_attos: int) -> int:
+    """Return the most tokens whose cost at a rate above zero, rounded as `cost_nanos` rounds, is at most `nanos`."""
+    # Half a nano-dollar above an even amount is rounded down to it, above an odd one up to the next.
+    return ((2 * nanos + 1) * ATTO_TOKENS_PER_NANO - (nanos & 1)) // (2 * rate_attos)
+
+
 def rate_attos(dollars_per_million: Decimal) -> int:
     """Return a rate in atto-dollars per million tokens; ValueError if it is negative or finer than that."""
     scaled = dollars_per_million * ATTOS_PER_DOLLAR

@@ -4,7 +4,6 @@ An outcome with `replayed` set is the stored answer to a repeated key, with the 
 """
 
 import dataclasses
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -15,6 +14,7 @@ from token_ledger.core.money import format_money
 from token_ledger.core.reservation import CallFacts, Reservation
 from token_ledger.core.run import Run
 from token_ledger.core.trigger import Trigger
+from token_ledger.core.values import value
 
 
 class Code(StrEnum):
@@ -35,7 +35,7 @@ class Code(StrEnum):
     INVALID_REQUEST = "invalid_request"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refused:
     """The request changes nothing: its code, what is wrong, and the field at fault where there is one."""
 
@@ -45,7 +45,7 @@ class Refused:
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Granted:
     """A hold was given; `reservation` tells what was set aside and what the caller is advised."""
 
@@ -53,7 +53,7 @@ class Granted:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Denial:
     """A call that did not fit. `refusals` is the JSON value of every account that said no."""
 
@@ -68,7 +68,7 @@ class Denial:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Denied:
     """No hold was given, because of the refusals in `denial`."""
 
@@ -76,7 +76,7 @@ class Denied:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settled:
     """The actual use was booked against its hold."""
 
@@ -84,7 +84,7 @@ class Settled:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Released:
     """The hold was given back."""
 
@@ -92,7 +92,7 @@ class Released:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recorded:
     """A call without a hold was booked."""
 
@@ -100,7 +100,7 @@ class Recorded:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Quarantined:
     """What came could not be booked and is kept, to be looked at and booked again."""
 
@@ -110,7 +110,7 @@ class Quarantined:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunAnswer:
     """A run as it now stands, with its accounts where they are known."""
 
@@ -119,7 +119,7 @@ class RunAnswer:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BudgetAnswer:
     """A budget as it now stands."""
 
@@ -128,7 +128,7 @@ class BudgetAnswer:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TriggerAnswer:
     """A trigger as it now stands."""
 
@@ -136,7 +136,7 @@ class TriggerAnswer:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Swept:
     """Holds that were due have been expired."""
 

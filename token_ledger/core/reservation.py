@@ -9,6 +9,7 @@ The table is the whole truth: code only fires it, and an illegal event changes n
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class HoldState(StrEnum):
@@ -40,9 +41,11 @@ TRANSITIONS: dict[HoldState, dict[HoldEvent, HoldState]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CallFacts:
-    """Who calls what for whom: the values that selectors choose by and events are attributed to."""
+class CallFacts(NamedTuple):
+    """Who calls what for whom: the values that selectors choose by and events are attributed to.
+
+    A tuple, because it is looked up by value several times for every call.
+    """
 
     user: str
     cost_center: str
@@ -61,6 +64,7 @@ class Reservation:
 
     `held_tokens` counts all tokens, `held_uncached_tokens` those not expected from a cache; a call counts one.
     `directive` and `warnings` are the JSON values of what the caller was told, None where there was nothing to tell.
+    `key` and `fingerprint` are those of the request that made it, known only to the batch that makes it.
     """
 
     reservation_id: int
@@ -83,6 +87,8 @@ class Reservation:
     event_id: int | None = None
     directive: str | None = None
     warnings: str | None = None
+    key: str = ""
+    fingerprint: bytes = b""
 
     def after(self, event: HoldEvent) -> HoldState | None:
         """Return the state an event leads to, or None where the table has none."""

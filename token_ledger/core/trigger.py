@@ -4,6 +4,7 @@ A trigger always evaluates and is shown; its technique is applied only where the
 switches it on. A downgrade names a model that has every capability the call needs, or none at all.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -161,7 +162,7 @@ def advice_value(advice: Advice) -> dict[str, Any]:
         "model": advice.downgrade.to_model if advice.downgrade else None,
         "evidence": {
             "budget": evidence.budget,
-            "subject": evidence.subject,
+            "subject": json.loads(evidence.subject),
             "unit": evidence.unit.value,
             "used": format_money(evidence.used) if money else evidence.used,
             "limit": format_money(evidence.limit) if money else evidence.limit,

@@ -1,9 +1,9 @@
 """Owns what one call used: token counts by kind, and the rule for contradictory counts (design D13)."""
 
-from dataclasses import dataclass
+from token_ledger.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """Tokens of one call. `input_tokens` holds all prompt tokens, `output_tokens` the reasoning ones."""
 
@@ -13,6 +13,14 @@ class Usage:
     cache_write_5m_tokens: int = 0
     cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
+
+    @property
+    def counts(self) -> tuple[int, int, int, int, int, int]:
+        """All counts, in the order of the fields."""
+        return (
+            self.input_tokens, self.output_tokens, self.cache_read_tokens,
+            self.cache_write_5m_tokens, self.cache_write_1h_tokens, self.reasoning_tokens,
+        )  # fmt: skip
 
     @property
     def total_tokens(self) -> int:

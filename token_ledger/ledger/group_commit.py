@@ -24,10 +24,11 @@ from token_ledger.core.price import PriceBook
 from token_ledger.core.tenant import TenantConfig, TenantId
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
 from token_ledger.observability.traces import BATCH, OPERATIONS, TENANTS, tracer
+from token_ledger.storage.bookings import Decided
 from token_ledger.storage.configs import load_configs
 from token_ledger.storage.database import AWAY, Database, tenant_list
 from token_ledger.storage.loading import Locked, load, lock_tenants
-from token_ledger.storage.writing import Decided, write
+from token_ledger.storage.writing import write
 
 _TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _TOO_SLOW = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
@@ -182,10 +183,13 @@ class GroupCommit:
         connection = await pool.acquire()
         try:
             return await self._transact(connection, batch)
-        except BaseException:
+        except BaseException as error:
+            lost = _is_lost(connection, error)
             # Whatever state the connection is in, it is not worth saving: a new one costs milliseconds.
             with suppress(Exception):
                 connection.terminate()
+            if lost:
+                raise ConnectionError(str(error)) from error
             raise
         finally:
             await pool.release(connection)
@@ -227,8 +231,10 @@ class GroupCommit:
         await write(connection, [decided for _, decided in done.values()])
         try:
             await connection.execute("commit")
-        except AWAY as error:
-            raise OutcomeUnknown(f"the connection was lost at commit: {error}") from error
+        except Exception as error:
+            if _is_lost(connection, error):
+                raise OutcomeUnknown(f"the connection was lost at commit: {error}") from error
+            raise
         taken = {lock.tenant_id for lock in locked}
         return done, [tenant for tenant in tenants if tenant not in taken]
 
@@ -247,6 +253,11 @@ class GroupCommit:
         self._waiting[tenant] = tickets + self._waiting.get(tenant, [])
         self._waiting_count += len(tickets)
         self._contended.add(tenant)
+
+
+def _is_lost(connection: Any, error: BaseException) -> bool:
+    """Tell whether an error means that the server is away; using a connection that has closed is an InterfaceError."""
+    return isinstance(error, AWAY) or (isinstance(error, asyncpg.InterfaceError) and connection.is_closed())
 
 
 def _fail(batch: Batch, error: Exception) -> None:

@@ -52,7 +52,6 @@ _READER_SETTINGS = {
 
 # What asyncpg raises when the server is away, going down, starting up, full, or has given up on the connection.
 AWAY = (
-    asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
@@ -127,7 +126,7 @@ class Database:
                     yield connection
         except (OSError, TimeoutError, PoolTimeout) as error:
             raise DatabaseAway(f"the database can't be reached: {error or type(error).__name__}") from error
-        except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (DBAPIError, asyncpg.PostgresError) as error:
             if not is_away(error):
                 raise
             raise DatabaseAway(f"the database can't be reached: {error}") from error

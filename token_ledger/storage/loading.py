@@ -1,8 +1,9 @@
 """Loads the rows that a batch decides on, after its tenants' locks were taken (design D9).
 
 Every statement names its rows by key, for all tenants of the batch at once. Limits and balances read here are
-current, because a statement that begins after the lock was granted sees everything committed before it. `limit 1`
-makes each look-up one probe of the primary key, whatever the planner believes about a table that was empty yesterday.
+current, because a statement that begins after the lock was granted sees everything committed before it. Each
+look-up is one probe of one whole key: `limit 1` keeps the planner from joining in another way, `order by` from taking
+another index, whatever it believes about a table that was empty when the plan was made.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +53,7 @@ returning ledger.tenant_id, ledger.sequence, ledger.config_version, ledger.booke
 
 LOAD_KEYS = """
 select k.tenant_id, k.source, k.key, k.fingerprint, k.answer, k.target_id, k.booked_at
-from unnest($1::bigint[], $2::text[], $3::text[]) as wanted (tenant_id, source, key)
+from unnest($1::operation_key_name[]) as wanted
 cross join lateral (
     select * from operation_keys as stored
     where stored.tenant_id = wanted.tenant_id and stored.source = wanted.source and stored.key = wanted.key limit 1
@@ -95,14 +96,16 @@ from unnest($1::bigint[], $2::bigint[], $3::text[], $4::timestamptz[])
 cross join lateral (
     select * from accounts as stored
     where stored.tenant_id = wanted.tenant_id and stored.budget_id = wanted.budget_id
-      and stored.subject = wanted.subject and stored.window_start = wanted.window_start limit 1
+      and stored.subject = wanted.subject and stored.window_start = wanted.window_start
+    order by stored.budget_id, stored.subject, stored.window_start limit 1
 ) as a
 union all
 select {of_table("a", ACCOUNT_COLUMNS)}
 from unnest($5::bigint[], $6::bigint[]) as wanted (tenant_id, account_id)
 cross join lateral (
     select * from accounts as stored
-    where stored.tenant_id = wanted.tenant_id and stored.account_id = wanted.account_id limit 1
+    where stored.tenant_id = wanted.tenant_id and stored.account_id = wanted.account_id
+    order by stored.account_id limit 1
 ) as a
 """
 
@@ -148,7 +151,7 @@ async def _load_keys(
     if not wanted:
         return []
     replays: list[Replay] = []
-    for row in await connection.fetch(LOAD_KEYS, *zip(*wanted, strict=True)):
+    for row in await connection.fetch(LOAD_KEYS, wanted):
         tenant, source, key, fingerprint, answer, target_id, booked_at = row
         loaded[tenant].keys[source, key] = StoredKey(fingerprint, answer, target_id)
         replays.append((tenant, answer, target_id, booked_at))
