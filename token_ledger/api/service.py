@@ -81,6 +81,8 @@ class Service:
         named = parse_key(key)
         if named is None:
             return None
+        if self._commits is None:
+            raise DatabaseAway("the service is starting: the database was not reached yet")
         async with self.database.reading(named[0]) as connection:
             principal = await find_principal(connection, key, self._pepper)
         self._keys[key] = time.monotonic() + KEY_SECONDS, principal

@@ -36,6 +36,8 @@ class Server(uvicorn.Server):
         """Stop taking requests; those under way get their answers."""
         self._service.stopping.set()
         super().handle_exit(sig, frame)
+        # uvicorn would raise these again once it is done, and the process would die of them instead of ending well.
+        self._captured_signals.clear()
 
 
 def serve(settings: Settings, *, quiet: bool = False) -> int:

@@ -27,7 +27,7 @@ from token_ledger.observability.traces import BATCH, OPERATIONS, TENANTS, tracer
 from token_ledger.storage.bookings import Decided
 from token_ledger.storage.configs import load_configs
 from token_ledger.storage.database import AWAY, Database, tenant_list
-from token_ledger.storage.loading import Locked, load, lock_tenants
+from token_ledger.storage.loading import Locked, RecentHolds, load, lock_tenants
 from token_ledger.storage.writing import write
 
 _TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -79,6 +79,7 @@ class GroupCommit:
         self._report = report
         self._waiting: Batch = {}
         self._waiting_count = 0
+        self._recent = RecentHolds()
         self._busy: set[TenantId] = set()
         self._contended: set[TenantId] = set()
         self._configs: dict[TenantId, TenantConfig] = {}
@@ -146,16 +147,26 @@ class GroupCommit:
                 _fail(batch, Unavailable(f"the database is too slow: {error}"))
                 return
             except AWAY as error:
-                failure = Unavailable(f"the database can't be reached: {error}")
-                if attempt > 1:  # once more at once, for a connection that went stale; then the caller waits
+                failure = Unavailable(f"the database can't be reached: {error or type(error).__name__}")
+                # Once more at once, for a connection that went stale; a server that is silent is not asked twice.
+                if attempt > 1 or isinstance(error, TimeoutError):
+                    self._fail_waiting(failure)
                     break
             except LedgerError as error:
+                if isinstance(error.__cause__, TimeoutError):
+                    self._fail_waiting(Unavailable("the database does not answer"))
                 _fail(batch, error)
                 return
             except Exception as error:
                 await self._halve(batch, error)
                 return
         _fail(batch, failure)
+
+    def _fail_waiting(self, error: LedgerError) -> None:
+        """Tell those who still wait as well: the next batch would only wait for the same server."""
+        waiting, self._waiting, self._waiting_count = self._waiting, {}, 0
+        self._contended.clear()
+        _fail(waiting, error)
 
     async def _halve(self, batch: Batch, error: Exception) -> None:
         tickets = [(tenant, ticket) for tenant, waiting in batch.items() for ticket in waiting]
@@ -188,7 +199,7 @@ class GroupCommit:
             # Whatever state the connection is in, it is not worth saving: a new one costs milliseconds.
             with suppress(Exception):
                 connection.terminate()
-            if lost:
+            if lost and not isinstance(error, TimeoutError):
                 raise ConnectionError(str(error)) from error
             raise
         finally:
@@ -221,7 +232,7 @@ class GroupCommit:
         locked = await lock_tenants(connection, tenants)
         commands = {tenant: [ticket.command for ticket in tickets] for tenant, tickets in batch.items()}
         configs = await self._current_configs(connection, locked)
-        loaded = await load(connection, locked, configs, commands)
+        loaded = await load(connection, locked, configs, commands, self._recent)
         done: Done = {}
         for lock in locked:
             tenant = lock.tenant_id
@@ -235,6 +246,8 @@ class GroupCommit:
             if _is_lost(connection, error):
                 raise OutcomeUnknown(f"the connection was lost at commit: {error}") from error
             raise
+        for tenant, (_, (_, _, writes)) in done.items():
+            self._recent.keep(tenant, writes)
         taken = {lock.tenant_id for lock in locked}
         return done, [tenant for tenant in tenants if tenant not in taken]
 

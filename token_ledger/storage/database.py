@@ -4,6 +4,7 @@ Every connection works as the role `token_ledger_app`, which owns no table, so r
 a tenant set in the transaction a query on a tenant's table fails.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,8 @@ APP_ROLE = "token_ledger_app"
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "30s"
 CONNECT_SECONDS = 3
+OPEN_SECONDS = 5
+"""How long a reading transaction may take to open, with the wait for a connection and its check."""
 COMMAND_SECONDS = 10
 """How long a batch waits for one answer: a server that hangs does not enforce its own time-outs."""
 
@@ -116,13 +119,14 @@ class Database:
         With `snapshot` all its statements see the same state, and it may take long. Raises DatabaseAway.
         """
         try:
-            async with self.readers.connect() as connection:
+            async with asyncio.timeout(OPEN_SECONDS) as patience, self.readers.connect() as connection:
                 if snapshot:
                     await connection.execution_options(isolation_level="REPEATABLE READ")
                 async with connection.begin():
                     await connection.execute(_SEE_TENANTS, {"tenants": tenant_list(tenants)})
                     if snapshot:
                         await connection.execute(text("set local statement_timeout = 0"))
+                    patience.reschedule(None)
                     yield connection
         except (OSError, TimeoutError, PoolTimeout) as error:
             raise DatabaseAway(f"the database can't be reached: {error or type(error).__name__}") from error

@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from token_ledger.core.admission import candidate_facts
-from token_ledger.core.books import Loaded, StoredKey
+from token_ledger.core.books import Loaded, StoredKey, Writes
 from token_ledger.core.budget import AccountKey
 from token_ledger.core.commands import Command, EndRun, Record, Release, Reserve, Settle
-from token_ledger.core.reservation import CallFacts
+from token_ledger.core.reservation import CallFacts, HoldState, Reservation
 from token_ledger.core.run import allocation_account_key, run_account_key
 from token_ledger.core.tenant import TenantConfig, TenantId
 from token_ledger.core.window import Window, window_bounds
@@ -80,6 +80,16 @@ cross join lateral (
 ) as r
 """
 
+# What may have changed of a reservation that this process has made or loaded before; all else of it never changes.
+LOAD_STATES = """
+select r.tenant_id, r.reservation_id, r.state, r.ended_at, r.ended_id, r.event_id
+from unnest($1::bigint[], $2::bigint[]) as wanted (tenant_id, reservation_id)
+cross join lateral (
+    select * from reservations as stored
+    where stored.tenant_id = wanted.tenant_id and stored.reservation_id = wanted.reservation_id limit 1
+) as r
+"""
+
 LOAD_RUNS = f"""
 select {of_table("r", RUN_COLUMNS)}
 from unnest($1::bigint[], $2::bigint[]) as wanted (tenant_id, run_id)
@@ -110,6 +120,31 @@ cross join lateral (
 """
 
 
+class RecentHolds:
+    """The holds that this process gave not long ago, so that settling one loads only what may have changed.
+
+    Only committed holds are kept, the newest `most`.
+    """
+
+    def __init__(self, most: int = 20_000) -> None:
+        self._most = most
+        self._holds: dict[tuple[TenantId, int], Reservation] = {}
+
+    def get(self, name: tuple[TenantId, int]) -> Reservation | None:
+        """Return a hold by tenant and id, if it is still kept."""
+        return self._holds.get(name)
+
+    def keep(self, tenant: TenantId, writes: Writes) -> None:
+        """Keep the holds of a committed batch and drop those that it settled."""
+        for reservation in writes.new_reservations:
+            self._holds[tenant, reservation.reservation_id] = reservation
+        for event in writes.events:
+            if event.reservation_id is not None:
+                self._holds.pop((tenant, event.reservation_id), None)
+        while len(self._holds) > self._most:
+            del self._holds[next(iter(self._holds))]
+
+
 @dataclass(frozen=True, slots=True)
 class Locked:
     """A tenant whose lock the batch holds: its next sequence number, the version of its set-up, the instant."""
@@ -131,12 +166,13 @@ async def load(
     locked: Sequence[Locked],
     configs: Mapping[TenantId, TenantConfig],
     commands: Mapping[TenantId, Sequence[Command]],
+    recent: RecentHolds,
 ) -> dict[TenantId, Loaded]:
     """Load what the commands of each locked tenant can touch: keys, reservations and due holds, runs, accounts."""
     loaded = {lock.tenant_id: Loaded() for lock in locked}
     ordered = [(lock.tenant_id, command) for lock in locked for command in commands[lock.tenant_id]]
     replays = await _load_keys(connection, ordered, loaded)
-    await _load_reservations(connection, locked, ordered, loaded, replays)
+    await _load_reservations(connection, locked, ordered, loaded, replays, recent)
     await _load_runs(connection, ordered, loaded, replays)
     if replays:
         await load_replay_targets(connection, loaded, replays)
@@ -164,9 +200,18 @@ async def _load_reservations(
     ordered: Iterable[tuple[TenantId, Command]],
     loaded: Mapping[TenantId, Loaded],
     replays: Iterable[Replay],
+    recent: RecentHolds,
 ) -> None:
     wanted = {(tenant, command.reservation_id) for tenant, command in ordered if isinstance(command, Settle | Release)}
     wanted.update((tenant, target) for tenant, answer, target, _ in replays if answer == "reservation")
+    known = {name: hold for name in wanted if (hold := recent.get(name)) is not None}
+    if known:
+        for row in await connection.fetch(LOAD_STATES, *zip(*known, strict=True)):
+            tenant, reservation_id, state, ended_at, ended_id, event_id = row
+            hold = known[tenant, reservation_id]
+            hold.state, hold.ended_at, hold.ended_id, hold.event_id = HoldState(state), ended_at, ended_id, event_id
+            loaded[tenant].reservations[reservation_id] = hold
+        wanted -= known.keys()
     rows = await connection.fetch(
         LOAD_RESERVATIONS,
         [tenant for tenant, _ in wanted],

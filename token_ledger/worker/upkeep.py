@@ -71,10 +71,9 @@ class Upkeep:
         while True:
             try:
                 await task()
-            except (LedgerError, DatabaseAway) as error:
-                log.warning(
-                    "upkeep failed, tried again soon", extra={"task": task.__name__, "reason": str(error)[:300]}
-                )
+            except Exception as error:  # whatever it is (no schema yet, say), the next round may go well
+                reason = f"{type(error).__name__}: {error}"[:300]
+                log.warning("upkeep failed, tried again soon", extra={"task": task.__name__, "reason": reason})
             await asyncio.sleep(seconds)
 
 
