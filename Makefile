@@ -1,19 +1,52 @@
-# Every target sets itself up; `make` alone prints this help.
+# Every target sets itself up: Python 3.11 or later and make are all it takes. `make` alone prints this help.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PINS := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 export UV_PYTHON_DOWNLOADS := never
-
-pins: ## resolve the pinned requirements anew
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml sdk/pyproject.toml --extra tokens --group dev -o requirements/dev.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml -c requirements/dev.txt -o requirements/service.txt
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv with exactly the pinned packages
+
+demo: $(READY) ## replay real traffic through the SDK and the service, then prove the books (ARGS=--keep leaves it running)
+	$(BIN)/python sdk/examples/real_traffic.py $(ARGS)
+
+run: $(READY) ## start the service with its own PostgreSQL and print its URL, a key and a first request
+	$(BIN)/token-ledger serve $(ARGS)
+
+test: $(READY) ## run every test that needs pip packages only
+	$(BIN)/pytest -n 2 --dist loadfile -m "not system" $(ARGS)
+
+test-system: $(READY) ## install Debian's PostgreSQL 15, Prometheus and Chromium where that is allowed, and test against them
+	tests/system/install.sh
+	$(BIN)/pytest -m system $(ARGS)
+
+check: $(READY) ## formatting, lint, types, import contracts, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -W "ignore::DeprecationWarning" -m dashboards.build --check
+	$(BIN)/python sdk/scripts/generate_sync.py --check
+
+format: $(READY) ## format the code and sort its imports
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure, print a table and write build/bench.json (ONLY=group for one group)
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+pins: $(READY) ## resolve the pinned requirements anew
+	$(BIN)/uv pip compile -q $(PINS) pyproject.toml sdk/pyproject.toml --extra tokens --group dev -o requirements/dev.txt
+	$(BIN)/uv pip compile -q $(PINS) pyproject.toml -c requirements/dev.txt -o requirements/service.txt
+
+clean: ## remove what the targets have made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml sdk/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -24,4 +57,4 @@ $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml sdk/pyproject.
 	touch $(READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup
+.PHONY: help setup demo run test test-system check format bench pins clean

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Installs what the system tests need from Debian's packages: as root, or through sudo where that asks nothing.
+set -euo pipefail
+missing=()
+[ -x /usr/lib/postgresql/15/bin/postgres ] || missing+=(postgresql-15)
+command -v promtool >/dev/null || missing+=(prometheus)
+command -v chromium >/dev/null || missing+=(chromium)
+[ ${#missing[@]} -eq 0 ] && exit 0
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    sudo -n true 2>/dev/null || { echo "install these Debian packages first: ${missing[*]}" >&2; exit 1; }
+    as_root=(sudo -n)
+fi
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get update -qq
+# Packages start their servers when they are installed; the tests start their own, on ports of their own.
+printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee /usr/sbin/policy-rc.d >/dev/null
+"${as_root[@]}" chmod +x /usr/sbin/policy-rc.d
+"${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+"${as_root[@]}" rm -f /usr/sbin/policy-rc.d
