@@ -1,0 +1,62 @@
+"""The tests that use a database, on Debian's PostgreSQL 15: the oldest server that the service promises to run on."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+BINARIES = Path("/usr/lib/postgresql/15/bin")
+ROOT = Path(__file__).parents[2]
+SUITES = ("tests/test_walking.py", "tests/storage", "tests/api", "tests/simulation")
+
+
+@pytest.fixture(scope="module")
+def server_15() -> Iterator[str]:
+    """A private PostgreSQL 15 on a loopback port, run by an account that is not root."""
+    assert (BINARIES / "initdb").exists(), "PostgreSQL 15 is missing: make test-system installs it"
+    directory = Path(tempfile.mkdtemp(prefix="tl-pg15-"))
+    account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+    if account is not None:
+        os.chown(directory, account.pw_uid, account.pw_gid)
+    data = directory / "data"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={directory} -c fsync=off"
+
+    def run(*command: str) -> None:
+        user = account.pw_name if account is not None else None
+        subprocess.run([str(BINARIES / command[0]), *command[1:]], check=True, user=user, stdout=subprocess.DEVNULL)
+
+    run("initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--encoding=utf8")
+    run("pg_ctl", "-w", "-D", str(data), "-o", options, "-l", str(directory / "log"), "start")
+    try:
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    finally:
+        run("pg_ctl", "-w", "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(directory)
+
+
+@pytest.mark.timeout(900)
+def test_the_database_tests_pass_on_postgresql_15(server_15: str) -> None:
+    environment = {**os.environ, "TOKEN_LEDGER_TEST_URL": server_15}
+    existing = [suite for suite in SUITES if (ROOT / suite).exists()]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *existing],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
+    assert " passed" in ran.stdout
