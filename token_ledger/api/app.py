@@ -29,6 +29,7 @@ from token_ledger.api.problems import (
     problem_response,
 )  # fmt: skip
 from token_ledger.api.service import Service
+from token_ledger.api.wire import EventBody
 from token_ledger.ledger.errors import LedgerError, Unavailable
 from token_ledger.observability.metrics import Metrics
 from token_ledger.storage.database import DatabaseAway
@@ -180,7 +181,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema:
         return app.openapi_schema
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    models = {model for _, _, request, response, _ in HOT_ROUTES for model in (request, response)} | {Problem}
+    models = {model for _, _, request, response, _ in HOT_ROUTES for model in (request, response)} | {
+        EventBody,
+        Problem,
+    }
     _, definitions = models_json_schema(
         [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
         ref_template="#/components/schemas/{model}",
@@ -202,6 +206,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
                 "402": {"description": "Denied", "content": problem},
             },
         }
+    # FastAPI describes the stream with a word of OpenAPI 3.2 in a document of 3.1.
+    document["paths"]["/v1/live"]["get"]["responses"]["200"]["content"] = {
+        "text/event-stream": {"schema": {"type": "string"}}
+    }
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
         for operation in operations.values():

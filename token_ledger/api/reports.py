@@ -53,9 +53,23 @@ async def triggers(request: Request, finance: Finance) -> dict[str, list[dict[st
         return {"rows": await firings_by_trigger(connection, finance.tenant)}
 
 
+async def _place(request: Request, finance: Finance, after: Annotated[int | None, Query(ge=0, lt=2**47)] = None) -> int:
+    """Return the id of the event that a stream begins behind.
+
+    It is found before the response begins, so that whatever is booked once a stream is open is shown in it.
+    """
+    last = request.headers.get("last-event-id", "")
+    if last.isascii() and last.isdigit() and len(last) < 19:
+        return int(last)
+    if after is None:
+        async with service_of(request).database.reading(finance.tenant) as connection:
+            after = await current_sequence(connection, finance.tenant)
+    return last_id(after)
+
+
 @router.get("/live", response_class=EventSourceResponse, tags=["reports"])
 async def live(
-    request: Request, finance: Finance, after: Annotated[int | None, Query(ge=0, lt=2**47)] = None
+    request: Request, finance: Finance, event_id: Annotated[int, Depends(_place)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Every booked call as it happens, as server-sent events.
 
@@ -64,14 +78,6 @@ async def live(
     """
     service = service_of(request)
     tenant = finance.tenant
-    last = request.headers.get("last-event-id", "")
-    if last.isascii() and last.isdigit() and len(last) < 19:
-        event_id = int(last)
-    else:
-        if after is None:
-            async with service.database.reading(tenant) as connection:
-                after = await current_sequence(connection, tenant)
-        event_id = last_id(after)
     while not service.stopping.is_set() and not await request.is_disconnected():
         async with service.database.reading(tenant) as connection:
             events = await events_after(connection, tenant, event_id, _LIVE_EVENTS)

@@ -183,7 +183,10 @@ class EventBody(Body):
 class EventsBody(Body):
     """Calls that had no hold, each an EventBody; one that is not fails alone, so they are read one by one."""
 
-    events: Annotated[tuple[Any, ...], Field(min_length=1, max_length=256)]
+    events: Annotated[
+        tuple[Any, ...],
+        Field(min_length=1, max_length=256, json_schema_extra={"items": {"$ref": "#/components/schemas/EventBody"}}),
+    ]
 
 
 class BudgetBody(Body):

@@ -166,7 +166,11 @@ def _settling_event(books: Books, command: Settle, reservation: Reservation) -> 
         path=reservation.path,
         occurred_at=occurred_at,
         posted_at=occurred_at,
-        overrun=cost > reservation.held_nanos or usage.total_tokens > reservation.held_tokens,
+        overrun=(
+            cost > reservation.held_nanos
+            or usage.total_tokens > reservation.held_tokens
+            or usage.uncached_tokens > reservation.held_uncached_tokens
+        ),
         late=reservation.state is HoldState.EXPIRED,
         estimated=command.estimated,
         unpriced=price_id == NO_PRICE,

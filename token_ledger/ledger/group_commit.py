@@ -8,6 +8,7 @@ A batch that fails on its data is halved until the one command at fault is alone
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,8 @@ from token_ledger.storage.configs import load_configs
 from token_ledger.storage.database import AWAY, Database, tenant_list
 from token_ledger.storage.loading import Locked, RecentHolds, load, lock_tenants
 from token_ledger.storage.writing import write
+
+log = logging.getLogger(__name__)
 
 _TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _TOO_SLOW = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
@@ -147,7 +150,7 @@ class GroupCommit:
                 _fail(batch, Unavailable(f"the database is too slow: {error}"))
                 return
             except AWAY as error:
-                failure = Unavailable(f"the database can't be reached: {error or type(error).__name__}")
+                failure = Unavailable(f"the database can't be reached: {str(error) or type(error).__name__}")
                 # Once more at once, for a connection that went stale; a server that is silent is not asked twice.
                 if attempt > 1 or isinstance(error, TimeoutError):
                     self._fail_waiting(failure)
@@ -216,14 +219,16 @@ class GroupCommit:
                 ticket.outcome.set_result(outcome)
         for tenant in skipped:
             self._requeue(tenant, batch[tenant])
-        self._report(
-            BatchReport(
-                time.perf_counter() - started,
-                len(answered),
-                [decided for _, decided in done.values()],
-                [(ticket.command, outcome) for ticket, outcome in answered],
-            )
+        report = BatchReport(
+            time.perf_counter() - started,
+            len(answered),
+            [decided for _, decided in done.values()],
+            [(ticket.command, outcome) for ticket, outcome in answered],
         )
+        try:
+            self._report(report)
+        except Exception:  # the batch is committed and answered: whoever counts it can't undo that
+            log.exception("a committed batch could not be counted")
 
     async def _transact(self, connection: Any, batch: Batch) -> tuple[Done, list[TenantId]]:
         tenants = sorted(batch)
@@ -249,6 +254,8 @@ class GroupCommit:
         for tenant, (_, (_, _, writes)) in done.items():
             self._recent.keep(tenant, writes)
         taken = {lock.tenant_id for lock in locked}
+        if len(tenants) == 1 and not taken:
+            raise LookupError(f"tenant {tenants[0]} has no ledger")
         return done, [tenant for tenant in tenants if tenant not in taken]
 
     async def _current_configs(self, connection: Any, locked: Sequence[Locked]) -> Mapping[TenantId, TenantConfig]:

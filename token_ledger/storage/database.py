@@ -129,7 +129,7 @@ class Database:
                     patience.reschedule(None)
                     yield connection
         except (OSError, TimeoutError, PoolTimeout) as error:
-            raise DatabaseAway(f"the database can't be reached: {error or type(error).__name__}") from error
+            raise DatabaseAway(f"the database can't be reached: {str(error) or type(error).__name__}") from error
         except (DBAPIError, asyncpg.PostgresError) as error:
             if not is_away(error):
                 raise

@@ -83,10 +83,15 @@ async def seed_prices(url: str) -> int:
 
 
 async def load_price_book(connection: AsyncConnection) -> PriceBook:
-    """Load every entry; those of a later release of the seed come after an earlier one's, and so count first."""
+    """Load every entry; those of a later release of the seed come after an earlier one's, and so count first.
+
+    LookupError if there is none.
+    """
     entries: dict[tuple[str, str], list[Price]] = {}
     for row in (await connection.execute(text(LOAD_PRICES))).mappings():
         entries.setdefault((row["provider"], row["model"]), []).append(_price_from(row))
+    if not entries:  # the schema is made a moment before the prices are: a service must not take that for all
+        raise LookupError("the price book is empty: run token-ledger migrate")
     models = {name: ModelPrices(*name, tuple(prices)) for name, prices in entries.items()}
     return PriceBook(models, resolve_alias)
 

@@ -9,9 +9,8 @@ from token_ledger.analytics.spend import fullest_accounts, open_holds
 from token_ledger.core.commands import Command, ExpireDue
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.tenant import TenantId
-from token_ledger.ledger.errors import LedgerError
 from token_ledger.observability.metrics import BudgetUse, Metrics
-from token_ledger.storage.database import Database, DatabaseAway
+from token_ledger.storage.database import Database
 from token_ledger.storage.tenants import add_partitions, all_tenants, tenants_with_due_holds
 
 log = logging.getLogger(__name__)
