@@ -54,7 +54,7 @@ def serve(settings: Settings, *, quiet: bool = False) -> int:
 
 async def _serve(settings: Settings, url: str, credentials: Credentials | None) -> int:
     # One more series per counter, with the time it was made: nobody asks for it, and it doubles a scrape.
-    prometheus_client.disable_created_metrics()
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     service = Service(settings, url)
     config = uvicorn.Config(
         create_app(service),
