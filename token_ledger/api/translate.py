@@ -34,6 +34,7 @@ from token_ledger.core.commands import (
 )  # fmt: skip
 from token_ledger.core.money import parse_money
 from token_ledger.core.outcomes import Code
+from token_ledger.core.price import CacheWrite
 from token_ledger.core.run import RunState
 from token_ledger.core.trigger import Downgrade, Mode, TriggerKind
 from token_ledger.core.usage import Usage
@@ -81,6 +82,7 @@ def reserve_command(body: ReservationBody) -> Reserve:
         cost_center=body.cost_center,
         request_type=body.request_type,
         cached_input_tokens=body.cached_input_tokens,
+        cache_write=None if body.cache_write is None else CacheWrite(body.cache_write),
         ttl_seconds=body.ttl_seconds,
         tool=body.tool,
         requires=body.requires,

@@ -120,6 +120,7 @@ class ReservationBody(Body):
     cost_center: Name | None = None
     request_type: Name = "chat"
     cached_input_tokens: Tokens = 0
+    cache_write: Literal["5m", "1h"] | None = None
     ttl_seconds: Annotated[StrictInt, Field(ge=1, le=86_400)] = 300
     tool: Name | None = None
     requires: Annotated[tuple[Name, ...], Field(max_length=16)] = ()

@@ -10,6 +10,7 @@ from pathlib import Path
 import token_ledger
 from token_ledger.config import Settings
 from token_ledger.storage.api_keys import Role
+from token_ledger.storage.database import DatabaseAway
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings(**given)
     try:
         status: int = options.run(settings, options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, DatabaseAway) as error:
         print(f"token-ledger: {error}", file=sys.stderr)
         return 1
     return status

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from token_ledger.core.allocation import Share
 from token_ledger.core.budget import Counts, Enforcement, Limits
+from token_ledger.core.price import CacheWrite
 from token_ledger.core.run import RunState
 from token_ledger.core.trigger import Downgrade, Mode, TriggerKind
 from token_ledger.core.usage import Usage
@@ -38,6 +39,7 @@ class Reserve:
     cost_center: str | None = None
     request_type: str = "chat"
     cached_input_tokens: int = 0
+    cache_write: CacheWrite | None = None
     ttl_seconds: int = 300
     tool: str | None = None
     requires: tuple[str, ...] = ()

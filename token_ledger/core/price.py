@@ -8,9 +8,18 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
+from enum import StrEnum
 
 from token_ledger.core.money import cost_nanos
 from token_ledger.core.usage import Usage
+from token_ledger.core.values import value
+
+
+class CacheWrite(StrEnum):
+    """For how long a provider keeps what a call writes to its cache; the rate depends on it."""
+
+    FIVE_MINUTES = "5m"
+    ONE_HOUR = "1h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +47,10 @@ class Price:
 
     def rates_for(self, input_tokens: int) -> Rates:
         """Return the rates of the tier that a call with this whole input falls into."""
-        if not self.tiers:
+        if not self.tiers or input_tokens <= self.tiers[0][0]:
             return self.base
         position = bisect_left(self.tiers, input_tokens, key=lambda tier: tier[0])
-        return self.tiers[position - 1][1] if position else self.base
+        return self.tiers[position - 1][1]
 
     def applies_at(self, at: datetime) -> bool:
         """Tell whether this entry is valid at an instant; daily hours are UTC and may wrap over midnight."""
@@ -72,13 +81,31 @@ def usage_cost_nanos(price: Price, usage: Usage) -> int:
     return total
 
 
-def hold_cost_nanos(price: Price, input_tokens: int, cached_input_tokens: int, max_output_tokens: int) -> int:
-    """Return what a hold sets aside: expected cache reads at their rate, the other input and all output in full."""
-    rates = price.rates_for(input_tokens)
+@value
+class Size:
+    """What a call may take: its whole input, the part of it expected from the cache, the most it may answer.
+
+    `cache_write` says that the input which is not read from the cache may be written to it, for 5 minutes or 1 hour.
+    """
+
+    input_tokens: int
+    cached_input_tokens: int
+    max_output_tokens: int
+    cache_write: CacheWrite | None = None
+
+
+def hold_cost_nanos(price: Price, size: Size) -> int:
+    """Return what a hold sets aside: the most that a call of this size can cost if the cache is hit as expected."""
+    rates = price.rates_for(size.input_tokens)
+    input_rate = rates.input
+    if size.cache_write is not None:
+        input_rate = max(
+            input_rate, rates.cache_write_1h if size.cache_write is CacheWrite.ONE_HOUR else rates.cache_write_5m
+        )
     return (
-        cost_nanos(input_tokens - cached_input_tokens, rates.input)
-        + cost_nanos(cached_input_tokens, rates.cache_read)
-        + cost_nanos(max_output_tokens, max(rates.output, rates.reasoning))
+        cost_nanos(size.input_tokens - size.cached_input_tokens, input_rate)
+        + cost_nanos(size.cached_input_tokens, rates.cache_read)
+        + cost_nanos(size.max_output_tokens, max(rates.output, rates.reasoning))
     )
 
 

@@ -54,6 +54,7 @@ class TenantConfig:
         pairs = ((budget, budget.subject_of(values)) for budget in self.budgets)
         return tuple((budget, subject) for budget, subject in pairs if subject is not None)
 
+    @property
     def active_triggers(self) -> tuple[Trigger, ...]:
         """Return the triggers that are evaluated."""
         return tuple(trigger for trigger in self.triggers if trigger.mode is not Mode.OFF)

@@ -12,7 +12,8 @@ from typing import Any
 
 from token_ledger.core.budget import Account, Unit
 from token_ledger.core.money import format_money
-from token_ledger.core.price import Price, hold_cost_nanos
+from token_ledger.core.price import Size
+from token_ledger.core.reservation import CallFacts
 
 
 class TriggerKind(StrEnum):
@@ -96,27 +97,13 @@ class Advice:
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class CallSize:
-    """What a call would take, and what it needs of a model."""
-
-    provider: str
-    model: str
-    input_tokens: int
-    cached_input_tokens: int
-    max_output_tokens: int
-    cost_nanos: int
-    requires: tuple[str, ...]
-    switched_on: tuple[str, ...]
-
-
-def find_evidence(trigger: Trigger, accounts: Sequence[Account], size: CallSize) -> Evidence | None:
-    """Return the strongest evidence that a trigger's condition holds, or None."""
+def find_evidence(trigger: Trigger, accounts: Sequence[Account], size: Size, nanos: int) -> Evidence | None:
+    """Return the strongest evidence that a trigger's condition holds for a call of this size and cost, or None."""
     unit = _UNIT_OF[trigger.kind]
     per_call, taken = (
         (trigger.per_call_tokens, size.input_tokens + size.max_output_tokens)
         if unit is Unit.TOKENS
-        else (trigger.per_call_nanos, size.cost_nanos)
+        else (trigger.per_call_nanos, nanos)
     )
     if per_call is not None and taken >= per_call:
         return Evidence("call", "{}", unit, taken, per_call)
@@ -132,23 +119,17 @@ def find_evidence(trigger: Trigger, accounts: Sequence[Account], size: CallSize)
     return strongest
 
 
-def choose_downgrade(trigger: Trigger, size: CallSize) -> Downgrade | None:
-    """Return the first step from the call's model that can do all that the call needs."""
+def choose_downgrade(trigger: Trigger, facts: CallFacts, size: Size, requires: Sequence[str]) -> Downgrade | None:
+    """Return the first step from the call's model that can do all that the call requires."""
     for step in trigger.downgrades:
         if (
-            step.model == size.model
-            and step.provider == size.provider
-            and set(size.requires) <= set(step.capabilities)
+            step.model == facts.model
+            and step.provider == facts.provider
+            and set(requires) <= set(step.capabilities)
             and size.input_tokens + size.max_output_tokens <= step.context_tokens
         ):
             return step
     return None
-
-
-def is_cheaper(size: CallSize, price: Price) -> bool:
-    """Tell whether the same call would be held for less at another model's price."""
-    cost = hold_cost_nanos(price, size.input_tokens, size.cached_input_tokens, size.max_output_tokens)
-    return cost < size.cost_nanos
 
 
 def advice_value(advice: Advice) -> dict[str, Any]:

@@ -25,6 +25,7 @@ STATEMENT_TIMEOUT = "30s"
 CONNECT_SECONDS = 3
 OPEN_SECONDS = 5
 """How long a reading transaction may take to open, with the wait for a connection and its check."""
+READ_SECONDS = 30.0
 COMMAND_SECONDS = 10
 """How long a batch waits for one answer: a server that hangs does not enforce its own time-outs."""
 
@@ -79,8 +80,11 @@ class DatabaseAway(Exception):
 class Database:
     """The two pools of a process. Opening them connects lazily, so a process starts while the database is away."""
 
-    def __init__(self, url: str, *, writers: int = 2, readers: int = 8) -> None:
+    def __init__(
+        self, url: str, *, writers: int = 2, readers: int = 8, read_seconds: float | None = READ_SECONDS
+    ) -> None:
         self.dsn = plain_dsn(url)
+        self._read_seconds = read_seconds
         self._writer_count = writers
         self._writers: asyncpg.Pool[asyncpg.Record] | None = None
         self.readers: AsyncEngine = create_async_engine(
@@ -94,7 +98,7 @@ class Database:
 
     async def _connect_reader(self) -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(
-            self.dsn, timeout=CONNECT_SECONDS, command_timeout=30, server_settings=_READER_SETTINGS
+            self.dsn, timeout=CONNECT_SECONDS, command_timeout=self._read_seconds, server_settings=_READER_SETTINGS
         )
 
     async def writer_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
