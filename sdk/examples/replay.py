@@ -91,6 +91,7 @@ async def _replay_call(run: AsyncRun, call: RealCall, done: Replay) -> bool:
             model=call.model,
             input_tokens=call.usage.input_tokens,
             cached_input_tokens=call.expected_cached_tokens,
+            cache_write=call.cache_write,
             max_output_tokens=call.max_output_tokens,
             requires=call.requires,
             tool=call.tool,

@@ -51,7 +51,7 @@ def start() -> OwnService:
         port = _free_port()
         arguments = ["serve", "--quiet", "--host", "127.0.0.1", "--port", str(port), "--data-dir", str(directory)]
         with open(directory / LOG_FILE, "wb") as log:
-            process = subprocess.Popen(  # noqa: S603  (our own command, no shell)
+            process = subprocess.Popen(
                 [COMMAND, *arguments], stdout=log, stderr=log, env=environment(directory), start_new_session=True
             )
         (directory / PID_FILE).write_text(str(process.pid))
@@ -80,7 +80,7 @@ def stop(directory: Path) -> None:
 
 def verify(service: OwnService) -> tuple[bool, str]:
     """Run `token-ledger verify` on the service's database; return whether it is clean, and what it says."""
-    done = subprocess.run(  # noqa: S603  (our own command, no shell)
+    done = subprocess.run(
         [COMMAND, "verify"], env=environment(service.directory), capture_output=True, text=True
     )
     return done.returncode == 0, (done.stdout + done.stderr).strip()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Literal
 
 from token_ledger_sdk import Usage
 
@@ -61,6 +62,13 @@ class RealCall:
     def max_output_tokens(self) -> int:
         """The output limit to ask for: a power of two above what came."""
         return max(SMALLEST_OUTPUT_LIMIT, 1 << self.usage.output_tokens.bit_length())
+
+    @property
+    def cache_write(self) -> Literal["5m", "1h"] | None:
+        """For how long the agent asks its provider to keep the prompt: the 1 hour class is the dearer one."""
+        if self.usage.cache_write_1h_tokens:
+            return "1h"
+        return "5m" if self.usage.cache_write_5m_tokens else None
 
     @property
     def requires(self) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def _rewritten(text: str) -> str:
 def _format(directory: Path) -> None:
     # Shorter names sort and wrap differently; --isolated, so that the place of the directory does not matter.
     ruff = [sys.executable, "-m", "ruff"]
-    style = ["--isolated", "--quiet", "--line-length", "110", str(directory)]
+    style = ["--isolated", "--quiet", "--line-length", "120", str(directory)]
     subprocess.run([*ruff, "check", "--select", "I", "--fix", *style], check=True)
     subprocess.run([*ruff, "format", *style], check=True)
 

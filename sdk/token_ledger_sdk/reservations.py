@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import NotRequired, Required, TypedDict
+from typing import Literal, NotRequired, Required, TypedDict
 
 from .amounts import Amounts
 from .directives import Directive, Refusal
@@ -18,9 +18,10 @@ from .wire import ApiRequest, new_key, path_to, post, time_text
 class Call(TypedDict):
     """What `reserve` is asked for: the LLM call that is about to be made.
 
-    `input_tokens` is the whole prompt, `cached_input_tokens` the part of it expected from the provider's
-    cache. `requires` names what a cheaper model must be able to do, `apply` the techniques this call
-    switches on. `ttl_seconds` (300 unless given) is how long the hold lives without a settle.
+    `input_tokens` is the whole prompt, `cached_input_tokens` the part of it expected from the provider's cache;
+    `cache_write` says that the rest may be written to it, which costs more than plain input. `requires` names what a
+    cheaper model must be able to do, `apply` the techniques this call switches on. `ttl_seconds` (300 unless given)
+    is how long the hold lives without a settle.
     """
 
     agent_type: Required[str]
@@ -30,6 +31,7 @@ class Call(TypedDict):
     max_output_tokens: Required[int]
     request_type: NotRequired[str]
     cached_input_tokens: NotRequired[int]
+    cache_write: NotRequired[Literal["5m", "1h"] | None]
     ttl_seconds: NotRequired[int]
     tool: NotRequired[str]
     requires: NotRequired[Sequence[str]]
@@ -126,6 +128,7 @@ def reserve_request(
     cost_center: str | None = None,
     request_type: str | None = None,
     cached_input_tokens: int | None = None,
+    cache_write: Literal["5m", "1h"] | None = None,
     ttl_seconds: int | None = None,
     tool: str | None = None,
     requires: Sequence[str] | None = None,
@@ -148,6 +151,7 @@ def reserve_request(
             "input_tokens": input_tokens,
             "max_output_tokens": max_output_tokens,
             "cached_input_tokens": cached_input_tokens,
+            "cache_write": cache_write,
             "ttl_seconds": ttl_seconds,
             "tool": tool,
             "requires": None if requires is None else list(requires),
