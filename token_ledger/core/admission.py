@@ -9,7 +9,7 @@ from token_ledger.core.books import Books, is_hard
 from token_ledger.core.budget import Account, Counts, Unit
 from token_ledger.core.commands import Record, Reserve
 from token_ledger.core.holds import UNASSIGNED
-from token_ledger.core.money import ATTO_TOKENS_PER_NANO
+from token_ledger.core.money import affordable_tokens
 from token_ledger.core.outcomes import Code, Denial, Denied, Granted, Outcome, Refused, refusal_value
 from token_ledger.core.price import Price, Size, hold_cost_nanos
 from token_ledger.core.reservation import CallFacts, Reservation
@@ -242,5 +242,5 @@ def _fitting_output(call: Candidate, size: Size) -> int | None:
             fitting = min(fitting, account.limit_tokens - account.settled_tokens - account.held_tokens - counted)
         if account.limit_nanos is not None and output_rate:
             room = account.limit_nanos - account.settled_nanos - account.held_nanos - input_nanos
-            fitting = min(fitting, room * ATTO_TOKENS_PER_NANO // output_rate)
+            fitting = min(fitting, affordable_tokens(room, output_rate))
     return fitting or None

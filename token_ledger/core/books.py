@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from token_ledger.core.budget import Account, AccountKey, Budget, Counts, Enforcement
 from token_ledger.core.commands import Command
 from token_ledger.core.event import UsageEvent
-from token_ledger.core.outcomes import Denial, Outcome
+from token_ledger.core.outcomes import Denial
 from token_ledger.core.price import PriceBook
 from token_ledger.core.reservation import CallFacts, HoldState, Reservation
 from token_ledger.core.run import Run, allocation_account_key, run_account_key
@@ -102,22 +102,46 @@ class Writes:
         return bool(self.new_budgets or self.archived_budgets or self.triggers)
 
 
+def lay_over(loaded: Loaded, before: "Books") -> None:
+    """Lay what an earlier batch decided over rows that were loaded without it, because it is not committed yet."""
+    writes = before.writes
+    loaded.keys.update(before.noted)
+    loaded.reservations.update(before.touched_reservations())
+    loaded.events.update((event.event_id, event) for event in writes.events)
+    loaded.denials.update((denial.denial_id, denial) for denial in writes.denials)
+    loaded.kept.update((kept.quarantine_id, kept) for kept in writes.kept)
+    loaded.runs.update((run.run_id, run) for run in (*writes.new_runs, *writes.ended_runs))
+    changed = {**writes.changed_accounts, **{account.account_id: account for account in writes.new_accounts}}
+    loaded.accounts = [account for account in loaded.accounts if account.account_id not in changed]
+    loaded.accounts.extend(changed.values())
+
+
 class Books:
     """One tenant under its lock: look up, set aside, book, note down."""
 
     def __init__(self, config: TenantConfig, prices: PriceBook, sequence: int, now: datetime, loaded: Loaded) -> None:
         self.config = config
         self.prices = prices
+        self.sequence = sequence
         self.now = now
         self.loaded = loaded
         self.writes = Writes()
-        self.outcomes: list[Outcome] = []
+        self.noted: dict[tuple[str, str], StoredKey] = {}
         self._next_id = sequence << ORDINAL_BITS
         self._accounts_by_id = {account.account_id: account for account in loaded.accounts}
         self._accounts_by_key = {account.key: account for account in loaded.accounts}
         self._expiries: dict[int, datetime] = {}
         self._windows: dict[Window, tuple[datetime, datetime | None]] = {}
         self._periods: dict[datetime, tuple[datetime, datetime]] = {}
+
+    def touched_reservations(self) -> dict[int, Reservation]:
+        """Return the holds that this batch gave or ended, by id."""
+        touched = {hold.reservation_id: hold for hold in self.writes.new_reservations}
+        touched.update((hold.reservation_id, hold) for hold, _ in self.writes.ended_reservations)
+        for event in self.writes.events:
+            if event.reservation_id is not None:
+                touched[event.reservation_id] = self.loaded.reservations[event.reservation_id]
+        return touched
 
     def new_id(self) -> int:
         """Return the next id of this batch."""
@@ -186,9 +210,7 @@ class Books:
         """Keep a new hold, under its key."""
         self.loaded.reservations[reservation.reservation_id] = reservation
         self.writes.new_reservations.append(reservation)
-        self.loaded.keys["reserve", reservation.key] = StoredKey(
-            reservation.fingerprint, "reservation", reservation.reservation_id
-        )
+        self._note("reserve", reservation.key, reservation.fingerprint, "reservation", reservation.reservation_id)
 
     def book(self, event: UsageEvent) -> None:
         """Book an event: on its accounts whatever their limits, in the roll-ups, under its key."""
@@ -202,12 +224,15 @@ class Books:
         self.writes.events.append(event)
         self.loaded.events[event.event_id] = event
         self._roll_up(event)
-        self.loaded.keys[event.source, event.key] = StoredKey(event.fingerprint, "event", event.event_id)
+        self._note(event.source, event.key, event.fingerprint, "event", event.event_id)
 
     def note_key(self, command: Command, answer: str, target_id: int) -> None:
         """Remember what a command's key led to; holds and events carry their keys themselves."""
-        self.loaded.keys[command.source, command.key] = StoredKey(command.fingerprint, answer, target_id)
+        self._note(command.source, command.key, command.fingerprint, answer, target_id)
         self.writes.keys.append((command, answer, target_id))
+
+    def _note(self, source: str, key: str, fingerprint: bytes, answer: str, target_id: int) -> None:
+        self.loaded.keys[source, key] = self.noted[source, key] = StoredKey(fingerprint, answer, target_id)
 
     def _roll_up(self, event: UsageEvent) -> None:
         facts, usage = event.facts, event.usage

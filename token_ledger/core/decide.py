@@ -144,6 +144,8 @@ def _differing_field(books: Books, command: Command, stored: StoredKey) -> str |
         cut.update(name for name in known if name.startswith("usage.") and target.clamped)
         known = {name: value for name, value in known.items() if name not in cut}
     for name, value in asked.items():
+        if name in ("source", "key", "fingerprint"):
+            continue  # the same, or what differs only as a whole; rows of this batch carry them too
         if name in known and value is not None and known[name] != value:
             return _NAMES_ON_THE_WIRE.get(name, name)
     return None

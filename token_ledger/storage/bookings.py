@@ -19,6 +19,9 @@ Decided = tuple[TenantId, datetime, Writes]
 
 Rows = list[tuple[Any, ...]]
 
+Write = tuple[str, tuple[Any, ...]]
+"""A statement and its arguments."""
+
 _LOCKED = "($2::bigint[])[v.lock] as tenant_id, ($3::timestamptz[])[v.lock] as now"
 _FACTS = "user_id, cost_center, agent_type, request_type, provider, model, run_id, tool, tags"
 _AMOUNTS = (
@@ -96,24 +99,22 @@ ADD_HOURLY = _add_to("hourly_usage", "hourly_usage_row", "hour, cost_center, age
 ADD_DAILY = _add_to("daily_usage", "daily_usage_row", "day, user_id, agent_type, model, request_type")
 
 
-async def write_bookings(connection: Any, decided: Sequence[Decided]) -> None:
-    """Write balances, holds, events and roll-ups; nothing is sent for a table that does not change."""
+def plan_bookings(decided: Sequence[Decided]) -> list[Write]:
+    """Return the statements for balances, holds, events and roll-ups; none for a table that does not change."""
     tenants = [tenant for tenant, _, _ in decided]
     instants = [now for _, now, _ in decided]
-    balances = _account_balances(decided)
-    if balances:
-        await connection.execute(UPDATE_ACCOUNTS, balances, tenants, instants)
-    given = _given_reservations(decided)
-    if given:
-        await connection.execute(INSERT_RESERVATIONS, given, tenants, instants)
-    ended = _ended_reservations(decided)
-    if ended:
-        await connection.execute(END_RESERVATIONS, *zip(*ended, strict=True))
-    events = _events(decided)
-    if events:
-        await connection.execute(INSERT_EVENTS, events, tenants, instants)
-        await connection.execute(ADD_HOURLY, _hourly(decided), tenants)
-        await connection.execute(ADD_DAILY, _daily(decided), tenants)
+    writes: list[Write] = []
+    if balances := _account_balances(decided):
+        writes.append((UPDATE_ACCOUNTS, (balances, tenants, instants)))
+    if given := _given_reservations(decided):
+        writes.append((INSERT_RESERVATIONS, (given, tenants, instants)))
+    if ended := _ended_reservations(decided):
+        writes.append((END_RESERVATIONS, tuple(zip(*ended, strict=True))))
+    if events := _events(decided):
+        writes.append((INSERT_EVENTS, (events, tenants, instants)))
+        writes.append((ADD_HOURLY, (_hourly(decided), tenants)))
+        writes.append((ADD_DAILY, (_daily(decided), tenants)))
+    return writes
 
 
 def facts_columns(facts: CallFacts) -> tuple[Any, ...]:

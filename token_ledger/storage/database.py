@@ -81,7 +81,7 @@ class Database:
     """The two pools of a process. Opening them connects lazily, so a process starts while the database is away."""
 
     def __init__(
-        self, url: str, *, writers: int = 2, readers: int = 8, read_seconds: float | None = READ_SECONDS
+        self, url: str, *, writers: int = 4, readers: int = 8, read_seconds: float | None = READ_SECONDS
     ) -> None:
         self.dsn = plain_dsn(url)
         self._read_seconds = read_seconds

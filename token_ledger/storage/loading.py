@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from token_ledger.core.admission import candidate_facts
-from token_ledger.core.books import Loaded, StoredKey, Writes
+from token_ledger.core.books import Books, Loaded, StoredKey, Writes, lay_over
 from token_ledger.core.budget import AccountKey
 from token_ledger.core.commands import Command, EndRun, Record, Release, Reserve, Settle
 from token_ledger.core.reservation import CallFacts, HoldState, Reservation
@@ -37,6 +37,12 @@ update tenant_ledgers
 set sequence = sequence + 1, booked_at = greatest(booked_at, clock_timestamp())
 where tenant_id = any($1)
 returning tenant_id, sequence, config_version, booked_at
+"""
+
+# For a batch that was decided before its lock was granted: the instant is the one that it was decided at.
+LOCK_AT = """
+update tenant_ledgers set sequence = sequence + 1, booked_at = greatest(booked_at, $2)
+where tenant_id = $1 returning tenant_id, sequence, config_version, booked_at
 """
 
 # Tenants whose lock another batch holds are left out, not waited for: a batch of many tenants never waits with
@@ -161,22 +167,36 @@ async def lock_tenants(connection: Connection, tenants: Sequence[TenantId]) -> l
     return [Locked(*row) for row in rows]
 
 
+async def lock_at(connection: Connection, tenant: TenantId, now: datetime) -> Locked:
+    """Lock a tenant's ledger, waiting for it, for a batch that was decided at an instant."""
+    return Locked(*await connection.fetchrow(LOCK_AT, tenant, now))
+
+
 async def load(
     connection: Connection,
     locked: Sequence[Locked],
     configs: Mapping[TenantId, TenantConfig],
     commands: Mapping[TenantId, Sequence[Command]],
     recent: RecentHolds,
+    before: Books | None = None,
 ) -> dict[TenantId, Loaded]:
-    """Load what the commands of each locked tenant can touch: keys, reservations and due holds, runs, accounts."""
+    """Load what the commands of each locked tenant can touch: keys, reservations and due holds, runs, accounts.
+
+    With `before`, a batch of the one tenant that is decided but not yet committed, what it decided is laid over.
+    """
     loaded = {lock.tenant_id: Loaded() for lock in locked}
     ordered = [(lock.tenant_id, command) for lock in locked for command in commands[lock.tenant_id]]
     replays = await _load_keys(connection, ordered, loaded)
-    await _load_reservations(connection, locked, ordered, loaded, replays, recent)
+    # What the batch before has touched is newer in memory than in the database, and must not be read over.
+    touched = before.touched_reservations() if before is not None else {}
+    await _load_reservations(connection, locked, ordered, loaded, replays, recent, touched)
     await _load_runs(connection, ordered, loaded, replays)
     if replays:
         await load_replay_targets(connection, loaded, replays)
     await _load_accounts(connection, locked, configs, commands, loaded)
+    if before is not None:
+        for into in loaded.values():
+            lay_over(into, before)
     return loaded
 
 
@@ -201,9 +221,11 @@ async def _load_reservations(
     loaded: Mapping[TenantId, Loaded],
     replays: Iterable[Replay],
     recent: RecentHolds,
+    touched: Mapping[int, Reservation],
 ) -> None:
     wanted = {(tenant, command.reservation_id) for tenant, command in ordered if isinstance(command, Settle | Release)}
     wanted.update((tenant, target) for tenant, answer, target, _ in replays if answer == "reservation")
+    wanted = {name for name in wanted if name[1] not in touched}
     known = {name: hold for name in wanted if (hold := recent.get(name)) is not None}
     if known:
         for row in await connection.fetch(LOAD_STATES, *zip(*known, strict=True)):

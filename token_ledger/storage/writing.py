@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from token_ledger.core.trigger import advice_value
-from token_ledger.storage.bookings import Decided, Rows, facts_columns, write_bookings
+from token_ledger.storage.bookings import Decided, Rows, Write, facts_columns, plan_bookings
 
 
 def _insert(table: str, columns: str) -> str:
@@ -113,29 +113,41 @@ ADD_DAILY_TAGS = (
 )
 
 
-async def write(connection: Any, decided: Sequence[Decided]) -> None:
-    """Write the changes of all tenants of a batch; nothing is sent for a table that does not change."""
+def plan_writes(decided: Sequence[Decided]) -> list[Write]:
+    """Return the statements that write the changes of all tenants of a batch, in order, with copies of all values.
 
-    async def send(statement: str, rows: Rows) -> None:
-        if rows:
-            await connection.execute(statement, *zip(*rows, strict=True))
-
-    await send(INSERT_ACCOUNTS, _new_accounts(decided))
-    await send(INSERT_LIMIT_ENTRIES, _limit_entries(decided))
-    await write_bookings(connection, decided)
-    await send(INSERT_KEYS, _keys(decided))
-    await send(ADD_DAILY_TAGS, _daily_tags(decided))
-    await send(INSERT_DENIALS, _denials(decided))
-    await send(INSERT_FIRINGS, _firings(decided))
-    await send(INSERT_KEPT, _kept(decided))
-    await send(INSERT_RUNS, _new_runs(decided))
-    await send(UPDATE_RUNS, _ended_runs(decided))
-    await send(INSERT_BUDGETS, _new_budgets(decided))
-    await send(ARCHIVE_BUDGETS, _archived_budgets(decided))
-    await send(SET_TRIGGERS, _triggers(decided))
-    raised = [int(tenant) for tenant, _, writes in decided if writes.config_changed]
+    What a batch decides on may change once its writes are planned: the next batch is decided on top of it.
+    """
+    writes = _plan([(INSERT_ACCOUNTS, _new_accounts(decided)), (INSERT_LIMIT_ENTRIES, _limit_entries(decided))])
+    writes += plan_bookings(decided)
+    writes += _plan(
+        [
+            (INSERT_KEYS, _keys(decided)),
+            (ADD_DAILY_TAGS, _daily_tags(decided)),
+            (INSERT_DENIALS, _denials(decided)),
+            (INSERT_FIRINGS, _firings(decided)),
+            (INSERT_KEPT, _kept(decided)),
+            (INSERT_RUNS, _new_runs(decided)),
+            (UPDATE_RUNS, _ended_runs(decided)),
+            (INSERT_BUDGETS, _new_budgets(decided)),
+            (ARCHIVE_BUDGETS, _archived_budgets(decided)),
+            (SET_TRIGGERS, _triggers(decided)),
+        ]
+    )
+    raised = [int(tenant) for tenant, _, writes_of in decided if writes_of.config_changed]
     if raised:
-        await connection.execute(RAISE_CONFIG_VERSIONS, raised)
+        writes.append((RAISE_CONFIG_VERSIONS, (raised,)))
+    return writes
+
+
+async def send(connection: Any, writes: Sequence[Write]) -> None:
+    """Send planned statements in order."""
+    for statement, arguments in writes:
+        await connection.execute(statement, *arguments)
+
+
+def _plan(tables: Sequence[tuple[str, Rows]]) -> list[Write]:
+    return [(statement, tuple(zip(*rows, strict=True))) for statement, rows in tables if rows]
 
 
 def _keys(decided: Sequence[Decided]) -> Rows:

@@ -1,0 +1,121 @@
+"""Runs one batch as one transaction: lock, load, decide, write, commit (design D9).
+
+A batch of one tenant may be decided ahead, while the batch before it is being written: on the rows that are loaded
+without the lock, with what that batch decided laid over them, at an instant of the database's clock. It then waits
+for the lock; only if the sequence number and the set-up are the ones it assumed has nothing happened in between, and
+its decisions stand. Otherwise they are thrown away and taken again under the lock.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from token_ledger.core.books import Books
+from token_ledger.core.commands import Command
+from token_ledger.core.decide import decide
+from token_ledger.core.outcomes import Outcome
+from token_ledger.core.price import PriceBook
+from token_ledger.core.tenant import TenantConfig, TenantId
+from token_ledger.ledger.errors import OutcomeUnknown
+from token_ledger.storage.bookings import Decided
+from token_ledger.storage.configs import load_configs
+from token_ledger.storage.database import AWAY, tenant_list
+from token_ledger.storage.loading import Locked, RecentHolds, load, lock_at, lock_tenants
+from token_ledger.storage.writing import plan_writes, send
+
+Commands = Mapping[TenantId, Sequence[Command]]
+Ahead = Callable[[TenantId, Books], None]
+"""Told when a tenant's batch is decided and its writes are planned: the next one may be decided on top of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a batch did: outcomes in the order of the commands, and the tenants whose lock was not free."""
+
+    outcomes: dict[TenantId, list[Outcome]]
+    decided: list[Decided]
+    skipped: list[TenantId]
+
+
+class Batches:
+    """Runs batches on connections that it is given; keeps what stays true between them."""
+
+    def __init__(self, prices: PriceBook) -> None:
+        self._prices = prices
+        self._configs: dict[TenantId, TenantConfig] = {}
+        self._recent = RecentHolds()
+
+    async def run(self, connection: Any, commands: Commands, before: Books | None, ahead: Ahead) -> Committed:
+        """Run a batch to its commit. Raises OutcomeUnknown when the connection is lost at commit, else the driver's."""
+        tenants = sorted(commands)
+        # The ids are integers, so they can stand in the text; that saves a round trip per batch.
+        await connection.execute(f"begin; set local app.tenants = '{tenant_list(tenants)}'")
+        decided: list[tuple[Books, list[Outcome]]]
+        if before is None:
+            decided = await self._decide(connection, await lock_tenants(connection, tenants), commands)
+        else:
+            decided = await self._decide_ahead(connection, commands, before)
+        if len(tenants) == 1 and not decided:
+            raise LookupError(f"tenant {tenants[0]} has no ledger")
+        changes = [(books.config.tenant_id, books.now, books.writes) for books, _ in decided]
+        planned = plan_writes(changes)
+        if len(decided) == 1 and not decided[0][0].writes.config_changed:
+            ahead(tenants[0], decided[0][0])
+        await send(connection, planned)
+        await _commit(connection)
+        for tenant, _, writes in changes:
+            self._recent.keep(tenant, writes)
+        outcomes = {books.config.tenant_id: answers for books, answers in decided}
+        return Committed(outcomes, changes, [tenant for tenant in tenants if tenant not in outcomes])
+
+    async def _decide(
+        self, connection: Any, locked: Sequence[Locked], commands: Commands
+    ) -> list[tuple[Books, list[Outcome]]]:
+        configs = await self._current_configs(connection, locked)
+        loaded = await load(connection, locked, configs, commands, self._recent)
+        decided = []
+        for lock in locked:
+            tenant = lock.tenant_id
+            books = Books(configs[tenant], self._prices, lock.sequence, lock.now, loaded[tenant])
+            decided.append((books, decide(books, commands[tenant])))
+        return decided
+
+    async def _decide_ahead(
+        self, connection: Any, commands: Commands, before: Books
+    ) -> list[tuple[Books, list[Outcome]]]:
+        (tenant,) = commands
+        now = max(before.now, await connection.fetchval("select clock_timestamp()"))
+        assumed = Locked(tenant, before.sequence + 1, before.config.version, now)
+        loaded = await load(connection, [assumed], {tenant: before.config}, commands, self._recent, before)
+        books = Books(before.config, self._prices, assumed.sequence, now, loaded[tenant])
+        outcomes = decide(books, commands[tenant])
+        lock = await lock_at(connection, tenant, now)
+        if lock == assumed:
+            return [(books, outcomes)]
+        return await self._decide(connection, [lock], commands)
+
+    async def _current_configs(self, connection: Any, locked: Sequence[Locked]) -> Mapping[TenantId, TenantConfig]:
+        stale = [
+            lock
+            for lock in locked
+            if (config := self._configs.get(lock.tenant_id)) is None or config.version != lock.config_version
+        ]
+        if stale:
+            self._configs.update(await load_configs(connection, stale))
+        return self._configs
+
+
+def is_lost(connection: Any, error: BaseException) -> bool:
+    """Tell whether an error means that the server is away; using a connection that has closed is an InterfaceError."""
+    return isinstance(error, AWAY) or (isinstance(error, asyncpg.InterfaceError) and connection.is_closed())
+
+
+async def _commit(connection: Any) -> None:
+    try:
+        await connection.execute("commit")
+    except Exception as error:
+        if is_lost(connection, error):
+            raise OutcomeUnknown(f"the connection was lost at commit: {error}") from error
+        raise
