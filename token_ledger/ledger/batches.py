@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from token_ledger.core.books import Books
+from token_ledger.core.books import Books, Writes
 from token_ledger.core.commands import Command
 from token_ledger.core.decide import decide
 from token_ledger.core.outcomes import Outcome
@@ -24,6 +24,9 @@ from token_ledger.storage.configs import load_configs
 from token_ledger.storage.database import AWAY, tenant_list
 from token_ledger.storage.loading import Locked, RecentHolds, load, lock_at, lock_tenants
 from token_ledger.storage.writing import plan_writes, send
+
+SHARED_BATCHES = 32
+"""For how many batches nothing is decided ahead after another process was found to work for the same tenant."""
 
 Commands = Mapping[TenantId, Sequence[Command]]
 Ahead = Callable[[TenantId, Books], None]
@@ -46,6 +49,7 @@ class Batches:
         self._prices = prices
         self._configs: dict[TenantId, TenantConfig] = {}
         self._recent = RecentHolds()
+        self._shared: dict[TenantId, int] = {}
 
     async def run(self, connection: Any, commands: Commands, before: Books | None, ahead: Ahead) -> Committed:
         """Run a batch to its commit. Raises OutcomeUnknown when the connection is lost at commit, else the driver's."""
@@ -61,7 +65,7 @@ class Batches:
             raise LookupError(f"tenant {tenants[0]} has no ledger")
         changes = [(books.config.tenant_id, books.now, books.writes) for books, _ in decided]
         planned = plan_writes(changes)
-        if len(decided) == 1 and not decided[0][0].writes.config_changed:
+        if len(decided) == 1 and self._may_go_ahead(tenants[0], changes[0][2]):
             ahead(tenants[0], decided[0][0])
         await send(connection, planned)
         await _commit(connection)
@@ -94,7 +98,15 @@ class Batches:
         lock = await lock_at(connection, tenant, now)
         if lock == assumed:
             return [(books, outcomes)]
+        self._shared[tenant] = SHARED_BATCHES
         return await self._decide(connection, [lock], commands)
+
+    def _may_go_ahead(self, tenant: TenantId, writes: Writes) -> bool:
+        """Tell whether the next batch may be decided on top of this one: not while another process works beside us."""
+        left = self._shared.pop(tenant, 0)
+        if left > 1:
+            self._shared[tenant] = left - 1
+        return not left and not writes.config_changed
 
     async def _current_configs(self, connection: Any, locked: Sequence[Locked]) -> Mapping[TenantId, TenantConfig]:
         stale = [
