@@ -1,0 +1,114 @@
+"""What the tests of the core start from: a small price book, an open ledger in memory, commands with usual fields."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from token_ledger.core.books import Books, Loaded
+from token_ledger.core.budget import Budget, Limits
+from token_ledger.core.commands import Command, OpenRun, Record, Release, Reserve, Settle, fingerprint
+from token_ledger.core.decide import decide
+from token_ledger.core.money import rate_attos
+from token_ledger.core.outcomes import Granted, Outcome, RunAnswer
+from token_ledger.core.price import ModelPrices, Price, PriceBook, Rates
+from token_ledger.core.reservation import Reservation
+from token_ledger.core.run import Run
+from token_ledger.core.tenant import TenantConfig, TenantId
+from token_ledger.core.trigger import Trigger
+from token_ledger.core.usage import Usage
+from token_ledger.core.window import Window
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+def rates(*dollars: str) -> Rates:
+    """Rates of input, output, cache read, cache write 5m and 1h, reasoning, in dollars per million tokens."""
+    return Rates(*(rate_attos(Decimal(rate)) for rate in dollars))
+
+
+LARGE = Price(1, rates("2.5", "10", "0.25", "3", "5", "10"))
+SMALL = Price(2, rates("0.1", "0.5", "0.01", "0.1", "0.2", "0.5"))
+LATER = Price(3, rates("1", "1", "1", "1", "1", "1"), valid_from=NOW + timedelta(days=1))
+MODELS = {("acme", "large"): LARGE, ("acme", "small"): SMALL, ("acme", "later"): LATER}
+PRICES = PriceBook(
+    {name: ModelPrices(*name, (price,)) for name, price in MODELS.items()},
+    lambda provider, model: ("acme", "large") if model == "large-latest" else None,
+)
+
+
+class Ledger:
+    """Books that stay open: every batch is decided on the rows of those before."""
+
+    def __init__(self, *budgets: Budget, triggers: tuple[Trigger, ...] = ()) -> None:
+        config = TenantConfig(TenantId(1), 1, UTC, budgets, triggers)
+        self.books = Books(config, PRICES, 1, NOW, Loaded())
+
+    def at(self, now: datetime) -> "Ledger":
+        """Begin the next batch at an instant, with every open hold among those that may be due."""
+        before = self.books
+        loaded = before.loaded
+        loaded.accounts = list({a.account_id: a for a in (*loaded.accounts, *before.writes.new_accounts)}.values())
+        loaded.due = list(loaded.reservations)
+        self.books = Books(before.config, PRICES, (before.new_id() >> 16) + 1, now, loaded)
+        return self
+
+    def decide(self, *commands: Command) -> list[Outcome]:
+        return decide(self.books, commands)
+
+    def one(self, command: Command) -> Outcome:
+        (outcome,) = self.decide(command)
+        return outcome
+
+    def granted(self, **fields: Any) -> Reservation:
+        outcome = self.one(reserve(**fields))
+        assert isinstance(outcome, Granted), outcome
+        return outcome.reservation
+
+    def opened(self, **fields: Any) -> Run:
+        outcome = self.one(open_run(**fields))
+        assert isinstance(outcome, RunAnswer), outcome
+        return outcome.run
+
+
+def budget(*, tokens: int | None = None, nanos: int | None = None, calls: int | None = None, **fields: Any) -> Budget:
+    values: dict[str, Any] = {"budget_id": 90, "name": "cap", "selector": (), "window": Window.DAY} | fields
+    return Budget(limits=Limits(tokens, nanos, calls), **values)
+
+
+def sealed(command: Command) -> Command:
+    """The command with the fingerprint of its body, as the API makes it."""
+    return replace(command, fingerprint=fingerprint(repr(replace(command, key="", fingerprint=b"")).encode()))
+
+
+USED = Usage(900, 100)
+
+
+def reserve(**fields: Any) -> Any:
+    values = {
+        "key": "r", "agent_type": "planner", "provider": "acme", "model": "large",
+        "input_tokens": 1_000, "max_output_tokens": 500, "user": None if "run_id" in fields else "ada",
+    }  # fmt: skip
+    return sealed(Reserve(**{"fingerprint": b"", **values, **fields}))
+
+
+def settle(reservation_id: int, usage: Usage = USED, **fields: Any) -> Any:
+    return sealed(
+        Settle(**{"key": "s", "fingerprint": b"", "reservation_id": reservation_id, "usage": usage, **fields})
+    )
+
+
+def release(reservation_id: int, **fields: Any) -> Any:
+    return sealed(Release(**{"key": "x", "fingerprint": b"", "reservation_id": reservation_id, **fields}))
+
+
+def record(**fields: Any) -> Any:
+    values = {
+        "source": "event:test", "key": "e", "agent_type": "planner", "provider": "acme", "model": "large",
+        "usage": USED, "user": None if "run_id" in fields else "ada",
+    }  # fmt: skip
+    return sealed(Record(**{"fingerprint": b"", **values, **fields}))
+
+
+def open_run(**fields: Any) -> Any:
+    return sealed(OpenRun(**{"key": "run", "fingerprint": b"", "user": "ada", "cost_center": "research", **fields}))

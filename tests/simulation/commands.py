@@ -1,0 +1,189 @@
+"""What the simulated callers ask for: few users, models and budgets, so that calls meet; amounts around the limits."""
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from tests.simulation.price_list import MODELS, PROVIDER, UNPRICED
+from token_ledger.core.allocation import Share
+from token_ledger.core.budget import Counts, Enforcement, Limits
+from token_ledger.core.commands import (
+    ArchiveBudget,
+    Command,
+    CreateBudget,
+    EndRun,
+    OpenRun,
+    Record,
+    Release,
+    Reserve,
+    Settle,
+    SetTrigger,
+    fingerprint,
+)  # fmt: skip
+from token_ledger.core.price import CacheWrite
+from token_ledger.core.run import RunState
+from token_ledger.core.trigger import Downgrade, Mode, TriggerKind
+from token_ledger.core.usage import Usage
+from token_ledger.core.window import Window
+
+USERS = ("ada", "bob", "zoë")
+AGENT_TYPES = ("data_agent", "planner", "writer")
+TAGS: tuple[tuple[tuple[str, str], ...], ...] = ((), (("team", "red"),), (("stage", "prod"), ("team", "blue")))
+DOWNGRADES = (
+    Downgrade(PROVIDER, "large", PROVIDER, "small", ("json",), 2_500),
+    Downgrade(PROVIDER, "large", PROVIDER, "changed", ("json", "tools"), 100_000),
+    Downgrade(PROVIDER, "tiered", PROVIDER, "large", ("json",), 100_000),
+    Downgrade(PROVIDER, "changed", PROVIDER, "future", ("json",), 100_000),
+)
+
+tokens = st.one_of(st.sampled_from((0, 1, 500, 999, 1_000, 1_001)), st.integers(0, 3_000))
+models = st.sampled_from(("large",) * 6 + MODELS * 4 + UNPRICED)
+tags = st.sampled_from(TAGS)
+
+
+def sealed(command: Command) -> Command:
+    """Return a command with the fingerprint of its own body, as the API makes it."""
+    return replace(command, fingerprint=fingerprint(repr(replace(command, key="", fingerprint=b"")).encode()))
+
+
+usages = st.builds(
+    Usage,
+    tokens,
+    tokens,
+    cache_read_tokens=st.sampled_from((0, 0, 100, 800, 2_000)),
+    cache_write_5m_tokens=st.sampled_from((0, 0, 50, 700)),
+    cache_write_1h_tokens=st.sampled_from((0, 0, 60, 600)),
+    reasoning_tokens=st.sampled_from((0, 0, 10, 1_500)),
+)
+
+
+def maybe(runs: tuple[int, ...]) -> st.SearchStrategy[int | None]:
+    """A run, or none."""
+    return st.one_of(st.none(), st.sampled_from(runs)) if runs else st.none()
+
+
+@st.composite
+def reserves(draw: st.DrawFn, runs: tuple[int, ...]) -> Reserve:
+    """Ask for a hold, in a run where there is one."""
+    run_id = draw(maybe(runs))
+    input_tokens = draw(tokens)
+    return Reserve(
+        "", b"", draw(st.sampled_from(AGENT_TYPES)), draw(st.sampled_from((PROVIDER,) * 19 + ("unheard-of",))),
+        draw(models), input_tokens, draw(tokens), run_id=run_id,
+        user=None if run_id else draw(st.sampled_from(USERS)),
+        cost_center=None if run_id else draw(st.sampled_from((None, "research"))),
+        request_type=draw(st.sampled_from(("chat", "report"))),
+        cached_input_tokens=min(input_tokens, draw(st.sampled_from((0, 0, 400, 5_000)))),
+        cache_write=draw(st.sampled_from((None, None, *CacheWrite))),
+        ttl_seconds=draw(st.sampled_from((300, 86_400, 60, 1))),
+        tool=draw(st.sampled_from((None, None, "search"))),
+        requires=draw(st.sampled_from(((), (), (), ("json",), ("tools",), ("vision",)))),
+        tags=draw(tags),
+        apply=draw(st.sampled_from(((), (), ("model_downgrade",), ("aggressive_compression", "model_downgrade")))),
+    )  # fmt: skip
+
+
+@st.composite
+def records(draw: st.DrawFn, runs: tuple[int, ...]) -> Record:
+    """Report a call that had no hold."""
+    run_id = draw(maybe(runs))
+    return Record(
+        draw(st.sampled_from(("event:collector", "event:batch"))), "", b"", draw(st.sampled_from(AGENT_TYPES)),
+        PROVIDER, draw(models), draw(usages), run_id=run_id,
+        user=None if run_id else draw(st.sampled_from(USERS)),
+        request_type=draw(st.sampled_from(("chat", "report"))),
+        failed=draw(st.booleans()), estimated=draw(st.booleans()),
+        tool=draw(st.sampled_from((None, "search"))), tags=draw(tags),
+    )  # fmt: skip
+
+
+def settles(reservation_id: int) -> st.SearchStrategy[Settle]:
+    """Report what the call of a hold used."""
+    return st.builds(
+        Settle, st.just(""), st.just(b""), st.just(reservation_id), usages,
+        model=st.sampled_from((None, None, None, *MODELS, *UNPRICED)),
+        failed=st.booleans(), estimated=st.booleans(),
+        response_id=st.sampled_from((None, "resp_1")), original_input_tokens=st.sampled_from((None, 4_000)),
+    )  # fmt: skip
+
+
+limits = st.builds(
+    Limits,
+    st.one_of(st.none(), st.sampled_from((0, 1, 500, 1_000, 1_499, 1_500, 2_000)), st.integers(0, 30_000)),
+    st.one_of(st.none(), st.integers(0, 150_000_000)),
+    st.one_of(st.none(), st.integers(0, 20)),
+)
+
+
+@st.composite
+def opened_runs(draw: st.DrawFn) -> OpenRun:
+    """Start a run, perhaps with a split that does not fit."""
+    weights = draw(st.lists(st.integers(1, 9), max_size=3))
+    minimums = st.sampled_from((0, 0, 100, 2_500))
+    shares = tuple(Share(name, weight, draw(minimums)) for name, weight in zip(AGENT_TYPES, weights, strict=False))
+    own = draw(limits)
+    if shares and own.tokens is None and draw(st.integers(0, 5)):
+        own = replace(own, tokens=draw(st.integers(2_000, 20_000)))
+    return OpenRun(
+        "", b"", draw(st.sampled_from(USERS)), draw(st.sampled_from(("unassigned", "research"))),
+        draw(st.sampled_from((None, "thread-1"))), own, shares, draw(st.booleans()),
+    )  # fmt: skip
+
+
+def selector(dimension: str, *values: str) -> st.SearchStrategy[tuple[tuple[str, str], ...]]:
+    """Choose by one dimension, by each of its values or by some of them."""
+    return st.sampled_from(("*", "*", *values)).map(lambda value: ((dimension, value),))
+
+
+selectors = st.lists(
+    st.one_of(
+        selector("user", *USERS), selector("agent_type", *AGENT_TYPES), selector("model", "large", "small"),
+        selector("cost_center", "research"), selector("request_type", "report"), selector("tool", "search"),
+        selector("run"), selector("tag.team", "red"),
+    ), max_size=2,
+).map(lambda parts: tuple(sorted(dict(pair for part in parts for pair in part).items())))  # fmt: skip
+
+created_budgets = st.builds(
+    CreateBudget,
+    st.just(""),
+    st.just(b""),
+    st.sampled_from(("daily", "monthly", "guard", "cap", "chat")),
+    selectors,
+    limits.filter(lambda limit: limit != Limits()),
+    st.sampled_from(Window),
+    st.sampled_from((Enforcement.HARD, Enforcement.HARD, Enforcement.SOFT, Enforcement.SHADOW)),
+    st.sampled_from(Counts),
+)
+
+set_triggers = st.builds(
+    SetTrigger,
+    st.just(""),
+    st.just(b""),
+    st.sampled_from((TriggerKind.HIGH_COST, TriggerKind.HIGH_COST, TriggerKind.HIGH_TOKEN_USAGE)),
+    st.sampled_from((1, 1, 50, 80, 100)),
+    st.sampled_from((Mode.APPLY, Mode.APPLY, Mode.OBSERVE, Mode.OFF)),
+    st.sampled_from((None, 1_000)),
+    st.sampled_from((None, 1_000_000, 2_000_000)),
+    st.permutations(DOWNGRADES).map(tuple),
+)
+
+setups = st.builds(
+    lambda budgets, triggers, runs: [*budgets, *triggers, *runs],
+    st.lists(created_budgets, max_size=3),
+    st.lists(set_triggers, max_size=2),
+    st.lists(opened_runs(), max_size=2),
+)
+"""What a tenant may begin with."""
+
+NOTHING = 7
+"""The id of nothing: ids begin at 65,536."""
+
+about_nothing = st.one_of(
+    settles(NOTHING),
+    st.just(Release("", b"", NOTHING)),
+    reserves(()).map(lambda command: replace(command, run_id=NOTHING, user=None, cost_center=None)),
+    records(()).map(lambda command: replace(command, run_id=NOTHING, user=None)),
+    st.just(EndRun("", b"", NOTHING, RunState.CLOSED)),
+    st.just(ArchiveBudget("", b"", NOTHING)),
+)
+"""What names something that does not exist."""

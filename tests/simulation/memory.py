@@ -1,0 +1,50 @@
+"""A whole ledger in memory: the core's books, with every row kept from batch to batch as storage would keep it."""
+
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+
+from token_ledger.core.books import Books, Loaded, RollupKey
+from token_ledger.core.budget import Account
+from token_ledger.core.commands import Command
+from token_ledger.core.decide import decide
+from token_ledger.core.outcomes import Outcome
+from token_ledger.core.price import PriceBook
+from token_ledger.core.reservation import HoldState
+from token_ledger.core.tenant import TenantConfig, TenantId
+
+
+class MemoryLedger:
+    """One tenant."""
+
+    def __init__(self, prices: PriceBook, zone: tzinfo) -> None:
+        self.prices = prices
+        self.config = TenantConfig(TenantId(1), 1, zone)
+        self.rows = Loaded()
+        self.accounts: dict[int, Account] = {}
+        self.hourly_daily: dict[RollupKey, list[int]] = {}
+        self.daily_tags: dict[tuple[datetime, str, str], list[int]] = {}
+        self.sequence = 0
+
+    def batch(self, now: datetime, commands: Sequence[Command]) -> list[Outcome]:
+        """Decide one batch and keep what it changed."""
+        self.sequence += 1
+        self.rows.accounts = list(self.accounts.values())
+        self.rows.due = [
+            reservation.reservation_id
+            for reservation in self.rows.reservations.values()
+            if reservation.state is HoldState.HELD and reservation.expires_at <= now
+        ]
+        books = Books(self.config, self.prices, self.sequence, now, self.rows)
+        outcomes = decide(books, commands)
+        self.config = books.config
+        self.accounts.update((account.account_id, account) for account in books.writes.new_accounts)
+        for key, amounts in books.writes.rollups.items():
+            _add(self.hourly_daily.setdefault(key, [0] * 7), amounts)
+        for tag_key, amounts in books.writes.tag_rollups.items():
+            _add(self.daily_tags.setdefault(tag_key, [0] * 7), amounts)
+        return outcomes
+
+
+def _add(sums: list[int], amounts: list[int]) -> None:
+    for position, amount in enumerate(amounts):
+        sums[position] += amount

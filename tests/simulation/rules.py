@@ -1,0 +1,169 @@
+"""The rules of the simulation: commands gather, a commit decides them, then everything is compared with the model."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from hypothesis import HealthCheck, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)  # fmt: skip
+
+from tests.simulation import commands as calls
+from tests.simulation.comparison import Comparison
+from tests.simulation.memory import MemoryLedger
+from tests.simulation.model import Model
+from tests.simulation.price_list import core_price_book
+from token_ledger.core.commands import ArchiveBudget, Command, EndRun, ExpireDue, Release, Reserve
+from token_ledger.core.outcomes import Outcome
+from token_ledger.core.price import PriceBook
+from token_ledger.core.run import RunState
+
+STARTS = (
+    ("UTC", datetime(2026, 12, 31, 22, 0, tzinfo=UTC)),
+    ("Europe/Berlin", datetime(2026, 3, 28, 22, 0, tzinfo=UTC)),
+    ("Europe/Berlin", datetime(2026, 10, 24, 21, 0, tzinfo=UTC)),
+    ("America/Sao_Paulo", datetime(2018, 11, 4, 1, 0, tzinfo=UTC)),
+    ("America/Sao_Paulo", datetime(2018, 2, 18, 0, 30, tzinfo=UTC)),
+    ("Asia/Kolkata", datetime(2026, 1, 31, 17, 0, tzinfo=UTC)),
+    ("Asia/Kathmandu", datetime(2026, 2, 28, 17, 0, tzinfo=UTC)),
+)
+SECONDS = st.sampled_from((0,) * 12 + (1, 59, 60, 300, 3_600, 7_200, 86_400, 40 * 86_400))
+OFFSETS = st.sampled_from((None, None, 0, -1, -30, -3_600, -10 * 86_400, -35 * 86_400, -36 * 86_400, 300, 301))
+TRAFFIC = st.sampled_from(("reserve",) * 6 + ("settle",) * 4 + ("record", "release"))
+recent = st.one_of(st.integers(0, 5), st.integers(0, 50))
+
+seen: Counter[str] = Counter()
+"""What the examples of a run came to: a simulation that never reaches a decision proves nothing about it."""
+
+
+class LedgerRules(RuleBasedStateMachine):
+    """Callers of one tenant. Subclasses say where the batches run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending: list[Command] = []
+        self.sent: list[Command] = []
+        self.hold_ids: list[int] = []
+        self.run_ids: list[int] = []
+        self.budget_ids: list[int] = []
+
+    @initialize(start=st.sampled_from(STARTS), setup=calls.setups)
+    def begin(self, start: tuple[str, datetime], setup: list[Command]) -> None:
+        zone, self.clock = start
+        self.open_books(zone, core_price_book(self.clock), self.clock)
+        for command in setup:
+            self.ask(command)
+        self.commit(0)
+
+    def open_books(self, zone: str, prices: PriceBook, anchor: datetime) -> None:
+        self.memory = MemoryLedger(prices, ZoneInfo(zone))
+        self.model = Model(ZoneInfo(zone), anchor)
+        self.comparison = Comparison(self.memory, self.model)
+
+    def ask(self, command: Command) -> None:
+        """Let a command wait for the next batch, under a key of its own."""
+        key = command.key or f"key-{len(self.sent)}"
+        command = calls.sealed(replace(command, key=key))
+        self.sent.append(command)
+        self.pending.append(command)
+
+    @rule(data=st.data(), kinds=st.lists(TRAFFIC, min_size=1, max_size=6), seconds=st.one_of(st.none(), SECONDS))
+    def traffic(self, data: st.DataObject, kinds: list[str], seconds: int | None) -> None:
+        """Let callers reserve, settle, release and record; commit it at once, or let more gather."""
+        for kind in kinds:
+            self.ask(data.draw(self.call(kind)))
+        if seconds is not None:
+            self.commit(seconds)
+
+    def call(self, kind: str) -> st.SearchStrategy[Command]:
+        runs = tuple(self.run_ids)
+        if kind == "reserve" or (kind != "record" and not self.hold_ids):
+            return calls.reserves(runs)
+        moments = OFFSETS.map(self.moment)
+        if kind == "record":
+            return st.builds(lambda c, at: replace(c, occurred_at=at), calls.records(runs), moments)
+        hold_ids = recent.map(lambda pick: self.hold_ids[-1 - pick % len(self.hold_ids)])
+        if kind == "release":
+            return st.builds(Release, st.just(""), st.just(b""), hold_ids)
+        return st.builds(lambda c, at: replace(c, occurred_at=at), hold_ids.flatmap(calls.settles), moments)
+
+    @rule(data=st.data(), kind=st.sampled_from(("run", "run", "end", "budget", "archive", "trigger", "nothing")))
+    def administer(self, data: st.DataObject, kind: str) -> None:
+        """Change what the tenant has set up, or name something that does not exist."""
+        pick = data.draw(recent)
+        match kind:
+            case "run":
+                self.ask(data.draw(calls.opened_runs()))
+            case "end" if self.run_ids:
+                state = data.draw(st.sampled_from((RunState.CLOSED, RunState.CANCELLED)))
+                self.ask(EndRun("", b"", self.run_ids[-1 - pick % len(self.run_ids)], state))
+            case "budget":
+                self.ask(data.draw(calls.created_budgets))
+            case "archive" if self.budget_ids:
+                self.ask(ArchiveBudget("", b"", self.budget_ids[-1 - pick % len(self.budget_ids)]))
+            case "trigger":
+                self.ask(data.draw(calls.set_triggers))
+            case _:
+                self.ask(data.draw(calls.about_nothing))
+
+    @rule(picks=st.lists(recent, min_size=1, max_size=3))
+    def repeat(self, picks: list[int]) -> None:
+        """Send the same again, as a client does that lost the answer."""
+        self.pending.extend(self.sent[-1 - pick % len(self.sent)] for pick in picks if self.sent)
+
+    @precondition(lambda self: any(isinstance(command, Reserve) for command in self.sent))
+    @rule(pick=recent)
+    def reuse_key(self, pick: int) -> None:
+        """Use the key of an earlier reserve for another one."""
+        reserves = [command for command in self.sent if isinstance(command, Reserve)]
+        command = reserves[-1 - pick % len(reserves)]
+        self.ask(replace(command, max_output_tokens=command.max_output_tokens + 1))
+
+    @precondition(lambda self: self.pending or self.hold_ids)
+    @rule(seconds=SECONDS)
+    def commit(self, seconds: int) -> None:
+        """Decide what has gathered, in one batch, and compare."""
+        batch, self.pending = self.pending or [ExpireDue()], []
+        for now, commands, outcomes in self.run_batch(batch, seconds):
+            self.clock = now
+            decided = self.memory.batch(now, commands)
+            self.comparison.outcomes(now, commands, decided, seen)
+            if outcomes is not None:
+                self.comparison.same_outcomes(outcomes, decided)
+        self.comparison.books()
+        self.after_commit()
+        self.hold_ids, self.run_ids = list(self.model.holds), list(self.model.runs)
+        self.budget_ids = [budget["id"] for budget in self.model.budgets]
+
+    def after_commit(self) -> None:
+        """Compare with whatever else keeps books; there is nothing here."""
+
+    def run_batch(
+        self, batch: Sequence[Command], seconds: int
+    ) -> list[tuple[datetime, Sequence[Command], Sequence[Outcome] | None]]:
+        """Return the batches as they were decided: instant, commands, and outcomes where someone else decided."""
+        return [(self.clock + timedelta(seconds=seconds), batch, None)]
+
+    def moment(self, offset: int | None) -> datetime | None:
+        return None if offset is None else self.clock + timedelta(seconds=offset)
+
+    def teardown(self) -> None:
+        if self.pending:
+            self.commit(0)
+
+
+def run_simulation(machine: Any, number: int, **options: Any) -> None:
+    """Run a machine's examples from a seed; a failure prints the seed, and the blob of the shrunk example."""
+    seen.clear()
+    print(f"replay with TOKEN_LEDGER_SIMULATION_SEED={number}")
+    chosen = settings(deadline=None, database=None, print_blob=True, suppress_health_check=list(HealthCheck), **options)
+    run_state_machine_as_test(seed(number)(machine), settings=chosen)

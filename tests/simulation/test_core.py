@@ -1,0 +1,20 @@
+"""The core against an independent model: random batches of one tenant, compared after every batch."""
+
+import os
+import random
+
+from tests.simulation.rules import LedgerRules, run_simulation, seen
+
+
+def test_core_decides_and_books_what_the_model_says() -> None:
+    number = int(os.environ.get("TOKEN_LEDGER_SIMULATION_SEED", random.randrange(2**32)))
+    run_simulation(LedgerRules, number, max_examples=200, stateful_step_count=40)
+    reached = {kind for kind, count in seen.items() if count}
+    assert reached >= {
+        "granted", "denied budget_exceeded", "denied not_allocated", "settled", "released", "recorded",
+        "quarantined reservation_not_open", "quarantined run_not_found", "quarantined time_out_of_range",
+        "refused unknown_model", "refused run_not_found", "refused run_not_open", "refused reservation_not_found",
+        "refused reservation_not_open", "refused idempotency_conflict", "refused infeasible_allocation",
+        "refused budget_not_found", "refused budget_exists", "run", "budget", "trigger", "replayed", "late", "overrun",
+        "warned", "downgraded",
+    }  # fmt: skip
