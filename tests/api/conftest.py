@@ -1,0 +1,32 @@
+"""Worlds for the tests of the API: one shared by a module, or one of a test's own."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.api.world import World, fresh, open_world
+from tests.conftest import TEMPLATE, with_database
+
+
+@pytest.fixture(scope="module")
+async def world(server_url: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """A running service that the tests of one module share; each uses names of its own."""
+    name = f"api_{worker_id}_{os.getpid()}_{fresh('world').replace('-', '_')}"
+    owner = await asyncpg.connect(server_url)
+    try:
+        await owner.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
+        async with open_world(with_database(server_url, name), tmp_path_factory.mktemp("service")) as opened:
+            yield opened
+    finally:
+        await owner.execute(f"drop database if exists {name} with (force)")
+        await owner.close()
+
+
+@pytest.fixture
+async def own_world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    """A running service for one test alone."""
+    async with open_world(database_url, tmp_path) as opened:
+        yield opened

@@ -1,0 +1,46 @@
+"""Which roles may call which route. A route that is added to the service has to be placed here, or a test fails."""
+
+from token_ledger.storage.api_keys import Role
+
+Route = tuple[str, str]
+
+_CALLERS = frozenset({Role.AGENT, Role.ADMIN})
+_READERS = frozenset({Role.AGENT, Role.FINANCE, Role.ADMIN})
+_FINANCE = frozenset({Role.FINANCE, Role.ADMIN})
+_ADMINS = frozenset({Role.ADMIN})
+_OPERATORS = frozenset({Role.OPERATOR})
+
+ALLOWED: dict[Route, frozenset[Role]] = {
+    ("POST", "/v1/runs"): _CALLERS,
+    ("GET", "/v1/runs"): _READERS,
+    ("GET", "/v1/runs/{run_id}"): _READERS,
+    ("POST", "/v1/runs/{run_id}/cancel"): _CALLERS,
+    ("POST", "/v1/runs/{run_id}/close"): _CALLERS,
+    ("POST", "/v1/reservations"): _CALLERS,
+    ("GET", "/v1/reservations/{reservation_id}"): _READERS,
+    ("POST", "/v1/reservations/{reservation_id}/settle"): _CALLERS,
+    ("POST", "/v1/reservations/{reservation_id}/release"): _CALLERS,
+    ("POST", "/v1/events"): _CALLERS,
+    ("POST", "/v1/budgets"): _ADMINS,
+    ("GET", "/v1/budgets"): _FINANCE,
+    ("DELETE", "/v1/budgets/{budget_id}"): _ADMINS,
+    ("GET", "/v1/accounts"): _FINANCE,
+    ("POST", "/v1/triggers"): _ADMINS,
+    ("GET", "/v1/triggers"): _FINANCE,
+    ("GET", "/v1/quarantine"): _FINANCE,
+    ("POST", "/v1/api-keys"): _ADMINS,
+    ("GET", "/v1/api-keys"): _ADMINS,
+    ("DELETE", "/v1/api-keys/{key_id}"): _ADMINS,
+    ("POST", "/v1/tenants"): _OPERATORS,
+    ("GET", "/v1/tenants"): _OPERATORS,
+    ("GET", "/v1/reports/spend"): _FINANCE,
+    ("GET", "/v1/reports/denials"): _FINANCE,
+    ("GET", "/v1/reports/triggers"): _FINANCE,
+    ("GET", "/v1/live"): _FINANCE,
+}
+
+PUBLIC: frozenset[Route] = frozenset({("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")})
+"""Routes without a key. /metrics names tenants and users: it is for the operator's own network."""
+
+DOCUMENTATION = frozenset({"/openapi.json", "/docs", "/docs/oauth2-redirect"})
+"""What FastAPI serves about the service, and leaves out of the document."""

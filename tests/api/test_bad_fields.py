@@ -1,0 +1,224 @@
+"""Every field of every mutating body with values that it must not have: a problem naming it, and nothing changed."""
+
+import json
+
+import httpx2
+import pytest
+
+from tests.api.verbs import BY_NAME, VERBS, Verb, named_ids
+from tests.api.world import World, check_problem
+from token_ledger.storage.api_keys import Role
+
+_NOT_TEXT = {"a number": "5", "a float": "1.5", "a boolean": "true", "a list": '["a"]', "an object": '{"a": 1}'}
+_NOT_A_NUMBER = {"NaN": "NaN", "Infinity": "Infinity", "minus Infinity": "-Infinity", "beyond floats": "1e400"}
+
+
+def _counts(lowest: int, highest: int) -> dict[str, str]:
+    return {
+        "too small": str(lowest - 1), "too large": str(highest + 1), "beyond bigint": str(2**63),
+        "far beyond bigint": "1" + "0" * 40, "a whole float": "7.0", "a fraction": "7.5", "an exponent": "7e0",
+        "text": '"7"', "a boolean": "true", "a list": "[7]", "an object": "{}", **_NOT_A_NUMBER,
+    }  # fmt: skip
+
+
+_STEP = {
+    "provider": "openai", "model": "gpt-5.4", "to_provider": "openai", "to_model": "gpt-5.4-mini",
+    "context_tokens": 1_000,
+}  # fmt: skip
+
+
+def _steps(**fields: object) -> str:
+    return json.dumps([{name: value for name, value in {**_STEP, **fields}.items() if value != "missing"}])
+
+
+BAD: dict[str, dict[str, str]] = {
+    "text": {
+        "empty": '""', "too long": json.dumps("x" * 201), "a NUL": '"a\\u0000b"', "a new line": '"a\\nb"',
+        "a delete": '"a\\u007fb"', "an escape": '"a\\u001bb"', "half a pair": '"\\ud800"', **_NOT_TEXT,
+    },
+    "zone": {
+        "unknown": '"Mars/Olympus"', "a path": '"../../etc/passwd"', "a rooted path": '"/etc/passwd"',
+        "a directory": '"Europe"', "empty": '""', "a NUL": '"UTC\\u0000"', **_NOT_TEXT,
+    },
+    "tokens": _counts(0, 100_000_000),
+    "limit": _counts(0, 10**15),
+    "threshold": _counts(1, 10**15),
+    "seconds": _counts(1, 86_400),
+    "percent": _counts(1, 100),
+    "money": {
+        "negative": '"-1"', "an exponent": '"1e3"', "NaN": '"NaN"', "Infinity": '"Infinity"', "a number": "1",
+        "a float": "1.5", "NaN as number": "NaN", "finer than a nano": '"1.0000000001"',
+        "too large": '"9223372036.854775808"', "empty": '""', "a blank": '" 1"', "a comma": '"1,5"', "a dot": '"."',
+        "no whole": '".5"', "no fraction": '"1."', "signed": '"+1"', "hexadecimal": '"0x10"', "grouped": '"1_000"',
+        "other digits": '"\\u0663"', "a new line": '"1\\n"', "a boolean": "true", "a list": '["1"]',
+    },
+    "flag": {"text": '"true"', "zero": "0", "one": "1", "null": "null", "a list": "[true]"},
+    "choice": {
+        "unknown": '"nonsense"', "empty": '""', "null": "null", "a NUL": '"\\u0000"', "capitals": '"AGENT"',
+        "operator": '"operator"', **_NOT_TEXT,
+    },
+    "choice_or_none": {"unknown": '"nonsense"', "empty": '""', "without quotes": "5", **_NOT_TEXT},
+    "choices": {"unknown": '["nonsense"]', "text": '"model_downgrade"', "a number": "[5]", "an object": "{}"},
+    "instant": {
+        "a number": "1763719200", "a float": "1.7e9", "digits": '"1763719200"', "no zone": '"2026-11-21T10:00:00"',
+        "a date": '"2026-11-21"', "no month": '"2026-13-21T10:00:00Z"', "words": '"yesterday"', "empty": '""',
+        "a boolean": "true", "a list": "[]", "NaN": "NaN", "year 10000": '"10000-01-01T00:00:00Z"',
+    },
+    "id": {
+        "a number": "5", "empty": '""', "negative": '"-1"', "a float": '"1.0"', "words": '"abc"',
+        "beyond bigint": '"9223372036854775808"', "far beyond bigint": '"99999999999999999999"',
+        "other digits": '"\\u0663"', "a blank": '"1 "', "a NUL": '"1\\u0000"', "a boolean": "true", "a list": "[]",
+    },
+    "tags": {
+        "a list": "[]", "text": '"a"', "a number": '{"a": 5}', "null": '{"a": null}', "no name": '{"": "x"}',
+        "no value": '{"a": ""}', "a NUL in the name": '{"a\\u0000": "x"}', "a NUL in the value": '{"a": "x\\u0000"}',
+        "half a pair": '{"a": "\\udfff"}', "nine": json.dumps({str(n): "x" for n in range(9)}),
+    },
+    "names": {
+        "text": '"a"', "a number": "[5]", "empty": '[""]', "null": "[null]", "a NUL": '["a\\u0000"]',
+        "seventeen": json.dumps(["x"] * 17), "an object": "{}",
+    },
+    "list": {
+        "empty": "[]", "null": "null", "an object": "{}", "text": '"a"', "a number": "5",
+        "257": "[" + ",".join(["{}"] * 257) + "]",
+    },
+    "limits": {
+        "a list": "[]", "a number": "5", "null": "null", "unknown unit": '{"dollars": 5}', "text": '"1.50"',
+        "negative": '{"tokens": -1}',
+    },
+    "usage": {
+        "a list": "[]", "a number": "5", "null": "null", "empty": "{}",
+        "unknown kind": '{"input_tokens": 1, "output_tokens": 1, "audio_tokens": 1}',
+    },
+    "selector": {
+        "unknown dimension": '{"planet": "x"}', "a tag without name": '{"tag.": "x"}', "no value": '{"user": ""}',
+        "a number": '{"user": 5}', "a list": "[]", "null": "null", "a NUL": '{"user": "\\u0000"}',
+        "thirteen": json.dumps({f"tag.{n}": "x" for n in range(13)}),
+    },
+    "shares": {
+        "an object": "{}", "a number": "[5]", "no weight": '[{"agent_type": "a"}]', "null": "null",
+        "weight zero": '[{"agent_type": "a", "weight": 0}]', "weight below zero": '[{"agent_type": "a", "weight": -1}]',
+        "weight a float": '[{"agent_type": "a", "weight": 1.0}]', "weight NaN": '[{"agent_type": "a", "weight": NaN}]',
+        "no agent type": '[{"weight": 1}]', "unknown field": '[{"agent_type": "a", "weight": 1, "share": 1}]',
+        "minimum below zero": '[{"agent_type": "a", "weight": 1, "minimum_tokens": -1}]',
+        "twice the same": '[{"agent_type": "a", "weight": 1}, {"agent_type": "a", "weight": 1}]',
+        "minimum above the limit": '[{"agent_type": "a", "weight": 1, "minimum_tokens": 1001}]',
+        "sixty-five": json.dumps([{"agent_type": str(n), "weight": 1} for n in range(65)]),
+    },
+    "steps": {
+        "an object": "{}", "a number": "[5]", "no target": _steps(to_model="missing"),
+        "no context": _steps(context_tokens=0), "unknown field": _steps(discount=1), "empty model": _steps(model=""),
+        "capability a number": _steps(capabilities=[5]), "NUL": _steps(to_model="a\0"),
+        "sixty-five": json.dumps([_STEP] * 65),
+    },
+}  # fmt: skip
+
+
+def _rows() -> list[tuple[str, str, str, str]]:
+    rows = []
+    for verb in VERBS:
+        for path, kind in verb.kinds.items():
+            rows += [(verb.name, path, label, raw) for label, raw in BAD[kind].items()]
+            if path in verb.required and "null" not in BAD[kind]:
+                rows.append((verb.name, path, "null", "null"))
+    return rows
+
+
+ROWS = _rows()
+
+
+@pytest.fixture(scope="module")
+async def ids(world: World) -> dict[str, str]:
+    return await named_ids(world)
+
+
+async def _send(world: World, verb: Verb, ids: dict[str, str], body: bytes) -> httpx2.Response:
+    who = ("operator", Role.OPERATOR) if verb.name == "tenant" else ("acme", Role.ADMIN)
+    headers = {**world.headers(*who), "Content-Type": "application/json"}
+    return await world.client.request(verb.method, verb.path.format(**ids), headers=headers, content=body)
+
+
+@pytest.mark.parametrize(("name", "path", "label", "raw"), ROWS, ids=[f"{n}-{p}-{label}" for n, p, label, _ in ROWS])
+async def test_a_bad_value_is_refused_by_name_and_changes_nothing(
+    name: str, path: str, label: str, raw: str, world: World, ids: dict[str, str]
+) -> None:
+    verb = BY_NAME[name]
+    before = await world.state()
+    answer = await _send(world, verb, ids, verb.raw_body(path, raw))
+    if verb.hot and label == "half a pair":
+        check_problem(answer, 400, "malformed_json")  # this parser takes half a pair for a broken escape
+    else:
+        code = "infeasible_allocation" if label == "minimum above the limit" else "invalid_request"
+        value = check_problem(answer, 422, code)
+        fields = [error["field"] for error in value["errors"]]
+        assert fields
+        assert all(field == path or field.startswith(f"{path}.") for field in fields), fields
+    assert await world.state() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [(verb.name, path) for verb in VERBS for path in verb.required], ids=lambda value: value
+)
+async def test_a_missing_field_is_named_and_changes_nothing(
+    name: str, path: str, world: World, ids: dict[str, str]
+) -> None:
+    verb = BY_NAME[name]
+    body = verb.fresh_body()
+    *outer, last = path.split(".")
+    inner = body
+    for part in outer:
+        inner = inner[part]
+    del inner[last]
+    before = await world.state()
+    check_problem(await _send(world, verb, ids, json.dumps(body).encode()), 422, "invalid_request", path)
+    assert await world.state() == before
+
+
+@pytest.mark.parametrize("name", [verb.name for verb in VERBS if verb.model])
+async def test_an_unknown_field_is_named_and_changes_nothing(name: str, world: World, ids: dict[str, str]) -> None:
+    verb = BY_NAME[name]
+    body = {**verb.fresh_body(), "max_tokens": 5}
+    before = await world.state()
+    check_problem(await _send(world, verb, ids, json.dumps(body).encode()), 422, "invalid_request", "max_tokens")
+    assert await world.state() == before
+
+
+CROSS_FIELD: tuple[tuple[str, dict[str, object], str], ...] = (
+    ("reserve", {"user": None, "cost_center": None}, "user"),
+    ("reserve", {"run_id": "1"}, "user"),
+    ("reserve", {"run_id": "1", "user": None}, "cost_center"),
+    ("reserve", {"cached_input_tokens": 1_001}, "cached_input_tokens"),
+    ("run", {"limits": {}}, "limits.tokens"),
+    ("budget", {"limits": {}}, "limits"),
+)
+
+
+@pytest.mark.parametrize(("name", "change", "field"), CROSS_FIELD)
+async def test_fields_that_contradict_each_other_are_named_and_change_nothing(
+    name: str, change: dict[str, object], field: str, world: World, ids: dict[str, str]
+) -> None:
+    verb = BY_NAME[name]
+    body = {key: value for key, value in {**verb.fresh_body(), **change}.items() if value is not None}
+    before = await world.state()
+    code = "infeasible_allocation" if name == "run" else "invalid_request"
+    check_problem(await _send(world, verb, ids, json.dumps(body).encode()), 422, code, field)
+    assert await world.state() == before
+
+
+@pytest.mark.parametrize("name", [verb.name for verb in VERBS if verb.model])
+def test_the_tables_know_every_field_of_every_body(name: str) -> None:
+    verb = BY_NAME[name]
+    assert verb.model is not None
+    assert {path for path in verb.kinds if "." not in path} == set(verb.model.model_fields)
+    required = {field for field, info in verb.model.model_fields.items() if info.is_required()}
+    assert {path for path in verb.required if "." not in path} == required
+
+
+@pytest.mark.parametrize("name", [verb.name for verb in VERBS])
+async def test_the_complete_body_that_the_tables_break_is_good_and_its_change_is_seen(name: str, world: World) -> None:
+    verb = BY_NAME[name]
+    ids = await named_ids(world)
+    before = await world.state()
+    answer = await _send(world, verb, ids, json.dumps(verb.fresh_body()).encode())
+    assert answer.status_code in (200, 201), answer.text
+    assert await world.state() != before

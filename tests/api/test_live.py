@@ -1,0 +1,212 @@
+"""The live stream over a real socket: in order, nothing lost, nothing twice, wherever the connection breaks."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+
+from tests.api.verbs import event
+from tests.api.waiting import until
+from tests.api.world import World, fresh
+from token_ledger.storage.api_keys import Role
+
+SECONDS = 15
+
+
+@asynccontextmanager
+async def _served(world: World) -> AsyncIterator[str]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(world.app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+
+    async def started() -> bool:
+        return server.started
+
+    await until(started)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        world.service.stopping.set()  # as the server of `serve` does: live streams end
+        server.should_exit = True
+        await task
+        world.service.stopping.clear()
+
+
+@pytest.fixture(scope="module")
+async def base(world: World) -> AsyncIterator[str]:
+    async with _served(world) as address:
+        yield address
+
+
+Event = dict[str, Any]
+
+
+@asynccontextmanager
+async def _stream(
+    world: World, base: str, *, tenant: str = "acme", after: int | None = None, last: str | None = None
+) -> AsyncIterator[AsyncIterator[Event]]:
+    """Open a stream and yield its events: `id`, `event`, and `data` as it was parsed."""
+    headers = httpx2.Headers(world.headers(tenant, Role.FINANCE))
+    if last is not None:
+        headers = httpx2.Headers([*headers.raw, (b"Last-Event-ID", last.encode("latin-1"))])
+    async with (
+        asyncio.timeout(SECONDS),
+        httpx2.AsyncClient(timeout=SECONDS) as client,
+        client.stream(
+            "GET", f"{base}/v1/live", headers=headers, params={} if after is None else {"after": after}
+        ) as response,
+    ):
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        yield _events(response)
+
+
+async def _events(response: httpx2.Response) -> AsyncIterator[Event]:
+    found: Event = {}
+    async for line in response.aiter_lines():
+        name, _, value = line.partition(": ")
+        if not line and found:
+            yield found
+            found = {}
+        elif name in ("id", "event"):
+            found[name] = value
+        elif name == "data":
+            found["data"] = json.loads(value)
+
+
+async def _take(events: AsyncIterator[Event], count: int) -> list[Event]:
+    taken = []
+    async for found in events:
+        taken.append(found)
+        if len(taken) == count:
+            break
+    return taken
+
+
+async def _book(world: World, count: int, *, tenant: str = "acme", user: str = "ada") -> None:
+    """Book events in one request, and so in one batch or few."""
+    answer = await world.made("/v1/events", {"events": [event(user=user) for _ in range(count)]}, tenant=tenant)
+    assert {result["status"] for result in answer["results"]} == {"booked"}
+
+
+async def _booked_ids(world: World, tenant: str = "acme") -> list[str]:
+    rows = await world.rows(
+        "select event_id from usage_events where tenant_id = $1 order by event_id", world.tenants[tenant]
+    )
+    return [str(row["event_id"]) for row in rows]
+
+
+async def test_a_stream_from_the_start_shows_every_event_in_order(world: World, base: str) -> None:
+    for count in (1, 7, 256, 256, 30):
+        await _book(world, count)
+    booked = await _booked_ids(world)
+    async with _stream(world, base, after=0) as events:
+        seen = await _take(events, len(booked))
+    assert [found["id"] for found in seen] == booked
+    assert [found["data"]["event_id"] for found in seen] == booked
+    assert {found["event"] for found in seen} == {"usage"}
+    assert seen[0]["data"] == {
+        "sequence": int(booked[0]) >> 16, "event_id": booked[0], "user": "ada", "agent_type": "data_agent",
+        "model": "gpt-5.4", "tokens": 1_500, "cost": "0.010000000", "run_id": None,
+    }  # fmt: skip
+
+
+async def test_a_stream_goes_on_after_any_event_without_loss_or_repetition(world: World, base: str) -> None:
+    await _book(world, 12)  # one batch: a connection can break anywhere inside it
+    booked = await _booked_ids(world)
+    for position in range(len(booked) - 13, len(booked) - 1):
+        async with _stream(world, base, last=booked[position]) as events:
+            rest = await _take(events, len(booked) - position - 1)
+        assert [found["id"] for found in rest] == booked[position + 1 :]
+
+
+async def test_a_stream_that_breaks_again_and_again_while_events_are_booked_sees_each_once(
+    world: World, base: str
+) -> None:
+    known = len(await _booked_ids(world))
+
+    async def book() -> None:
+        for count in (5, 1, 9, 2, 8, 3, 7, 4, 6, 5, 10):
+            await _book(world, count)
+
+    booking = asyncio.create_task(book())
+    last = (await _booked_ids(world))[-1]
+    seen: list[str] = []
+    while len(seen) < 60:
+        async with _stream(world, base, last=last) as events:
+            for found in await _take(events, min(7, 60 - len(seen))):
+                seen.append(found["id"])
+                last = found["id"]
+    await booking
+    assert seen == (await _booked_ids(world))[known:]
+
+
+async def test_a_stream_without_a_place_begins_with_what_is_booked_next(world: World, base: str) -> None:
+    await _book(world, 3)
+    user = fresh("user")
+    async with _stream(world, base) as events:
+        await _book(world, 2, user=user)
+        seen = await _take(events, 2)
+    assert [found["data"]["user"] for found in seen] == [user, user]
+
+
+async def test_after_a_sequence_the_stream_begins_behind_its_whole_batch(world: World, base: str) -> None:
+    await _book(world, 3, user="before")
+    last = int((await _booked_ids(world))[-1])
+    user = fresh("user")
+    await _book(world, 1, user=user)
+    async with _stream(world, base, after=last >> 16) as events:
+        [found] = await _take(events, 1)
+    assert found["data"]["user"] == user
+
+
+@pytest.mark.parametrize("last", ["", "abc", "-1", "1.5", "9" * 30, "\u00b2"])
+async def test_a_last_event_id_that_is_none_is_as_good_as_none(last: str, world: World, base: str) -> None:
+    user = fresh("user")
+    async with _stream(world, base, last=last) as events:
+        await _book(world, 1, user=user)
+        [found] = await _take(events, 1)
+    assert found["data"]["user"] == user
+
+
+async def test_a_stream_shows_only_its_own_tenant(world: World, base: str) -> None:
+    await _book(world, 2, user="zebra")
+    for _ in range(3):
+        await _book(world, 2, tenant="globex", user="bob")
+        await _book(world, 2, user="zebra")
+    booked = await _booked_ids(world, "globex")
+    async with _stream(world, base, tenant="globex", after=0) as events:
+        seen = await _take(events, len(booked))
+    assert [found["id"] for found in seen] == booked
+    assert "zebra" not in json.dumps(seen)
+
+
+async def test_events_that_were_sent_are_counted(world: World, base: str) -> None:
+    def sent() -> float:
+        labels = {"tenant": "acme"}
+        return world.service.registry.get_sample_value("token_ledger_stream_events_total", labels) or 0
+
+    before = sent()
+    async with _stream(world, base) as events:
+        await _book(world, 5)
+        await _take(events, 5)
+
+        async def counted() -> bool:
+            return sent() == before + 5
+
+        await until(counted)
+
+
+async def test_streams_end_when_the_process_stops(own_world: World) -> None:
+    async with _served(own_world) as address, _stream(own_world, address) as events:
+        await _book(own_world, 1)
+        await _take(events, 1)
+        own_world.service.stopping.set()
+        assert [found async for found in events] == []

@@ -1,0 +1,99 @@
+"""Runs over HTTP: balances, the exact split, and what ending one stops and does not stop."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.verbs import BY_NAME, event, reservation
+from tests.api.world import World, check_problem, fresh
+from token_ledger.api.answers import RunAnswerBody
+
+USAGE = {"input_tokens": 900, "output_tokens": 100}
+
+
+async def _run(world: World, **fields: Any) -> dict[str, Any]:
+    return await world.made("/v1/runs", {"idempotency_key": fresh(), "user": "ada", **fields})
+
+
+def _in(run: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return reservation(user=None, run_id=run["run_id"], **fields)
+
+
+@pytest.mark.parametrize(("end", "state"), [("cancel", "cancelled"), ("close", "closed")])
+async def test_an_ended_run_refuses_reserves_and_still_books_settles(end: str, state: str, world: World) -> None:
+    run = await _run(world, limits={"tokens": 10_000})
+    held = [await world.made("/v1/reservations", _in(run)) for _ in range(2)]
+    ended = await world.made(f"/v1/runs/{run['run_id']}/{end}")
+    assert (ended["state"], ended["replayed"]) == (state, False)
+    assert ended["ended_at"] is not None
+    before = await world.state()
+    problem = check_problem(await world.post("/v1/reservations", _in(run)), 409, "run_not_open", "run_id")
+    assert problem["run_state"] == state
+    assert await world.state() == before
+    settled = await world.made(f"/v1/reservations/{held[0]['reservation_id']}/settle", {"usage": USAGE})
+    assert (settled["state"], settled["tokens"], settled["late"]) == ("settled", 1_000, False)
+    released = await world.made(f"/v1/reservations/{held[1]['reservation_id']}/release")
+    assert released["state"] == "released"
+    shown = (await world.get(f"/v1/runs/{run['run_id']}")).json()
+    assert shown["state"] == state
+    assert shown["balance"]["settled"] == {"tokens": 1_000, "cost": settled["cost"], "calls": 1}
+    assert shown["balance"]["held"] == {"tokens": 0, "cost": "0.000000000", "calls": 0}
+
+
+async def test_spend_that_was_made_in_an_ended_run_is_booked_there(world: World) -> None:
+    run = await _run(world)
+    await world.made(f"/v1/runs/{run['run_id']}/cancel")
+    sent = {name: value for name, value in event(run_id=run["run_id"]).items() if name != "user"}
+    results = await world.made("/v1/events", {"events": [sent]})
+    assert results["results"][0]["status"] == "booked"
+    shown = (await world.get(f"/v1/runs/{run['run_id']}")).json()
+    assert shown["balance"]["settled"]["tokens"] == 1_500
+
+
+async def test_a_closed_run_can_be_cancelled_and_a_cancelled_one_stays_so(world: World) -> None:
+    run = await _run(world)
+    closed = await world.made(f"/v1/runs/{run['run_id']}/close")
+    cancelled = await world.made(f"/v1/runs/{run['run_id']}/cancel")
+    again = await world.made(f"/v1/runs/{run['run_id']}/close", {"idempotency_key": fresh()})
+    assert [answer["state"] for answer in (closed, cancelled, again)] == ["closed", "cancelled", "cancelled"]
+    assert closed["ended_at"] == cancelled["ended_at"] == again["ended_at"]
+
+
+async def test_ending_one_run_leaves_the_others_open(world: World) -> None:
+    one, other = await _run(world), await _run(world)
+    await world.made(f"/v1/runs/{one['run_id']}/cancel")
+    await world.made("/v1/reservations", _in(other))
+
+
+async def test_an_allocation_is_split_exactly_and_shown(world: World) -> None:
+    shares = [{"agent_type": name, "weight": weight} for name, weight in (("a", 1), ("b", 1), ("c", 1))]
+    run = await _run(world, limits={"tokens": 100}, allocation=shares)
+    limits = {part["agent_type"]: part["balance"]["limit"]["tokens"] for part in run["allocations"]}
+    assert limits == {"a": 34, "b": 33, "c": 33}
+    assert (await world.get(f"/v1/runs/{run['run_id']}")).json()["allocations"] == run["allocations"]
+
+
+async def test_every_answer_about_a_run_is_a_run(world: World) -> None:
+    run = await _run(world, **{n: v for n, v in (BY_NAME["run"].body or {}).items() if n != "user"})
+    listed = (await world.get("/v1/runs", limit=1)).json()["runs"][0]
+    for answer in (
+        run, listed, (await world.get(f"/v1/runs/{run['run_id']}")).json(),
+        await world.made(f"/v1/runs/{run['run_id']}/close"), await world.made(f"/v1/runs/{run['run_id']}/cancel"),
+    ):  # fmt: skip
+        RunAnswerBody.model_validate(answer)
+        assert answer["run_id"] == run["run_id"]
+
+
+async def test_runs_are_found_by_what_they_are_called(world: World) -> None:
+    name = fresh("chat")
+    runs = [await _run(world, external_id=name, user=user) for user in ("ada", "bob")]
+    await world.made(f"/v1/runs/{runs[0]['run_id']}/close")
+
+    async def found(**filters: Any) -> list[str]:
+        answer = await world.get("/v1/runs", external_id=name, **filters)
+        return [run["run_id"] for run in answer.json()["runs"]]
+
+    assert await found() == [runs[1]["run_id"], runs[0]["run_id"]]
+    assert await found(user="ada") == [runs[0]["run_id"]]
+    assert await found(state="open") == [runs[1]["run_id"]]
+    assert await found(user="ada", state="open") == []
