@@ -80,9 +80,7 @@ def stop(directory: Path) -> None:
 
 def verify(service: OwnService) -> tuple[bool, str]:
     """Run `token-ledger verify` on the service's database; return whether it is clean, and what it says."""
-    done = subprocess.run(
-        [COMMAND, "verify"], env=environment(service.directory), capture_output=True, text=True
-    )
+    done = subprocess.run([COMMAND, "verify"], env=environment(service.directory), capture_output=True, text=True)
     return done.returncode == 0, (done.stdout + done.stderr).strip()
 
 

@@ -63,7 +63,8 @@ def at(text: str) -> datetime:
     ("window", "later", "accounts"),
     [
         (Window.DAY, timedelta(hours=12) - timedelta(microseconds=1), 1), (Window.DAY, timedelta(hours=12), 2),
-        (Window.MONTH, timedelta(days=9), 1), (Window.MONTH, timedelta(days=10), 2), (Window.TOTAL, timedelta(days=999), 1),
+        (Window.MONTH, timedelta(days=9), 1), (Window.MONTH, timedelta(days=10), 2),
+        (Window.TOTAL, timedelta(days=999), 1),
     ],
 )  # fmt: skip
 def test_a_new_window_is_a_new_account(window: Window, later: timedelta, accounts: int) -> None:

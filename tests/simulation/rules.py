@@ -22,7 +22,7 @@ from tests.simulation.comparison import Comparison
 from tests.simulation.memory import MemoryLedger
 from tests.simulation.model import Model
 from tests.simulation.price_list import core_price_book
-from token_ledger.core.commands import ArchiveBudget, Command, EndRun, ExpireDue, Release, Reserve
+from token_ledger.core.commands import ArchiveBudget, Command, EndRun, ExpireDue, Record, Release, Reserve, Settle
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.run import RunState
@@ -38,7 +38,7 @@ STARTS = (
 )
 SECONDS = st.sampled_from((0,) * 12 + (1, 59, 60, 300, 3_600, 7_200, 86_400, 40 * 86_400))
 OFFSETS = st.sampled_from((None, None, 0, -1, -30, -3_600, -10 * 86_400, -35 * 86_400, -36 * 86_400, 300, 301))
-TRAFFIC = st.sampled_from(("reserve",) * 6 + ("settle",) * 4 + ("record", "release"))
+TRAFFIC = st.sampled_from(("reserve",) * 5 + ("just fitting",) * 2 + ("settle",) * 4 + ("record", "release"))
 recent = st.one_of(st.integers(0, 5), st.integers(0, 50))
 
 seen: Counter[str] = Counter()
@@ -76,25 +76,51 @@ class LedgerRules(RuleBasedStateMachine):
         self.sent.append(command)
         self.pending.append(command)
 
-    @rule(data=st.data(), kinds=st.lists(TRAFFIC, min_size=1, max_size=6), seconds=st.one_of(st.none(), SECONDS))
-    def traffic(self, data: st.DataObject, kinds: list[str], seconds: int | None) -> None:
-        """Let callers reserve, settle, release and record; commit it at once, or let more gather."""
+    @rule(data=st.data(), kinds=st.lists(TRAFFIC, min_size=2, max_size=8))
+    def traffic(self, data: st.DataObject, kinds: list[str]) -> None:
+        """Let callers reserve, settle, release and record, and commit it with what has gathered."""
         for kind in kinds:
             self.ask(data.draw(self.call(kind)))
-        if seconds is not None:
-            self.commit(seconds)
+        self.commit(data.draw(SECONDS))
+
+    @rule(data=st.data(), kinds=st.lists(TRAFFIC, min_size=1, max_size=4))
+    def gather(self, data: st.DataObject, kinds: list[str]) -> None:
+        """The same, but let it wait, so that ends and set-ups of others come into its batch."""
+        for kind in kinds:
+            self.ask(data.draw(self.call(kind)))
+
+    @rule(data=st.data(), kind=st.sampled_from(("settle", "settle", "record")))
+    def book(self, data: st.DataObject, kind: str) -> None:
+        """Book one call on top of all before."""
+        self.ask(data.draw(self.call("reserve")))
+        self.commit(0)
+        self.ask(data.draw(self.call(kind)))
+        self.commit(0)
 
     def call(self, kind: str) -> st.SearchStrategy[Command]:
-        runs = tuple(self.run_ids)
-        if kind == "reserve" or (kind != "record" and not self.hold_ids):
-            return calls.reserves(runs)
+        """Return what may be asked; without a hold to end or a limit to reach it is a reserve."""
+        reserves, rooms = calls.reserves(tuple(self.run_ids)), self.rooms()
         moments = OFFSETS.map(self.moment)
-        if kind == "record":
-            return st.builds(lambda c, at: replace(c, occurred_at=at), calls.records(runs), moments)
         hold_ids = recent.map(lambda pick: self.hold_ids[-1 - pick % len(self.hold_ids)])
-        if kind == "release":
-            return st.builds(Release, st.just(""), st.just(b""), hold_ids)
-        return st.builds(lambda c, at: replace(c, occurred_at=at), hold_ids.flatmap(calls.settles), moments)
+        held = [number for number in self.hold_ids if self.model.holds[number]["state"] == "held"]
+        if held:
+            hold_ids = st.one_of(st.sampled_from(held), st.sampled_from(held), hold_ids)
+        match kind:
+            case "just fitting" if rooms:
+                outputs = st.tuples(st.sampled_from(rooms), st.sampled_from((0, 1))).map(sum)
+                return st.builds(_with_output, reserves, outputs)
+            case "record":
+                return st.builds(_at, calls.records(tuple(self.run_ids)), moments)
+            case "release" if self.hold_ids:
+                return st.builds(Release, st.just(""), st.just(b""), hold_ids)
+            case "settle" if self.hold_ids:
+                return st.builds(_at, hold_ids.flatmap(calls.settles), moments)
+        return reserves
+
+    def rooms(self) -> list[int]:
+        """Return the tokens that the accounts still have room for, so that a call can be one too many."""
+        accounts = [(a.limit["tokens"], a.settled["tokens"] + a.held["tokens"]) for a in self.model.accounts.values()]
+        return sorted({limit - used for limit, used in accounts if limit is not None and limit >= used})
 
     @rule(data=st.data(), kind=st.sampled_from(("run", "run", "end", "budget", "archive", "trigger", "nothing")))
     def administer(self, data: st.DataObject, kind: str) -> None:
@@ -159,6 +185,14 @@ class LedgerRules(RuleBasedStateMachine):
     def teardown(self) -> None:
         if self.pending:
             self.commit(0)
+
+
+def _at(command: Settle | Record, occurred_at: datetime | None) -> Command:
+    return replace(command, occurred_at=occurred_at)
+
+
+def _with_output(command: Reserve, tokens: int) -> Command:
+    return replace(command, input_tokens=0, cached_input_tokens=0, max_output_tokens=tokens)
 
 
 def run_simulation(machine: Any, number: int, **options: Any) -> None:

@@ -139,7 +139,7 @@ def test_database_keeps_what_the_core_decided(database_url: str) -> None:
     try:
         run_simulation(
             # Shrinking on a database takes minutes; the seed replays the example as it was found.
-            PostgresRules, number, max_examples=15, stateful_step_count=20, phases=(Phase.generate,),
+            PostgresRules, number, max_examples=30, stateful_step_count=20, phases=(Phase.generate,),
         )  # fmt: skip
     finally:
         server.close()

@@ -1,0 +1,150 @@
+"""The measured process: so many callers in one process on one GroupCommit, each alternating reserve and settle.
+
+`python -m tests.bench.callers --url ... ` prints one JSON line. Event loop and garbage collector are set as in
+`token_ledger.cli.serve`. Every key is new, every fingerprint is that of the request's text, every outcome is checked.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import uvloop
+
+from tests.bench.rows import Failure
+from tests.bench.traffic import Caller, caller, size
+from token_ledger.core.commands import Reserve, Settle, fingerprint
+from token_ledger.core.outcomes import Granted, Settled
+from token_ledger.core.tenant import TenantId
+from token_ledger.core.usage import Usage
+from token_ledger.ledger.group_commit import GroupCommit
+from token_ledger.storage.database import Database
+from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.tenants import all_tenants
+
+
+@dataclass(slots=True)
+class Tally:
+    """Operations answered so far, and whether callers should stop after the one they are at."""
+
+    operations: int = 0
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one process measured."""
+
+    operations: int
+    seconds: float
+
+
+async def measure(
+    url: str, *, tenants: int, callers: int, accounts: int, warm_up_seconds: float, seconds: float
+) -> Report:
+    """Run callers on the first tenants of a database and count the operations answered after the warm-up."""
+    database = Database(url)
+    async with database.reading() as connection:
+        chosen = sorted(await all_tenants(connection))[:tenants]
+        prices = await load_price_book(connection)
+    if len(chosen) < tenants:
+        raise Failure(f"the database has {len(chosen)} tenants, not {tenants}")
+    prices.find("openai", "")
+    commits = GroupCommit(database, prices)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    tally = Tally()
+    async with asyncio.TaskGroup() as group:
+        for number in range(callers):
+            # Where there are more tenants than callers, each caller goes round those that are its own.
+            own = chosen[number::callers] or [chosen[number % tenants]]
+            group.create_task(_call(commits, own, number, accounts, tally))
+        report = await _count(tally, warm_up_seconds, seconds)
+        tally.stop = True
+    await commits.drain()
+    await database.close()
+    return report
+
+
+async def _count(tally: Tally, warm_up_seconds: float, seconds: float) -> Report:
+    await asyncio.sleep(warm_up_seconds)
+    before, started = tally.operations, time.perf_counter()
+    await asyncio.sleep(seconds)
+    return Report(tally.operations - before, time.perf_counter() - started)
+
+
+async def _call(commits: GroupCommit, tenants: Sequence[TenantId], number: int, accounts: int, tally: Tally) -> None:
+    who = caller(number)
+    calls = 0
+    while not tally.stop:
+        tenant = tenants[calls % len(tenants)]
+        key = f"{number}-{calls}"
+        granted = await commits.submit(tenant, _reserve(who, key, calls))
+        if not isinstance(granted, Granted) or len(granted.reservation.path) != accounts:
+            raise Failure(f"a reserve on {accounts} accounts was answered {granted}")
+        tally.operations += 1
+        settled = await commits.submit(tenant, _settle(granted.reservation.reservation_id, key, calls))
+        if not isinstance(settled, Settled):
+            raise Failure(f"a settle was answered {settled}")
+        tally.operations += 1
+        calls += 1
+
+
+def _reserve(who: Caller, key: str, call: int) -> Reserve:
+    input_tokens, output_tokens = size(call)
+    request = (
+        f'{{"agent_type":"{who.agent_type}","provider":"{who.provider}","model":"{who.model}",'
+        f'"input_tokens":{input_tokens},"max_output_tokens":{2 * output_tokens},'
+        f'"user":"{who.user}","cost_center":"{who.cost_center}"}}'
+    )
+    return Reserve(
+        key=key,
+        fingerprint=fingerprint(request.encode()),
+        agent_type=who.agent_type,
+        provider=who.provider,
+        model=who.model,
+        input_tokens=input_tokens,
+        max_output_tokens=2 * output_tokens,
+        user=who.user,
+        cost_center=who.cost_center,
+    )
+
+
+def _settle(reservation_id: int, key: str, call: int) -> Settle:
+    input_tokens, output_tokens = size(call)
+    request = f'{{"usage":{{"input_tokens":{input_tokens},"output_tokens":{output_tokens}}}}}'
+    return Settle(
+        key=key,
+        fingerprint=fingerprint(request.encode()) + reservation_id.to_bytes(8, "big"),
+        reservation_id=reservation_id,
+        usage=Usage(input_tokens, output_tokens),
+    )
+
+
+def main() -> int:
+    """Measure as the arguments say and print the report."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.callers")
+    parser.add_argument("--url", required=True)
+    for name in "tenants", "callers", "accounts":
+        parser.add_argument(f"--{name}", type=int, required=True)
+    for name in "warm-up-seconds", "seconds":
+        parser.add_argument(f"--{name}", type=float, required=True)
+    options = vars(parser.parse_args())
+    status = 1
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            report = runner.run(measure(options.pop("url"), **options))
+        print(json.dumps(asdict(report)))
+        status = 0
+    except* Failure as failures:  # one caller's is as good as another's
+        print(f"callers: {failures.exceptions[0]}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

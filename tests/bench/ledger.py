@@ -1,0 +1,165 @@
+"""The rows of the group `ledger`: how many operations the ledger does, directly and over HTTP, beside yardsticks.
+
+Every repetition runs in a fresh process on a fresh copy of a migrated database, after a checkpoint and a warm-up.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from tests.bench.plan import WARM_UP_SECONDS, Measurements, Plan
+from tests.bench.rows import Failure, Figure, Row, Target, interleave
+from tests.bench.servers import BenchServer, bench_server, http_server
+from tests.bench.shapes import FIRST_TENANT, ONE_ACCOUNT, SIX_ACCOUNTS, THOUSAND_TENANTS, Shape, filling
+from tests.bench.wrk import Load, drive
+from tests.bench.yardsticks import NOOP, NOOP_READY_PATH, PGBENCH, pgbench
+from token_ledger.analytics.verify import verify_database
+from token_ledger.cli.setup import make_key
+from token_ledger.config import Settings
+from token_ledger.storage.api_keys import Role
+
+GROUP: Final = "ledger"
+_CALLERS: Final = 256
+_PEPPER: Final = "the pepper of the benchmark"
+_CURVE: Final = (1, 10, 100, 1000)
+_TRANSACTIONS: Final = f"{PGBENCH}, transactions/s"
+_COMMAND: Final = Path(sys.executable).with_name("token-ledger")
+
+
+@contextmanager
+def bench(plan: Plan) -> Iterator[Measurements]:
+    """Start the server that all rows share and yield the measurements."""
+    with bench_server() as server:
+        ledger = LedgerBench(plan, server)
+        yield {
+            "ops_one_account": partial(ledger.operations, "ops_one_account", ONE_ACCOUNT, _CALLERS, 3, verified=True),
+            "ops_six_accounts": partial(ledger.operations, "ops_six_accounts", SIX_ACCOUNTS, _CALLERS, 2),
+            "ops_1000_tenants": partial(ledger.operations, "ops_1000_tenants", THOUSAND_TENANTS, 1000, 0.7),
+            "tenants_curve": ledger.tenants_curve,
+            "http_requests": ledger.http_requests,
+            "reserve_p99_64": ledger.reserve_p99,
+        }
+
+
+class LedgerBench:
+    """Measures on one server. Each method returns rows."""
+
+    def __init__(self, plan: Plan, server: BenchServer) -> None:
+        self._plan = plan
+        self._server = server
+        self._log = server.directory / "http.log"
+        self._settings = Settings(key_pepper=SecretStr(_PEPPER), data_dir=server.directory)
+
+    def operations(
+        self, name: str, shape: Shape, callers: int, at_least: float, *, verified: bool = False
+    ) -> list[Row]:
+        """Measure operations a second on a shape; with `verified` the books of one repetition are proved after it."""
+        to_verify = [verified]  # once
+
+        def measure() -> float:
+            return self._call(name, shape, shape.tenants, callers, verify=to_verify.pop() if to_verify else False)
+
+        (runs,) = interleave(self._plan.repetitions, self._pgbench, measure)
+        return [Row(GROUP, name, "operations/s", _TRANSACTIONS, runs, Target(Figure.RATIO, at_least))]
+
+    def tenants_curve(self) -> list[Row]:
+        """Measure the same callers on ever more tenants."""
+        names = [f"ops_tenants_{tenants}" for tenants in _CURVE]
+        measures = [
+            partial(self._call, name, THOUSAND_TENANTS, tenants, _CALLERS)
+            for name, tenants in zip(names, _CURVE, strict=True)
+        ]
+        measured = interleave(self._plan.repetitions, self._pgbench, *measures)
+        return [
+            Row(GROUP, name, "operations/s", _TRANSACTIONS, runs) for name, runs in zip(names, measured, strict=True)
+        ]
+
+    def http_requests(self) -> list[Row]:
+        """Measure requests a second, reserves and settles in turn, over 64 connections."""
+        (runs,) = interleave(
+            self._plan.repetitions,
+            lambda: self._noop("http_requests").requests_per_second,
+            lambda: self._serve("http_requests", "alternate").requests_per_second,
+        )
+        return [Row(GROUP, "http_requests", "requests/s", f"{NOOP}, requests/s", runs, Target(Figure.RATIO, 0.4))]
+
+    def reserve_p99(self) -> list[Row]:
+        """Measure the 99th percentile of a reserve with 64 connections that never pause."""
+        (runs,) = interleave(
+            self._plan.repetitions,
+            lambda: self._noop("reserve_p99_64").p99_ms,
+            lambda: self._serve("reserve_p99_64", "reserve").p99_ms,
+        )
+        return [Row(GROUP, "reserve_p99_64", "ms", f"{NOOP}, ms", runs, Target(Figure.VALUE, 30, at_most=True))]
+
+    def _pgbench(self) -> float:
+        rate = pgbench(self._server, self._plan.seconds)
+        self._plan.say(f"  pgbench: {rate:,.0f} transactions/s")
+        return rate
+
+    def _call(self, name: str, shape: Shape, tenants: int, callers: int, *, verify: bool = False) -> float:
+        """Run the measured process on a copy of a shape's database and return its operations a second."""
+        self._server.template(shape.name, filling(shape))
+        with self._server.copy(shape.name) as url:
+            self._server.checkpoint()
+            command = [
+                sys.executable, "-m", "tests.bench.callers", "--url", url, "--tenants", str(tenants),
+                "--callers", str(callers), "--accounts", str(shape.accounts),
+                "--warm-up-seconds", str(WARM_UP_SECONDS), "--seconds", str(self._plan.seconds),
+            ]  # fmt: skip
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise Failure(f"the measured process ended with status {done.returncode}: {done.stderr[-2000:]}")
+            report = json.loads(done.stdout)
+            rate: float = report["operations"] / report["seconds"]
+            self._plan.say(f"{name}: {rate:,.0f} operations/s")
+            if verify:
+                self._verify(name, url)
+        return rate
+
+    def _verify(self, name: str, url: str) -> None:
+        proof = asyncio.run(verify_database(url, None))
+        if not proof.clean:
+            raise Failure(f"the books are wrong after the run: {proof.as_text()}")
+        self._plan.say(f"{name}: the books of this run are verified, {proof.events:,} events")
+
+    def _noop(self, name: str) -> Load:
+        """Load the service that does nothing."""
+        self._server.checkpoint()
+        with http_server(
+            lambda port: [sys.executable, "-m", "tests.bench.yardsticks", str(port)], NOOP_READY_PATH, self._log
+        ) as base:
+            return self._load(f"  {name}, no-op", base, "reserve", "none")
+
+    def _serve(self, name: str, what: str) -> Load:
+        """Load the ledger's own service, on a copy of the database of one tenant and one budget."""
+        self._server.template(ONE_ACCOUNT.name, filling(ONE_ACCOUNT))
+        with self._server.copy(ONE_ACCOUNT.name) as url:
+            key = asyncio.run(make_key(self._settings, url, FIRST_TENANT, Role.AGENT, "load"))
+            self._server.checkpoint()
+            environment = {
+                "TOKEN_LEDGER_DATABASE_URL": url,
+                "TOKEN_LEDGER_KEY_PEPPER": _PEPPER,
+                "TOKEN_LEDGER_DATA_DIR": str(self._server.directory),
+            }
+            with http_server(
+                lambda port: [str(_COMMAND), "serve", "--quiet", "--port", str(port)],
+                "/readyz",
+                self._log,
+                environment,
+            ) as base:
+                return self._load(name, base, what, key)
+
+    def _load(self, name: str, base: str, what: str, api_key: str) -> Load:
+        drive(base, what=what, keys="warm-up", api_key=api_key, seconds=WARM_UP_SECONDS)
+        load = drive(base, what=what, keys="run", api_key=api_key, seconds=self._plan.seconds)
+        self._plan.say(f"{name}: {load.requests_per_second:,.0f} requests/s, p99 {load.p99_ms:.1f} ms")
+        return load

@@ -1,0 +1,155 @@
+"""Starts what is measured: an embedded PostgreSQL with template databases, and HTTP servers as processes.
+
+Everything lives in a temporary directory, listens on 127.0.0.1 or a unix socket, and is gone at the end.
+"""
+
+import asyncio
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from tests.bench.rows import Failure
+from token_ledger.storage.embedded import embedded_url, start_embedded
+
+_START_SECONDS = 30
+Fill = Callable[[str], Awaitable[None]]
+"""Fills the empty database at an address."""
+
+
+class BenchServer:
+    """One PostgreSQL for measurement and yardstick alike. Databases are copied from templates made on first use."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._server = start_embedded(directory, keep_running=False)
+        self._url = embedded_url(self._server)
+        self._templates: set[str] = set()
+        self._numbers = itertools.count(1)
+
+    def program(self, name: str) -> Path:
+        """Return a program that comes with the server, such as pgbench."""
+        return Path(self._server.bin_path) / name
+
+    def template(self, name: str, fill: Fill) -> str:
+        """Return the address of a database that is filled once; nothing may stay connected to one that is copied."""
+        url = with_database(self._url, name)
+        if name not in self._templates:
+            self.execute(f"create database {name}")
+            asyncio.run(_await(fill(url)))
+            self._templates.add(name)
+        return url
+
+    @contextmanager
+    def copy(self, template: str) -> Iterator[str]:
+        """Copy a template for the time of one run. Dropped at once, so that no vacuum of it falls into the next."""
+        name = f"run_{next(self._numbers)}"
+        self.execute(f"create database {name} template {template} strategy file_copy")
+        try:
+            yield with_database(self._url, name)
+        finally:
+            self.execute(f"drop database {name} with (force)")
+
+    def checkpoint(self) -> None:
+        """Write everything out, so that the next part does not pay for the one before."""
+        self.execute("checkpoint")
+
+    def execute(self, statement: str, url: str | None = None) -> None:
+        """Execute a statement that stands alone, as the owner of everything."""
+
+        async def run() -> None:
+            connection = await asyncpg.connect(url or self._url)
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._server.cleanup()
+
+
+@contextmanager
+def bench_server() -> Iterator[BenchServer]:
+    """Start a server in a directory of its own; stop it and remove the directory at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="tl-bench-"))  # short, because the path of a unix socket is
+    try:
+        server = BenchServer(directory)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def http_server(
+    command: Callable[[int], Sequence[str]], ready_path: str, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Run an HTTP server, made by a command that is given its port, until the block ends; yield its address."""
+    port = _free_port()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_LEDGER_")}
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            command(port), env=inherited | dict(environment or {}), stdin=subprocess.DEVNULL, stdout=output,
+            stderr=output,
+        )  # fmt: skip
+        try:
+            _wait_until_ready(process, port, ready_path, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def with_database(url: str, name: str) -> str:
+    """Return the address of another database on the same server."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc, f"/{name}", parts.query, parts.fragment))
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not _answers(port, path):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise Failure(f"the server did not start within {_START_SECONDS} s: {log.read_text()[-2000:]}")
+        time.sleep(0.05)
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+async def _await(made: Awaitable[None]) -> None:
+    await made

@@ -1,0 +1,89 @@
+"""Service processes that are killed under load: what was acknowledged is booked, and booked once."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from tests.faults.clients import cost_nanos, reservation, settlement
+from tests.faults.conftest import MakeCaller, StartService
+from tests.faults.journal import Journal
+from tests.faults.processes import wait_until
+from tests.faults.proxy import DatabaseProxy
+from tests.faults.workload import SEED, Workload
+
+KILLS = 5
+
+
+async def test_killed_processes_lose_nothing_and_book_nothing_twice(
+    database_url: str, start_service: StartService, caller_of: MakeCaller
+) -> None:
+    services = [start_service(database_url) for _ in range(2)]
+    for service in services:
+        await service.ready()
+    caller = await caller_of(database_url, *services)
+    # Some users run out of budget on the way, so denials are repeated under their keys as well.
+    await caller.open_budget("user-1", tokens=30_000)
+    workload = Workload(caller, agents=16)
+    working = asyncio.create_task(workload.run())
+    chance = random.Random(SEED)
+    kills = 0
+    while kills < KILLS:
+        before = workload.acknowledged
+        await asyncio.sleep(chance.uniform(0.05, 0.6))  # the moment is the experiment, not a wait for something
+        victims = chance.choice([services[:1], services[1:], services])
+        for victim in victims:
+            victim.kill()
+        kills += len(victims)
+        for victim in victims:
+            victim.start()
+        for victim in victims:
+            await victim.ready()
+        assert not working.done(), working.exception()
+        assert workload.acknowledged > before, "the load went on"
+    workload.stopping.set()
+    await working
+    assert caller.lost > 0, "requests were under way when the processes died"
+    assert workload.denied
+    assert workload.forgotten
+    await workload.is_booked(Journal(database_url, caller.tenant))
+
+
+@pytest.mark.parametrize("committed", [False, True], ids=["before its commit", "after its commit"])
+async def test_a_batch_whose_process_dies(
+    committed: bool, database_url: str, proxy: DatabaseProxy, start_service: StartService, caller_of: MakeCaller
+) -> None:
+    """Before the commit nothing is booked, after it all is; the same key again finds out, and books once."""
+    await proxy.start()
+    service = start_service(proxy.url)
+    await service.ready()
+    caller = await caller_of(database_url, service)
+    await caller.open_budget("ada", calls=1)
+
+    async def dies_during(path: str, body: dict[str, Any], table: str) -> dict[str, Any]:
+        lost_before = caller.lost
+        proxy.hang_at_commit(reaches_server=committed)
+        request = asyncio.create_task(caller.insist(path, body))
+        await wait_until(proxy.is_stuck, 10, "the batch commits")
+        if committed:
+            await journal.has(1, table)
+        service.kill()
+        await proxy.drop()
+        await journal.nobody_writes()
+        assert await journal.count(table) == (1 if committed else 0)
+        service.start()
+        answer: dict[str, Any] = (await request).json()
+        assert answer["replayed"] is committed
+        assert caller.lost > lost_before
+        assert await journal.count(table) == 1
+        return answer
+
+    journal = Journal(database_url, caller.tenant)
+    hold = await dies_during("/v1/reservations", reservation("the call", user="ada"), "reservations")
+    path = f"/v1/reservations/{hold['reservation_id']}/settle"
+    settled = await dies_during(path, settlement(400, 100), "usage_events")
+    assert [(event.event_id, event.cost_nanos) for event in await journal.events()] == [
+        (settled["event_id"], cost_nanos(400, 100))
+    ]
+    await journal.adds_up()

@@ -1,0 +1,108 @@
+"""What agents do all day: reserve, then settle, release or forget; and report calls that had no hold.
+
+Every agent draws from a generator of its own, so a seed decides what is asked for; which process answers, and when,
+is chance. Each request is repeated under its key until it is answered, and what was acknowledged is written down.
+"""
+
+import asyncio
+import os
+import random
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.faults.clients import MODEL, Caller, cost_nanos, money, reservation, settlement
+from tests.faults.journal import Journal
+
+SEED: Final = int(os.environ.get("TOKEN_LEDGER_FAULT_SEED") or random.SystemRandom().randrange(2**32))
+"""Set TOKEN_LEDGER_FAULT_SEED to the printed number to ask for the same again."""
+FORGOTTEN_SECONDS: Final = 2
+"""The time to live of holds that nobody ends."""
+
+
+@dataclass(slots=True)
+class Workload:
+    """A number of agents that call until they are told to stop, and everything that was acknowledged to them."""
+
+    caller: Caller
+    agents: int
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Reservation to its event and what that must have cost."""
+    recorded: dict[str, int] = field(default_factory=dict)
+    """Event that had no hold to what it must have cost."""
+    released: set[str] = field(default_factory=set)
+    forgotten: set[str] = field(default_factory=set)
+    granted: dict[str, str] = field(default_factory=dict)
+    """Key of a reserve to its reservation."""
+    denied: set[str] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Let all agents work until `stopping` is set; each finishes what it began."""
+        print(f"TOKEN_LEDGER_FAULT_SEED={SEED}")
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.agents):
+                group.create_task(self._agent(number))
+
+    @property
+    def acknowledged(self) -> int:
+        """How many operations have been answered."""
+        return len(self.granted) + len(self.settled) + len(self.released) + len(self.recorded) + len(self.denied)
+
+    async def _agent(self, number: int) -> None:
+        chance = random.Random(f"{SEED}:{number}")
+        call = 0
+        while not self.stopping.is_set():
+            call += 1
+            if chance.random() < 0.15:
+                await self._record(f"{number}:{call}", chance)
+            else:
+                await self._call(f"{number}:{call}", chance)
+
+    async def _call(self, key: str, chance: random.Random) -> None:
+        ending = chance.choices(("settle", "release", "forget"), (8, 1, 1))[0]
+        input_tokens, output_tokens = chance.randrange(1, 3_000), chance.randrange(0, 1_000)
+        ttl = FORGOTTEN_SECONDS if ending == "forget" else 300
+        user = f"user-{chance.randrange(5)}"
+        answer = await self.caller.insist("/v1/reservations", reservation(key, user=user, ttl_seconds=ttl))
+        if answer.status_code == 402:
+            self.denied.add(answer.json()["denial_id"])
+            return
+        assert answer.status_code == 201, answer.text
+        hold = self.granted[key] = answer.json()["reservation_id"]
+        if ending == "forget":
+            self.forgotten.add(hold)
+        elif ending == "release":
+            released = await self.caller.insist(f"/v1/reservations/{hold}/release", {})
+            assert released.status_code == 200, released.text
+            self.released.add(hold)
+        else:
+            path = f"/v1/reservations/{hold}/settle"
+            settled = await self.caller.insist(path, settlement(input_tokens, output_tokens))
+            assert settled.status_code == 200, settled.text
+            cost = cost_nanos(input_tokens, output_tokens)
+            assert settled.json()["cost"] == money(cost)
+            self.settled[hold] = settled.json()["event_id"], cost
+
+    async def _record(self, key: str, chance: random.Random) -> None:
+        input_tokens, output_tokens = chance.randrange(1, 3_000), chance.randrange(0, 1_000)
+        event = {"source": "gateway", "idempotency_key": key, "user": "user-0", "agent_type": "report_agent"}
+        body = {"events": [{**event, **MODEL, **settlement(input_tokens, output_tokens)}]}
+        answer = await self.caller.insist("/v1/events", body)
+        [result] = answer.json()["results"]
+        assert result["status"] == "booked", result
+        self.recorded[result["event_id"]] = cost_nanos(input_tokens, output_tokens)
+
+    async def is_booked(self, journal: Journal) -> None:
+        """Check the books once every agent has finished: all that was acknowledged, once, and nothing else."""
+        await journal.holds_are_gone(seconds=FORGOTTEN_SECONDS + 15)
+        events = await journal.events()
+        expected = [(event, cost) for event, cost in self.settled.values()] + list(self.recorded.items())
+        assert sorted((event.event_id, event.cost_nanos) for event in events) == sorted(expected)
+        by_hold = {event.reservation_id: event.event_id for event in events if event.reservation_id is not None}
+        assert by_hold == {hold: event for hold, (event, _) in self.settled.items()}
+        states = dict(await journal.rows("reservation_id::text, state", "reservations"))
+        wanted = dict.fromkeys(self.settled, "settled") | dict.fromkeys(self.released, "released")
+        assert states == wanted | dict.fromkeys(self.forgotten, "expired")
+        assert len(states) == len(self.granted), "every key that was granted has a hold of its own"
+        assert set(dict(await journal.rows("denial_id::text, code", "denials"))) == self.denied
+        await journal.adds_up()
