@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     port: int = 8080
     writer_connections: int = Field(default=4, ge=1, le=32)
     reader_connections: int = Field(default=8, ge=1, le=64)
-    batch_operations: int = Field(default=128, ge=1, le=4096, description="most operations in one transaction")
+    batch_operations: int = Field(default=256, ge=1, le=4096, description="most operations in one transaction")
     drain_seconds: int = Field(default=20, ge=1, description="how long SIGTERM waits for requests under way")
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
 

@@ -6,7 +6,7 @@ import time
 import httpx2
 
 from tests.faults.clients import Caller, reservation
-from tests.faults.conftest import MakeCaller
+from tests.faults.conftest import MakeCaller, StartService
 from tests.faults.journal import Journal
 from tests.faults.processes import ServiceProcess
 
@@ -39,10 +39,12 @@ async def test_a_tenant_whose_lock_is_held_elsewhere_delays_only_itself(
 
 
 async def test_a_batch_of_many_tenants_leaves_out_one_whose_lock_is_held_elsewhere(
-    shared_database_url: str, pair: tuple[ServiceProcess, ServiceProcess], caller_of: MakeCaller
+    shared_database_url: str, start_service: StartService, caller_of: MakeCaller
 ) -> None:
     """Two tenants keep both writers waiting, so that the calls of two more gather and are taken together."""
-    first, second, held, free = [await caller_of(shared_database_url, pair[0]) for _ in range(4)]
+    service = start_service(shared_database_url, writer_connections="2")
+    await service.ready()
+    first, second, held, free = [await caller_of(shared_database_url, service) for _ in range(4)]
     locks = [Journal(shared_database_url, tenant.tenant) for tenant in (first, second, held)]
 
     async def calls(tenant: Caller) -> asyncio.Task[httpx2.Response]:

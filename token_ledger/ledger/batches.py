@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from token_ledger.core.books import Books, Writes
+from token_ledger.core.books import Books
 from token_ledger.core.commands import Command
 from token_ledger.core.decide import decide
 from token_ledger.core.outcomes import Outcome
@@ -42,6 +42,16 @@ class Committed:
     skipped: list[TenantId]
 
 
+class _Plan:
+    """What the commands of a batch lead to, decided and ready to be sent."""
+
+    def __init__(self, books: Sequence[Books], commands: Commands) -> None:
+        self.books = books
+        self.outcomes = {each.config.tenant_id: decide(each, commands[each.config.tenant_id]) for each in books}
+        self.changes: list[Decided] = [(each.config.tenant_id, each.now, each.writes) for each in books]
+        self.writes = plan_writes(self.changes)
+
+
 class Batches:
     """Runs batches on connections that it is given; keeps what stays true between them."""
 
@@ -56,57 +66,52 @@ class Batches:
         tenants = sorted(commands)
         # The ids are integers, so they can stand in the text; that saves a round trip per batch.
         await connection.execute(f"begin; set local app.tenants = '{tenant_list(tenants)}'")
-        decided: list[tuple[Books, list[Outcome]]]
         if before is None:
-            decided = await self._decide(connection, await lock_tenants(connection, tenants), commands)
+            plan = await self._decide(connection, await lock_tenants(connection, tenants), commands)
         else:
-            decided = await self._decide_ahead(connection, commands, before)
-        if len(tenants) == 1 and not decided:
-            raise LookupError(f"tenant {tenants[0]} has no ledger")
-        changes = [(books.config.tenant_id, books.now, books.writes) for books, _ in decided]
-        planned = plan_writes(changes)
-        if len(decided) == 1 and self._may_go_ahead(tenants[0], changes[0][2]):
-            ahead(tenants[0], decided[0][0])
-        await send(connection, planned)
+            plan = await self._decide_ahead(connection, commands, before)
+        if len(tenants) == 1:
+            if not plan.books:
+                raise LookupError(f"tenant {tenants[0]} has no ledger")
+            if self._may_go_ahead(plan.books[0]):
+                ahead(tenants[0], plan.books[0])
+        await send(connection, plan.writes)
         await _commit(connection)
-        for tenant, _, writes in changes:
-            self._recent.keep(tenant, writes)
-        outcomes = {books.config.tenant_id: answers for books, answers in decided}
-        return Committed(outcomes, changes, [tenant for tenant in tenants if tenant not in outcomes])
+        for books in plan.books:
+            self._recent.keep(books.config.tenant_id, books.writes)
+        skipped = [tenant for tenant in tenants if tenant not in plan.outcomes]
+        return Committed(plan.outcomes, plan.changes, skipped)
 
-    async def _decide(
-        self, connection: Any, locked: Sequence[Locked], commands: Commands
-    ) -> list[tuple[Books, list[Outcome]]]:
+    async def _decide(self, connection: Any, locked: Sequence[Locked], commands: Commands) -> "_Plan":
         configs = await self._current_configs(connection, locked)
         loaded = await load(connection, locked, configs, commands, self._recent)
-        decided = []
-        for lock in locked:
-            tenant = lock.tenant_id
-            books = Books(configs[tenant], self._prices, lock.sequence, lock.now, loaded[tenant])
-            decided.append((books, decide(books, commands[tenant])))
-        return decided
+        return _Plan(
+            [
+                Books(configs[lock.tenant_id], self._prices, lock.sequence, lock.now, loaded[lock.tenant_id])
+                for lock in locked
+            ],
+            commands,
+        )
 
-    async def _decide_ahead(
-        self, connection: Any, commands: Commands, before: Books
-    ) -> list[tuple[Books, list[Outcome]]]:
+    async def _decide_ahead(self, connection: Any, commands: Commands, before: Books) -> "_Plan":
         (tenant,) = commands
         now = max(before.now, await connection.fetchval("select clock_timestamp()"))
         assumed = Locked(tenant, before.sequence + 1, before.config.version, now)
         loaded = await load(connection, [assumed], {tenant: before.config}, commands, self._recent, before)
-        books = Books(before.config, self._prices, assumed.sequence, now, loaded[tenant])
-        outcomes = decide(books, commands[tenant])
+        plan = _Plan([Books(before.config, self._prices, assumed.sequence, now, loaded[tenant])], commands)
         lock = await lock_at(connection, tenant, now)
         if lock == assumed:
-            return [(books, outcomes)]
+            return plan
         self._shared[tenant] = SHARED_BATCHES
         return await self._decide(connection, [lock], commands)
 
-    def _may_go_ahead(self, tenant: TenantId, writes: Writes) -> bool:
+    def _may_go_ahead(self, books: Books) -> bool:
         """Tell whether the next batch may be decided on top of this one: not while another process works beside us."""
+        tenant = books.config.tenant_id
         left = self._shared.pop(tenant, 0)
         if left > 1:
             self._shared[tenant] = left - 1
-        return not left and not writes.config_changed
+        return not left and not books.writes.config_changed
 
     async def _current_configs(self, connection: Any, locked: Sequence[Locked]) -> Mapping[TenantId, TenantConfig]:
         stale = [

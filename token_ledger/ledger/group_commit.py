@@ -71,7 +71,7 @@ class GroupCommit:
         prices: PriceBook,
         *,
         writers: int = 4,
-        batch_operations: int = 128,
+        batch_operations: int = 256,
         waiting_operations: int = 20_000,
         report: Callable[[BatchReport], None] = lambda _: None,
     ) -> None:
