@@ -22,7 +22,7 @@ run: $(READY) ## start the service with its own PostgreSQL and print its URL, a 
 test: $(READY) ## run every test that needs pip packages only
 	$(BIN)/pytest -n 2 --dist loadfile -m "not system" $(ARGS)
 
-test-system: $(READY) ## install Debian's PostgreSQL 15 and Prometheus where that is allowed, and test against them
+test-system: $(READY) ## install Debian's PostgreSQL 15, Prometheus, Redis and Chromium where that is allowed, and test with them
 	tests/system/install.sh
 	$(BIN)/pytest -m system $(ARGS)
 

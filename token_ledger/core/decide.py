@@ -1,7 +1,7 @@
 """Decides a batch: expires what is due, then every command in order, each idempotent under its key (design D9, D10)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 from token_ledger.core import admission, holds, setup
@@ -72,7 +72,8 @@ def _replay(books: Books, command: Command, stored: StoredKey) -> Outcome:
     match stored.answer:
         case "reservation":
             answer = Released if isinstance(command, Release) else Granted
-            return answer(loaded.reservations[target_id], replayed=True)
+            # A copy: the next batch may end the hold before this answer is out, and without being committed.
+            return answer(replace(loaded.reservations[target_id]), replayed=True)
         case "denial":
             return Denied(loaded.denials[target_id], replayed=True)
         case "event":
@@ -82,7 +83,7 @@ def _replay(books: Books, command: Command, stored: StoredKey) -> Outcome:
             kept = loaded.kept[target_id]
             return Quarantined(kept.quarantine_id, kept.code, kept.detail, replayed=True)
         case "run":
-            return RunAnswer(loaded.runs[target_id], replayed=True)
+            return RunAnswer(replace(loaded.runs[target_id]), replayed=True)
         case "budget":
             return _replayed_budget(books, target_id)
         case "trigger":

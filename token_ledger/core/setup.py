@@ -54,7 +54,7 @@ def end_run(books: Books, command: EndRun) -> Outcome:
         run.ended_at = run.ended_at or books.now
         books.writes.ended_runs.append(run)
     books.note_key(command, "run", run.run_id)
-    return RunAnswer(run)
+    return RunAnswer(replace(run))
 
 
 def create_budget(books: Books, command: CreateBudget) -> Outcome:
