@@ -167,10 +167,17 @@ set_triggers = st.builds(
     st.permutations(DOWNGRADES).map(tuple),
 )
 
+LADDER: tuple[Command, ...] = (
+    CreateBudget("", b"", "per model", (("model", "*"),), Limits(40_000, 10**9), Window.TOTAL),
+    SetTrigger("", b"", TriggerKind.HIGH_COST, 50, Mode.APPLY, None, 1_000_000, DOWNGRADES),
+)
+"""Calls are downgraded, from one account to another."""
+
 setups = st.builds(
-    lambda budgets, triggers, runs: [*budgets, *triggers, *runs],
+    lambda ladder, budgets, triggers, runs: [*ladder, *budgets, *triggers, *runs],
+    st.sampled_from(((), LADDER)),
     st.lists(created_budgets, max_size=3),
-    st.lists(set_triggers, max_size=2),
+    st.lists(set_triggers, max_size=1),
     st.lists(opened_runs(), max_size=2),
 )
 """What a tenant may begin with."""

@@ -38,7 +38,9 @@ STARTS = (
 )
 SECONDS = st.sampled_from((0,) * 12 + (1, 59, 60, 300, 3_600, 7_200, 86_400, 40 * 86_400))
 OFFSETS = st.sampled_from((None, None, 0, -1, -30, -3_600, -10 * 86_400, -35 * 86_400, -36 * 86_400, 300, 301))
-TRAFFIC = st.sampled_from(("reserve",) * 5 + ("just fitting",) * 2 + ("settle",) * 4 + ("record", "release"))
+TRAFFIC = st.sampled_from(
+    ("reserve",) * 5 + ("just fitting",) * 2 + ("settle",) * 4 + ("record", "release", "repeat", "end")
+)
 recent = st.one_of(st.integers(0, 5), st.integers(0, 50))
 
 seen: Counter[str] = Counter()
@@ -70,10 +72,10 @@ class LedgerRules(RuleBasedStateMachine):
         self.comparison = Comparison(self.memory, self.model)
 
     def ask(self, command: Command) -> None:
-        """Let a command wait for the next batch, under a key of its own."""
-        key = command.key or f"key-{len(self.sent)}"
-        command = calls.sealed(replace(command, key=key))
-        self.sent.append(command)
+        """Let a command wait for the next batch, under a key of its own unless it has one."""
+        if not command.key:
+            command = calls.sealed(replace(command, key=f"key-{len(self.sent)}"))
+            self.sent.append(command)
         self.pending.append(command)
 
     @rule(data=st.data(), kinds=st.lists(TRAFFIC, min_size=2, max_size=8))
@@ -109,6 +111,10 @@ class LedgerRules(RuleBasedStateMachine):
             case "just fitting" if rooms:
                 outputs = st.tuples(st.sampled_from(rooms), st.sampled_from((0, 1))).map(sum)
                 return st.builds(_with_output, reserves, outputs)
+            case "repeat" if self.sent:
+                return st.sampled_from(self.sent[-6:])
+            case "end" if self.run_ids:
+                return st.sampled_from(self.run_ids).map(lambda run_id: EndRun("", b"", run_id, RunState.CANCELLED))
             case "record":
                 return st.builds(_at, calls.records(tuple(self.run_ids)), moments)
             case "release" if self.hold_ids:
@@ -152,7 +158,7 @@ class LedgerRules(RuleBasedStateMachine):
         """Use the key of an earlier reserve for another one."""
         reserves = [command for command in self.sent if isinstance(command, Reserve)]
         command = reserves[-1 - pick % len(reserves)]
-        self.ask(replace(command, max_output_tokens=command.max_output_tokens + 1))
+        self.pending.append(calls.sealed(replace(command, max_output_tokens=command.max_output_tokens + 1)))
 
     @precondition(lambda self: self.pending or self.hold_ids)
     @rule(seconds=SECONDS)

@@ -31,7 +31,7 @@ from token_ledger.observability.traces import BATCH, OPERATIONS, TENANTS, tracer
 from token_ledger.storage.bookings import Decided
 from token_ledger.storage.database import AWAY, Database
 
-AHEAD_OPERATIONS = 16
+AHEAD_OPERATIONS = 64
 """How many commands must wait for a tenant before its next batch is decided while the one before is written."""
 
 log = logging.getLogger(__name__)
