@@ -496,6 +496,17 @@ def test_a_repeated_reserve_shows_that_its_hold_expired() -> None:
     assert (again.replayed, again.reservation.state) == (True, "expired")
 
 
+def test_an_answer_does_not_change_with_what_is_decided_after_it() -> None:
+    ledger = Ledger()
+    number, run_id = ledger.granted().reservation_id, ledger.opened().run_id
+    closed, hold, run = ledger.decide(sealed(EndRun("e", b"", run_id, RunState.CLOSED)), reserve(), open_run())
+    ledger.decide(settle(number), sealed(EndRun("c", b"", run_id, RunState.CANCELLED)))
+    assert isinstance(hold, Granted)
+    assert isinstance(closed, RunAnswer)
+    assert isinstance(run, RunAnswer)
+    assert (hold.reservation.state, closed.run.state, run.run.state) == ("held", "closed", "closed")
+
+
 def test_ids_rise_in_the_order_of_decisions() -> None:
     ledger = Ledger()
     first, event, run = ledger.decide(reserve(key="1"), record(), open_run())

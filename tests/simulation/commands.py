@@ -167,21 +167,6 @@ set_triggers = st.builds(
     st.permutations(DOWNGRADES).map(tuple),
 )
 
-LADDER: tuple[Command, ...] = (
-    CreateBudget("", b"", "per model", (("model", "*"),), Limits(40_000, 10**9), Window.TOTAL),
-    SetTrigger("", b"", TriggerKind.HIGH_COST, 50, Mode.APPLY, None, 1_000_000, DOWNGRADES),
-)
-"""Calls are downgraded, from one account to another."""
-
-setups = st.builds(
-    lambda ladder, budgets, triggers, runs: [*ladder, *budgets, *triggers, *runs],
-    st.sampled_from(((), LADDER)),
-    st.lists(created_budgets, max_size=3),
-    st.lists(set_triggers, max_size=1),
-    st.lists(opened_runs(), max_size=2),
-)
-"""What a tenant may begin with."""
-
 NOTHING = 7
 """The id of nothing: ids begin at 65,536."""
 
@@ -194,3 +179,19 @@ about_nothing = st.one_of(
     st.just(ArchiveBudget("", b"", NOTHING)),
 )
 """What names something that does not exist."""
+
+LADDER: tuple[Command, ...] = (
+    CreateBudget("", b"", "per model", (("model", "*"),), Limits(40_000, 10**9), Window.TOTAL),
+    SetTrigger("", b"", TriggerKind.HIGH_COST, 50, Mode.APPLY, None, 1_000_000, DOWNGRADES),
+)
+"""Calls are downgraded, from one account to another."""
+
+setups = st.builds(
+    lambda ladder, *others: [*ladder, *(command for each in others for command in each)],
+    st.sampled_from(((), LADDER)),
+    st.lists(created_budgets, max_size=3),
+    st.lists(set_triggers, max_size=1),
+    st.lists(opened_runs(), max_size=2),
+    st.lists(about_nothing, max_size=2),
+)
+"""What a tenant may begin with."""

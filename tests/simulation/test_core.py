@@ -8,7 +8,7 @@ from tests.simulation.rules import LedgerRules, run_simulation, seen
 
 def test_core_decides_and_books_what_the_model_says() -> None:
     number = int(os.environ.get("TOKEN_LEDGER_SIMULATION_SEED", random.randrange(2**32)))
-    run_simulation(LedgerRules, number, max_examples=200, stateful_step_count=40)
+    run_simulation(LedgerRules, number, max_examples=150, stateful_step_count=40)
     reached = {kind for kind, count in seen.items() if count}
     assert reached >= {
         "granted", "denied budget_exceeded", "denied not_allocated", "settled", "released", "recorded",
