@@ -73,8 +73,8 @@ def _print_replay(console: Console, done: Replay) -> None:
     booked = done.booked
     console.print(
         f"\n{len(booked) + len(done.denied):,} calls: {len(booked):,} settled, {len(done.denied):,} denied;"
-        f" of the settled {sum(call.overrun for call in booked):,} overran their hold (writing to a cache costs more"
-        " than the plain input that a hold is for, and less came from the cache than before),"
+        f" of the settled {sum(call.overrun for call in booked):,} overran their hold"
+        " (less came from the cache than in the call before),"
         f" {sum(call.warned for call in booked):,} carried a warning,"
         f" {sum(call.downgraded for call in booked):,} were booked at a cheaper model's price"
         " with their recorded token counts. Compression is only asked for here: there are no prompts to compress."
