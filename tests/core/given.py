@@ -7,15 +7,25 @@ from typing import Any
 
 from token_ledger.core.books import Books, Loaded
 from token_ledger.core.budget import Budget, Limits
-from token_ledger.core.commands import Command, OpenRun, Record, Release, Reserve, Settle, fingerprint
+from token_ledger.core.commands import (
+    Command,
+    CreateBudget,
+    OpenRun,
+    Record,
+    Release,
+    Reserve,
+    Settle,
+    SetTrigger,
+    fingerprint,
+)
 from token_ledger.core.decide import decide
 from token_ledger.core.money import rate_attos
-from token_ledger.core.outcomes import Granted, Outcome, RunAnswer
+from token_ledger.core.outcomes import Granted, Outcome, Refused, RunAnswer
 from token_ledger.core.price import ModelPrices, Price, PriceBook, Rates
 from token_ledger.core.reservation import Reservation
 from token_ledger.core.run import Run
 from token_ledger.core.tenant import TenantConfig, TenantId
-from token_ledger.core.trigger import Trigger
+from token_ledger.core.trigger import Mode, Trigger, TriggerKind
 from token_ledger.core.usage import Usage
 from token_ledger.core.window import Window
 
@@ -112,3 +122,23 @@ def record(**fields: Any) -> Any:
 
 def open_run(**fields: Any) -> Any:
     return sealed(OpenRun(**{"key": "run", "fingerprint": b"", "user": "ada", "cost_center": "research", **fields}))
+
+
+BUDGET: Any = sealed(CreateBudget("b", b"", "cap", (), Limits(5), Window.DAY))
+TRIGGER: Any = sealed(SetTrigger("t", b"", TriggerKind.HIGH_COST, 80, Mode.OBSERVE))
+
+
+def refused(ledger: Ledger, command: Any) -> Refused:
+    """Decide a command that must be refused, and see that nothing is to be written."""
+    before = repr(ledger.books.writes), ledger.books.new_id()
+    outcome = ledger.one(command)
+    assert isinstance(outcome, Refused), outcome
+    assert (repr(ledger.books.writes), ledger.books.new_id()) == (before[0], before[1] + 1)
+    return outcome
+
+
+def balance(ledger: Ledger) -> list[tuple[int, int, int]]:
+    """Settled tokens, held tokens and held calls of every account; money is held while calls are."""
+    accounts = {a.account_id: a for a in (*ledger.books.loaded.accounts, *ledger.books.writes.new_accounts)}
+    assert all((a.held_nanos == 0) is (a.held_calls == 0) for a in accounts.values())
+    return [(a.settled_tokens, a.held_tokens, a.held_calls) for a in accounts.values()]

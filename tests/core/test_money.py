@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from token_ledger.core.money import cost_nanos, format_money, parse_money, rate_attos
+from token_ledger.core.money import affordable_tokens, cost_nanos, format_money, parse_money, rate_attos
 
 LARGEST = 2**63 - 1
 
@@ -15,6 +15,12 @@ LARGEST = 2**63 - 1
 def test_cost_is_the_exact_product_rounded_half_even(tokens: int, attos: int) -> None:
     exact = Decimal(tokens) * Decimal(attos) / Decimal(10**15)
     assert cost_nanos(tokens, attos) == int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))
+
+
+@given(nanos=st.integers(0, 10**12), attos=st.integers(1, 10**21))
+def test_the_tokens_that_money_affords_are_the_most(nanos: int, attos: int) -> None:
+    tokens = affordable_tokens(nanos, attos)
+    assert cost_nanos(tokens, attos) <= nanos < cost_nanos(tokens + 1, attos)
 
 
 @pytest.mark.parametrize(

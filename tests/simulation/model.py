@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, tzinfo
 from fractions import Fraction
 from typing import Any
 
-from tests.simulation.price_list import ENTRIES, KINDS, PROVIDER, starts_at
+from tests.simulation.model_prices import PricedModel, fitted, kinds_of
 from token_ledger.core.commands import (
     ArchiveBudget,
     Command,
@@ -23,7 +23,6 @@ from token_ledger.core.commands import (
     Settle,
     SetTrigger,
 )  # fmt: skip
-from token_ledger.core.usage import Usage
 
 UNITS = ("tokens", "cost", "calls")
 Name = tuple[Any, ...]
@@ -60,7 +59,7 @@ class Expected:
     replayed: bool = False
 
 
-class Model:
+class Model(PricedModel):
     """One tenant."""
 
     def __init__(self, zone: tzinfo, anchor: datetime) -> None:
@@ -379,57 +378,3 @@ class Model:
 
     def _amounts(self, name: Name, tokens: int, uncached: int, cost: int) -> dict[str, int]:
         return {"tokens": uncached if self.accounts[name].uncached else tokens, "cost": cost, "calls": 1}
-
-    # Prices
-
-    def _rates(self, model: str, input_tokens: int, at: datetime) -> dict[str, Fraction] | None:
-        found = None
-        for entry in ENTRIES:
-            starts = starts_at(entry, self.anchor)
-            if entry.model == model and (starts is None or starts <= at):
-                found = entry.base
-                for above, rates in entry.tiers:
-                    found = rates if input_tokens > above else found
-        return None if found is None else {k: Fraction(v) * 1000 for k, v in zip(KINDS, found, strict=True)}
-
-    def hold_cost(self, model: str, command: Reserve, output: int | None = None) -> int | None:
-        """Return the nano-dollars that a call may cost, None where its model has no price now."""
-        rates = self._rates(model, command.input_tokens, self.now) if command.provider == PROVIDER else None
-        if rates is None:
-            return None
-        output = command.max_output_tokens if output is None else output
-        fresh = command.input_tokens - command.cached_input_tokens
-        # round() of a fraction rounds half to even.
-        return (
-            round(
-                fresh * max(rates["input"], rates[f"cache_write_{command.cache_write}"] if command.cache_write else 0)
-            )
-            + round(command.cached_input_tokens * rates["cache_read"])
-            + round(output * max(rates["output"], rates["reasoning"]))
-        )
-
-    def usage_cost(self, model: str, usage: dict[str, int], at: datetime) -> int | None:
-        """Return the nano-dollars that a call cost, None where its model had no price."""
-        rates = self._rates(model, usage["input"], at)
-        if rates is None:
-            return None
-        parts = dict(usage)
-        parts["input"] -= usage["cache_read"] + usage["cache_write_5m"] + usage["cache_write_1h"]
-        parts["output"] -= usage["reasoning"]
-        return sum(round(parts[kind] * rates[kind]) for kind in KINDS)
-
-
-def kinds_of(usage: Usage) -> dict[str, int]:
-    """Return the counts of a usage by kind."""
-    return {kind: getattr(usage, f"{kind}_tokens") for kind in KINDS}
-
-
-def fitted(usage: Usage) -> dict[str, int]:
-    """Return counts whose parts fit into their wholes: the whole is believed, then reads, long writes, short writes."""
-    counts = kinds_of(usage)
-    left = counts["input"]
-    for kind in ("cache_read", "cache_write_1h", "cache_write_5m"):
-        counts[kind] = min(counts[kind], left)
-        left -= counts[kind]
-    counts["reasoning"] = min(counts["reasoning"], counts["output"])
-    return counts

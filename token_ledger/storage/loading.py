@@ -82,7 +82,7 @@ from unnest($3::bigint[], $4::timestamptz[]) as locked (tenant_id, now)
 cross join lateral (
     select * from reservations as held
     where held.tenant_id = locked.tenant_id and held.state = 'held' and held.expires_at <= locked.now
-    order by held.expires_at limit {DUE_PER_BATCH}
+    order by held.expires_at, held.reservation_id limit {DUE_PER_BATCH}
 ) as r
 """
 

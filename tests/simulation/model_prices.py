@@ -1,0 +1,67 @@
+"""What calls cost, by an independent reading of the same price list: fractions, rounded half to even once a kind."""
+
+from datetime import datetime
+from fractions import Fraction
+
+from tests.simulation.price_list import ENTRIES, KINDS, PROVIDER, starts_at
+from token_ledger.core.commands import Reserve
+from token_ledger.core.usage import Usage
+
+
+class PricedModel:
+    """What the model knows of prices: when its price list is anchored, and what time it is."""
+
+    anchor: datetime
+    now: datetime
+
+    def _rates(self, model: str, input_tokens: int, at: datetime) -> dict[str, Fraction] | None:
+        found = None
+        for entry in ENTRIES:
+            starts = starts_at(entry, self.anchor)
+            if entry.model == model and (starts is None or starts <= at):
+                found = entry.base
+                for above, rates in entry.tiers:
+                    found = rates if input_tokens > above else found
+        return None if found is None else {k: Fraction(v) * 1000 for k, v in zip(KINDS, found, strict=True)}
+
+    def hold_cost(self, model: str, command: Reserve, output: int | None = None) -> int | None:
+        """Return the nano-dollars that a call may cost, None where its model has no price now."""
+        rates = self._rates(model, command.input_tokens, self.now) if command.provider == PROVIDER else None
+        if rates is None:
+            return None
+        output = command.max_output_tokens if output is None else output
+        fresh = command.input_tokens - command.cached_input_tokens
+        # round() of a fraction rounds half to even.
+        return (
+            round(
+                fresh * max(rates["input"], rates[f"cache_write_{command.cache_write}"] if command.cache_write else 0)
+            )
+            + round(command.cached_input_tokens * rates["cache_read"])
+            + round(output * max(rates["output"], rates["reasoning"]))
+        )
+
+    def usage_cost(self, model: str, usage: dict[str, int], at: datetime) -> int | None:
+        """Return the nano-dollars that a call cost, None where its model had no price."""
+        rates = self._rates(model, usage["input"], at)
+        if rates is None:
+            return None
+        parts = dict(usage)
+        parts["input"] -= usage["cache_read"] + usage["cache_write_5m"] + usage["cache_write_1h"]
+        parts["output"] -= usage["reasoning"]
+        return sum(round(parts[kind] * rates[kind]) for kind in KINDS)
+
+
+def kinds_of(usage: Usage) -> dict[str, int]:
+    """Return the counts of a usage by kind."""
+    return {kind: getattr(usage, f"{kind}_tokens") for kind in KINDS}
+
+
+def fitted(usage: Usage) -> dict[str, int]:
+    """Return counts whose parts fit into their wholes: the whole is believed, then reads, long writes, short writes."""
+    counts = kinds_of(usage)
+    left = counts["input"]
+    for kind in ("cache_read", "cache_write_1h", "cache_write_5m"):
+        counts[kind] = min(counts[kind], left)
+        left -= counts[kind]
+    counts["reasoning"] = min(counts["reasoning"], counts["output"])
+    return counts
