@@ -5,20 +5,20 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from token_ledger.core.books import Books, Loaded
+from token_ledger.core.administration import CreateBudget, SetTrigger
+from token_ledger.core.books import Books
 from token_ledger.core.budget import Budget, Limits
 from token_ledger.core.commands import (
     Command,
-    CreateBudget,
     OpenRun,
     Record,
     Release,
     Reserve,
     Settle,
-    SetTrigger,
     fingerprint,
 )
 from token_ledger.core.decide import decide
+from token_ledger.core.loaded import Loaded
 from token_ledger.core.money import rate_attos
 from token_ledger.core.outcomes import Granted, Outcome, Refused, RunAnswer
 from token_ledger.core.price import ModelPrices, Price, PriceBook, Rates
@@ -27,7 +27,7 @@ from token_ledger.core.run import Run
 from token_ledger.core.tenant import TenantConfig, TenantId
 from token_ledger.core.trigger import Mode, Trigger, TriggerKind
 from token_ledger.core.usage import Usage
-from token_ledger.core.window import Window
+from token_ledger.core.window import Calendar, CalendarRule, Window
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -51,7 +51,7 @@ class Ledger:
     """Books that stay open: every batch is decided on the rows of those before."""
 
     def __init__(self, *budgets: Budget, triggers: tuple[Trigger, ...] = ()) -> None:
-        config = TenantConfig(TenantId(1), 1, UTC, budgets, triggers)
+        config = TenantConfig(TenantId(1), 1, Calendar(CalendarRule(UTC)), budgets, triggers)
         self.books = Books(config, PRICES, 1, NOW, Loaded())
 
     def at(self, now: datetime) -> "Ledger":
@@ -78,7 +78,7 @@ class Ledger:
     def opened(self, **fields: Any) -> Run:
         outcome = self.one(open_run(**fields))
         assert isinstance(outcome, RunAnswer), outcome
-        return outcome.run
+        return self.books.loaded.runs[outcome.run.run_id]
 
 
 def budget(*, tokens: int | None = None, nanos: int | None = None, calls: int | None = None, **fields: Any) -> Budget:

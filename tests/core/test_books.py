@@ -7,13 +7,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.core.given import NOW, PRICES, Ledger, budget, record, reserve
-from token_ledger.core.books import Books, Loaded
+from token_ledger.core.books import Books
 from token_ledger.core.budget import Counts
 from token_ledger.core.decide import decide
+from token_ledger.core.loaded import Loaded
 from token_ledger.core.outcomes import Granted, Recorded
 from token_ledger.core.tenant import TenantConfig, TenantId
 from token_ledger.core.usage import Usage
-from token_ledger.core.window import Window
+from token_ledger.core.window import Calendar, CalendarRule, Window
 
 USED = Usage(1_000, 100, 600, 100, 50, 30)
 AMOUNTS = [1, 1_000, 100, 600, 150, 30]
@@ -49,7 +50,7 @@ def test_roll_ups_add_up_per_key() -> None:
     ],
 )
 def test_an_event_is_rolled_up_in_its_local_hour_and_day(zone: str, occurred_at: str, hour: str, day: str) -> None:
-    books = Books(TenantConfig(TenantId(1), 1, ZoneInfo(zone)), PRICES, 1, NOW, Loaded())
+    books = Books(TenantConfig(TenantId(1), 1, Calendar(CalendarRule(ZoneInfo(zone)))), PRICES, 1, NOW, Loaded())
     decide(books, [record(occurred_at=at(occurred_at))])
     ((found_hour, found_day, *_),) = books.writes.rollups
     assert (found_hour, found_day) == (at(hour), at(day))

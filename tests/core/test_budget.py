@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.core.given import NOW, Ledger, budget
-from token_ledger.core.budget import Account, Budget, Counts, Enforcement, Limits, Unit, check_selector
+from token_ledger.core.account import Account
+from token_ledger.core.budget import Budget, Counts, Enforcement, Limits, Unit, check_selector
 from token_ledger.core.reservation import CallFacts
 from token_ledger.core.tenant import TenantConfig
 from token_ledger.core.window import Window

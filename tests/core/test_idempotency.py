@@ -21,7 +21,6 @@ from tests.core.given import (
     sealed,
     settle,
 )
-from token_ledger.core.books import Writes
 from token_ledger.core.budget import Limits
 from token_ledger.core.commands import ArchiveBudget, EndRun, Quarantine
 from token_ledger.core.outcomes import (
@@ -39,6 +38,7 @@ from token_ledger.core.outcomes import (
 from token_ledger.core.price import CacheWrite
 from token_ledger.core.run import RunState
 from token_ledger.core.usage import Usage
+from token_ledger.core.writes import Writes
 
 
 def every_verb() -> list[tuple[str, Ledger, Any, type]]:

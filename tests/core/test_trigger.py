@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.core.given import NOW, Ledger, budget, reserve
-from token_ledger.core.budget import Account, Counts, Enforcement, Limits, Unit
+from token_ledger.core.account import Account
+from token_ledger.core.budget import Counts, Enforcement, Limits, Unit
 from token_ledger.core.outcomes import Granted
 from token_ledger.core.price import Size
 from token_ledger.core.trigger import Downgrade, Evidence, Mode, Trigger, TriggerKind, find_evidence

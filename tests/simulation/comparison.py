@@ -9,7 +9,8 @@ from typing import Any
 
 from tests.simulation.memory import MemoryLedger
 from tests.simulation.model import UNITS, Expected, Model, Name
-from token_ledger.core.budget import Account, Unit
+from token_ledger.core.account import Account
+from token_ledger.core.budget import Unit
 from token_ledger.core.commands import Command
 from token_ledger.core.event import UsageEvent
 from token_ledger.core.outcomes import (

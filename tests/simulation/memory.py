@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
 
-from token_ledger.core.books import Books, Loaded, RollupKey
-from token_ledger.core.budget import Account
+from token_ledger.core.account import Account
+from token_ledger.core.books import Books
 from token_ledger.core.commands import Command
 from token_ledger.core.decide import decide
+from token_ledger.core.loaded import Loaded
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.reservation import HoldState
 from token_ledger.core.tenant import TenantConfig, TenantId
+from token_ledger.core.writes import RollupKey
 
 
 class MemoryLedger:

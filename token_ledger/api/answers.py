@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from token_ledger.core.budget import Account, Budget
+from token_ledger.core.account import Account
+from token_ledger.core.budget import Budget
 from token_ledger.core.event import UsageEvent
 from token_ledger.core.money import format_money
 from token_ledger.core.reservation import Reservation

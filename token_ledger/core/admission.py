@@ -1,26 +1,38 @@
-"""Decides whether a call may be made: all accounts on its path have room, or none is touched (design D3, D4, D18)."""
+"""Decides whether a call may be made: all accounts on its path have room, or none is touched (design D3, D4, D18).
+
+A lease is decided like so many calls at once, as many as half of what is available leaves to each open lease (D8).
+"""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from token_ledger.core.account import Account
 from token_ledger.core.books import Books, is_hard
-from token_ledger.core.budget import Account, Counts, Unit
-from token_ledger.core.commands import Record, Reserve
-from token_ledger.core.holds import UNASSIGNED
+from token_ledger.core.budget import Counts, Unit
+from token_ledger.core.commands import OpenLease, Preflight, Reserve
+from token_ledger.core.facts import call_facts
 from token_ledger.core.money import affordable_tokens
-from token_ledger.core.outcomes import Code, Denial, Denied, Granted, Outcome, Refused, refusal_value
+from token_ledger.core.outcomes import (
+    Code,
+    Denial,
+    Denied,
+    Granted,
+    Outcome,
+    PreflightAnswer,
+    Refused,
+    refusal_value,
+)  # fmt: skip
 from token_ledger.core.price import Price, Size, hold_cost_nanos
 from token_ledger.core.reservation import CallFacts, Reservation
-from token_ledger.core.run import Run, RunState
+from token_ledger.core.run import Run
+from token_ledger.core.runs import find_open_run, stopped
 from token_ledger.core.trigger import (
     TECHNIQUE_OF,
     Advice,
     Downgrade,
     Mode,
     Technique,
-    Trigger,
     TriggerKind,
     advice_value,
     choose_downgrade,
@@ -30,7 +42,7 @@ from token_ledger.core.trigger import (
 
 @dataclass(slots=True)
 class Candidate:
-    """A call as it might be made: with which model, at which price, on which accounts, taking how much of each."""
+    """Calls as they might be made: with which model, at which price, on which accounts, taking how much of each."""
 
     facts: CallFacts
     price: Price
@@ -38,52 +50,90 @@ class Candidate:
     tokens: int
     uncached_tokens: int
     nanos: int
+    calls: int = 1
+
+    def times(self, calls: int) -> "Candidate":
+        """Return so many such calls."""
+        return replace(
+            self, tokens=self.tokens * calls, uncached_tokens=self.uncached_tokens * calls, nanos=self.nanos * calls,
+            calls=calls,
+        )  # fmt: skip
+
+    def counted(self, account: Account) -> int:
+        """Return the tokens that an account counts of the calls."""
+        return self.tokens if account.counts is Counts.ALL else self.uncached_tokens
+
+    def lacking(self, account: Account) -> Unit | None:
+        """Return the first unit in which an account has no room for the calls."""
+        return account.lacking(self.counted(account), self.nanos, self.calls)
 
     def taken(self, account: Account, unit: Unit) -> int:
-        """Return what the call would take of an account."""
+        """Return what the calls would take of an account."""
         if unit is Unit.COST:
             return self.nanos
         if unit is Unit.CALLS:
-            return 1
-        return self.tokens if account.counts is Counts.ALL else self.uncached_tokens
+            return self.calls
+        return self.counted(account)
 
 
 def reserve(books: Books, command: Reserve) -> Outcome:
     """Hold what a call may take on every account that it falls on, or deny it and hold nothing."""
+    refused = stopped(books)
+    if refused is not None:
+        return refused
     run = None
     if command.run_id is not None:
-        run = books.loaded.runs.get(command.run_id)
-        if run is None:
-            return Refused(Code.RUN_NOT_FOUND, f"there is no run {command.run_id}", "run_id")
-        if run.state is not RunState.OPEN:
-            state = {"run_state": run.state.value}
-            return Refused(Code.RUN_NOT_OPEN, f"the run is {run.state}", "run_id", extra=state)
-    facts = _facts(command, run)
+        found = find_open_run(books, command.run_id)
+        if isinstance(found, Refused):
+            return found
+        run = found
+    facts = call_facts(command, run, books.loaded.users, books.now)
     price = _price_now(books, facts.provider, facts.model)
     if price is None:
         detail = f"no price is known for model {command.model!r} of provider {command.provider!r}"
         return Refused(Code.UNKNOWN_MODEL, detail, "model")
-    if run is not None and run.strict and command.agent_type not in run.allocated:
+    if run is not None and any(each.strict and command.agent_type not in each.allocated for each in books.lineage(run)):
         return _deny(books, command, facts, Code.NOT_ALLOCATED, [], None)
     return _admit(books, command, run, facts, price)
 
 
-def candidate_facts(triggers: Sequence[Trigger], command: Reserve | Record, run: Run | None) -> list[CallFacts]:
-    """Return the facts that a call may end up with: as asked, and with each model it may be downgraded to."""
-    facts = _facts(command, run)
-    if not triggers:
-        return [facts]
-    return [facts] + [
-        facts._replace(provider=step.to_provider, model=step.to_model)
-        for trigger in triggers
-        if trigger.mode is not Mode.OFF
-        for step in trigger.downgrades
-        if step.provider == facts.provider and step.model == facts.model
-    ]
+def preflight(books: Books, command: Preflight) -> Outcome:
+    """Reserve the calls one after the other in books that are thrown away, and tell how far that went."""
+    refused = stopped(books)
+    if refused is not None:
+        return refused
+    scratch = books.scratch()
+    fits: list[int] = []
+    first: Denied | Refused | None = None
+    warnings: list[dict[str, Any]] = []
+    for call, count in command.calls:
+        fitting = 0
+        while fitting < count:
+            outcome = reserve(scratch, call)
+            if not isinstance(outcome, Granted):
+                assert isinstance(outcome, Denied | Refused)
+                first = first or outcome
+                break
+            if outcome.reservation.warnings is not None and not warnings:
+                warnings = json.loads(outcome.reservation.warnings)
+            fitting += 1
+        fits.append(fitting)
+    tokens = sum((call.input_tokens + call.max_output_tokens) * count for call, count in command.calls)
+    nanos = sum(_worst_case_nanos(books, call) * count for call, count in command.calls)
+    return PreflightAnswer(tuple(fits), tuple(count for _, count in command.calls), tokens, nanos, first, warnings)
+
+
+def _worst_case_nanos(books: Books, call: Reserve) -> int:
+    price = _price_now(books, call.provider, call.model)
+    return 0 if price is None else hold_cost_nanos(price, _size(call))
+
+
+def _size(command: Reserve) -> Size:
+    return Size(command.input_tokens, command.cached_input_tokens, command.max_output_tokens, command.cache_write)
 
 
 def _admit(books: Books, command: Reserve, run: Run | None, facts: CallFacts, price: Price) -> Outcome:
-    size = Size(command.input_tokens, command.cached_input_tokens, command.max_output_tokens, command.cache_write)
+    size = _size(command)
     call = _candidate(books, run, facts, price, size)
     advice: list[Advice] = []
     if books.config.triggers:
@@ -94,21 +144,62 @@ def _admit(books: Books, command: Reserve, run: Run | None, facts: CallFacts, pr
             cheaper = _price_now(books, facts.provider, facts.model)
             assert cheaper is not None, "a downgrade is only chosen when its price is known"
             call = _candidate(books, run, facts, cheaper, size)
-    refused = []
-    for account in call.accounts:
-        tokens = call.tokens if account.counts is Counts.ALL else call.uncached_tokens
-        unit = account.lacking(tokens, call.nanos, 1)
-        if unit is not None:
-            refused.append((account, unit))
+    refused = _refused(call)
+    if any(is_hard(account) for account, _ in refused):
+        fits = _fitting_output(call, size)
+        return _deny(books, command, call.facts, Code.BUDGET_EXCEEDED, _refusals(call, refused), fits)
+    if isinstance(command, OpenLease):
+        several = call.times(_lendable_calls(call, command.calls))
+        if not several.calls:
+            half = [(account, unit) for account in call.accounts if (unit := _scarce(call, account)) is not None]
+            return _deny(books, command, call.facts, Code.LEASE_TOO_SMALL, _refusals(call, half), None)
+        call, refused = several, _refused(several)
     warnings = None
     if refused:
-        refusals = [refusal_value(account, unit, call.taken(account, unit)) for account, unit in refused]
-        if any(is_hard(account) for account, _ in refused):
-            fits = _fitting_output(call, size)
-            return _deny(books, command, call.facts, Code.BUDGET_EXCEEDED, refusals, fits)
+        refusals = _refusals(call, refused)
         _note_denial(books, command, call.facts, Code.BUDGET_EXCEEDED, refusals, None, enforced=False)
         warnings = json.dumps(refusals)
     return _grant(books, command, call, advice, warnings)
+
+
+def _refused(call: Candidate) -> list[tuple[Account, Unit]]:
+    refused = []
+    for account in call.accounts:
+        tokens = call.tokens if account.counts is Counts.ALL else call.uncached_tokens
+        unit = account.lacking(tokens, call.nanos, call.calls)
+        if unit is not None:
+            refused.append((account, unit))
+    return refused
+
+
+def _refusals(call: Candidate, refused: list[tuple[Account, Unit]]) -> list[dict[str, Any]]:
+    return [refusal_value(account, unit, call.taken(account, unit)) for account, unit in refused]
+
+
+def _lendable_calls(call: Candidate, asked: int) -> int:
+    """Return for how many such calls a lease may be given: half of what is available, split over the leases."""
+    lendable = asked
+    for account in call.accounts:
+        if is_hard(account):
+            for unit in Unit:
+                room = _lendable(call, account, unit)
+                lendable = lendable if room is None else min(lendable, room)
+    return lendable
+
+
+def _lendable(call: Candidate, account: Account, unit: Unit) -> int | None:
+    limit, settled, held = account.figures(unit)
+    taken = call.taken(account, unit)
+    if limit is None or not taken:
+        return None
+    return (limit - settled - held) // (2 * (account.leases + 1) * taken)
+
+
+def _scarce(call: Candidate, account: Account) -> Unit | None:
+    """Return the first unit of which an account has too little for a lease of even one call."""
+    if not is_hard(account):
+        return None
+    return next((unit for unit in Unit if _lendable(call, account, unit) == 0), None)
 
 
 def _candidate(books: Books, run: Run | None, facts: CallFacts, price: Price, size: Size) -> Candidate:
@@ -124,7 +215,9 @@ def _candidate(books: Books, run: Run | None, facts: CallFacts, price: Price, si
 
 
 def _grant(books: Books, command: Reserve, call: Candidate, advice: list[Advice], warnings: str | None) -> Granted:
-    books.hold(call.accounts, call.tokens, call.uncached_tokens, call.nanos, 1)
+    books.hold(call.accounts, call.tokens, call.uncached_tokens, call.nanos, call.calls)
+    lease = isinstance(command, OpenLease)
+    expires_at = books.expiry(command.ttl_seconds)
     reservation = Reservation(
         reservation_id=books.new_id(),
         facts=call.facts,
@@ -138,15 +231,20 @@ def _grant(books: Books, command: Reserve, call: Candidate, advice: list[Advice]
         price_id=call.price.price_id,
         path=[account.account_id for account in call.accounts],
         created_at=books.now,
-        expires_at=books.expiry(command.ttl_seconds),
+        expires_at=books.lease_end(call.accounts, expires_at) if lease else expires_at,
         ttl_seconds=command.ttl_seconds,
         directive=_directive(call.facts, command, advice) if advice else None,
         warnings=warnings,
+        lease=lease,
+        held_calls=call.calls,
         key=command.key,
         fingerprint=command.fingerprint,
     )
     for fired in advice:
         books.writes.firings.append((reservation.reservation_id, call.facts, fired))
+    if lease:
+        books.lend(reservation, command)
+        return Granted(reservation, call.price)
     books.give(reservation)
     return Granted(reservation)
 
@@ -170,20 +268,6 @@ def _note_denial(
     books.writes.denials.append(denial)
     books.loaded.denials[denial.denial_id] = denial
     return denial
-
-
-def _facts(command: Reserve | Record, run: Run | None) -> CallFacts:
-    return CallFacts(
-        user=run.user if run else command.user or "",
-        cost_center=run.cost_center if run else command.cost_center or UNASSIGNED,
-        agent_type=command.agent_type,
-        request_type=command.request_type,
-        provider=command.provider,
-        model=command.model,
-        run_id=command.run_id,
-        tool=command.tool,
-        tags=command.tags,
-    )
 
 
 def _price_now(books: Books, provider: str, model: str) -> Price | None:

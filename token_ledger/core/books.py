@@ -6,21 +6,30 @@ nothing loaded, books are a whole ledger in memory.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from copy import copy
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from token_ledger.core.budget import Account, AccountKey, Budget, Counts, Enforcement
+from token_ledger.core.account import (
+    Account,
+    AccountKey,
+    EntryKind,
+    LimitEntry,
+    ThresholdEvent,
+    budget_account,
+)  # fmt: skip
+from token_ledger.core.audit import AuditEntry
+from token_ledger.core.budget import Budget, Counts, Enforcement, Limits, Unit
 from token_ledger.core.commands import Command
 from token_ledger.core.event import UsageEvent
-from token_ledger.core.outcomes import Denial
+from token_ledger.core.loaded import Loaded, StoredKey
 from token_ledger.core.price import PriceBook
-from token_ledger.core.reservation import CallFacts, HoldState, Reservation
+from token_ledger.core.reservation import CallFacts, Reservation
+from token_ledger.core.rollover import rolled_over
 from token_ledger.core.run import Run, allocation_account_key, run_account_key
 from token_ledger.core.tenant import TenantConfig
-from token_ledger.core.trigger import Advice
-from token_ledger.core.values import value
-from token_ledger.core.window import Window, local_day, local_hour, window_bounds
+from token_ledger.core.window import Window
+from token_ledger.core.writes import Writes
 
 Key = TypeVar("Key")
 
@@ -33,87 +42,23 @@ def last_id(sequence: int) -> int:
     return ((sequence + 1) << ORDINAL_BITS) - 1
 
 
-RollupKey = tuple[datetime, datetime, str, str, str, str, str]
-"""Local hour, local day (both as UTC instants), cost center, user, agent type, model, request type."""
-
-
-@value
-class StoredKey:
-    """What an idempotency key was used for: the request's fingerprint and the row it led to."""
-
-    fingerprint: bytes
-    answer: str
-    target_id: int
-
-
-@value
-class KeptEvent:
-    """A quarantined event: why it could not be booked, and its body."""
-
-    quarantine_id: int
-    source: str
-    key: str
-    code: str
-    detail: str
-    body: str
-
-
-@dataclass(slots=True)
-class Loaded:
-    """Rows of one tenant as they stood under its lock."""
-
-    keys: dict[tuple[str, str], StoredKey] = field(default_factory=dict)
-    reservations: dict[int, Reservation] = field(default_factory=dict)
-    due: list[int] = field(default_factory=list)
-    runs: dict[int, Run] = field(default_factory=dict)
-    accounts: list[Account] = field(default_factory=list)
-    events: dict[int, UsageEvent] = field(default_factory=dict)
-    denials: dict[int, Denial] = field(default_factory=dict)
-    kept: dict[int, KeptEvent] = field(default_factory=dict)
-    archived_budgets: dict[int, Budget] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Writes:
-    """Everything that one batch of one tenant changes."""
-
-    keys: list[tuple[Command, str, int]] = field(default_factory=list)
-    new_accounts: list[Account] = field(default_factory=list)
-    changed_accounts: dict[int, Account] = field(default_factory=dict)
-    new_reservations: list[Reservation] = field(default_factory=list)
-    ended_reservations: list[tuple[Reservation, HoldState]] = field(default_factory=list)
-    """Holds that were released or have expired; settled ones are ended by their event."""
-    events: list[UsageEvent] = field(default_factory=list)
-    denials: list[Denial] = field(default_factory=list)
-    firings: list[tuple[int, CallFacts, Advice]] = field(default_factory=list)
-    kept: list[KeptEvent] = field(default_factory=list)
-    new_runs: list[Run] = field(default_factory=list)
-    ended_runs: list[Run] = field(default_factory=list)
-    new_budgets: list[Budget] = field(default_factory=list)
-    archived_budgets: list[Budget] = field(default_factory=list)
-    triggers: list[Any] = field(default_factory=list)
-    rollups: dict[RollupKey, list[int]] = field(default_factory=dict)
-    tag_rollups: dict[tuple[datetime, str, str], list[int]] = field(default_factory=dict)
-    optimizations: list[tuple[str, bool]] = field(default_factory=list)
-
-    @property
-    def config_changed(self) -> bool:
-        """Whether the tenant's set-up has a new version after this batch."""
-        return bool(self.new_budgets or self.archived_budgets or self.triggers)
-
-
 def lay_over(loaded: Loaded, before: "Books") -> None:
     """Lay what an earlier batch decided over rows that were loaded without it, because it is not committed yet."""
     writes = before.writes
     loaded.keys.update(before.noted)
     loaded.reservations.update(before.touched_reservations())
-    loaded.events.update((event.event_id, event) for event in writes.events)
+    loaded.events.update((event.event_id, event) for event in (*writes.events, *writes.parts))
     loaded.denials.update((denial.denial_id, denial) for denial in writes.denials)
     loaded.kept.update((kept.quarantine_id, kept) for kept in writes.kept)
-    loaded.runs.update((run.run_id, run) for run in (*writes.new_runs, *writes.ended_runs))
-    changed = {**writes.changed_accounts, **{account.account_id: account for account in writes.new_accounts}}
+    loaded.runs.update((run.run_id, run) for run in (*writes.new_runs, *writes.changed_runs.values()))
+    loaded.steps.update((step.step_id, step) for step in writes.steps)
+    loaded.attachable_runs.update(before.loaded.attachable_runs)
+    changed = {**writes.changed_accounts, **writes.changed_terms}
+    changed.update((account.account_id, account) for account in writes.new_accounts)
     loaded.accounts = [account for account in loaded.accounts if account.account_id not in changed]
     loaded.accounts.extend(changed.values())
+    for name, account in loaded.earlier_accounts.items():
+        loaded.earlier_accounts[name] = changed.get(account.account_id, account)
 
 
 class Books:
@@ -136,12 +81,19 @@ class Books:
 
     def touched_reservations(self) -> dict[int, Reservation]:
         """Return the holds that this batch gave or ended, by id."""
-        touched = {hold.reservation_id: hold for hold in self.writes.new_reservations}
-        touched.update((hold.reservation_id, hold) for hold, _ in self.writes.ended_reservations)
+        writes = self.writes
+        touched = {hold.reservation_id: hold for hold in (*writes.new_reservations, *writes.new_leases)}
+        touched.update(writes.changed_reservations)
+        touched.update((hold.reservation_id, hold) for hold, _ in writes.ended_reservations)
         for event in self.writes.events:
             if event.reservation_id is not None:
                 touched[event.reservation_id] = self.loaded.reservations[event.reservation_id]
         return touched
+
+    @property
+    def next_id(self) -> int:
+        """The id that is issued next."""
+        return self._next_id
 
     def new_id(self) -> int:
         """Return the next id of this batch."""
@@ -152,6 +104,14 @@ class Books:
     def account(self, account_id: int) -> Account:
         """Return an account of a path."""
         return self._accounts_by_id[account_id]
+
+    def find_account_by_id(self, account_id: int) -> Account | None:
+        """Return an account, or None where there is none."""
+        return self._accounts_by_id.get(account_id)
+
+    def accounts_of(self, budget_id: int) -> list[Account]:
+        """Return the accounts of a budget that this batch knows."""
+        return [account for account in self._accounts_by_id.values() if account.budget_id == budget_id]
 
     def find_account(self, key: AccountKey) -> Account | None:
         """Return the account with a key, or None where it was never used."""
@@ -165,25 +125,72 @@ class Books:
         return account
 
     def accounts_for(self, facts: CallFacts, run: Run | None) -> list[Account]:
-        """Return every account that a call falls on: its run's, its allocation's, those of matching budgets."""
+        """Return every account that a call falls on: its runs' and their allocations', those of matching budgets."""
         accounts: list[Account] = []
         by_key = self._accounts_by_key
         if run is not None:
-            accounts.append(by_key[run_account_key(run.run_id)])
-            if facts.agent_type in run.allocated:
-                accounts.append(by_key[allocation_account_key(run.run_id, facts.agent_type)])
+            for each in self.lineage(run):
+                accounts.append(by_key[run_account_key(each.run_id)])
+                if facts.agent_type in each.allocated:
+                    accounts.append(by_key[allocation_account_key(each.run_id, facts.agent_type)])
         for budget, subject in self.config.matches(facts):
             start, end = self.window(budget.window)
             account = by_key.get((budget.budget_id, subject, start))
             if account is None:
-                account = self.add_account(
-                    Account(
-                        self.new_id(), budget.budget_id, budget.name, subject, start, end,
-                        budget.enforcement, budget.counts, budget.limits,
-                    )
-                )  # fmt: skip
+                account = self._open_account(budget, subject, start, end)
             accounts.append(account)
         return accounts
+
+    def lineage(self, run: Run) -> list[Run]:
+        """Return the runs that a run is a part of, the first one first, and itself."""
+        return [*(self.loaded.runs[run_id] for run_id in run.ancestors), run]
+
+    def _open_account(self, budget: Budget, subject: str, start: datetime, end: datetime | None) -> Account:
+        account = self.add_account(budget_account(self.new_id(), budget, subject, start, end))
+        if budget.rollover is not None:
+            earlier = self.loaded.earlier_accounts.get((budget.budget_id, subject))
+            carried = rolled_over(budget, budget.rollover, earlier, start, self.config.calendar)
+            if not carried.is_nothing:
+                self.change_limits(account, EntryKind.ROLLOVER, carried)
+        return account
+
+    def change_limits(
+        self, account: Account, kind: EntryKind, by: Limits, *, hard: int = 0,
+        reason: str | None = None, actor: str | None = None,
+    ) -> LimitEntry:  # fmt: skip
+        """Change an account's limit, with the entry in its journal that says why."""
+        entry = LimitEntry(account.account_id, self.new_id(), kind, by, hard, reason, actor)
+        self.writes.limit_entries.append(entry)
+        account.change_limits(by)
+        self.watch(account)
+        self.writes.changed_terms[account.account_id] = account
+        return entry
+
+    def watch(self, account: Account) -> None:
+        """Note the thresholds that an account has reached since, and those that it lies below again."""
+        reached = account.reached()
+        for unit, before, after in zip(Unit, account.fired, reached, strict=True):
+            if before == after:
+                continue
+            limit, settled, _ = account.figures(unit)
+            for percent in account.thresholds:
+                if min(before, after) < percent <= max(before, after):
+                    self.writes.thresholds.append(
+                        ThresholdEvent(
+                            self.new_id(), account.account_id, unit, percent, after > before, settled, limit or 0
+                        )
+                    )
+        if reached != account.fired:
+            account.fired = reached
+            self.writes.changed_terms[account.account_id] = account
+        account.arm()
+
+    def audit(self, command: Any, action: str, target: str, before: Any, after: Any) -> AuditEntry:
+        """Note who changed what; `command` is one of those that carry an actor."""
+        entry = AuditEntry(self.new_id(), command.actor, action, target, before, after)
+        self.writes.audit.append(entry)
+        self.loaded.audit[entry.audit_id] = entry
+        return entry
 
     def expiry(self, ttl_seconds: int) -> datetime:
         """Return the instant at which a hold given now expires."""
@@ -192,12 +199,31 @@ class Books:
             found = self._expiries[ttl_seconds] = self.now + timedelta(seconds=ttl_seconds)
         return found
 
+    def lease_end(self, accounts: Iterable[Account], expires_at: datetime) -> datetime:
+        """Return when a lease on a path ends at the latest: with the first of its hard accounts' windows."""
+        ends = (account.window_end for account in accounts if is_hard(account))
+        return min((expires_at, *(end for end in ends if end is not None)))
+
     def window(self, window: Window) -> tuple[datetime, datetime | None]:
         """Return the bounds of the window that the batch's instant lies in."""
         bounds = self._windows.get(window)
         if bounds is None:
-            bounds = self._windows[window] = window_bounds(window, self.now, self.config.zone)
+            bounds = self._windows[window] = self.config.calendar.bounds(window, self.now)
         return bounds
+
+    def forget_windows(self) -> None:
+        """Find every window anew, because the calendar has changed."""
+        self._windows.clear()
+        self._periods.clear()
+
+    def scratch(self) -> "Books":
+        """Return books to try something out in: what is decided there changes nothing here."""
+        loaded = copy(self.loaded)
+        loaded.accounts = [copy(account) for account in self._accounts_by_id.values()]
+        loaded.reservations, loaded.keys, loaded.denials = {}, {}, {}
+        books = Books(self.config, self.prices, self.sequence, self.now, loaded)
+        books._next_id = self._next_id
+        return books
 
     def hold(self, accounts: Iterable[Account], tokens: int, uncached: int, nanos: int, calls: int) -> None:
         """Set amounts aside on a path; negative amounts give them back."""
@@ -212,6 +238,20 @@ class Books:
         self.writes.new_reservations.append(reservation)
         self._note("reserve", reservation.key, reservation.fingerprint, "reservation", reservation.reservation_id)
 
+    def lend(self, lease: Reservation, command: Command) -> None:
+        """Keep a new lease; it counts as one on every account of its path until it ends."""
+        self.loaded.reservations[lease.reservation_id] = lease
+        self.writes.new_leases.append(lease)
+        self.count_lease(lease, 1)
+        self.note_key(command, "reservation", lease.reservation_id)
+
+    def count_lease(self, lease: Reservation, by: int) -> None:
+        """Count one lease more or less on every account of its path."""
+        for account_id in lease.path:
+            account = self._accounts_by_id[account_id]
+            account.leases += by
+            self.writes.changed_terms[account_id] = account
+
     def book(self, event: UsageEvent) -> None:
         """Book an event: on its accounts whatever their limits, in the roll-ups, under its key."""
         usage = event.usage
@@ -219,9 +259,10 @@ class Books:
         changed = self.writes.changed_accounts
         for account_id in event.path:
             account = self._accounts_by_id[account_id]
-            account.settle(tokens if account.counts is Counts.ALL else uncached, event.cost_nanos, 1)
+            if account.settle(tokens if account.counts is Counts.ALL else uncached, event.cost_nanos, event.calls):
+                self.watch(account)
             changed[account_id] = account
-        self.writes.events.append(event)
+        (self.writes.parts if event.part else self.writes.events).append(event)
         self.loaded.events[event.event_id] = event
         self._roll_up(event)
         self._note(event.source, event.key, event.fingerprint, "event", event.event_id)
@@ -238,20 +279,22 @@ class Books:
         facts, usage = event.facts, event.usage
         hour, day = self._period(event.posted_at)
         amounts = (
-            1, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
+            event.calls, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
             usage.cache_write_5m_tokens + usage.cache_write_1h_tokens, usage.reasoning_tokens, event.cost_nanos,
         )  # fmt: skip
         key = (hour, day, facts.cost_center, facts.user, facts.agent_type, facts.model, facts.request_type)
         _add(self.writes.rollups, key, amounts)
         for tag, content in facts.tags:
             _add(self.writes.tag_rollups, (day, tag, content), amounts)
+        if facts.run_id is not None:
+            _add(self.writes.run_rollups, (facts.run_id, facts.agent_type, facts.tool or "", facts.model), amounts)
 
     def _period(self, at: datetime) -> tuple[datetime, datetime]:
         minute = at.replace(second=0, microsecond=0)
         found = self._periods.get(minute)
         if found is None:
-            zone = self.config.zone
-            found = self._periods[minute] = local_hour(at, zone), local_day(at, zone)
+            calendar = self.config.calendar
+            found = self._periods[minute] = calendar.hour(at), calendar.day(at)
         return found
 
 

@@ -1,4 +1,4 @@
-"""Owns budgets and the accounts they make: a budget selects calls, an account holds their balance (design D4).
+"""Owns budgets: which calls one selects, how much they may take in a window, and what happens at its limit (design D4).
 
 A selector names dimensions, each with a value or `*`; `*` gives every distinct value an account of its own, so that
 "every user 50,000 tokens a day" is one budget.
@@ -10,17 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from token_ledger.core.window import Window
+from token_ledger.core.window import ALL_TIME, Window
 
 ANY = "*"
 DIMENSIONS = ("cost_center", "user", "agent_type", "model", "request_type", "tool", "run")
 TAG_PREFIX = "tag."
-
-RUN_BUDGET = 0
-"""The budget id of the accounts that hold a run's own limits and its allocations."""
-
-AccountKey = tuple[int, str, datetime]
-"""Budget id, subject, start of the window: what makes an account unique in its tenant."""
 
 
 class Enforcement(StrEnum):
@@ -46,18 +40,56 @@ class Unit(StrEnum):
     CALLS = "calls"
 
 
+DEFAULT_THRESHOLDS = (50, 75, 90, 100)
+"""Percent of a limit at which an account reports how much of it is spent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that an account may hold and settle, per unit; None is no limit."""
+    """Amounts per unit: as a limit None is none, as a change of a limit None leaves the unit alone."""
 
     tokens: int | None = None
     nanos: int | None = None
     calls: int | None = None
 
+    @property
+    def amounts(self) -> tuple[int | None, int | None, int | None]:
+        """All amounts, in the order of the units."""
+        return self.tokens, self.nanos, self.calls
+
+    def lowered_by(self, other: "Limits") -> "Limits":
+        """Return what remains of each amount once the other's is taken away; None stays None."""
+        return Limits(*(_less(mine, its) for mine, its in zip(self.amounts, other.amounts, strict=True)))
+
+    def raised_by(self, other: "Limits") -> "Limits":
+        """Return the sum per unit; None is nothing where the other has an amount."""
+        return Limits(*(_more(mine, its) for mine, its in zip(self.amounts, other.amounts, strict=True)))
+
+    def over(self, before: "Limits") -> "Limits":
+        """Return these limits, with those before where these say nothing."""
+        pairs = zip(self.amounts, before.amounts, strict=True)
+        return Limits(*(old if new is None else new for new, old in pairs))
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no unit has an amount other than zero."""
+        return not any(self.amounts)
+
+
+def _less(mine: int | None, its: int | None) -> int | None:
+    return mine if mine is None or its is None else mine - its
+
+
+def _more(mine: int | None, its: int | None) -> int | None:
+    return its if mine is None else mine if its is None else mine + its
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A limit for a selector per window. `selector` is sorted by dimension."""
+    """A limit for a selector per window. `selector` is sorted by dimension.
+
+    `rollover` caps what the next window gets of what this one leaves, per unit; None rolls nothing over.
+    """
 
     budget_id: int
     name: str
@@ -66,6 +98,9 @@ class Budget:
     window: Window
     enforcement: Enforcement = Enforcement.HARD
     counts: Counts = Counts.ALL
+    thresholds: tuple[int, ...] = DEFAULT_THRESHOLDS
+    rollover: Limits | None = None
+    created_at: datetime = ALL_TIME
 
     def subject_of(self, facts: Mapping[str, str]) -> str | None:
         """Return the subject that stands for a call's facts, or None where the selector does not match."""
@@ -96,94 +131,3 @@ def check_selector(selector: Mapping[str, str]) -> None:
             raise ValueError(f"{dimension!r} is no dimension; use one of {', '.join(DIMENSIONS)} or tag.<name>")
         if not value:
             raise ValueError(f'{dimension} needs a value or "*"')
-
-
-class Account:
-    """The balance of one budget, subject and window. Mutable: a batch works on its own copy.
-
-    Tokens are those that `counts` says. A limit of None is no limit. `allotted` accounts are made with a run.
-    """
-
-    __slots__ = (
-        "account_id",
-        "budget",
-        "budget_id",
-        "counts",
-        "enforcement",
-        "held_calls",
-        "held_nanos",
-        "held_tokens",
-        "limit_calls",
-        "limit_nanos",
-        "limit_tokens",
-        "settled_calls",
-        "settled_nanos",
-        "settled_tokens",
-        "subject",
-        "window_end",
-        "window_start",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        account_id: int,
-        budget_id: int,
-        budget: str,
-        subject: str,
-        window_start: datetime,
-        window_end: datetime | None,
-        enforcement: Enforcement,
-        counts: Counts,
-        limits: Limits,
-    ) -> None:
-        self.account_id = account_id
-        self.budget_id = budget_id
-        self.budget = budget
-        self.subject = subject
-        self.window_start = window_start
-        self.window_end = window_end
-        self.enforcement = enforcement
-        self.counts = counts
-        self.limit_tokens = limits.tokens
-        self.limit_nanos = limits.nanos
-        self.limit_calls = limits.calls
-        self.settled_tokens = self.settled_nanos = self.settled_calls = 0
-        self.held_tokens = self.held_nanos = self.held_calls = 0
-
-    @property
-    def key(self) -> AccountKey:
-        """What makes this account unique in its tenant."""
-        return self.budget_id, self.subject, self.window_start
-
-    def lacking(self, tokens: int, nanos: int, calls: int) -> Unit | None:
-        """Return the first unit in which a hold does not fit, or None where it fits."""
-        limit = self.limit_tokens
-        if limit is not None and self.settled_tokens + self.held_tokens + tokens > limit:
-            return Unit.TOKENS
-        limit = self.limit_nanos
-        if limit is not None and self.settled_nanos + self.held_nanos + nanos > limit:
-            return Unit.COST
-        limit = self.limit_calls
-        if limit is not None and self.settled_calls + self.held_calls + calls > limit:
-            return Unit.CALLS
-        return None
-
-    def hold(self, tokens: int, nanos: int, calls: int) -> None:
-        """Set amounts aside; negative amounts give them back."""
-        self.held_tokens += tokens
-        self.held_nanos += nanos
-        self.held_calls += calls
-
-    def settle(self, tokens: int, nanos: int, calls: int) -> None:
-        """Book actual amounts, whatever the limit: actual spend is always booked (design D2)."""
-        self.settled_tokens += tokens
-        self.settled_nanos += nanos
-        self.settled_calls += calls
-
-    def figures(self, unit: Unit) -> tuple[int | None, int, int]:
-        """Return limit, settled and held in a unit (money in nano-dollars)."""
-        if unit is Unit.TOKENS:
-            return self.limit_tokens, self.settled_tokens, self.held_tokens
-        if unit is Unit.COST:
-            return self.limit_nanos, self.settled_nanos, self.held_nanos
-        return self.limit_calls, self.settled_calls, self.held_calls

@@ -7,14 +7,27 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import ClassVar
 
+from token_ledger.core.administration import (
+    ArchiveBudget,
+    AskIncrease,
+    ChangeBudget,
+    ChangeRun,
+    CreateBudget,
+    DecideIncrease,
+    EraseUser,
+    ForceRelease,
+    GiveGrant,
+    SetCalendar,
+    SetTrigger,
+    SetUsers,
+    StopTenant,
+)  # fmt: skip
 from token_ledger.core.allocation import Share
-from token_ledger.core.budget import Counts, Enforcement, Limits
+from token_ledger.core.budget import Limits
 from token_ledger.core.price import CacheWrite
 from token_ledger.core.run import RunState
-from token_ledger.core.trigger import Downgrade, Mode, TriggerKind
 from token_ledger.core.usage import Usage
 from token_ledger.core.values import value
-from token_ledger.core.window import Window
 
 
 def fingerprint(request: bytes) -> bytes:
@@ -48,8 +61,29 @@ class Reserve:
 
 
 @value
+class OpenLease(Reserve):
+    """May I make up to `calls` such calls without asking each time? The sizes are those of one call."""
+
+    source: ClassVar[str] = "lease"
+    calls: int = 1
+
+
+@value
+class Preflight:
+    """Would these calls fit now, so many of each? Nothing is held: the answer is about this instant."""
+
+    source: ClassVar[str] = "preflight"
+    calls: tuple[tuple[Reserve, int], ...]
+    key: str = ""
+    fingerprint: bytes = b""
+
+
+@value
 class Settle:
-    """The call was made: what it really used. Provider and model default to those of the hold."""
+    """The call was made: what it really used. Provider and model default to those of the hold.
+
+    With `part` the hold goes on: a call of a lease, or a part of a streamed call (what it used since the part before).
+    """
 
     source: ClassVar[str] = "settle"
     key: str
@@ -63,6 +97,19 @@ class Settle:
     estimated: bool = False
     response_id: str | None = None
     original_input_tokens: int | None = None
+    part: bool = False
+    tool: str | None = None
+
+
+@value
+class Extend:
+    """The call goes on for longer: let the hold expire so many seconds from now, if that is later than it would."""
+
+    source: ClassVar[str] = "extend"
+    key: str
+    fingerprint: bytes
+    reservation_id: int
+    ttl_seconds: int
 
 
 @value
@@ -115,22 +162,29 @@ class Quarantine:
 
 @value
 class OpenRun:
-    """Start a run, with limits of its own and a split over agent types."""
+    """Start a run, with limits of its own and a split over agent types.
+
+    A sub-run takes user and cost center from its parent. With `attach` an open run of the same `external_id` is
+    answered with, instead of starting another.
+    """
 
     source: ClassVar[str] = "run"
     key: str
     fingerprint: bytes
-    user: str
-    cost_center: str
+    user: str | None = None
+    cost_center: str | None = None
     external_id: str | None = None
     limits: Limits = Limits()
+    iterations: int | None = None
     shares: tuple[Share, ...] = ()
     strict: bool = False
+    parent_run_id: int | None = None
+    attach: bool = False
 
 
 @value
 class EndRun:
-    """Close or cancel a run: later reserves are refused, settles are still booked."""
+    """Close or cancel a run: later reserves are refused, settles are still booked. So it is for its sub-runs."""
 
     source: ClassVar[str] = "run_end"
     key: str
@@ -140,43 +194,35 @@ class EndRun:
 
 
 @value
-class CreateBudget:
-    """Set a limit for a selector per window."""
+class TakeStep:
+    """Begin another iteration of a run; refused once the run, or one it is a part of, has made all of its own."""
 
-    source: ClassVar[str] = "budget"
+    source: ClassVar[str] = "step"
     key: str
     fingerprint: bytes
-    name: str
-    selector: tuple[tuple[str, str], ...]
-    limits: Limits
-    window: Window
-    enforcement: Enforcement = Enforcement.HARD
-    counts: Counts = Counts.ALL
+    run_id: int
+    label: str | None = None
 
 
 @value
-class ArchiveBudget:
-    """Let a budget match no further call; its accounts stay."""
+class Rebalance:
+    """Split what a run has available anew over agent types; those it does not name keep what they have used."""
 
-    source: ClassVar[str] = "budget_archive"
+    source: ClassVar[str] = "rebalance"
     key: str
     fingerprint: bytes
-    budget_id: int
+    run_id: int
+    shares: tuple[Share, ...]
 
 
 @value
-class SetTrigger:
-    """Set the one trigger of a kind; it replaces the one before."""
+class TendAccounts:
+    """Let grants lapse that are due, and close accounts whose window has ended and on which nothing is held."""
 
-    source: ClassVar[str] = "trigger"
-    key: str
-    fingerprint: bytes
-    kind: TriggerKind
-    at_percent: int
-    mode: Mode
-    per_call_tokens: int | None = None
-    per_call_nanos: int | None = None
-    downgrades: tuple[Downgrade, ...] = ()
+    source: ClassVar[str] = "tend"
+    account_ids: tuple[int, ...]
+    key: str = ""
+    fingerprint: bytes = b""
 
 
 @value
@@ -189,6 +235,9 @@ class ExpireDue:
 
 
 Command = (
-    Reserve | Settle | Release | Record | Quarantine | OpenRun | EndRun
-    | CreateBudget | ArchiveBudget | SetTrigger | ExpireDue
+    Reserve | OpenLease | Preflight | Settle | Extend | Release | ForceRelease | Record | Quarantine
+    | OpenRun | EndRun | TakeStep | Rebalance | ChangeRun
+    | CreateBudget | ChangeBudget | ArchiveBudget | SetTrigger | GiveGrant | AskIncrease | DecideIncrease
+    | SetUsers | EraseUser | SetCalendar | StopTenant
+    | TendAccounts | ExpireDue
 )  # fmt: skip

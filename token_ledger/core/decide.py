@@ -4,28 +4,51 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
-from token_ledger.core import admission, holds, setup
-from token_ledger.core.books import Books, StoredKey
-from token_ledger.core.commands import (
+from token_ledger.core import admission, holds, limits, runs, setup, tenancy
+from token_ledger.core.administration import (
     ArchiveBudget,
-    Command,
+    AskIncrease,
+    ChangeBudget,
+    ChangeRun,
     CreateBudget,
+    DecideIncrease,
+    EraseUser,
+    ForceRelease,
+    GiveGrant,
+    SetCalendar,
+    SetTrigger,
+    SetUsers,
+    StopTenant,
+)  # fmt: skip
+from token_ledger.core.books import Books
+from token_ledger.core.commands import (
+    Command,
     EndRun,
     ExpireDue,
+    Extend,
+    OpenLease,
     OpenRun,
+    Preflight,
     Quarantine,
+    Rebalance,
     Record,
     Release,
     Reserve,
     Settle,
-    SetTrigger,
+    TakeStep,
+    TendAccounts,
 )  # fmt: skip
 from token_ledger.core.event import UsageEvent
+from token_ledger.core.loaded import StoredKey
 from token_ledger.core.outcomes import (
     BudgetAnswer,
+    Changed,
     Code,
     Denied,
+    Extended,
+    GrantAnswer,
     Granted,
+    IncreaseAnswer,
     Outcome,
     Quarantined,
     Recorded,
@@ -33,27 +56,47 @@ from token_ledger.core.outcomes import (
     Released,
     RunAnswer,
     Settled,
+    StepTaken,
     TriggerAnswer,
 )  # fmt: skip
+from token_ledger.core.reservation import Reservation
+from token_ledger.core.run import Run
 
 _DECISIONS: dict[type[Command], Callable[[Books, Any], Outcome]] = {
     Reserve: admission.reserve,
+    OpenLease: admission.reserve,
+    Preflight: admission.preflight,
     Settle: holds.settle,
+    Extend: holds.extend,
     Release: holds.release,
+    ForceRelease: holds.force_release,
     Record: holds.record,
     Quarantine: holds.quarantine,
     ExpireDue: holds.sweep,
-    OpenRun: setup.open_run,
-    EndRun: setup.end_run,
+    OpenRun: runs.open_run,
+    EndRun: runs.end_run,
+    TakeStep: runs.take_step,
+    Rebalance: runs.rebalance,
+    ChangeRun: runs.change_run,
     CreateBudget: setup.create_budget,
+    ChangeBudget: setup.change_budget,
     ArchiveBudget: setup.archive_budget,
     SetTrigger: setup.set_trigger,
+    GiveGrant: limits.give_grant,
+    AskIncrease: limits.ask_increase,
+    DecideIncrease: limits.decide_increase,
+    TendAccounts: limits.tend_accounts,
+    SetUsers: tenancy.set_users,
+    EraseUser: tenancy.erase_user,
+    SetCalendar: tenancy.set_calendar,
+    StopTenant: tenancy.stop_tenant,
 }
 
 
 def decide(books: Books, commands: Sequence[Command]) -> list[Outcome]:
     """Return one outcome per command, in order; what they change is in `books.writes`."""
     holds.expire_due(books)
+    limits.bring_up_to_date(books)
     outcomes = []
     stored_keys = books.loaded.keys
     for command in commands:
@@ -71,24 +114,52 @@ def _replay(books: Books, command: Command, stored: StoredKey) -> Outcome:
     loaded, target_id = books.loaded, stored.target_id
     match stored.answer:
         case "reservation":
-            answer = Released if isinstance(command, Release) else Granted
-            # A copy: the next batch may end the hold before this answer is out, and without being committed.
-            return answer(replace(loaded.reservations[target_id]), replayed=True)
+            return _replayed_hold(books, command, loaded.reservations[target_id])
         case "denial":
             return Denied(loaded.denials[target_id], replayed=True)
         case "event":
-            booked = Recorded if isinstance(command, Record) else Settled
-            return booked(loaded.events[target_id], replayed=True)
+            return _replayed_event(books, command, loaded.events[target_id])
         case "kept":
             kept = loaded.kept[target_id]
             return Quarantined(kept.quarantine_id, kept.code, kept.detail, replayed=True)
         case "run":
             return RunAnswer(replace(loaded.runs[target_id]), replayed=True)
+        case "step":
+            step = loaded.steps[target_id]
+            return StepTaken(step, replace(loaded.runs[step.run_id]), replayed=True)
         case "budget":
             return _replayed_budget(books, target_id)
         case "trigger":
             return _replayed_trigger(books, target_id)
+        case "grant":
+            grant = loaded.grants[target_id]
+            return GrantAnswer(replace(grant), books.account(grant.account_id), replayed=True)
+        case "increase":
+            return IncreaseAnswer(replace(loaded.increases[target_id]), replayed=True)
+        case "audit":
+            return Changed(loaded.audit[target_id], replayed=True)
     raise AssertionError(f"a key with the answer {stored.answer!r} has no row to answer with")
+
+
+def _replayed_hold(books: Books, command: Command, reservation: Reservation) -> Outcome:
+    # A copy: the next batch may end the hold before this answer is out, and without being committed.
+    reservation = replace(reservation)
+    if isinstance(command, Extend):
+        return Extended(reservation, replayed=True)
+    if isinstance(command, Release | ForceRelease):
+        return Released(reservation, replayed=True)
+    price = None
+    if reservation.lease:
+        price = books.prices.find_entry(reservation.facts.provider, reservation.facts.model, reservation.price_id)
+    return Granted(reservation, price, replayed=True)
+
+
+def _replayed_event(books: Books, command: Command, event: UsageEvent) -> Outcome:
+    if isinstance(command, Record):
+        return Recorded(event, replayed=True)
+    reservation = books.loaded.reservations.get(event.reservation_id or 0)
+    stop = None if reservation is None else holds.why_stop(books, reservation)
+    return Settled(event, None if reservation is None else replace(reservation), stop, replayed=True)
 
 
 def _replayed_budget(books: Books, budget_id: int) -> Outcome:
@@ -127,6 +198,9 @@ def _differing_field(books: Books, command: Command, stored: StoredKey) -> str |
         "denial": loaded.denials,
         "event": loaded.events,
         "run": loaded.runs,
+        "step": loaded.steps,
+        "grant": loaded.grants,
+        "increase": loaded.increases,
         "budget": {budget.budget_id: budget for budget in books.config.budgets},
         "trigger": {trigger.trigger_id: trigger for trigger in books.config.triggers},
     }
@@ -144,15 +218,20 @@ def _differing_field(books: Books, command: Command, stored: StoredKey) -> str |
         cut = {"occurred_at"} if target.reservation_id is not None else set()
         cut.update(name for name in known if name.startswith("usage.") and target.clamped)
         known = {name: value for name, value in known.items() if name not in cut}
+    if isinstance(target, Run):
+        known["iterations"] = known.pop("limit_iterations")  # a run shows how many it has made, too
+        known["parent_run_id"] = target.ancestors[-1] if target.ancestors else None
     for name, value in asked.items():
-        if name in ("source", "key", "fingerprint"):
-            continue  # the same, or what differs only as a whole; rows of this batch carry them too
+        if name in ("source", "key", "fingerprint", "actor", "asked_by"):
+            continue  # not of the body, or what differs only as a whole; rows of this batch carry them too
         if name in known and value is not None and known[name] != value:
             return _NAMES_ON_THE_WIRE.get(name, name)
     return None
 
 
-_NAMES_ON_THE_WIRE = {"limits.nanos": "limits.cost", "per_call_nanos": "per_call_cost", "failed": "outcome"}
+_NAMES_ON_THE_WIRE = {
+    "limits.nanos": "limits.cost", "nanos": "cost", "per_call_nanos": "per_call_cost", "failed": "outcome",
+}  # fmt: skip
 
 
 def _flat(value: Any) -> dict[str, Any]:
@@ -166,6 +245,8 @@ def _flat(value: Any) -> dict[str, Any]:
             flat.update({f"usage.{kind}": count for kind, count in inner.items()})
         elif isinstance(inner, dict) and name == "limits":
             flat.update({f"limits.{unit}": amount for unit, amount in inner.items()})
+        elif isinstance(inner, dict) and name == "amounts":
+            flat.update(inner)
         else:
             flat[name] = inner
     return flat

@@ -16,8 +16,9 @@ class UsageEvent:
     """What one call used and cost, and the accounts it was booked to.
 
     `occurred_at` is the caller's time, `posted_at` the one that reports go by. `price_id` is 0 where no price was
-    known (then `unpriced` and the cost is 0). `reservation_id` is None for a call without a hold. `source`, `key` and
-    `fingerprint` are those of the request that made it, known only to the batch that books it.
+    known (then `unpriced` and the cost is 0). `reservation_id` is None for a call without a hold. `part` says that it
+    did not end its hold: a call of a lease, or a part of a call, which then counts no call (`calls` 0). `source`,
+    `key` and `fingerprint` are those of the request that made it, known only to the batch that books it.
     """
 
     event_id: int
@@ -37,6 +38,8 @@ class UsageEvent:
     failed: bool = False
     response_id: str | None = None
     original_input_tokens: int | None = None
+    calls: int = 1
+    part: bool = False
     source: str = ""
     key: str = ""
     fingerprint: bytes = b""

@@ -1,17 +1,23 @@
-"""Decides on holds: settle, release, expire, and calls without a hold (design D1, D2, D5).
+"""Decides on holds: settle, draw, extend, release, expire, and calls without a hold (design D1, D2, D5, D8).
 
 Every function checks first and changes the books only after its last check, so a refusal changes nothing.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 
-from token_ledger.core.books import Books, KeptEvent
-from token_ledger.core.commands import ExpireDue, Quarantine, Record, Release, Settle
+from token_ledger.core.administration import ForceRelease
+from token_ledger.core.audit import limits_state
+from token_ledger.core.books import Books
+from token_ledger.core.budget import Limits
+from token_ledger.core.commands import ExpireDue, Extend, Quarantine, Record, Release, Settle
 from token_ledger.core.event import UsageEvent, in_time
+from token_ledger.core.facts import call_facts
+from token_ledger.core.loaded import KeptEvent
 from token_ledger.core.outcomes import (
     Code,
+    Extended,
     Outcome,
     Quarantined,
     Recorded,
@@ -22,6 +28,7 @@ from token_ledger.core.outcomes import (
 )  # fmt: skip
 from token_ledger.core.price import usage_cost_nanos
 from token_ledger.core.reservation import CallFacts, HoldEvent, HoldState, Reservation
+from token_ledger.core.run import RunState
 from token_ledger.core.usage import Usage, clamp
 
 NO_PRICE = 0
@@ -29,26 +36,83 @@ NO_PRICE = 0
 
 
 def settle(books: Books, command: Settle) -> Outcome:
-    """End a hold with what the call really used: more than held is an overrun, after expiry it is late."""
+    """Book what a call really used: more than held is an overrun, after expiry it is late.
+
+    A part leaves the hold as it is, less what was used; anything else ends it.
+    """
     reservation = books.loaded.reservations.get(command.reservation_id)
     if reservation is None:
         return _no_reservation(command.reservation_id)
-    if reservation.after(HoldEvent.SETTLE) is None:
+    if reservation.after(HoldEvent.DRAW if command.part else HoldEvent.SETTLE) is None:
         detail = f"the reservation is {reservation.state} already; what this settle reports is kept for review"
         body = json.dumps({"reservation_id": str(command.reservation_id), "usage": asdict(command.usage)})
         return keep(books, command, Code.RESERVATION_NOT_OPEN, detail, body)
     event = _settling_event(books, command, reservation)
-    if reservation.state is HoldState.HELD:
-        _end(books, reservation, HoldEvent.SETTLE, event.event_id)
+    if command.part:
+        _draw(books, reservation, event)
     else:
-        reservation.state = HoldState.SETTLED
-    reservation.event_id = event.event_id
+        if reservation.state is HoldState.HELD:
+            _end(books, reservation, HoldEvent.SETTLE, event.event_id)
+        else:
+            reservation.state = HoldState.SETTLED
+        reservation.event_id = event.event_id
     books.book(event)
     if reservation.directive is not None:
         for advice in json.loads(reservation.directive)["advice"]:
             if advice["applied"]:
                 books.writes.optimizations.append((advice["technique"], not command.failed))
-    return Settled(event)
+    return Settled(event, replace(reservation) if command.part else reservation, why_stop(books, reservation))
+
+
+def why_stop(books: Books, reservation: Reservation) -> str | None:
+    """Return why the holder of a hold should make no further call, or None."""
+    if books.config.stopped is not None:
+        return "tenant_stopped"
+    run_id = reservation.facts.run_id
+    run = None if run_id is None else books.loaded.runs.get(run_id)
+    if run is not None:
+        for each in (*run.ancestors, run.run_id):
+            known = books.loaded.runs.get(each)
+            if known is not None and known.state is not RunState.OPEN:
+                return f"run_{known.state}"
+    if reservation.lease and reservation.state is HoldState.EXPIRED:
+        return "lease_expired"
+    return None
+
+
+def extend(books: Books, command: Extend) -> Outcome:
+    """Let a hold expire later; a lease no later than its first hard window ends."""
+    reservation = books.loaded.reservations.get(command.reservation_id)
+    if reservation is None:
+        return _no_reservation(command.reservation_id)
+    if reservation.after(HoldEvent.EXTEND) is None:
+        return _not_open(reservation, "extended")
+    until = books.expiry(command.ttl_seconds)
+    if reservation.lease:
+        until = books.lease_end(map(books.account, reservation.path), until)
+    if until > reservation.expires_at:
+        reservation.expires_at = until
+        reservation.changes += 1
+        books.writes.changed_reservations[reservation.reservation_id] = reservation
+    books.note_key(command, "reservation", reservation.reservation_id)
+    return Extended(replace(reservation))
+
+
+def force_release(books: Books, command: ForceRelease) -> Outcome:
+    """End a hold as its expiry would, because its client is believed dead."""
+    reservation = books.loaded.reservations.get(command.reservation_id)
+    if reservation is None:
+        return _no_reservation(command.reservation_id)
+    if reservation.after(HoldEvent.FORCE) is None:
+        return _not_open(reservation, "released")
+    tokens, _, nanos, calls = reservation.remaining
+    _end(books, reservation, HoldEvent.FORCE, books.new_id())
+    target = str(reservation.reservation_id)
+    after = {"state": reservation.state.value, "reason": command.reason}
+    before = {"state": "held", "held": limits_state(Limits(tokens, nanos, calls))}
+    books.audit(command, "reservation.force_release", target, before, after)
+    books.note_key(command, "reservation", reservation.reservation_id)
+    return Released(replace(reservation))
 
 
 def release(books: Books, command: Release) -> Outcome:
@@ -57,11 +121,7 @@ def release(books: Books, command: Release) -> Outcome:
     if reservation is None:
         return _no_reservation(command.reservation_id)
     if reservation.after(HoldEvent.RELEASE) is None:
-        return Refused(
-            Code.RESERVATION_NOT_OPEN,
-            f"the reservation is {reservation.state} and can't be released",
-            extra={"state": reservation.state.value},
-        )
+        return _not_open(reservation, "released")
     _end(books, reservation, HoldEvent.RELEASE, books.new_id())
     books.note_key(command, "reservation", reservation.reservation_id)
     return Released(reservation)
@@ -91,17 +151,7 @@ def record(books: Books, command: Record) -> Outcome:
     if not in_time(occurred_at, books.now):
         detail = f"occurred_at {occurred_at.isoformat()} is more than 35 days ago or 5 minutes ahead"
         return keep(books, command, Code.TIME_OUT_OF_RANGE, detail, command.body)
-    facts = CallFacts(
-        user=run.user if run else command.user or "",
-        cost_center=run.cost_center if run else command.cost_center or UNASSIGNED,
-        agent_type=command.agent_type,
-        request_type=command.request_type,
-        provider=command.provider,
-        model=command.model,
-        run_id=command.run_id,
-        tool=command.tool,
-        tags=command.tags,
-    )
+    facts = call_facts(command, run, books.loaded.users, books.now)
     usage, clamped = clamp(command.usage)
     event_id = books.new_id()
     price_id, cost = _price(books, facts, usage, occurred_at)
@@ -142,14 +192,12 @@ def keep(books: Books, command: Settle | Record | Quarantine, code: str, detail:
     return Quarantined(kept.quarantine_id, code, detail)
 
 
-UNASSIGNED = "unassigned"
-"""The cost center of calls that name none."""
-
-
 def _settling_event(books: Books, command: Settle, reservation: Reservation) -> UsageEvent:
     facts = reservation.facts
     if command.model is not None or command.provider is not None:
         facts = facts._replace(provider=command.provider or facts.provider, model=command.model or facts.model)
+    if command.tool is not None:
+        facts = facts._replace(tool=command.tool)
     usage, clamped = clamp(command.usage)
     occurred_at = command.occurred_at or books.now
     if not reservation.created_at <= occurred_at <= books.now:
@@ -167,9 +215,10 @@ def _settling_event(books: Books, command: Settle, reservation: Reservation) -> 
         occurred_at=occurred_at,
         posted_at=occurred_at,
         overrun=(
-            cost > reservation.held_nanos
-            or usage.total_tokens > reservation.held_tokens
-            or usage.uncached_tokens > reservation.held_uncached_tokens
+            reservation.drawn_nanos + cost > reservation.held_nanos
+            or reservation.drawn_tokens + usage.total_tokens > reservation.held_tokens
+            or reservation.drawn_uncached_tokens + usage.uncached_tokens > reservation.held_uncached_tokens
+            or reservation.drawn_calls >= reservation.held_calls
         ),
         late=reservation.state is HoldState.EXPIRED,
         estimated=command.estimated,
@@ -178,10 +227,26 @@ def _settling_event(books: Books, command: Settle, reservation: Reservation) -> 
         failed=command.failed,
         response_id=command.response_id,
         original_input_tokens=command.original_input_tokens,
+        calls=0 if command.part and not reservation.lease else 1,
+        part=command.part,
         source=command.source,
         key=command.key,
         fingerprint=command.fingerprint,
     )
+
+
+def _draw(books: Books, reservation: Reservation, event: UsageEvent) -> None:
+    before = reservation.remaining
+    reservation.drawn_tokens += event.usage.total_tokens
+    reservation.drawn_uncached_tokens += event.usage.uncached_tokens
+    reservation.drawn_nanos += event.cost_nanos
+    reservation.drawn_calls += event.calls
+    reservation.changes += 1
+    books.writes.changed_reservations[reservation.reservation_id] = reservation
+    if reservation.state is HoldState.HELD:
+        accounts = [books.account(account_id) for account_id in reservation.path]
+        tokens, uncached, nanos, calls = (left - held for held, left in zip(before, reservation.remaining, strict=True))
+        books.hold(accounts, tokens, uncached, nanos, calls)
 
 
 def _price(books: Books, facts: CallFacts, usage: Usage, at: datetime) -> tuple[int, int]:
@@ -198,16 +263,22 @@ def _end(books: Books, reservation: Reservation, event: HoldEvent, ended_id: int
     reservation.state = state
     reservation.ended_at = books.now
     reservation.ended_id = ended_id
-    books.hold(
-        [books.account(account_id) for account_id in reservation.path],
-        -reservation.held_tokens,
-        -reservation.held_uncached_tokens,
-        -reservation.held_nanos,
-        -1,
-    )
+    tokens, uncached, nanos, calls = reservation.remaining
+    accounts = [books.account(account_id) for account_id in reservation.path]
+    books.hold(accounts, -tokens, -uncached, -nanos, -calls)
+    if reservation.lease:
+        books.count_lease(reservation, -1)
     if event is not HoldEvent.SETTLE:
         books.writes.ended_reservations.append((reservation, state))
 
 
 def _no_reservation(reservation_id: int) -> Refused:
     return Refused(Code.RESERVATION_NOT_FOUND, f"there is no reservation {reservation_id}", "reservation_id")
+
+
+def _not_open(reservation: Reservation, done: str) -> Refused:
+    return Refused(
+        Code.RESERVATION_NOT_OPEN,
+        f"the reservation is {reservation.state} and can't be {done}",
+        extra={"state": reservation.state.value},
+    )

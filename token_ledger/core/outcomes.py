@@ -8,11 +8,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from token_ledger.core.budget import Account, Budget, Unit
+from token_ledger.core.account import Account, Grant
+from token_ledger.core.audit import AuditEntry
+from token_ledger.core.budget import Budget, Unit
 from token_ledger.core.event import UsageEvent
+from token_ledger.core.increase import Increase
 from token_ledger.core.money import format_money
+from token_ledger.core.price import Price
 from token_ledger.core.reservation import CallFacts, Reservation
-from token_ledger.core.run import Run
+from token_ledger.core.run import Run, Step
 from token_ledger.core.trigger import Trigger
 from token_ledger.core.values import value
 
@@ -20,17 +24,27 @@ from token_ledger.core.values import value
 class Code(StrEnum):
     """Stable codes of refusals, as they stand on the wire."""
 
+    TENANT_STOPPED = "tenant_stopped"
     BUDGET_EXCEEDED = "budget_exceeded"
     NOT_ALLOCATED = "not_allocated"
+    LEASE_TOO_SMALL = "lease_too_small"
+    ITERATIONS_EXCEEDED = "iterations_exceeded"
     UNKNOWN_MODEL = "unknown_model"
     RUN_NOT_FOUND = "run_not_found"
     RUN_NOT_OPEN = "run_not_open"
+    RUN_TOO_DEEP = "run_too_deep"
     RESERVATION_NOT_FOUND = "reservation_not_found"
     RESERVATION_NOT_OPEN = "reservation_not_open"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     INFEASIBLE_ALLOCATION = "infeasible_allocation"
     BUDGET_NOT_FOUND = "budget_not_found"
     BUDGET_EXISTS = "budget_exists"
+    ACCOUNT_NOT_FOUND = "account_not_found"
+    ACCOUNT_CLOSED = "account_closed"
+    NO_LIMIT = "no_limit"
+    INCREASE_NOT_FOUND = "increase_not_found"
+    INCREASE_DECIDED = "increase_decided"
+    USER_NOT_FOUND = "user_not_found"
     TIME_OUT_OF_RANGE = "time_out_of_range"
     INVALID_REQUEST = "invalid_request"
 
@@ -47,9 +61,13 @@ class Refused:
 
 @value
 class Granted:
-    """A hold was given; `reservation` tells what was set aside and what the caller is advised."""
+    """A hold was given; `reservation` tells what was set aside and what the caller is advised.
+
+    A lease comes with the price that its calls are counted by, so that its holder can admit them by itself.
+    """
 
     reservation: Reservation
+    price: Price | None = None
     replayed: bool = False
 
 
@@ -78,9 +96,22 @@ class Denied:
 
 @value
 class Settled:
-    """The actual use was booked against its hold."""
+    """The actual use was booked against its hold.
+
+    `stop` says why the holder should make no further call (its run was ended, its tenant stopped), None if it may.
+    """
 
     event: UsageEvent
+    reservation: Reservation | None = None
+    stop: str | None = None
+    replayed: bool = False
+
+
+@value
+class Extended:
+    """The hold expires later, or when it would have."""
+
+    reservation: Reservation
     replayed: bool = False
 
 
@@ -137,13 +168,64 @@ class TriggerAnswer:
 
 
 @value
+class StepTaken:
+    """An iteration has begun."""
+
+    step: Step
+    run: Run
+    replayed: bool = False
+
+
+@value
+class PreflightAnswer:
+    """How many of the calls asked for would fit now, one after the other, and what stops the first that does not.
+
+    `fits` counts per kind of call. `tokens` and `nanos` are the worst case of all that were asked for.
+    """
+
+    fits: tuple[int, ...]
+    asked: tuple[int, ...]
+    tokens: int
+    nanos: int
+    refusal: "Denied | Refused | None"
+    warnings: list[dict[str, Any]]
+
+
+@value
+class GrantAnswer:
+    """A grant and the account that it was given to, as they now stand."""
+
+    grant: Grant
+    account: Account
+    replayed: bool = False
+
+
+@value
+class IncreaseAnswer:
+    """What was asked for and what became of it."""
+
+    increase: Increase
+    replayed: bool = False
+
+
+@value
+class Changed:
+    """The tenant's set-up was changed, as the audit log says."""
+
+    entry: AuditEntry
+    replayed: bool = False
+
+
+@value
 class Swept:
-    """Holds that were due have been expired."""
+    """What was due has been done: so many holds expired, grants lapsed and accounts closed."""
+
+    done: int = 0
 
 
 Outcome = (
-    Granted | Denied | Settled | Released | Recorded | Quarantined
-    | RunAnswer | BudgetAnswer | TriggerAnswer | Swept | Refused
+    Granted | Denied | Settled | Extended | Released | Recorded | Quarantined | PreflightAnswer
+    | RunAnswer | StepTaken | BudgetAnswer | TriggerAnswer | GrantAnswer | IncreaseAnswer | Changed | Swept | Refused
 )  # fmt: skip
 
 

@@ -137,6 +137,12 @@ class PriceBook:
         self._resolve = resolve
         self._found: dict[tuple[str, str], ModelPrices | None] = {}
 
+    def find_entry(self, provider: str, model: str, price_id: int) -> Price | None:
+        """Return an entry of a model by its id, or None."""
+        prices = self.find(provider, model)
+        entries = () if prices is None else prices.entries
+        return next((price for price in entries if price.price_id == price_id), None)
+
     def find(self, provider: str, model: str) -> ModelPrices | None:
         """Return the prices of a model, by its exact name in the book first, then by its aliases."""
         name = (provider, model)

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from token_ledger.core.budget import RUN_BUDGET, AccountKey, Limits, subject_text
+from token_ledger.core.account import RUN_BUDGET, AccountKey
+from token_ledger.core.allocation import Share
+from token_ledger.core.budget import Limits, subject_text
+from token_ledger.core.values import value
 from token_ledger.core.window import ALL_TIME
 
 
@@ -16,9 +19,17 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
+DEEPEST = 8
+"""How many runs deep sub-runs may go, the first one included."""
+
+
 @dataclass(slots=True)
 class Run:
-    """One user's request worked on by agents. `allocated` maps the agent types with a share to their tokens."""
+    """One user's request worked on by agents. `allocated` maps the agent types with a share to their tokens.
+
+    `ancestors` are the runs that it is a part of, the first one first: what it uses, they use. `iterations` counts
+    explicit steps, its own and those of its sub-runs.
+    """
 
     run_id: int
     user: str
@@ -30,6 +41,47 @@ class Run:
     created_at: datetime
     state: RunState = RunState.OPEN
     ended_at: datetime | None = None
+    ancestors: tuple[int, ...] = ()
+    limit_iterations: int | None = None
+    iterations: int = 0
+
+    @property
+    def lineage(self) -> tuple[int, ...]:
+        """The ids of its ancestors and its own."""
+        return (*self.ancestors, self.run_id)
+
+
+@value
+class Step:
+    """One iteration of a run, counted on it and on its ancestors; `iteration` is its number on the run itself."""
+
+    step_id: int
+    run_id: int
+    iteration: int
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Limits and a split that a run can be opened with by name."""
+
+    limits: Limits
+    iterations: int | None
+    shares: tuple[Share, ...]
+
+
+DEFAULT_SHARES = tuple(
+    Share(agent_type, weight, 200)
+    for agent_type, weight in (
+        ("triage", 500), ("data", 3000), ("optimization", 2000), ("action", 1000), ("reporting", 1500),
+    )
+)  # fmt: skip
+
+PRESETS = {
+    "job": Preset(Limits(tokens=50_000), 20, DEFAULT_SHARES),
+    "open_end": Preset(Limits(), None, ()),
+}
+"""What a run's limits may be called by. A run that names none has only the limits that it was opened with."""
 
 
 def run_account_key(run_id: int) -> AccountKey:

@@ -1,66 +1,24 @@
-"""Decides on what is set up: runs with their allocations, budgets, triggers (design D4, D7, D17)."""
+"""Decides on what is set up: budgets and triggers (design D4, D17)."""
 
 from dataclasses import replace
 
-from token_ledger.core.allocation import InfeasibleAllocation, allocate
+from token_ledger.core.administration import ArchiveBudget, ChangeBudget, CreateBudget, SetTrigger
+from token_ledger.core.audit import budget_state, trigger_state
 from token_ledger.core.books import Books
-from token_ledger.core.budget import Account, AccountKey, Budget, Counts, Enforcement, Limits
-from token_ledger.core.commands import ArchiveBudget, CreateBudget, EndRun, OpenRun, SetTrigger
-from token_ledger.core.outcomes import BudgetAnswer, Code, Outcome, Refused, RunAnswer, TriggerAnswer
-from token_ledger.core.run import Run, RunState, allocation_account_key, run_account_key
+from token_ledger.core.budget import Budget
+from token_ledger.core.limits import take_terms
+from token_ledger.core.outcomes import BudgetAnswer, Code, Outcome, Refused, TriggerAnswer
 from token_ledger.core.trigger import Trigger
-
-
-def open_run(books: Books, command: OpenRun) -> Outcome:
-    """Start a run and make its accounts: one with its own limits, one per agent type with its share."""
-    allocated: dict[str, int] = {}
-    if command.shares:
-        if command.limits.tokens is None:
-            return Refused(
-                Code.INFEASIBLE_ALLOCATION, "an allocation splits limits.tokens, which is missing", "limits.tokens"
-            )
-        try:
-            allocated = allocate(command.limits.tokens, command.shares)
-        except InfeasibleAllocation as error:
-            return Refused(Code.INFEASIBLE_ALLOCATION, str(error), "allocation")
-    run = Run(
-        run_id=books.new_id(),
-        user=command.user,
-        cost_center=command.cost_center,
-        external_id=command.external_id,
-        strict=command.strict,
-        limits=command.limits,
-        allocated=allocated,
-        created_at=books.now,
-    )
-    accounts = [_run_account(books, "run", run_account_key(run.run_id), command.limits)]
-    accounts += [
-        _run_account(books, "allocation", allocation_account_key(run.run_id, agent_type), Limits(tokens=tokens))
-        for agent_type, tokens in allocated.items()
-    ]
-    books.writes.new_runs.append(run)
-    books.loaded.runs[run.run_id] = run
-    books.note_key(command, "run", run.run_id)
-    return RunAnswer(run, tuple(accounts))
-
-
-def end_run(books: Books, command: EndRun) -> Outcome:
-    """Close or cancel a run. Ending it again changes nothing, but a closed run can still be cancelled."""
-    run = books.loaded.runs.get(command.run_id)
-    if run is None:
-        return Refused(Code.RUN_NOT_FOUND, f"there is no run {command.run_id}", "run_id")
-    if run.state is RunState.OPEN or (run.state is RunState.CLOSED and command.state is RunState.CANCELLED):
-        run.state = command.state
-        run.ended_at = run.ended_at or books.now
-        books.writes.ended_runs.append(run)
-    books.note_key(command, "run", run.run_id)
-    return RunAnswer(replace(run))
+from token_ledger.core.window import Window
 
 
 def create_budget(books: Books, command: CreateBudget) -> Outcome:
     """Add a budget; calls that are decided after it fall on its accounts."""
     if any(budget.name == command.name for budget in books.config.budgets):
         return Refused(Code.BUDGET_EXISTS, f"there is a budget named {command.name!r} already", "name")
+    if command.rollover is not None and command.window in (Window.RUN, Window.TOTAL):
+        detail = f"nothing rolls over from a window that does not end ({command.window})"
+        return Refused(Code.INVALID_REQUEST, detail, "rollover")
     budget = Budget(
         budget_id=books.new_id(),
         name=command.name,
@@ -69,22 +27,52 @@ def create_budget(books: Books, command: CreateBudget) -> Outcome:
         window=command.window,
         enforcement=command.enforcement,
         counts=command.counts,
+        thresholds=command.thresholds,
+        rollover=command.rollover,
+        created_at=books.now,
     )
-    books.config = replace(books.config, budgets=(*books.config.budgets, budget), _matches={})
+    books.config = books.config.with_budgets((*books.config.budgets, budget))
     books.writes.new_budgets.append(budget)
+    books.audit(command, "budget.create", str(budget.budget_id), None, budget_state(budget))
     books.note_key(command, "budget", budget.budget_id)
     return BudgetAnswer(budget)
 
 
+def change_budget(books: Books, command: ChangeBudget) -> Outcome:
+    """Change what a budget allows. Open accounts of other batches take it when they are next used."""
+    before = _budget_in_use(books, command.budget_id)
+    if before is None:
+        return _no_budget(command.budget_id)
+    after = replace(
+        before,
+        limits=before.limits if command.limits is None else command.limits.over(before.limits),
+        enforcement=command.enforcement or before.enforcement,
+        thresholds=before.thresholds if command.thresholds is None else command.thresholds,
+        rollover=before.rollover if command.rollover is None else command.rollover,
+    )
+    if after.rollover is not None and after.window in (Window.RUN, Window.TOTAL):
+        detail = f"nothing rolls over from a window that does not end ({after.window})"
+        return Refused(Code.INVALID_REQUEST, detail, "rollover")
+    rest = tuple(after if budget is before else budget for budget in books.config.budgets)
+    books.config = books.config.with_budgets(rest)
+    books.writes.changed_budgets.append(after)
+    for account in books.accounts_of(after.budget_id):
+        take_terms(books, account, after)
+    books.audit(command, "budget.change", str(after.budget_id), budget_state(before), budget_state(after))
+    books.note_key(command, "budget", after.budget_id)
+    return BudgetAnswer(after)
+
+
 def archive_budget(books: Books, command: ArchiveBudget) -> Outcome:
     """Take a budget out of use; holds on its accounts still settle there."""
-    budget = next((b for b in books.config.budgets if b.budget_id == command.budget_id), None)
+    budget = _budget_in_use(books, command.budget_id)
     if budget is None:
-        return Refused(Code.BUDGET_NOT_FOUND, f"there is no budget {command.budget_id} in use", "budget_id")
+        return _no_budget(command.budget_id)
     rest = tuple(b for b in books.config.budgets if b is not budget)
-    books.config = replace(books.config, budgets=rest, _matches={})
+    books.config = books.config.with_budgets(rest)
     books.writes.archived_budgets.append(budget)
     books.loaded.archived_budgets[budget.budget_id] = budget
+    books.audit(command, "budget.archive", str(budget.budget_id), budget_state(budget), None)
     books.note_key(command, "budget", budget.budget_id)
     return BudgetAnswer(budget, archived=True)
 
@@ -100,16 +88,19 @@ def set_trigger(books: Books, command: SetTrigger) -> Outcome:
         per_call_nanos=command.per_call_nanos,
         downgrades=command.downgrades,
     )
+    before = next((t for t in books.config.triggers if t.kind is trigger.kind), None)
     others = tuple(t for t in books.config.triggers if t.kind is not trigger.kind)
     books.config = replace(books.config, triggers=(*others, trigger))
     books.writes.triggers.append(trigger)
+    state = None if before is None else trigger_state(before)
+    books.audit(command, "trigger.set", trigger.kind.value, state, trigger_state(trigger))
     books.note_key(command, "trigger", trigger.trigger_id)
     return TriggerAnswer(trigger)
 
 
-def _run_account(books: Books, name: str, key: AccountKey, limits: Limits) -> Account:
-    budget_id, subject, window_start = key
-    account = Account(
-        books.new_id(), budget_id, name, subject, window_start, None, Enforcement.HARD, Counts.ALL, limits
-    )
-    return books.add_account(account)
+def _budget_in_use(books: Books, budget_id: int) -> Budget | None:
+    return books.config.budgets_by_id.get(budget_id)
+
+
+def _no_budget(budget_id: int) -> Refused:
+    return Refused(Code.BUDGET_NOT_FOUND, f"there is no budget {budget_id} in use", "budget_id")

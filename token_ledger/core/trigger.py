@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from token_ledger.core.budget import Account, Unit
+from token_ledger.core.account import Account
+from token_ledger.core.budget import Unit
 from token_ledger.core.money import format_money
 from token_ledger.core.price import Size
 from token_ledger.core.reservation import CallFacts

@@ -3,6 +3,7 @@
 Nothing is ever reset: a new window is a new account, so no reset can be late or missed.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 
@@ -10,7 +11,11 @@ from enum import StrEnum
 class Window(StrEnum):
     """The span that one account of a budget stands for."""
 
+    HOUR = "hour"
     DAY = "day"
+    WEEK = "week"
+    QUARTER = "quarter"
+    YEAR = "year"
     MONTH = "month"
     RUN = "run"
     TOTAL = "total"
@@ -46,3 +51,34 @@ def local_day(at: datetime, zone: tzinfo) -> datetime:
 def _to_utc(local: datetime, zone: tzinfo) -> datetime:
     # A midnight that daylight saving skips becomes the first instant after the gap, one that it repeats the first.
     return local.replace(tzinfo=zone).astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarRule:
+    """Temporary."""
+
+    zone: tzinfo
+    week_start: int = 0
+    fiscal_month: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Temporary."""
+
+    first: CalendarRule
+    changes: tuple[tuple[datetime, CalendarRule], ...] = ()
+
+    def bounds(self, window: Window, at: datetime) -> tuple[datetime, datetime | None]:
+        return window_bounds(window, at, self.first.zone)
+
+    def previous(self, window: Window, start: datetime) -> tuple[datetime, datetime]:
+        begin, end = window_bounds(window, start - timedelta(seconds=1), self.first.zone)
+        assert end is not None
+        return begin, end
+
+    def hour(self, at: datetime) -> datetime:
+        return local_hour(at, self.first.zone)
+
+    def day(self, at: datetime) -> datetime:
+        return local_day(at, self.first.zone)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from token_ledger.core.books import Writes
+from token_ledger.core.writes import Writes
 from token_ledger.core.commands import Command
 from token_ledger.core.outcomes import Denied, Outcome, Quarantined, Refused
 from token_ledger.core.tenant import TenantId

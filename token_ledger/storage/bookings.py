@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from token_ledger.core.books import Writes
+from token_ledger.core.writes import Writes
 from token_ledger.core.reservation import CallFacts
 from token_ledger.core.tenant import TenantId
 

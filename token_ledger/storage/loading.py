@@ -12,8 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from token_ledger.core.admission import candidate_facts
-from token_ledger.core.books import Books, Loaded, StoredKey, Writes, lay_over
-from token_ledger.core.budget import AccountKey
+from token_ledger.core.books import Books, lay_over
+from token_ledger.core.loaded import Loaded, StoredKey
+from token_ledger.core.writes import Writes
+from token_ledger.core.account import AccountKey
 from token_ledger.core.commands import Command, EndRun, Record, Release, Reserve, Settle
 from token_ledger.core.reservation import CallFacts, HoldState, Reservation
 from token_ledger.core.run import allocation_account_key, run_account_key

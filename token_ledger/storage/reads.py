@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.budget import RUN_BUDGET, Account, Budget
+from token_ledger.core.account import RUN_BUDGET, Account
+from token_ledger.core.budget import Budget
 from token_ledger.core.reservation import Reservation
 from token_ledger.core.run import Run, allocation_account_key, run_account_key
 from token_ledger.core.tenant import TenantId

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from token_ledger.core.books import Loaded
+from token_ledger.core.loaded import Loaded
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.rows import (
     BUDGET_COLUMNS,

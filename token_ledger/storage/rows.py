@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from token_ledger.core.books import KeptEvent
-from token_ledger.core.budget import Account, Budget, Counts, Enforcement, Limits
+from token_ledger.core.loaded import KeptEvent
+from token_ledger.core.account import Account
+from token_ledger.core.budget import Budget, Counts, Enforcement, Limits
 from token_ledger.core.event import UsageEvent
 from token_ledger.core.outcomes import Code, Denial
 from token_ledger.core.reservation import CallFacts, HoldState, Reservation
