@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.bench.rows import Failure
+from token_ledger.core.administration import CreateBudget
 from token_ledger.core.budget import Limits
-from token_ledger.core.commands import CreateBudget, fingerprint
+from token_ledger.core.commands import fingerprint
 from token_ledger.core.outcomes import BudgetAnswer
 from token_ledger.core.window import Window
 from token_ledger.ledger.group_commit import GroupCommit

@@ -19,9 +19,10 @@ from tests.core.given import (
     sealed,
     settle,
 )
+from token_ledger.core.administration import ArchiveBudget
 from token_ledger.core.allocation import Share
 from token_ledger.core.budget import Counts, Enforcement, Limits
-from token_ledger.core.commands import ArchiveBudget, EndRun, ExpireDue
+from token_ledger.core.commands import EndRun, ExpireDue
 from token_ledger.core.outcomes import (
     BudgetAnswer,
     Code,

@@ -21,8 +21,9 @@ from tests.core.given import (
     sealed,
     settle,
 )
+from token_ledger.core.administration import ArchiveBudget
 from token_ledger.core.budget import Limits
-from token_ledger.core.commands import ArchiveBudget, EndRun, Quarantine
+from token_ledger.core.commands import EndRun, Quarantine
 from token_ledger.core.outcomes import (
     BudgetAnswer,
     Code,

@@ -7,7 +7,7 @@ import pytest
 from tests.core.given import Ledger
 from token_ledger.core.reservation import HoldEvent, HoldState
 
-EXPECTED = {
+EXPECTED: dict[str, dict[str, str | None]] = {
     "held": {
         "draw": "held", "extend": "held", "settle": "settled", "release": "released", "expire": "expired",
         "force": "expired",

@@ -5,21 +5,10 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from tests.simulation.price_list import MODELS, PROVIDER, UNPRICED
+from token_ledger.core.administration import ArchiveBudget, CreateBudget, SetTrigger
 from token_ledger.core.allocation import Share
 from token_ledger.core.budget import Counts, Enforcement, Limits
-from token_ledger.core.commands import (
-    ArchiveBudget,
-    Command,
-    CreateBudget,
-    EndRun,
-    OpenRun,
-    Record,
-    Release,
-    Reserve,
-    Settle,
-    SetTrigger,
-    fingerprint,
-)  # fmt: skip
+from token_ledger.core.commands import Command, EndRun, OpenRun, Record, Release, Reserve, Settle, fingerprint
 from token_ledger.core.price import CacheWrite
 from token_ledger.core.run import RunState
 from token_ledger.core.trigger import Downgrade, Mode, TriggerKind
@@ -126,7 +115,7 @@ def opened_runs(draw: st.DrawFn) -> OpenRun:
         own = replace(own, tokens=draw(st.integers(2_000, 20_000)))
     return OpenRun(
         "", b"", draw(st.sampled_from(USERS)), draw(st.sampled_from(("unassigned", "research"))),
-        draw(st.sampled_from((None, "thread-1"))), own, shares, draw(st.booleans()),
+        draw(st.sampled_from((None, "thread-1"))), own, None, shares, draw(st.booleans()),
     )  # fmt: skip
 
 
@@ -150,7 +139,7 @@ created_budgets = st.builds(
     st.sampled_from(("daily", "monthly", "guard", "cap", "chat")),
     selectors,
     limits.filter(lambda limit: limit != Limits()),
-    st.sampled_from(Window),
+    st.sampled_from((Window.DAY, Window.MONTH, Window.RUN, Window.TOTAL)),
     st.sampled_from((Enforcement.HARD, Enforcement.HARD, Enforcement.SOFT, Enforcement.SHADOW)),
     st.sampled_from(Counts),
 )

@@ -12,6 +12,7 @@ from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.reservation import HoldState
 from token_ledger.core.tenant import TenantConfig, TenantId
+from token_ledger.core.window import Calendar, CalendarRule
 from token_ledger.core.writes import RollupKey
 
 
@@ -20,7 +21,7 @@ class MemoryLedger:
 
     def __init__(self, prices: PriceBook, zone: tzinfo) -> None:
         self.prices = prices
-        self.config = TenantConfig(TenantId(1), 1, zone)
+        self.config = TenantConfig(TenantId(1), 1, Calendar(CalendarRule(zone)))
         self.rows = Loaded()
         self.accounts: dict[int, Account] = {}
         self.hourly_daily: dict[RollupKey, list[int]] = {}

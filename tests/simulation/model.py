@@ -10,19 +10,8 @@ from fractions import Fraction
 from typing import Any
 
 from tests.simulation.model_prices import PricedModel, fitted, kinds_of
-from token_ledger.core.commands import (
-    ArchiveBudget,
-    Command,
-    CreateBudget,
-    EndRun,
-    ExpireDue,
-    OpenRun,
-    Record,
-    Release,
-    Reserve,
-    Settle,
-    SetTrigger,
-)  # fmt: skip
+from token_ledger.core.administration import ArchiveBudget, CreateBudget, SetTrigger
+from token_ledger.core.commands import Command, EndRun, ExpireDue, OpenRun, Record, Release, Reserve, Settle
 
 UNITS = ("tokens", "cost", "calls")
 Name = tuple[Any, ...]

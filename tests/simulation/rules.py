@@ -22,7 +22,8 @@ from tests.simulation.comparison import Comparison
 from tests.simulation.memory import MemoryLedger
 from tests.simulation.model import Model
 from tests.simulation.price_list import core_price_book
-from token_ledger.core.commands import ArchiveBudget, Command, EndRun, ExpireDue, Record, Release, Reserve, Settle
+from token_ledger.core.administration import ArchiveBudget
+from token_ledger.core.commands import Command, EndRun, ExpireDue, Record, Release, Reserve, Settle
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.run import RunState

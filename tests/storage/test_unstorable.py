@@ -10,19 +10,9 @@ import asyncpg
 import pytest
 
 from token_ledger.analytics.verify import verify_database
+from token_ledger.core.administration import CreateBudget, SetTrigger
 from token_ledger.core.budget import Limits
-from token_ledger.core.commands import (
-    Command,
-    CreateBudget,
-    EndRun,
-    OpenRun,
-    Quarantine,
-    Record,
-    Release,
-    Reserve,
-    Settle,
-    SetTrigger,
-)  # fmt: skip
+from token_ledger.core.commands import Command, EndRun, OpenRun, Quarantine, Record, Release, Reserve, Settle
 from token_ledger.core.outcomes import Granted
 from token_ledger.core.run import RunState
 from token_ledger.core.tenant import TenantId

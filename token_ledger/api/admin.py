@@ -17,7 +17,8 @@ from token_ledger.api.holds import id_in_path
 from token_ledger.api.problems import ProblemError, refused_problem
 from token_ledger.api.translate import create_budget_command, set_trigger_command
 from token_ledger.api.wire import ApiKeyBody, BudgetBody, Id, TenantBody, TriggerBody
-from token_ledger.core.commands import ArchiveBudget, fingerprint
+from token_ledger.core.administration import ArchiveBudget
+from token_ledger.core.commands import fingerprint
 from token_ledger.core.outcomes import BudgetAnswer, Outcome, Refused, TriggerAnswer
 from token_ledger.storage.api_keys import Principal, Role, add_key, list_keys, revoke_key
 from token_ledger.storage.reads import find_accounts, find_budgets, find_quarantined, find_triggers

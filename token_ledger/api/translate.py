@@ -19,17 +19,16 @@ from token_ledger.api.wire import (
     TriggerBody,
     UsageBody,
 )  # fmt: skip
+from token_ledger.core.administration import CreateBudget, SetTrigger
 from token_ledger.core.allocation import Share
 from token_ledger.core.budget import Counts, Enforcement, Limits
 from token_ledger.core.commands import (
-    CreateBudget,
     EndRun,
     OpenRun,
     Record,
     Release,
     Reserve,
     Settle,
-    SetTrigger,
     fingerprint,
 )  # fmt: skip
 from token_ledger.core.money import parse_money

@@ -25,7 +25,8 @@ class Account:
 
     Tokens are those that `counts` says. A limit of None is no limit. `base` is what the account has last taken from
     its budget's limits. `fired` holds the highest threshold reached per unit, in percent, and `alarms` the settled
-    amounts at which the next ones are. `grants_until` is when the first of its grants lapses, `leases` how many are open.
+    amounts at which the next ones are. `grants_until` is when the first of its grants lapses, `leases` how many are
+    open.
     """
 
     __slots__ = (

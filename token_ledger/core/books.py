@@ -42,6 +42,14 @@ def last_id(sequence: int) -> int:
     return ((sequence + 1) << ORDINAL_BITS) - 1
 
 
+def lay_over_runs(loaded: Loaded, before: "Books") -> None:
+    """Lay an earlier batch's runs over: which accounts are needed follows from them."""
+    writes = before.writes
+    loaded.runs.update((run.run_id, run) for run in (*writes.new_runs, *writes.changed_runs.values()))
+    for run_id, run in before.loaded.runs.items():
+        loaded.runs.setdefault(run_id, run)
+
+
 def lay_over(loaded: Loaded, before: "Books") -> None:
     """Lay what an earlier batch decided over rows that were loaded without it, because it is not committed yet."""
     writes = before.writes
@@ -50,7 +58,6 @@ def lay_over(loaded: Loaded, before: "Books") -> None:
     loaded.events.update((event.event_id, event) for event in (*writes.events, *writes.parts))
     loaded.denials.update((denial.denial_id, denial) for denial in writes.denials)
     loaded.kept.update((kept.quarantine_id, kept) for kept in writes.kept)
-    loaded.runs.update((run.run_id, run) for run in (*writes.new_runs, *writes.changed_runs.values()))
     loaded.steps.update((step.step_id, step) for step in writes.steps)
     loaded.attachable_runs.update(before.loaded.attachable_runs)
     changed = {**writes.changed_accounts, **writes.changed_terms}
@@ -122,6 +129,8 @@ class Books:
         self._accounts_by_id[account.account_id] = account
         self._accounts_by_key[account.key] = account
         self.writes.new_accounts.append(account)
+        opening = LimitEntry(account.account_id, account.account_id, EntryKind.OPENING, account.limits)
+        self.writes.limit_entries.append(opening)
         return account
 
     def accounts_for(self, facts: CallFacts, run: Run | None) -> list[Account]:

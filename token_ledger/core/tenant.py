@@ -57,6 +57,11 @@ class TenantConfig:
     _by_id: dict[int, Budget] = field(default_factory=dict, compare=False, repr=False)
 
     @property
+    def rolling_budgets(self) -> list[int]:
+        """Return the ids of the budgets that roll over what a window leaves."""
+        return [budget.budget_id for budget in self.budgets if budget.rollover is not None]
+
+    @property
     def budgets_by_id(self) -> dict[int, Budget]:
         """Return the budgets in use by id."""
         if not self._by_id and self.budgets:

@@ -1,11 +1,15 @@
-"""Owns windows of time: when the window of an instant starts and ends in a tenant's zone (design D4).
+"""Owns windows of time: when the window of an instant starts and ends in a tenant's calendar (design D4).
 
-Nothing is ever reset: a new window is a new account, so no reset can be late or missed.
+Nothing is ever reset: a new window is a new account, so no reset can be late or missed. A change of the calendar is
+dated and begins with the next window: the window it falls into ends as it would have.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
+
+HOUR = timedelta(hours=1)
+INSTANT = timedelta(microseconds=1)
 
 
 class Window(StrEnum):
@@ -14,9 +18,9 @@ class Window(StrEnum):
     HOUR = "hour"
     DAY = "day"
     WEEK = "week"
+    MONTH = "month"
     QUARTER = "quarter"
     YEAR = "year"
-    MONTH = "month"
     RUN = "run"
     TOTAL = "total"
 
@@ -24,61 +28,145 @@ class Window(StrEnum):
 ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The start of a window that never starts anew (`run` and `total`)."""
 
-
-def window_bounds(window: Window, at: datetime, zone: tzinfo) -> tuple[datetime, datetime | None]:
-    """Return start and end in UTC of the window that holds the aware instant `at`; the end is exclusive."""
-    if window is Window.DAY:
-        local = at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0, tzinfo=None)
-        return _to_utc(local, zone), _to_utc(local + timedelta(days=1), zone)
-    if window is Window.MONTH:
-        local = at.astimezone(zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0, fold=0, tzinfo=None)
-        following = local.replace(year=local.year + local.month // 12, month=local.month % 12 + 1)
-        return _to_utc(local, zone), _to_utc(following, zone)
-    return ALL_TIME, None
-
-
-def local_hour(at: datetime, zone: tzinfo) -> datetime:
-    """Return the UTC instant at which the tenant's local hour of `at` began (zones may lie at :30 or :45)."""
-    local = at.astimezone(zone)
-    return (at - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)).astimezone(UTC)
-
-
-def local_day(at: datetime, zone: tzinfo) -> datetime:
-    """Return the UTC instant at which the tenant's local day of `at` began."""
-    return window_bounds(Window.DAY, at, zone)[0]
-
-
-def _to_utc(local: datetime, zone: tzinfo) -> datetime:
-    # A midnight that daylight saving skips becomes the first instant after the gap, one that it repeats the first.
-    return local.replace(tzinfo=zone).astimezone(UTC)
+_MONTHS = {Window.MONTH: 1, Window.QUARTER: 3, Window.YEAR: 12}
 
 
 @dataclass(frozen=True, slots=True)
 class CalendarRule:
-    """Temporary."""
+    """Where days begin, on which day a week does (0 is Monday), and in which month a year does, on its first day."""
 
     zone: tzinfo
     week_start: int = 0
     fiscal_month: int = 1
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.week_start <= 6:
+            raise ValueError(f"week_start is 0 (Monday) to 6 (Sunday), not {self.week_start}")
+        if not 1 <= self.fiscal_month <= 12:
+            raise ValueError(f"fiscal_month is 1 to 12, not {self.fiscal_month}")
+
+    def bounds(self, window: Window, at: datetime) -> tuple[datetime, datetime]:
+        """Return start and end of the window of an instant, as if this rule had always been in force."""
+        if window is Window.HOUR:
+            return _hour_bounds(at, self.zone)
+        start = self._local_start(window, at.astimezone(self.zone))
+        following = self._local_next(window, start)
+        while (end := _to_utc(following, self.zone)) <= at:
+            # The clock has shown this midnight already and was then put back behind it: the day has begun.
+            start, following = following, self._local_next(window, following)
+        return _to_utc(start, self.zone), end
+
+    def _local_start(self, window: Window, local: datetime) -> datetime:
+        day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0, tzinfo=None)
+        if window is Window.DAY:
+            return day
+        if window is Window.WEEK:
+            return day - timedelta(days=(day.weekday() - self.week_start) % 7)
+        return _add_months(day.replace(day=1), -((day.month - self.fiscal_month) % _MONTHS[window]))
+
+    def _local_next(self, window: Window, start: datetime) -> datetime:
+        if window is Window.DAY:
+            return start + timedelta(days=1)
+        if window is Window.WEEK:
+            return start + timedelta(days=7)
+        return _add_months(start, _MONTHS[window])
+
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Temporary."""
+    """A tenant's rule and its dated changes, ascending, each with the instant from which it is meant."""
 
     first: CalendarRule
     changes: tuple[tuple[datetime, CalendarRule], ...] = ()
 
+    def __post_init__(self) -> None:
+        instants = [instant for instant, _ in self.changes]
+        if any(instant.tzinfo is None for instant in instants) or sorted(set(instants)) != instants:
+            raise ValueError("changes of a calendar are aware instants, each later than the one before")
+
     def bounds(self, window: Window, at: datetime) -> tuple[datetime, datetime | None]:
-        return window_bounds(window, at, self.first.zone)
+        """Return start and end in UTC of the window that holds the aware instant `at`; the end is exclusive."""
+        if window is Window.RUN or window is Window.TOTAL:
+            return ALL_TIME, None
+        if not self.changes:
+            return self.first.bounds(window, at)
+        return _bounds(self.rules(window), window, at)
 
     def previous(self, window: Window, start: datetime) -> tuple[datetime, datetime]:
-        begin, end = window_bounds(window, start - timedelta(seconds=1), self.first.zone)
-        assert end is not None
+        """Return the bounds of the window that ends where one begins; only for windows that end."""
+        begin, end = self.bounds(window, start - INSTANT)
+        assert end is not None, "run and total have no window before them"
         return begin, end
 
     def hour(self, at: datetime) -> datetime:
-        return local_hour(at, self.first.zone)
+        """Return the key of the hourly roll-ups: when the local hour of an instant began."""
+        since, rule = _in_force(self.rules(Window.HOUR), at) if self.changes else (None, self.first)
+        start = (at - _past_the_hour(at.astimezone(rule.zone))).astimezone(UTC)
+        return start if since is None else max(start, since)
 
     def day(self, at: datetime) -> datetime:
-        return local_day(at, self.first.zone)
+        """Return the key of the daily roll-ups: when the local day of an instant began."""
+        return self.bounds(Window.DAY, at)[0]
+
+    def rules(self, window: Window) -> tuple[tuple[datetime | None, CalendarRule], ...]:
+        """Return which rule is in force for a kind of window from which instant on; None is always."""
+        rules: list[tuple[datetime | None, CalendarRule]] = [(None, self.first)]
+        for instant, rule in self.changes:
+            start, end = _bounds(tuple(rules), window, instant)
+            switch = instant if start == instant else end
+            if rules[-1][0] == switch:
+                rules.pop()
+            rules.append((switch, rule))
+        return tuple(rules)
+
+
+def _bounds(
+    rules: tuple[tuple[datetime | None, CalendarRule], ...], window: Window, at: datetime
+) -> tuple[datetime, datetime]:
+    since, rule = _in_force(rules, at)
+    start, end = rule.bounds(window, at)
+    return (start if since is None else max(start, since)), end
+
+
+def _in_force(
+    rules: tuple[tuple[datetime | None, CalendarRule], ...], at: datetime
+) -> tuple[datetime | None, CalendarRule]:
+    return next((since, rule) for since, rule in reversed(rules) if since is None or since <= at)
+
+
+def _hour_bounds(at: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
+    """Return from when to when the clock shows no other full hour: 90 minutes where it is put by half an hour."""
+    start = at - _past_the_hour(at.astimezone(zone))
+    before = start.astimezone(zone)
+    if before.utcoffset() != at.astimezone(zone).utcoffset():
+        start -= _past_the_hour(before)
+        later = (start + HOUR).astimezone(zone)
+        if later.utcoffset() == before.utcoffset() and start + HOUR <= at:
+            start += HOUR
+    return start.astimezone(UTC), _next_full_hour(start, zone).astimezone(UTC)
+
+
+def _next_full_hour(start: datetime, zone: tzinfo) -> datetime:
+    end = start + HOUR
+    local = end.astimezone(zone)
+    past = _past_the_hour(local)
+    if not past:
+        return end
+    earlier = end - past
+    if earlier > start and earlier.astimezone(zone).utcoffset() == local.utcoffset():
+        return earlier
+    return earlier + HOUR
+
+
+def _past_the_hour(local: datetime) -> timedelta:
+    return timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+
+
+def _add_months(first_of_month: datetime, months: int) -> datetime:
+    month = first_of_month.year * 12 + first_of_month.month - 1 + months
+    return first_of_month.replace(year=month // 12, month=month % 12 + 1)
+
+
+def _to_utc(local: datetime, zone: tzinfo) -> datetime:
+    # A midnight that daylight saving skips becomes the first instant after the gap, one that it repeats the first.
+    return local.replace(tzinfo=zone).astimezone(UTC)

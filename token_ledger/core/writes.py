@@ -32,7 +32,6 @@ class Writes:
     changed_terms: dict[int, Account] = field(default_factory=dict)
     """Accounts of which anything else changed: limits, enforcement, thresholds reached, grants, leases, closing."""
     limit_entries: list[LimitEntry] = field(default_factory=list)
-    """The journal of limits, but for the opening entries, which follow from the new accounts."""
     thresholds: list[ThresholdEvent] = field(default_factory=list)
     new_grants: list[Grant] = field(default_factory=list)
     changed_grants: dict[int, Grant] = field(default_factory=dict)

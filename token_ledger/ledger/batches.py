@@ -22,7 +22,8 @@ from token_ledger.ledger.errors import OutcomeUnknown
 from token_ledger.storage.bookings import Decided
 from token_ledger.storage.configs import load_configs
 from token_ledger.storage.database import AWAY, tenant_list
-from token_ledger.storage.loading import Locked, RecentHolds, load, lock_at, lock_tenants
+from token_ledger.storage.loading import Locked, load, lock_at, lock_tenants
+from token_ledger.storage.recent import RecentHolds
 from token_ledger.storage.writing import plan_writes, send
 
 SHARED_BATCHES = 32
@@ -111,7 +112,7 @@ class Batches:
         left = self._shared.pop(tenant, 0)
         if left > 1:
             self._shared[tenant] = left - 1
-        return not left and not books.writes.config_changed
+        return not left and not books.writes.stands_alone
 
     async def _current_configs(self, connection: Any, locked: Sequence[Locked]) -> Mapping[TenantId, TenantConfig]:
         stale = [
@@ -121,6 +122,8 @@ class Batches:
         ]
         if stale:
             self._configs.update(await load_configs(connection, stale))
+            for lock in stale:
+                self._recent.forget(lock.tenant_id)
         return self._configs
 
 

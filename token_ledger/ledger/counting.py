@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from token_ledger.core.writes import Writes
 from token_ledger.core.commands import Command
 from token_ledger.core.outcomes import Denied, Outcome, Quarantined, Refused
 from token_ledger.core.tenant import TenantId
+from token_ledger.core.writes import Writes
 from token_ledger.ledger.group_commit import BatchReport
 from token_ledger.observability.metrics import Metrics
 

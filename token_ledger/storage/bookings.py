@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from token_ledger.core.writes import Writes
 from token_ledger.core.reservation import CallFacts
 from token_ledger.core.tenant import TenantId
+from token_ledger.core.writes import Writes
 
 Decided = tuple[TenantId, datetime, Writes]
 """A tenant, the instant of its batch and what the batch changes."""

@@ -11,16 +11,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from token_ledger.core.admission import candidate_facts
-from token_ledger.core.books import Books, lay_over
-from token_ledger.core.loaded import Loaded, StoredKey
-from token_ledger.core.writes import Writes
 from token_ledger.core.account import AccountKey
-from token_ledger.core.commands import Command, EndRun, Record, Release, Reserve, Settle
+from token_ledger.core.administration import AskIncrease, ChangeRun, DecideIncrease, ForceRelease, GiveGrant
+from token_ledger.core.books import Books, lay_over, lay_over_runs
+from token_ledger.core.commands import (
+    Command,
+    Extend,
+    OpenRun,
+    Preflight,
+    Rebalance,
+    Record,
+    Release,
+    Reserve,
+    Settle,
+    TendAccounts,
+)  # fmt: skip
+from token_ledger.core.facts import candidate_facts
+from token_ledger.core.loaded import Loaded, StoredKey
 from token_ledger.core.reservation import CallFacts, HoldState, Reservation
-from token_ledger.core.run import allocation_account_key, run_account_key
+from token_ledger.core.run import Run, allocation_account_key, run_account_key
 from token_ledger.core.tenant import TenantConfig, TenantId
-from token_ledger.core.window import Window, window_bounds
+from token_ledger.core.window import Window
+from token_ledger.storage.named import AccountName, load_earlier_accounts, load_grants, load_named
+from token_ledger.storage.recent import RecentHolds
 from token_ledger.storage.replays import Replay, load_replay_targets
 from token_ledger.storage.rows import (
     ACCOUNT_COLUMNS,
@@ -88,9 +101,9 @@ cross join lateral (
 ) as r
 """
 
-# What may have changed of a reservation that this process has made or loaded before; all else of it never changes.
+# What may have changed of a reservation that this process gave; of all else `changes` tells.
 LOAD_STATES = """
-select r.tenant_id, r.reservation_id, r.state, r.ended_at, r.ended_id, r.event_id
+select r.tenant_id, r.reservation_id, r.state, r.ended_at, r.ended_id, r.event_id, r.changes
 from unnest($1::bigint[], $2::bigint[]) as wanted (tenant_id, reservation_id)
 cross join lateral (
     select * from reservations as stored
@@ -98,12 +111,23 @@ cross join lateral (
 ) as r
 """
 
+# With every run that they are a part of.
 LOAD_RUNS = f"""
+with asked as materialized (
+    select {of_table("r", RUN_COLUMNS)}
+    from unnest($1::bigint[], $2::bigint[]) as wanted (tenant_id, run_id)
+    cross join lateral (
+        select * from runs as stored
+        where stored.tenant_id = wanted.tenant_id and stored.run_id = wanted.run_id limit 1
+    ) as r
+)
+select * from asked
+union all
 select {of_table("r", RUN_COLUMNS)}
-from unnest($1::bigint[], $2::bigint[]) as wanted (tenant_id, run_id)
+from asked cross join lateral unnest(asked.ancestors) as wanted (run_id)
 cross join lateral (
     select * from runs as stored
-    where stored.tenant_id = wanted.tenant_id and stored.run_id = wanted.run_id limit 1
+    where stored.tenant_id = asked.tenant_id and stored.run_id = wanted.run_id limit 1
 ) as r
 """
 
@@ -128,31 +152,6 @@ cross join lateral (
 """
 
 
-class RecentHolds:
-    """The holds that this process gave not long ago, so that settling one loads only what may have changed.
-
-    Only committed holds are kept, the newest `most`.
-    """
-
-    def __init__(self, most: int = 20_000) -> None:
-        self._most = most
-        self._holds: dict[tuple[TenantId, int], Reservation] = {}
-
-    def get(self, name: tuple[TenantId, int]) -> Reservation | None:
-        """Return a hold by tenant and id, if it is still kept."""
-        return self._holds.get(name)
-
-    def keep(self, tenant: TenantId, writes: Writes) -> None:
-        """Keep the holds of a committed batch and drop those that it settled."""
-        for reservation in writes.new_reservations:
-            self._holds[tenant, reservation.reservation_id] = reservation
-        for event in writes.events:
-            if event.reservation_id is not None:
-                self._holds.pop((tenant, event.reservation_id), None)
-        while len(self._holds) > self._most:
-            del self._holds[next(iter(self._holds))]
-
-
 @dataclass(frozen=True, slots=True)
 class Locked:
     """A tenant whose lock the batch holds: its next sequence number, the version of its set-up, the instant."""
@@ -174,6 +173,9 @@ async def lock_at(connection: Connection, tenant: TenantId, now: datetime) -> Lo
     return Locked(*await connection.fetchrow(LOCK_AT, tenant, now))
 
 
+_ABOUT_A_HOLD = Settle | Extend | Release | ForceRelease
+
+
 async def load(
     connection: Connection,
     locked: Sequence[Locked],
@@ -192,10 +194,15 @@ async def load(
     # What the batch before has touched is newer in memory than in the database, and must not be read over.
     touched = before.touched_reservations() if before is not None else {}
     await _load_reservations(connection, locked, ordered, loaded, replays, recent, touched)
-    await _load_runs(connection, ordered, loaded, replays)
+    await _load_runs(connection, ordered, loaded, replays, touched)
+    if before is not None:
+        for into in loaded.values():
+            lay_over_runs(into, before)
     if replays:
         await load_replay_targets(connection, loaded, replays)
+    await load_named(connection, ordered, configs, loaded)
     await _load_accounts(connection, locked, configs, commands, loaded)
+    await load_grants(connection, ordered, {lock.tenant_id: lock.now for lock in locked}, loaded)
     if before is not None:
         for into in loaded.values():
             lay_over(into, before)
@@ -225,17 +232,19 @@ async def _load_reservations(
     recent: RecentHolds,
     touched: Mapping[int, Reservation],
 ) -> None:
-    wanted = {(tenant, command.reservation_id) for tenant, command in ordered if isinstance(command, Settle | Release)}
+    wanted = {(tenant, command.reservation_id) for tenant, command in ordered if isinstance(command, _ABOUT_A_HOLD)}
     wanted.update((tenant, target) for tenant, answer, target, _ in replays if answer == "reservation")
     wanted = {name for name in wanted if name[1] not in touched}
     known = {name: hold for name in wanted if (hold := recent.get(name)) is not None}
     if known:
         for row in await connection.fetch(LOAD_STATES, *zip(*known, strict=True)):
-            tenant, reservation_id, state, ended_at, ended_id, event_id = row
+            tenant, reservation_id, state, ended_at, ended_id, event_id, changes = row
+            if changes:
+                continue  # drawn on or extended since: it is loaded in full
             hold = known[tenant, reservation_id]
             hold.state, hold.ended_at, hold.ended_id, hold.event_id = HoldState(state), ended_at, ended_id, event_id
             loaded[tenant].reservations[reservation_id] = hold
-        wanted -= known.keys()
+            wanted.remove((tenant, reservation_id))
     rows = await connection.fetch(
         LOAD_RESERVATIONS,
         [tenant for tenant, _ in wanted],
@@ -258,17 +267,26 @@ async def _load_runs(
     ordered: Iterable[tuple[TenantId, Command]],
     loaded: Mapping[TenantId, Loaded],
     replays: Iterable[Replay],
+    touched: Mapping[int, Reservation],
 ) -> None:
-    wanted = {
-        (tenant, command.run_id)
-        for tenant, command in ordered
-        if isinstance(command, Reserve | Record | EndRun) and command.run_id is not None
-    }
+    wanted = {(tenant, run_id) for tenant, command in ordered for run_id in _runs_of(command)}
     wanted.update((tenant, target) for tenant, answer, target, _ in replays if answer == "run")
+    holds = ((tenant, hold) for tenant, into in loaded.items() for hold in into.reservations.values())
+    wanted.update((tenant, hold.facts.run_id) for tenant, hold in holds if hold.facts.run_id is not None)
+    if touched:
+        (tenant,) = loaded
+        wanted.update((tenant, hold.facts.run_id) for hold in touched.values() if hold.facts.run_id is not None)
     if not wanted:
         return
     for row in await connection.fetch(LOAD_RUNS, *zip(*wanted, strict=True)):
-        loaded[row[0]].runs[row[1]] = run_from(row)
+        loaded[row["tenant_id"]].runs[row["run_id"]] = run_from(row)
+
+
+def _runs_of(command: Command) -> Iterable[int]:
+    if isinstance(command, Preflight):
+        return [call.run_id for call, _ in command.calls if call.run_id is not None]
+    run_id = command.parent_run_id if isinstance(command, OpenRun) else getattr(command, "run_id", None)
+    return [] if run_id is None else [run_id]
 
 
 async def _load_accounts(
@@ -278,24 +296,41 @@ async def _load_accounts(
     commands: Mapping[TenantId, Sequence[Command]],
     loaded: Mapping[TenantId, Loaded],
 ) -> None:
-    keys: list[tuple[int, int, str, datetime]] = []
-    ids: list[tuple[int, int]] = []
+    keys: list[AccountName] = []
+    ids: set[tuple[int, int]] = set()
     for lock in locked:
         tenant, into = lock.tenant_id, loaded[lock.tenant_id]
-        needed = _needed_accounts(configs[tenant], lock.now, commands[tenant], into)
-        keys.extend((tenant, *key) for key in needed)
-        paths = {account for reservation in into.reservations.values() for account in reservation.path}
-        ids.extend((tenant, account_id) for account_id in paths)
+        keys.extend((tenant, *key) for key in _needed_accounts(configs[tenant], lock.now, commands[tenant], into))
+        ids.update((tenant, account_id) for hold in into.reservations.values() for account_id in hold.path)
+        ids.update((tenant, account_id) for command in commands[tenant] for account_id in _account_ids(command, into))
+        ids.update((tenant, grant.account_id) for grant in into.grants.values())
     if not keys and not ids:
         return
     key_columns = zip(*keys, strict=True) if keys else ((), (), (), ())
     id_columns = zip(*ids, strict=True) if ids else ((), ())
     known: set[tuple[int, int]] = set()
+    found: set[AccountName] = set()
     for row in await connection.fetch(LOAD_ACCOUNTS, *key_columns, *id_columns):
         name = row[0], row[1]
         if name not in known:
             known.add(name)
-            loaded[row[0]].accounts.append(account_from(row))
+            account = account_from(row)
+            loaded[row[0]].accounts.append(account)
+            found.add((row[0], *account.key))
+    rolling = {(tenant, budget_id) for tenant in loaded for budget_id in configs[tenant].rolling_budgets}
+    if rolling:
+        missing = [name for name in keys if name[:2] in rolling and name not in found]
+        await load_earlier_accounts(connection, missing, loaded)
+
+
+def _account_ids(command: Command, loaded: Loaded) -> Iterable[int]:
+    if isinstance(command, TendAccounts):
+        return command.account_ids
+    if isinstance(command, GiveGrant | AskIncrease):
+        return [command.account_id]
+    if isinstance(command, DecideIncrease) and command.increase_id in loaded.increases:
+        return [loaded.increases[command.increase_id].account_id]
+    return []
 
 
 def _needed_accounts(
@@ -305,20 +340,43 @@ def _needed_accounts(
     starts: dict[Window, datetime] = {}
     seen: set[CallFacts] = set()
     for command in commands:
-        if not isinstance(command, Reserve | Record):
-            continue
-        run = loaded.runs.get(command.run_id) if command.run_id is not None else None
-        if run is not None:
-            needed.add(run_account_key(run.run_id))
-            if command.agent_type in run.allocated:
-                needed.add(allocation_account_key(run.run_id, command.agent_type))
-        for facts in candidate_facts(config.triggers, command, run):
-            if facts in seen:
-                continue
-            seen.add(facts)
-            for budget, subject in config.matches(facts):
-                start = starts.get(budget.window)
-                if start is None:
-                    start = starts[budget.window] = window_bounds(budget.window, now, config.zone)[0]
-                needed.add((budget.budget_id, subject, start))
+        if isinstance(command, Rebalance | ChangeRun):
+            needed.update(_accounts_of_run(command, loaded))
+        for call in _calls_of(command):
+            run = loaded.runs.get(call.run_id) if call.run_id is not None else None
+            if run is not None:
+                needed.update(_accounts_in_run(run, call.agent_type, loaded))
+            for facts in candidate_facts(config.triggers, call, run, loaded.users, now):
+                if facts in seen:
+                    continue
+                seen.add(facts)
+                for budget, subject in config.matches(facts):
+                    start = starts.get(budget.window)
+                    if start is None:
+                        start = starts[budget.window] = config.calendar.bounds(budget.window, now)[0]
+                    needed.add((budget.budget_id, subject, start))
     return needed
+
+
+def _calls_of(command: Command) -> Iterable[Reserve | Record]:
+    if isinstance(command, Reserve | Record):
+        return (command,)
+    return [call for call, _ in command.calls] if isinstance(command, Preflight) else ()
+
+
+def _accounts_in_run(run: Run, agent_type: str, loaded: Loaded) -> Iterable[AccountKey]:
+    for run_id in run.lineage:
+        yield run_account_key(run_id)
+        each = loaded.runs.get(run_id)
+        if each is not None and agent_type in each.allocated:
+            yield allocation_account_key(run_id, agent_type)
+
+
+def _accounts_of_run(command: Rebalance | ChangeRun, loaded: Loaded) -> Iterable[AccountKey]:
+    run = loaded.runs.get(command.run_id)
+    if run is None:
+        return
+    yield run_account_key(run.run_id)
+    named = [share.agent_type for share in command.shares] if isinstance(command, Rebalance) else []
+    for agent_type in {*run.allocated, *named}:
+        yield allocation_account_key(run.run_id, agent_type)

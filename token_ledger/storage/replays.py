@@ -1,4 +1,4 @@
-"""Loads the rows that repeated idempotency keys are answered with: events, denials, quarantine, archived budgets."""
+"""Loads the rows that repeated idempotency keys are answered with, but for holds and runs (see `loading`)."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -7,16 +7,24 @@ from typing import Any
 from token_ledger.core.loaded import Loaded
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.rows import (
+    AUDIT_COLUMNS,
     BUDGET_COLUMNS,
     DENIAL_COLUMNS,
     EVENT_COLUMNS,
+    GRANT_COLUMNS,
+    INCREASE_COLUMNS,
     KEPT_COLUMNS,
+    STEP_COLUMNS,
+    audit_from,
     budget_from,
     denial_from,
     event_from,
     facts_from,
+    grant_from,
+    increase_from,
     kept_from,
     of_table,
+    step_from,
 )  # fmt: skip
 
 Replay = tuple[TenantId, str, int, datetime]
@@ -49,6 +57,19 @@ where b.archived_at is not null
 """
 
 
+def _by_id(columns: str, table: str, key: str) -> str:
+    return (
+        f"select {of_table('t', columns)} from unnest($1::bigint[], $2::bigint[]) as wanted (tenant_id, {key})"
+        f" join {table} as t using (tenant_id, {key})"
+    )
+
+
+LOAD_STEPS = _by_id(STEP_COLUMNS, "run_steps", "step_id")
+LOAD_GRANTS = _by_id(GRANT_COLUMNS, "grants", "grant_id")
+LOAD_INCREASES = _by_id(INCREASE_COLUMNS, "increases", "increase_id")
+LOAD_AUDIT = _by_id(AUDIT_COLUMNS, "audit_log", "audit_id")
+
+
 async def load_replay_targets(connection: Any, loaded: Mapping[TenantId, Loaded], replays: Iterable[Replay]) -> None:
     """Load what stored keys point to; reservations and runs are loaded with those that commands name."""
     by_answer: dict[str, list[Replay]] = {}
@@ -67,6 +88,18 @@ async def load_replay_targets(connection: Any, loaded: Mapping[TenantId, Loaded]
     if budgets := by_answer.get("budget"):
         for row in await connection.fetch(LOAD_ARCHIVED, *_names(budgets)):
             loaded[row["tenant_id"]].archived_budgets[row["budget_id"]] = budget_from(row)
+    if steps := by_answer.get("step"):
+        for row in await connection.fetch(LOAD_STEPS, *_names(steps)):
+            loaded[row[0]].steps[row[1]] = step_from(row)
+    if grants := by_answer.get("grant"):
+        for row in await connection.fetch(LOAD_GRANTS, *_names(grants)):
+            loaded[row[0]].grants[row[1]] = grant_from(row)
+    if increases := by_answer.get("increase"):
+        for row in await connection.fetch(LOAD_INCREASES, *_names(increases)):
+            loaded[row[0]].increases[row[1]] = increase_from(row)
+    if entries := by_answer.get("audit"):
+        for row in await connection.fetch(LOAD_AUDIT, *_names(entries)):
+            loaded[row[0]].audit[row[1]] = audit_from(row)
 
 
 def _names(replays: Iterable[Replay]) -> tuple[list[int], list[int]]:

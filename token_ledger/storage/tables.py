@@ -55,6 +55,10 @@ def _at(name: str, *, null: bool = False) -> Column[Any]:
     return Column(name, Instant, nullable=null)
 
 
+def _small(name: str, *, default: str | None = "0") -> Column[int]:
+    return Column(name, SmallInteger, nullable=False, server_default=text(default) if default else None)
+
+
 def _flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False, server_default=text("false"))
 
@@ -81,6 +85,20 @@ tenants = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("time_zone", Text, nullable=False, server_default=text("'UTC'")),
     Column("created_at", Instant, nullable=False, server_default=text("now()")),
+    _small("week_start"),
+    _small("fiscal_month", default="1"),
+)
+"""With the calendar that a tenant began with; changes to it are in calendar_changes."""
+
+calendar_changes = Table(
+    "calendar_changes",
+    metadata,
+    _big("tenant_id"),
+    _at("effective_from"),
+    _text("time_zone"),
+    _small("week_start", default=None),
+    _small("fiscal_month", default=None),
+    PrimaryKeyConstraint("tenant_id", "effective_from"),
 )
 
 tenant_ledgers = Table(
@@ -90,6 +108,7 @@ tenant_ledgers = Table(
     _big("sequence", default="0"),
     _big("config_version", default="1"),
     Column("booked_at", Instant, nullable=False, server_default=text("'epoch'")),
+    _text("stopped_reason", null=True),
     postgresql_with={"fillfactor": "10"},
 )
 """The row that a batch locks: one per tenant, the hottest of all."""
@@ -124,6 +143,10 @@ budgets = Table(
     _big("limit_calls", null=True),
     _at("created_at"),
     _at("archived_at", null=True),
+    Column("thresholds", ARRAY(SmallInteger), nullable=False, server_default=text("'{50,75,90,100}'")),
+    _big("rollover_tokens", null=True),
+    _big("rollover_nanos", null=True),
+    _big("rollover_calls", null=True),
     PrimaryKeyConstraint("tenant_id", "budget_id"),
     Index("budgets_name_in_use", "tenant_id", "name", unique=True, postgresql_where=text("archived_at is null")),
     CheckConstraint("limit_tokens >= 0 and limit_nanos >= 0 and limit_calls >= 0", name="limits"),
@@ -160,9 +183,25 @@ runs = Table(
     Column("allocated", JSONB, nullable=False, server_default=text("'{}'")),
     _at("created_at"),
     _at("ended_at", null=True),
+    Column("ancestors", ARRAY(BigInteger), nullable=False, server_default=text("'{}'")),
+    _big("limit_iterations", null=True),
+    _big("iterations", default="0"),
     PrimaryKeyConstraint("tenant_id", "run_id"),
     Index(None, "tenant_id", "external_id", postgresql_where=text("external_id is not null")),
     Index(None, "tenant_id", "user_id", "run_id"),
+    Index("runs_with_ancestors", "ancestors", postgresql_using="gin", postgresql_where=text("ancestors <> '{}'")),
+)
+
+run_steps = Table(
+    "run_steps",
+    metadata,
+    _big("tenant_id"),
+    _big("step_id"),
+    _big("run_id"),
+    _big("iteration"),
+    _text("label", null=True),
+    _at("booked_at"),
+    PrimaryKeyConstraint("tenant_id", "step_id"),
 )
 
 accounts = Table(
@@ -186,9 +225,27 @@ accounts = Table(
     _big("held_tokens", default="0"),
     _big("held_nanos", default="0"),
     _big("held_calls", default="0"),
+    _big("base_tokens", null=True),
+    _big("base_nanos", null=True),
+    _big("base_calls", null=True),
+    Column("thresholds", ARRAY(SmallInteger), nullable=False, server_default=text("'{}'")),
+    _small("fired_tokens"),
+    _small("fired_nanos"),
+    _small("fired_calls"),
+    Column("leases", Integer, nullable=False, server_default=text("0")),
+    _at("grants_until", null=True),
+    _at("closed_at", null=True),
     PrimaryKeyConstraint("tenant_id", "account_id"),
     UniqueConstraint("tenant_id", "budget_id", "subject", "window_start"),
+    Index(
+        "accounts_to_close",
+        "tenant_id",
+        "window_end",
+        postgresql_where=text("closed_at is null and window_end is not null"),
+    ),
+    Index("accounts_with_grants", "tenant_id", "grants_until", postgresql_where=text("grants_until is not null")),
     CheckConstraint("held_tokens >= 0 and held_nanos >= 0 and held_calls >= 0", name="held"),
+    CheckConstraint("leases >= 0", name="leases"),
     postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"},
 )
 
@@ -203,10 +260,101 @@ limit_entries = Table(
     _big("nanos", null=True),
     _big("calls", null=True),
     _at("booked_at"),
+    _small("hard"),
+    _text("reason", null=True),
+    _text("actor", null=True),
     PrimaryKeyConstraint("tenant_id", "account_id", "entry_id"),
-    CheckConstraint("kind in ('opening')", name="kind"),
+    CheckConstraint(
+        "kind in ('opening', 'rollover', 'grant', 'lapse', 'increase', 'change', 'rebalance')", name="kind"
+    ),
 )
-"""The journal of limits (design D6): what an account's limit is the sum of."""
+"""The journal of limits (design D6): what an account's limit is the sum of.
+
+`hard` says that the entry made the account deny (1), or ended that (-1).
+"""
+
+grants = Table(
+    "grants",
+    metadata,
+    _big("tenant_id"),
+    _big("grant_id"),
+    _big("account_id"),
+    _big("tokens", null=True),
+    _big("nanos", null=True),
+    _big("calls", null=True),
+    _big("left_tokens", null=True),
+    _big("left_nanos", null=True),
+    _big("left_calls", null=True),
+    Column("mark", ARRAY(BigInteger), nullable=False),
+    _at("expires_at", null=True),
+    _text("reason"),
+    _text("actor"),
+    _at("given_at"),
+    _at("lapsed_at", null=True),
+    PrimaryKeyConstraint("tenant_id", "grant_id"),
+    Index("grants_of_account", "tenant_id", "account_id", postgresql_where=text("lapsed_at is null")),
+)
+
+increases = Table(
+    "increases",
+    metadata,
+    _big("tenant_id"),
+    _big("increase_id"),
+    _big("account_id"),
+    _big("tokens", null=True),
+    _big("nanos", null=True),
+    _big("calls", null=True),
+    _text("reason"),
+    _text("asked_by"),
+    _at("asked_at"),
+    _text("state"),
+    _text("decided_by", null=True),
+    _at("decided_at", null=True),
+    _text("note", null=True),
+    _big("grant_id", null=True),
+    PrimaryKeyConstraint("tenant_id", "increase_id"),
+    CheckConstraint("state in ('asked', 'approved', 'refused')", name="state"),
+)
+
+threshold_events = Table(
+    "threshold_events",
+    metadata,
+    _big("tenant_id"),
+    _big("threshold_id"),
+    _big("account_id"),
+    _text("unit"),
+    _small("percent", default=None),
+    _flag("fired"),
+    _big("settled"),
+    _big("limit_amount"),
+    _at("booked_at"),
+    PrimaryKeyConstraint("tenant_id", "threshold_id"),
+)
+"""Thresholds that accounts have reached (`fired`), or lie below again."""
+
+users = Table(
+    "users",
+    metadata,
+    _big("tenant_id"),
+    _text("user_id"),
+    Column("cost_centers", JSONB, nullable=False, server_default=text("'[]'")),
+    _at("set_at"),
+    PrimaryKeyConstraint("tenant_id", "user_id"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    _big("tenant_id"),
+    _big("audit_id"),
+    _text("actor"),
+    _text("action"),
+    _text("target"),
+    Column("before", JSONB),
+    Column("after", JSONB),
+    _at("booked_at"),
+    PrimaryKeyConstraint("tenant_id", "audit_id"),
+)
 
 reservations = Table(
     "reservations",
@@ -232,6 +380,13 @@ reservations = Table(
     _big("event_id", null=True),
     Column("directive", JSONB),
     Column("warnings", JSONB),
+    _flag("lease"),
+    _big("held_calls", default="1"),
+    _big("drawn_tokens", default="0"),
+    _big("drawn_uncached_tokens", default="0"),
+    _big("drawn_nanos", default="0"),
+    _big("drawn_calls", default="0"),
+    Column("changes", Integer, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("tenant_id", "reservation_id"),
     Index("reservations_due", "tenant_id", "expires_at", postgresql_where=text("state = 'held'")),
     CheckConstraint("state in ('held', 'settled', 'released', 'expired')", name="state"),
@@ -281,6 +436,8 @@ usage_events = Table(
     _flag("clamped"),
     _flag("failed"),
     _text("response_id", null=True),
+    _small("calls", default="1"),
+    _flag("part"),
     PrimaryKeyConstraint("tenant_id", "event_id", "booked_at"),
     CheckConstraint(
         "cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens <= input_tokens"
@@ -359,6 +516,20 @@ daily_usage = Table(
     PrimaryKeyConstraint("tenant_id", "day", "user_id", "agent_type", "model", "request_type"),
     postgresql_with={"fillfactor": "50"},
 )
+
+run_usage = Table(
+    "run_usage",
+    metadata,
+    _big("tenant_id"),
+    _big("run_id"),
+    _text("agent_type"),
+    _text("tool"),
+    _text("model"),
+    *_figures(),
+    PrimaryKeyConstraint("tenant_id", "run_id", "agent_type", "tool", "model"),
+    postgresql_with={"fillfactor": "50"},
+)
+"""What runs used, by agent type, tool (empty for none) and model; a sub-run's is its own."""
 
 daily_tag_usage = Table(
     "daily_tag_usage",
