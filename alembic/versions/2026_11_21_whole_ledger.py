@@ -36,12 +36,12 @@ from usage_events where run_id is not null group by 1, 2, 3, 4, 5
 # Runs as the owner, because the service can change no journal; so it checks by itself whose rows these are. A name
 # stands in JSON as a value of "user": as it is in an account's subject, with a blank in jsonb, escaped in a refusal.
 MAKE_ERASURE = """
-create function token_ledger_erase_user(tenant bigint, name text, pseudonym text) returns void
+create function token_ledger_erase_user(tenant bigint, erased text, pseudonym text) returns void
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    was text := '"user":' || to_json(name);
+    was text := '"user":' || to_json(erased);
     becomes text := '"user":' || to_json(pseudonym);
-    was_spaced text := '"user": ' || to_json(name);
+    was_spaced text := '"user": ' || to_json(erased);
     becomes_spaced text := '"user": ' || to_json(pseudonym);
     was_quoted text := to_json(was)::text;
     becomes_quoted text := to_json(becomes)::text;
@@ -51,34 +51,34 @@ begin
     end if;
     was_quoted := substring(was_quoted from 2 for length(was_quoted) - 2);
     becomes_quoted := substring(becomes_quoted from 2 for length(becomes_quoted) - 2);
-    update usage_events set user_id = pseudonym where tenant_id = tenant and user_id = name;
+    update usage_events set user_id = pseudonym where tenant_id = tenant and user_id = erased;
     update reservations
     set user_id = pseudonym,
         directive = replace(directive::text, was_spaced, becomes_spaced)::jsonb,
         warnings = replace(warnings::text, was_quoted, becomes_quoted)::jsonb
-    where tenant_id = tenant and user_id = name;
+    where tenant_id = tenant and user_id = erased;
     update denials
     set user_id = pseudonym, refusals = replace(refusals::text, was_quoted, becomes_quoted)::jsonb
-    where tenant_id = tenant and user_id = name;
+    where tenant_id = tenant and user_id = erased;
     update trigger_firings set evidence = replace(evidence::text, was_spaced, becomes_spaced)::jsonb
     where tenant_id = tenant and position(was_spaced in evidence::text) > 0;
     update quarantine set body = replace(body::text, was_spaced, becomes_spaced)::jsonb
     where tenant_id = tenant and position(was_spaced in body::text) > 0;
-    update runs set user_id = pseudonym where tenant_id = tenant and user_id = name;
-    update daily_usage set user_id = pseudonym where tenant_id = tenant and user_id = name;
+    update runs set user_id = pseudonym where tenant_id = tenant and user_id = erased;
+    update daily_usage set user_id = pseudonym where tenant_id = tenant and user_id = erased;
     update accounts set subject = replace(subject, was, becomes)
     where tenant_id = tenant and position(was in subject) > 0;
     update budgets set selector = replace(selector::text, was_spaced, becomes_spaced)::jsonb
-    where tenant_id = tenant and selector ->> 'user' = name;
-    update increases set asked_by = pseudonym where tenant_id = tenant and asked_by = name;
+    where tenant_id = tenant and selector ->> 'user' = erased;
+    update increases set asked_by = pseudonym where tenant_id = tenant and asked_by = erased;
     update audit_log
     set before = replace(replace(before::text, was_spaced, becomes_spaced),
-                         to_json(name) || ': [', to_json(pseudonym) || ': [')::jsonb,
+                         to_json(erased) || ': [', to_json(pseudonym) || ': [')::jsonb,
         after = replace(replace(after::text, was_spaced, becomes_spaced),
-                        to_json(name) || ': [', to_json(pseudonym) || ': [')::jsonb
+                        to_json(erased) || ': [', to_json(pseudonym) || ': [')::jsonb
     where tenant_id = tenant
-      and (position(to_json(name)::text in before::text) > 0 or position(to_json(name)::text in after::text) > 0);
-    delete from users where tenant_id = tenant and user_id = name;
+      and (position(to_json(erased)::text in before::text) > 0 or position(to_json(erased)::text in after::text) > 0);
+    delete from users where tenant_id = tenant and user_id = erased;
 end $$
 """
 

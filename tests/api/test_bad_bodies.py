@@ -20,8 +20,7 @@ async def ids(world: World) -> dict[str, str]:
 
 
 def _headers(world: World, verb: Verb, content_type: str | None = "application/json") -> dict[str, str]:
-    who = ("operator", Role.OPERATOR) if verb.name == "tenant" else ("acme", Role.ADMIN)
-    return {**world.headers(*who), **({"Content-Type": content_type} if content_type is not None else {})}
+    return {**world.headers(*verb.who), **({"Content-Type": content_type} if content_type is not None else {})}
 
 
 MALFORMED = {
@@ -48,7 +47,9 @@ async def test_a_body_that_is_no_json_is_400_and_changes_nothing(
 ) -> None:
     verb = BY_NAME[name]
     before = await world.state()
-    answer = await world.client.post(verb.path.format(**ids), headers=_headers(world, verb), content=MALFORMED[label])
+    answer = await world.client.request(
+        verb.method, verb.path.format(**ids), headers=_headers(world, verb), content=MALFORMED[label]
+    )
     check_problem(answer, 400, "malformed_json")
     assert await world.state() == before
 
@@ -65,7 +66,9 @@ async def test_json_that_is_no_object_is_refused_and_changes_nothing(
 ) -> None:
     verb = BY_NAME[name]
     before = await world.state()
-    answer = await world.client.post(verb.path.format(**ids), headers=_headers(world, verb), content=text.encode())
+    answer = await world.client.request(
+        verb.method, verb.path.format(**ids), headers=_headers(world, verb), content=text.encode()
+    )
     check_problem(answer, 422, "invalid_request", "")
     assert await world.state() == before
 
@@ -85,7 +88,9 @@ async def test_a_body_that_says_it_is_too_large_is_413_and_changes_nothing(
     body = json.dumps(verb.fresh_body()).encode()
     body += b" " * (LARGEST + 1 - len(body))
     before = await world.state()
-    answer = await world.client.post(verb.path.format(**ids), headers=_headers(world, verb), content=body)
+    answer = await world.client.request(
+        verb.method, verb.path.format(**ids), headers=_headers(world, verb), content=body
+    )
     check_problem(answer, 413, "body_too_large")
     assert await world.state() == before
 
@@ -103,7 +108,9 @@ async def test_a_body_that_turns_out_too_large_is_413_and_changes_nothing(
             yield b" " * 65_536
 
     before = await world.state()
-    answer = await world.client.post(verb.path.format(**ids), headers=_headers(world, verb), content=chunks())
+    answer = await world.client.request(
+        verb.method, verb.path.format(**ids), headers=_headers(world, verb), content=chunks()
+    )
     check_problem(answer, 413, "body_too_large")
     assert await world.state() == before
 
@@ -125,7 +132,9 @@ async def test_a_body_of_another_type_is_415_and_changes_nothing(
     verb = BY_NAME[name]
     body = json.dumps(verb.fresh_body()).encode()
     before = await world.state()
-    answer = await world.client.post(verb.path.format(**ids), headers=_headers(world, verb, content_type), content=body)
+    answer = await world.client.request(
+        verb.method, verb.path.format(**ids), headers=_headers(world, verb, content_type), content=body
+    )
     check_problem(answer, 415, "unsupported_media_type")
     assert await world.state() == before
 
@@ -138,7 +147,11 @@ NOWHERE = ("0", "1", "9223372036854775807")
 
 
 def _bodies_of_paths_with_ids() -> list[tuple[str, str, bytes | None]]:
-    verbs = [(v.method, v.path, json.dumps(v.body).encode() if v.model else None) for v in VERBS if "{" in v.path]
+    verbs = [
+        (v.method, v.path, json.dumps(v.fresh_body()).encode() if v.model else None)
+        for v in VERBS
+        if "{" in v.path and not {"{user}", "{tenant_id}"} & set(v.path.split("/"))
+    ]
     return [*verbs, ("GET", "/v1/runs/{run_id}", None), ("GET", "/v1/reservations/{reservation_id}", None)]
 
 
@@ -147,12 +160,16 @@ async def test_an_id_that_names_nothing_is_404_and_changes_nothing(text: str, wo
     before = await world.state()
     for method, path, body in _bodies_of_paths_with_ids():
         url = path[: path.index("{")] + quote(text, safe="") + path[path.index("}") + 1 :]
-        headers = {**world.headers(), "Content-Type": "application/json"}
+        who = ("operator", Role.OPERATOR) if path.startswith("/v1/tenants") else ("acme", Role.ADMIN)
+        headers = {**world.headers(*who), "Content-Type": "application/json"}
         answer = await world.client.request(method, url, headers=headers, content=body)
         assert answer.status_code == 404, (method, path, answer.text)
         code = answer.json()["code"]
         check_problem(answer, 404, code)
-        known = {"not_found", "run_not_found", "reservation_not_found", "budget_not_found"}
+        known = {
+            "not_found",
+            *(f"{what}_not_found" for what in ("run", "reservation", "budget", "account", "increase")),
+        }
         assert code == "not_found" if text in NO_IDS else code in known, (path, code)
     assert await world.state() == before
 

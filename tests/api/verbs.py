@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from tests.api.world import World, fresh
-from token_ledger.api import wire
+from token_ledger.api import wire, wire_admin
+from token_ledger.storage.api_keys import Role
 
 MODEL = {"provider": "openai", "model": "gpt-5.4"}
 CALL = {"agent_type": "data_agent", **MODEL}
@@ -45,11 +46,17 @@ class Verb:
     body: dict[str, Any] | None = None
     kinds: dict[str, str] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    status: int = 201
+
+    @property
+    def who(self) -> tuple[str, Role]:
+        """The tenant and role of a key that may call it."""
+        return ("operator", Role.OPERATOR) if self.path.startswith("/v1/tenants") else ("acme", Role.ADMIN)
 
     @property
     def hot(self) -> bool:
         """Whether the route reads its body itself, outside FastAPI."""
-        return self.path.startswith("/v1/reservations")
+        return self.path.startswith(("/v1/reservations", "/v1/leases")) and "force" not in self.path
 
     def fresh_body(self) -> dict[str, Any]:
         """Return a complete valid body under a key of its own."""
@@ -58,6 +65,8 @@ class Verb:
             body["idempotency_key"] = fresh()
         if self.name in ("budget", "tenant"):
             body["name"] = fresh("name")
+        if self.name == "operations":
+            body["operations"] = [{"op": "reserve", **reservation()}]
         return body
 
     def raw_body(self, path: str, raw: str) -> bytes:
@@ -82,17 +91,37 @@ VERBS = (
         "run", "POST", "/v1/runs", wire.RunBody,
         {
             "user": "ada", "cost_center": "research", "external_id": "chat-1", "strict": False,
-            "limits": {"tokens": 1_000, "cost": "1.50", "calls": 10},
-            "allocation": [{"agent_type": "data_agent", "weight": 1, "minimum_tokens": 10}],
+            "limits": {"tokens": 1_000, "cost": "1.50", "calls": 10}, "iterations": 5, "preset": "job",
+            "allocation": [{"agent_type": "data_agent", "weight": 1, "minimum_tokens": 10}], "attach": False,
         },
         {
             "idempotency_key": "text", "user": "text", "cost_center": "text", "external_id": "text", "strict": "flag",
-            "limits": "limits", "allocation": "shares", **_LIMITS,
+            "limits": "limits", "allocation": "shares", "iterations": "limit", "preset": "choice_or_none",
+            "parent_run_id": "id", "attach": "flag", **_LIMITS,
         },
-        ("idempotency_key", "user"),
+        ("idempotency_key",),
     ),
-    Verb("cancel", "POST", "/v1/runs/{run_id}/cancel", wire.RunEndBody, {}, {"idempotency_key": "text"}),
-    Verb("close", "POST", "/v1/runs/{run_id}/close", wire.RunEndBody, {}, {"idempotency_key": "text"}),
+    Verb(
+        "step", "POST", "/v1/runs/{run_id}/steps", wire.StepBody, {"label": "plan"},
+        {"idempotency_key": "text", "label": "text"}, ("idempotency_key",),
+    ),
+    Verb(
+        "rebalance", "POST", "/v1/runs/{run_id}/rebalance", wire.RebalanceBody,
+        {"allocation": [{"agent_type": "data_agent", "weight": 1, "minimum_tokens": 10}]},
+        {"idempotency_key": "text", "allocation": "some_shares"}, ("idempotency_key", "allocation"), 200,
+    ),
+    Verb(
+        "change run", "PATCH", "/v1/runs/{run_id}", wire.RunChangeBody,
+        {"limits": {"tokens": 900, "cost": "1.40", "calls": 9}, "iterations": 4, "reason": "less"},
+        {"idempotency_key": "text", "limits": "limits", "iterations": "limit", "reason": "text", **_LIMITS},
+        ("idempotency_key", "reason"), 200,
+    ),
+    Verb("cancel", "POST", "/v1/runs/{run_id}/cancel", wire.RunEndBody, {}, {"idempotency_key": "text"}, (), 200),
+    Verb("close", "POST", "/v1/runs/{run_id}/close", wire.RunEndBody, {}, {"idempotency_key": "text"}, (), 200),
+    Verb("preflight", "POST", "/v1/preflight", wire.PreflightBody, {"calls": [{**CALL, "user": "ada", "count": 2,
+         "input_tokens": 10, "max_output_tokens": 10}]}, {"calls": "planned"}, ("calls",), 200),
+    Verb("operations", "POST", "/v1/operations", wire.OperationsBody, {"operations": [{"op": "reserve"}]},
+         {"operations": "list"}, ("operations",), 200),
     Verb(
         "reserve", "POST", "/v1/reservations", wire.ReservationBody,
         {
@@ -110,6 +139,23 @@ VERBS = (
         ("idempotency_key", "agent_type", "provider", "model", "input_tokens", "max_output_tokens"),
     ),
     Verb(
+        "lease", "POST", "/v1/leases", wire.LeaseBody,
+        {
+            "user": "ada", "cost_center": "research", **CALL, "request_type": "chat", "input_tokens": 1_000,
+            "max_output_tokens": 500, "cached_input_tokens": 100, "ttl_seconds": 60, "tool": "search",
+            "requires": ["tools"], "tags": {"team": "core"}, "apply": ["model_downgrade"],
+            "cache_write": "5m", "calls": 3,
+        },
+        {
+            "idempotency_key": "text", "agent_type": "text", "provider": "text", "model": "text",
+            "input_tokens": "tokens", "max_output_tokens": "tokens", "run_id": "id", "user": "text",
+            "cost_center": "text", "request_type": "text", "cached_input_tokens": "tokens", "ttl_seconds": "seconds",
+            "tool": "text", "requires": "names", "tags": "tags", "apply": "choices", "cache_write": "choice_or_none",
+            "calls": "lent",
+        },
+        ("idempotency_key", "agent_type", "provider", "model", "input_tokens", "max_output_tokens", "calls"),
+    ),
+    Verb(
         "settle", "POST", "/v1/reservations/{reservation_id}/settle", wire.SettlementBody,
         {
             "usage": {
@@ -117,36 +163,111 @@ VERBS = (
                 "cache_write_1h_tokens": 10, "reasoning_tokens": 10,
             },
             **MODEL, "occurred_at": "2026-11-21T10:00:00Z", "outcome": "ok", "estimated": False,
-            "response_id": "resp-1", "original_input_tokens": 2_000,
+            "response_id": "resp-1", "original_input_tokens": 2_000, "part": False, "tool": "search",
         },
         {
             "idempotency_key": "text", "usage": "usage", "provider": "text", "model": "text", "occurred_at": "instant",
             "outcome": "choice", "estimated": "flag", "response_id": "text", "original_input_tokens": "tokens",
-            **_USAGE,
+            "part": "flag", "tool": "text", **_USAGE,
         },
-        ("usage", "usage.input_tokens", "usage.output_tokens"),
+        ("usage", "usage.input_tokens", "usage.output_tokens"), 200,
+    ),
+    Verb(
+        "extend", "POST", "/v1/reservations/{reservation_id}/extend", wire.ExtensionBody, {"ttl_seconds": 86_400},
+        {"idempotency_key": "text", "ttl_seconds": "seconds"}, ("idempotency_key", "ttl_seconds"), 200,
+    ),
+    Verb(
+        "force release", "POST", "/v1/reservations/{reservation_id}/force-release", wire.ForceReleaseBody,
+        {"reason": "dead"}, {"idempotency_key": "text", "reason": "text"}, ("idempotency_key", "reason"), 200,
     ),
     Verb(
         "release", "POST", "/v1/reservations/{reservation_id}/release", wire.ReleaseBody,
-        {"reason": "not sent"}, {"idempotency_key": "text", "reason": "text"},
+        {"reason": "not sent"}, {"idempotency_key": "text", "reason": "text"}, (), 200,
     ),
-    Verb("events", "POST", "/v1/events", wire.EventsBody, {"events": [event()]}, {"events": "list"}, ("events",)),
     Verb(
-        "budget", "POST", "/v1/budgets", wire.BudgetBody,
+        "events", "POST", "/v1/events", wire.EventsBody, {"events": [event()]}, {"events": "list"}, ("events",), 200
+    ),
+    Verb(
+        "budget", "POST", "/v1/budgets", wire_admin.BudgetBody,
         {
             "selector": {"user": "nobody", "tag.team": "*"}, "limits": {"tokens": 1_000, "cost": "1.50", "calls": 10},
             "window": "day",
-            "enforcement": "hard", "counts": "all",
+            "enforcement": "hard", "counts": "all", "thresholds": [10, 20], "rollover": {"tokens": 5},
         },
         {
             "idempotency_key": "text", "name": "text", "selector": "selector", "limits": "limits", "window": "choice",
-            "enforcement": "choice", "counts": "choice", **_LIMITS,
+            "enforcement": "choice", "counts": "choice", "thresholds": "percents", "rollover": "some_limits", **_LIMITS,
         },
         ("idempotency_key", "name", "selector", "limits", "window"),
     ),
-    Verb("archive", "DELETE", "/v1/budgets/{budget_id}"),
     Verb(
-        "trigger", "POST", "/v1/triggers", wire.TriggerBody,
+        "change budget", "PATCH", "/v1/budgets/{budget_id}", wire_admin.BudgetChangeBody,
+        {"limits": {"tokens": 5, "cost": "0.50", "calls": 1}, "enforcement": "soft", "thresholds": [30]},
+        {
+            "idempotency_key": "text", "limits": "some_limits", "enforcement": "choice_or_none",
+            "thresholds": "some_percents", "rollover": "some_limits",
+        },
+        ("idempotency_key",), 200,
+    ),
+    Verb("archive", "DELETE", "/v1/budgets/{budget_id}", status=200),
+    Verb(
+        "grant", "POST", "/v1/accounts/{account_id}/grants", wire_admin.GrantBody,
+        {"tokens": 5, "cost": "0.10", "calls": 1, "reason": "a deadline", "expires_at": "2999-01-01T00:00:00Z"},
+        {
+            "idempotency_key": "text", "tokens": "limit", "cost": "money", "calls": "limit", "reason": "text",
+            "expires_at": "instant",
+        },
+        ("idempotency_key", "reason"),
+    ),
+    Verb(
+        "increase", "POST", "/v1/accounts/{account_id}/increases", wire_admin.AmountsBody,
+        {"tokens": 5, "cost": "0.10", "calls": 1, "reason": "a deadline"},
+        {"idempotency_key": "text", "tokens": "limit", "cost": "money", "calls": "limit", "reason": "text"},
+        ("idempotency_key", "reason"),
+    ),
+    Verb(
+        "approve", "POST", "/v1/increases/{increase_id}/approve", wire_admin.ApprovalBody,
+        {"note": "fine", "expires_at": "2999-01-01T00:00:00Z"},
+        {"idempotency_key": "text", "note": "text", "expires_at": "instant"}, ("idempotency_key",), 200,
+    ),
+    Verb(
+        "refuse", "POST", "/v1/increases/{increase_id}/refuse", wire_admin.RefusalBody, {"note": "no"},
+        {"idempotency_key": "text", "note": "text"}, ("idempotency_key",), 200,
+    ),
+    Verb(
+        "users", "PUT", "/v1/users", wire_admin.UsersBody,
+        {"users": [{"user": "grace", "cost_centers": [{"cost_center": "lab"},
+                                                      {"from": "2026-01-01T00:00:00Z", "cost_center": "ops"}]}]},
+        {"idempotency_key": "text", "users": "users"}, ("idempotency_key", "users"), 200,
+    ),
+    Verb(
+        "erase", "POST", "/v1/users/{user}/erase", wire_admin.KeyBody, {}, {"idempotency_key": "text"},
+        ("idempotency_key",), 200,
+    ),
+    Verb(
+        "calendar", "POST", "/v1/calendar", wire_admin.CalendarBody,
+        {"time_zone": "Europe/Berlin", "week_start": 6, "fiscal_month": 4, "effective_from": None},
+        {
+            "idempotency_key": "text", "time_zone": "zone", "week_start": "weekday", "fiscal_month": "month",
+            "effective_from": "instant",
+        },
+        ("idempotency_key", "time_zone"), 200,
+    ),
+    # Each stop is followed by its end, so that the tests that go through all verbs go on.
+    Verb(
+        "stop", "POST", "/v1/stop", wire_admin.StopBody, {"reason": "runaway"},
+        {"idempotency_key": "text", "reason": "text"}, ("idempotency_key", "reason"), 200,
+    ),
+    Verb("resume", "POST", "/v1/resume", wire_admin.KeyBody, {}, {"idempotency_key": "text"}, ("idempotency_key",),
+         200),
+    Verb(
+        "stop tenant", "POST", "/v1/tenants/{tenant_id}/stop", wire_admin.StopBody, {"reason": "runaway"},
+        {"idempotency_key": "text", "reason": "text"}, ("idempotency_key", "reason"), 200,
+    ),
+    Verb("resume tenant", "POST", "/v1/tenants/{tenant_id}/resume", wire_admin.KeyBody, {},
+         {"idempotency_key": "text"}, ("idempotency_key",), 200),
+    Verb(
+        "trigger", "POST", "/v1/triggers", wire_admin.TriggerBody,
         {
             "kind": "high_cost", "at_percent": 90, "mode": "observe", "per_call_tokens": 1_000,
             "per_call_cost": "1.50",
@@ -164,12 +285,12 @@ VERBS = (
         ("idempotency_key", "kind", "at_percent", "mode"),
     ),
     Verb(
-        "api key", "POST", "/v1/api-keys", wire.ApiKeyBody, {"role": "agent", "name": "ci"},
+        "api key", "POST", "/v1/api-keys", wire_admin.ApiKeyBody, {"role": "agent", "name": "ci"},
         {"role": "choice", "name": "text"}, ("role", "name"),
     ),
-    Verb("revoke", "DELETE", "/v1/api-keys/{key_id}"),
+    Verb("revoke", "DELETE", "/v1/api-keys/{key_id}", status=200),
     Verb(
-        "tenant", "POST", "/v1/tenants", wire.TenantBody, {"time_zone": "Europe/Berlin"},
+        "tenant", "POST", "/v1/tenants", wire_admin.TenantBody, {"time_zone": "Europe/Berlin"},
         {"name": "text", "time_zone": "zone"}, ("name",),
     ),
 )  # fmt: skip
@@ -178,7 +299,17 @@ BY_NAME = {verb.name: verb for verb in VERBS}
 
 async def named_ids(world: World, tenant: str = "acme") -> dict[str, str]:
     """Make one of everything that a path can name and return the ids by the names of the path's parameters."""
-    run = await world.made("/v1/runs", {"idempotency_key": fresh(), "user": "ada"}, tenant=tenant)
+    await world.made("/v1/resume", {"idempotency_key": fresh()}, tenant=tenant)  # one of the verbs stops everything
+    limits = {"tokens": 1_000_000, "cost": "100", "calls": 100}
+    run = await world.made("/v1/runs", {"idempotency_key": fresh(), "user": "ada", "limits": limits}, tenant=tenant)
+    [account] = await world.rows(
+        "select account_id from accounts where tenant_id = $1 and subject = $2",
+        world.tenants[tenant],
+        json.dumps({"run": run["run_id"]}, separators=(",", ":")),
+    )
+    account_id = str(account["account_id"])
+    asked = {"idempotency_key": fresh(), "reason": "more", "tokens": 5}
+    increase = await world.made(f"/v1/accounts/{account_id}/increases", asked, tenant=tenant)
     hold = await world.made("/v1/reservations", reservation(ttl_seconds=86_400), tenant=tenant)
     made = await world.made("/v1/budgets", budget(fresh("budget")), tenant=tenant)
     key = await world.made("/v1/api-keys", {"role": "agent", "name": fresh("spare")}, tenant=tenant)
@@ -187,4 +318,8 @@ async def named_ids(world: World, tenant: str = "acme") -> dict[str, str]:
         "reservation_id": hold["reservation_id"],
         "budget_id": made["budget_id"],
         "key_id": key["key_id"],
+        "account_id": account_id,
+        "increase_id": increase["increase_id"],
+        "user": fresh("user"),
+        "tenant_id": str(world.tenants[tenant]),
     }

@@ -68,18 +68,21 @@ class World:
         return await self.client.get(path, headers=self.headers(tenant, role), params=params)
 
     async def post(
-        self, path: str, body: Any = None, *, tenant: str = "acme", role: Role = Role.ADMIN
+        self, path: str, body: Any = None, *, tenant: str = "acme", role: Role = Role.ADMIN, method: str = "POST"
     ) -> httpx2.Response:
-        """Post a JSON body as a tenant's key of a role."""
-        return await self.client.post(path, headers=self.headers(tenant, role), json={} if body is None else body)
+        """Send a JSON body as a tenant's key of a role."""
+        value = {} if body is None else body
+        return await self.client.request(method, path, headers=self.headers(tenant, role), json=value)
 
     async def delete(self, path: str, *, tenant: str = "acme", role: Role = Role.ADMIN) -> httpx2.Response:
         """Delete what a path names as a tenant's key of a role."""
         return await self.client.delete(path, headers=self.headers(tenant, role))
 
-    async def made(self, path: str, body: Any = None, *, tenant: str = "acme") -> dict[str, Any]:
-        """Post a body that is surely accepted and return the answer."""
-        answer = await self.post(path, body, tenant=tenant)
+    async def made(
+        self, path: str, body: Any = None, *, tenant: str = "acme", role: Role = Role.ADMIN, method: str = "POST"
+    ) -> dict[str, Any]:
+        """Send a body that is surely accepted and return the answer."""
+        answer = await self.post(path, body, tenant=tenant, role=role, method=method)
         assert answer.status_code in (200, 201), answer.text
         value: dict[str, Any] = answer.json()
         return value

@@ -93,7 +93,7 @@ async def _insert(connection: Any, event_id: int, booked_at: datetime) -> str:
     }  # fmt: skip
     for column in metadata.tables["usage_events"].columns:
         if not column.nullable and column.name not in values:
-            values[column.name] = {"TEXT": "x", "BIGINT": 0, "BOOLEAN": False}[str(column.type)]
+            values[column.name] = {"TEXT": "x", "BIGINT": 0, "SMALLINT": 0, "BOOLEAN": False}[str(column.type)]
     places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
     name = await connection.fetchval(
         f"insert into usage_events ({', '.join(values)}) values ({places}) returning tableoid::regclass::text",

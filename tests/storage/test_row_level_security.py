@@ -13,14 +13,17 @@ from token_ledger.storage.database import APP_ROLE, Database
 from token_ledger.storage.tables import GLOBAL_TABLES, PARTITIONED_TABLES, TENANT_TABLES, metadata
 
 MINE, OTHER = 1, 2
-JOURNALS = ("denials", "limit_entries", "operation_keys", "quarantine", "trigger_firings", "usage_events")
+JOURNALS = (
+    "audit_log", "calendar_changes", "denials", "limit_entries", "operation_keys", "quarantine", "run_steps",
+    "threshold_events", "trigger_firings", "usage_events",
+)  # fmt: skip
 STATES = tuple(table for table in TENANT_TABLES if table not in JOURNALS)
 NOW = datetime.now(UTC)
 
 # Where a constraint wants a certain value; all other columns take any value of their type.
 CERTAIN = {
     "role": "agent", "state": "held", "ended_at": None, "ended_id": None, "booked_at": NOW,
-    ("limit_entries", "kind"): "opening", ("reservations", "event_id"): None,
+    ("limit_entries", "kind"): "opening", ("reservations", "event_id"): None, ("increases", "state"): "asked",
 }  # fmt: skip
 
 

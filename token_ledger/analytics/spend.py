@@ -17,7 +17,7 @@ _ROLLUP_OF = {
     "cost_center": ("hourly_usage", "hour", "cost_center"),
     "request_type": ("daily_usage", "day", "request_type"),
 }
-_COUNTS = (
+COUNTS = (
     "calls", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens",
 )  # fmt: skip
 
@@ -30,7 +30,7 @@ async def spend_by(
     `since` is inclusive, `until` exclusive; both are compared with the start of the roll-up's hour or day.
     """
     table, start, column = _ROLLUP_OF[group]
-    sums = ", ".join(f"sum({name})::bigint as {name}" for name in (*_COUNTS, "cost_nanos"))
+    sums = ", ".join(f"sum({name})::bigint as {name}" for name in (*COUNTS, "cost_nanos"))
     found = await connection.execute(
         text(
             f"select {column} as key, {sums} from {table}"
@@ -40,13 +40,13 @@ async def spend_by(
         {"tenant": tenant, "since": since, "until": until},
     )
     rows = [dict(row) for row in found.mappings()]
-    total = {name: sum(row[name] for row in rows) for name in (*_COUNTS, "cost_nanos")}
+    total = {name: sum(row[name] for row in rows) for name in (*COUNTS, "cost_nanos")}
     return {
         "group_by": group,
         "from": since.isoformat(),
         "to": until.isoformat(),
-        "rows": [_with_money(row) for row in rows],
-        "total": _with_money(total),
+        "rows": [with_money(row) for row in rows],
+        "total": with_money(total),
     }
 
 
@@ -62,6 +62,31 @@ async def denials_by_account(connection: AsyncConnection, tenant: TenantId) -> l
         {"tenant": tenant},
     )
     return [{**row, "last_at": row["last_at"].isoformat()} for row in found.mappings()]
+
+
+WOULD_HAVE_DENIED = """
+select refusal->>'budget' as budget, (refusal->>'subject')::jsonb as subject, refusal->>'enforcement' as enforcement,
+       count(distinct d.denial_id) as calls, sum(d.input_tokens + d.max_output_tokens)::bigint as tokens,
+       min(d.created_at) as first_at, max(d.created_at) as last_at
+from denials as d cross join lateral jsonb_array_elements(d.refusals) as refusal
+where d.tenant_id = :tenant and d.created_at >= :since and d.created_at < :until
+  and refusal->>'enforcement' <> 'hard'
+group by 1, 2, 3 order by calls desc, 1, 2::text limit 1000
+"""
+
+
+async def would_have_denied(
+    connection: AsyncConnection, tenant: TenantId, since: datetime, until: datetime
+) -> list[dict[str, Any]]:
+    """Return which calls shadow and soft budgets would have denied if they were hard, per account, most often first.
+
+    `tokens` are those that the calls asked for: input and output limit. Calls that a hard budget denied as well count.
+    """
+    found = await connection.execute(text(WOULD_HAVE_DENIED), {"tenant": tenant, "since": since, "until": until})
+    return [
+        {**row, "first_at": row["first_at"].isoformat(), "last_at": row["last_at"].isoformat()}
+        for row in found.mappings()
+    ]
 
 
 async def firings_by_trigger(connection: AsyncConnection, tenant: TenantId) -> list[dict[str, Any]]:
@@ -119,7 +144,8 @@ async def open_holds(connection: AsyncConnection, tenants: list[TenantId]) -> di
     return {row.tenant_id: row.holds for row in found}
 
 
-def _with_money(row: dict[str, Any]) -> dict[str, Any]:
+def with_money(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of sums with its cost as a decimal string."""
     row = dict(row)
     row["cost"] = format_money(row.pop("cost_nanos"))
     return row

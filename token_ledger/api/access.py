@@ -40,6 +40,11 @@ async def principal_of(request: Request, roles: frozenset[Role]) -> Principal:
     return principal
 
 
+def actor_of(principal: Principal) -> str:
+    """Return how the audit log names who calls."""
+    return f"key:{principal.key_id}"
+
+
 class Needs:
     """A FastAPI dependency: the caller, if its role is one of those named."""
 

@@ -1,27 +1,18 @@
-"""Routes of those who set up: budgets, accounts, triggers, API keys, tenants, quarantine."""
+"""Routes of those who set up: triggers, API keys, tenants, quarantine."""
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from token_ledger.api.access import ADMINS, FINANCE, OPERATORS, Needs, service_of
-from token_ledger.api.answers import (
-    BudgetAnswerBody,
-    TriggerAnswerBody,
-    balance_value,
-    budget_value,
-    trigger_value,
-)  # fmt: skip
-from token_ledger.api.holds import id_in_path
+from token_ledger.api.access import ADMINS, FINANCE, OPERATORS, Needs, actor_of, service_of
+from token_ledger.api.answers import TriggerAnswerBody
 from token_ledger.api.problems import ProblemError, refused_problem
-from token_ledger.api.translate import create_budget_command, set_trigger_command
-from token_ledger.api.wire import ApiKeyBody, BudgetBody, Id, TenantBody, TriggerBody
-from token_ledger.core.administration import ArchiveBudget
-from token_ledger.core.commands import fingerprint
-from token_ledger.core.outcomes import BudgetAnswer, Outcome, Refused, TriggerAnswer
+from token_ledger.api.translate_admin import set_trigger_command
+from token_ledger.api.values import trigger_value
+from token_ledger.api.wire_admin import ApiKeyBody, TenantBody, TriggerBody
+from token_ledger.core.outcomes import Refused, TriggerAnswer
 from token_ledger.storage.api_keys import Principal, Role, add_key, list_keys, revoke_key
-from token_ledger.storage.reads import find_accounts, find_budgets, find_quarantined, find_triggers
+from token_ledger.storage.reads import find_quarantined, find_triggers
 from token_ledger.storage.tenants import add_tenant, check_zone, list_tenants
 
 router = APIRouter(prefix="/v1")
@@ -30,62 +21,10 @@ Finance = Annotated[Principal, Depends(Needs(FINANCE))]
 Operator = Annotated[Principal, Depends(Needs(OPERATORS))]
 
 
-@router.post("/budgets", status_code=201, response_model=BudgetAnswerBody, tags=["budgets"])
-async def create_budget(request: Request, admin: Admin, body: BudgetBody) -> Any:
-    """Set a limit for the calls that a selector chooses, per window."""
-    return _budget(await service_of(request).submit(admin.tenant, create_budget_command(body)))
-
-
-@router.get("/budgets", tags=["budgets"])
-async def list_budgets(request: Request, finance: Finance) -> dict[str, list[BudgetAnswerBody]]:
-    """List all budgets, archived ones too."""
-    async with service_of(request).database.reading(finance.tenant) as connection:
-        found = await find_budgets(connection, finance.tenant)
-    return {"budgets": [BudgetAnswerBody(**budget_value(budget, archived=archived)) for budget, archived in found]}
-
-
-@router.delete("/budgets/{budget_id}", response_model=BudgetAnswerBody, tags=["budgets"])
-async def archive_budget(request: Request, admin: Admin, budget_id: str) -> Any:
-    """Let a budget match no further call."""
-    number = id_in_path(request, "budget_id")
-    command = ArchiveBudget(f"archive:{number}", fingerprint(str(number).encode()), number)
-    return _budget(await service_of(request).submit(admin.tenant, command))
-
-
-@router.get("/accounts", tags=["budgets"])
-async def list_accounts(
-    request: Request,
-    finance: Finance,
-    budget_id: Id | None = None,
-    after: Id = "0",
-    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
-) -> dict[str, list[dict[str, Any]]]:
-    """List accounts with their balances, in the order they were made; `after` pages on."""
-    async with service_of(request).database.reading(finance.tenant) as connection:
-        found = await find_accounts(
-            connection, finance.tenant,
-            budget_id=None if budget_id is None else int(budget_id), after=int(after), limit=limit,
-        )  # fmt: skip
-    return {
-        "accounts": [
-            {
-                "account_id": str(account.account_id),
-                "budget_id": str(account.budget_id),
-                "budget": account.budget,
-                "subject": json.loads(account.subject),
-                "window_start": account.window_start.isoformat(),
-                "window_end": account.window_end.isoformat() if account.window_end else None,
-                "balance": balance_value(account),
-            }
-            for account in found
-        ]
-    }
-
-
 @router.post("/triggers", status_code=201, response_model=TriggerAnswerBody, tags=["saving"])
 async def set_trigger(request: Request, admin: Admin, body: TriggerBody) -> Any:
     """Set the trigger of a kind, in place of the one before."""
-    outcome = await service_of(request).submit(admin.tenant, set_trigger_command(body))
+    outcome = await service_of(request).submit(admin.tenant, set_trigger_command(body, actor_of(admin)))
     if not isinstance(outcome, TriggerAnswer):
         assert isinstance(outcome, Refused)
         raise refused_problem(outcome)
@@ -168,10 +107,3 @@ async def get_tenants(request: Request, operator: Operator) -> dict[str, list[di
     async with service_of(request).database.reading(operator.tenant) as connection:
         found = await list_tenants(connection)
     return {"tenants": [{**tenant, "tenant_id": str(tenant["tenant_id"])} for tenant in found]}
-
-
-def _budget(outcome: Outcome) -> dict[str, Any]:
-    if not isinstance(outcome, BudgetAnswer):
-        assert isinstance(outcome, Refused)
-        raise refused_problem(outcome)
-    return budget_value(outcome.budget, archived=outcome.archived, replayed=outcome.replayed)

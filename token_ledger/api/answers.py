@@ -1,21 +1,12 @@
-"""Owns the wire format of answers: models for the OpenAPI document, and the values that are sent.
+"""Owns the models of answers, for the OpenAPI document; what is sent is built in `values`.
 
-The hot verbs build their values by hand; a test checks that what they build is what the models say.
+A test checks that what is built is what the models say.
 """
 
-import json
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-
-from token_ledger.core.account import Account
-from token_ledger.core.budget import Budget
-from token_ledger.core.event import UsageEvent
-from token_ledger.core.money import format_money
-from token_ledger.core.reservation import Reservation
-from token_ledger.core.run import Run
-from token_ledger.core.trigger import Trigger
 
 
 class Answer(BaseModel):
@@ -48,10 +39,21 @@ class AllocationAnswer(Answer):
     balance: Balance
 
 
+class Iterations(Answer):
+    """How many iterations a run may make and has made, those of its sub-runs included."""
+
+    limit: int | None
+    taken: int
+
+
 class RunAnswerBody(Answer):
     """A run as it stands."""
 
     run_id: str
+    parent_run_id: str | None
+    ancestors: list[str]
+    depth: int
+    iterations: Iterations
     external_id: str | None
     state: str
     user: str
@@ -128,8 +130,99 @@ class ReservationAnswer(Answer):
     replayed: bool
 
 
+class LeaseAnswer(Answer):
+    """A lease as it stands, and the rates that its calls are counted by, in dollars per million tokens."""
+
+    lease_id: str
+    state: str
+    created_at: datetime
+    expires_at: datetime
+    seconds_left: float | None
+    run_id: str | None
+    calls: int
+    held: Amounts
+    provider: str
+    model: str
+    price: dict[str, Any] | None
+    directive: Directive
+    warnings: list[RefusalAnswer]
+    replayed: bool
+
+
+class StepAnswer(Answer):
+    """An iteration that has begun."""
+
+    run_id: str
+    step_id: str
+    iteration: int
+    iterations: Iterations
+    replayed: bool
+
+
+class PreflightResult(Answer):
+    """How many of the planned calls would fit now, per kind, and what stops the first that does not."""
+
+    finishes: bool
+    asked: list[int]
+    fits: list[int]
+    tokens: int
+    cost: str
+    stopped_by: dict[str, Any] | None
+    warnings: list[RefusalAnswer]
+
+
+class GrantAnswerBody(Answer):
+    """A grant as it stands."""
+
+    grant_id: str
+    account_id: str
+    amounts: Amounts
+    left: Amounts
+    expires_at: datetime | None
+    lapsed_at: datetime | None
+    reason: str
+    given_by: str
+    given_at: datetime
+    replayed: bool = False
+
+
+class IncreaseAnswerBody(Answer):
+    """What was asked for, and what became of it."""
+
+    increase_id: str
+    account_id: str
+    amounts: Amounts
+    reason: str
+    asked_by: str
+    asked_at: datetime
+    state: str
+    decided_by: str | None
+    decided_at: datetime | None
+    note: str | None
+    grant_id: str | None
+    replayed: bool = False
+
+
+class ChangeAnswer(Answer):
+    """A change of the tenant's set-up, as the audit log has it."""
+
+    audit_id: str
+    actor: str
+    action: str
+    target: str
+    before: Any
+    after: Any
+    replayed: bool = False
+
+
+class OperationResults(Answer):
+    """One result per operation, in order: the status and the body that its own route would have answered with."""
+
+    results: list[dict[str, Any]]
+
+
 class SettlementAnswer(Answer):
-    """What was booked."""
+    """What was booked, what of the hold is still set aside, and why the caller should stop, if so."""
 
     reservation_id: str | None
     event_id: str
@@ -140,6 +233,9 @@ class SettlementAnswer(Answer):
     late: bool
     unpriced: bool
     clamped: bool
+    part: bool
+    remaining: Amounts | None
+    stop: str | None
     replayed: bool
 
 
@@ -173,6 +269,8 @@ class BudgetAnswerBody(Answer):
     window: str
     enforcement: str
     counts: str
+    thresholds: list[int]
+    rollover: Amounts | None
     archived: bool
     replayed: bool
 
@@ -198,138 +296,3 @@ class Problem(BaseModel):
     status: int
     detail: str
     code: str
-
-
-def amounts(tokens: int | None, nanos: int | None, calls: int | None) -> dict[str, Any]:
-    """Return amounts as they travel; money as a decimal string."""
-    return {"tokens": tokens, "cost": None if nanos is None else format_money(nanos), "calls": calls}
-
-
-def balance_value(account: Account) -> dict[str, Any]:
-    """Return an account's balance; available may be negative after an overrun."""
-    a = account
-
-    def left(limit: int | None, settled: int, held: int) -> int | None:
-        return None if limit is None else limit - settled - held
-
-    return {
-        "limit": amounts(a.limit_tokens, a.limit_nanos, a.limit_calls),
-        "settled": amounts(a.settled_tokens, a.settled_nanos, a.settled_calls),
-        "held": amounts(a.held_tokens, a.held_nanos, a.held_calls),
-        "available": amounts(
-            left(a.limit_tokens, a.settled_tokens, a.held_tokens),
-            left(a.limit_nanos, a.settled_nanos, a.held_nanos),
-            left(a.limit_calls, a.settled_calls, a.held_calls),
-        ),
-    }
-
-
-def run_value(run: Run, accounts: list[Account], *, replayed: bool = False) -> dict[str, Any]:
-    """Return a run with the balances of its accounts, where they are at hand."""
-    balance, allocations = None, []
-    for account in accounts:
-        subject = json.loads(account.subject)
-        if "agent_type" in subject:
-            allocations.append({"agent_type": subject["agent_type"], "balance": balance_value(account)})
-        else:
-            balance = balance_value(account)
-    return {
-        "run_id": str(run.run_id),
-        "external_id": run.external_id,
-        "state": run.state.value,
-        "user": run.user,
-        "cost_center": run.cost_center,
-        "strict": run.strict,
-        "created_at": run.created_at.isoformat(),
-        "ended_at": run.ended_at.isoformat() if run.ended_at else None,
-        "balance": balance,
-        "allocations": allocations,
-        "replayed": replayed,
-    }
-
-
-def refusals_value(stored: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return stored refusals as they travel: the subject as an object."""
-    return [{**refusal, "subject": json.loads(refusal["subject"])} for refusal in stored]
-
-
-def reservation_value(reservation: Reservation, *, replayed: bool = False) -> dict[str, Any]:
-    """Return a hold as it stands."""
-    r = reservation
-    if r.directive is None:
-        directive = {
-            "model": r.facts.model,
-            "max_output_tokens": r.max_output_tokens,
-            "compression": "none",
-            "stop": False,
-            "advice": [],
-        }
-    else:
-        directive = json.loads(r.directive)
-    return {
-        "reservation_id": str(r.reservation_id),
-        "state": r.state.value,
-        "created_at": r.created_at.isoformat(),
-        "expires_at": r.expires_at.isoformat(),
-        "run_id": None if r.facts.run_id is None else str(r.facts.run_id),
-        "held": {"tokens": r.held_tokens, "cost": format_money(r.held_nanos), "calls": 1},
-        "provider": r.facts.provider,
-        "model": r.facts.model,
-        "directive": directive,
-        "warnings": [] if r.warnings is None else refusals_value(json.loads(r.warnings)),
-        "replayed": replayed,
-    }
-
-
-def settlement_value(event: UsageEvent, *, replayed: bool = False) -> dict[str, Any]:
-    """Return what was booked for a hold."""
-    return {
-        "reservation_id": None if event.reservation_id is None else str(event.reservation_id),
-        "event_id": str(event.event_id),
-        "state": "settled",
-        "cost": format_money(event.cost_nanos),
-        "tokens": event.usage.total_tokens,
-        "overrun": event.overrun,
-        "late": event.late,
-        "unpriced": event.unpriced,
-        "clamped": event.clamped,
-        "replayed": replayed,
-    }
-
-
-def budget_value(budget: Budget, *, archived: bool = False, replayed: bool = False) -> dict[str, Any]:
-    """Return a budget as it stands."""
-    return {
-        "budget_id": str(budget.budget_id),
-        "name": budget.name,
-        "selector": dict(budget.selector),
-        "limits": amounts(budget.limits.tokens, budget.limits.nanos, budget.limits.calls),
-        "window": budget.window.value,
-        "enforcement": budget.enforcement.value,
-        "counts": budget.counts.value,
-        "archived": archived,
-        "replayed": replayed,
-    }
-
-
-def trigger_value(trigger: Trigger, *, replayed: bool = False) -> dict[str, Any]:
-    """Return a trigger as it stands."""
-    return {
-        "kind": trigger.kind.value,
-        "at_percent": trigger.at_percent,
-        "mode": trigger.mode.value,
-        "per_call_tokens": trigger.per_call_tokens,
-        "per_call_cost": None if trigger.per_call_nanos is None else format_money(trigger.per_call_nanos),
-        "downgrades": [
-            {
-                "provider": step.provider,
-                "model": step.model,
-                "to_provider": step.to_provider,
-                "to_model": step.to_model,
-                "capabilities": list(step.capabilities),
-                "context_tokens": step.context_tokens,
-            }
-            for step in trigger.downgrades
-        ],
-        "replayed": replayed,
-    }

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import token_ledger
-from token_ledger.api import admin, reports, runs
+from token_ledger.api import admin, budgets, events, operations, reports, runs, tenancy
 from token_ledger.api.answers import Problem
 from token_ledger.api.holds import HOT_ROUTES, hot_routes
 from token_ledger.api.problems import (
@@ -55,9 +55,8 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.router.routes.extend(hot_routes())
-    app.include_router(runs.router)
-    app.include_router(admin.router)
-    app.include_router(reports.router)
+    for routes in (runs, events, operations, budgets, tenancy, admin, reports):
+        app.include_router(routes.router)
     _add_health(app, service)
     _add_errors(app)
     app.add_middleware(Measured, metrics=service.metrics, largest_body=service.settings.max_body_bytes)
@@ -210,8 +209,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         "text/event-stream": {"schema": {"type": "string"}}
     }
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    for path, operations in document["paths"].items():
-        for operation in operations.values():
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
             if path.startswith("/v1"):
                 operation["security"] = [{"key": []}]
                 operation["responses"]["4XX"] = {"description": "A problem", "content": problem}

@@ -1,6 +1,6 @@
-"""The hot routes: reserve, settle, release. Plain Starlette routes inside the FastAPI app, for speed.
+"""The hot routes: reserve, lease, settle, extend, release. Plain Starlette routes inside the FastAPI app, for speed.
 
-Their OpenAPI entries are written here by hand, since FastAPI does not see them.
+Their OpenAPI entries are written by hand (see `app`), since FastAPI does not see them.
 """
 
 import json
@@ -12,59 +12,55 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from token_ledger.api import verbs
 from token_ledger.api.access import CALLERS, principal_of, service_of
-from token_ledger.api.answers import ReservationAnswer, SettlementAnswer, reservation_value, settlement_value
-from token_ledger.api.problems import (
-    ProblemError,
-    denied_response,
-    invalid_problem,
-    media_type_problem,
-    refused_problem,
-)  # fmt: skip
-from token_ledger.api.translate import release_command, reserve_command, settle_command
-from token_ledger.api.wire import ReleaseBody, ReservationBody, SettlementBody
-from token_ledger.core.outcomes import Denied, Granted, Quarantined, Refused, Released, Settled
+from token_ledger.api.answers import LeaseAnswer, ReservationAnswer, SettlementAnswer
+from token_ledger.api.problems import ProblemError, invalid_problem, media_type_problem
+from token_ledger.api.wire import ExtensionBody, LeaseBody, ReleaseBody, ReservationBody, SettlementBody
 
 _reservation = TypeAdapter(ReservationBody)
+_lease = TypeAdapter(LeaseBody)
 _settlement = TypeAdapter(SettlementBody)
+_extension = TypeAdapter(ExtensionBody)
 _release = TypeAdapter(ReleaseBody)
 
 
 async def reserve(request: Request) -> Response:
     """Hold what a call may take, or deny it with 402."""
     principal = await principal_of(request, CALLERS)
-    command = reserve_command(await _parsed(request, _reservation))
-    outcome = await service_of(request).submit(principal.tenant, command)
-    if isinstance(outcome, Granted):
-        return _json(reservation_value(outcome.reservation, replayed=outcome.replayed), 201)
-    if isinstance(outcome, Denied):
-        return denied_response(outcome)
-    assert isinstance(outcome, Refused)
-    raise refused_problem(outcome)
+    body = await _parsed(request, _reservation)
+    return _json(await verbs.reserve(service_of(request), principal.tenant, body))
+
+
+async def lease(request: Request) -> Response:
+    """Hold what up to so many calls may take, to be drawn down without asking, or deny it with 402."""
+    principal = await principal_of(request, CALLERS)
+    body = await _parsed(request, _lease)
+    return _json(await verbs.lease(service_of(request), principal.tenant, body))
 
 
 async def settle(request: Request) -> Response:
-    """Book what a call really used and end its hold."""
+    """Book what a call really used; unless it was a part, end its hold."""
     principal = await principal_of(request, CALLERS)
     reservation_id = id_in_path(request, "reservation_id")
-    command = settle_command(await _parsed(request, _settlement), reservation_id)
-    outcome = await service_of(request).submit(principal.tenant, command)
-    if isinstance(outcome, Settled):
-        return _json(settlement_value(outcome.event, replayed=outcome.replayed))
-    assert isinstance(outcome, Refused | Quarantined)
-    raise refused_problem(outcome)
+    body = await _parsed(request, _settlement)
+    return _json(await verbs.settle(service_of(request), principal.tenant, body, reservation_id))
+
+
+async def extend(request: Request) -> Response:
+    """Let a hold expire later."""
+    principal = await principal_of(request, CALLERS)
+    reservation_id = id_in_path(request, "reservation_id")
+    body = await _parsed(request, _extension)
+    return _json(await verbs.extend(service_of(request), principal.tenant, body, reservation_id))
 
 
 async def release(request: Request) -> Response:
-    """End a hold with nothing, because the call surely was not made."""
+    """End a hold with nothing, because the call surely was not made; or a lease, because it is not needed."""
     principal = await principal_of(request, CALLERS)
     reservation_id = id_in_path(request, "reservation_id")
-    command = release_command(await _parsed(request, _release), reservation_id)
-    outcome = await service_of(request).submit(principal.tenant, command)
-    if isinstance(outcome, Released):
-        return _json(reservation_value(outcome.reservation, replayed=outcome.replayed))
-    assert isinstance(outcome, Refused)
-    raise refused_problem(outcome)
+    body = await _parsed(request, _release)
+    return _json(await verbs.release(service_of(request), principal.tenant, body, reservation_id))
 
 
 def id_in_path(request: Request, name: str) -> int:
@@ -85,7 +81,8 @@ async def _parsed(request: Request, adapter: TypeAdapter[Any]) -> Any:
         raise invalid_problem(error) from None
 
 
-def _json(value: dict[str, Any], status: int = 200) -> Response:
+def _json(result: verbs.Result) -> Response:
+    status, value = result
     return Response(json.dumps(value), status, media_type="application/json")
 
 
@@ -93,7 +90,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 HOT_ROUTES: tuple[tuple[str, Endpoint, type[Any], type[Any], int], ...] = (
     ("/v1/reservations", reserve, ReservationBody, ReservationAnswer, 201),
+    ("/v1/leases", lease, LeaseBody, LeaseAnswer, 201),
     ("/v1/reservations/{reservation_id}/settle", settle, SettlementBody, SettlementAnswer, 200),
+    ("/v1/reservations/{reservation_id}/extend", extend, ExtensionBody, ReservationAnswer, 200),
     ("/v1/reservations/{reservation_id}/release", release, ReleaseBody, ReservationAnswer, 200),
 )
 """Path, endpoint, request model, response model and the status of success."""

@@ -15,17 +15,27 @@ from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable,
 RETRY_AFTER_SECONDS = "1"
 
 STATUS_OF = {
+    Code.TENANT_STOPPED: HTTPStatus.PAYMENT_REQUIRED,
     Code.BUDGET_EXCEEDED: HTTPStatus.PAYMENT_REQUIRED,
     Code.NOT_ALLOCATED: HTTPStatus.PAYMENT_REQUIRED,
+    Code.LEASE_TOO_SMALL: HTTPStatus.PAYMENT_REQUIRED,
+    Code.ITERATIONS_EXCEEDED: HTTPStatus.PAYMENT_REQUIRED,
     Code.UNKNOWN_MODEL: HTTPStatus.UNPROCESSABLE_ENTITY,
     Code.RUN_NOT_FOUND: HTTPStatus.NOT_FOUND,
     Code.RUN_NOT_OPEN: HTTPStatus.CONFLICT,
+    Code.RUN_TOO_DEEP: HTTPStatus.UNPROCESSABLE_ENTITY,
     Code.RESERVATION_NOT_FOUND: HTTPStatus.NOT_FOUND,
     Code.RESERVATION_NOT_OPEN: HTTPStatus.CONFLICT,
     Code.IDEMPOTENCY_CONFLICT: HTTPStatus.CONFLICT,
     Code.INFEASIBLE_ALLOCATION: HTTPStatus.UNPROCESSABLE_ENTITY,
     Code.BUDGET_NOT_FOUND: HTTPStatus.NOT_FOUND,
     Code.BUDGET_EXISTS: HTTPStatus.CONFLICT,
+    Code.ACCOUNT_NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Code.ACCOUNT_CLOSED: HTTPStatus.CONFLICT,
+    Code.NO_LIMIT: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Code.INCREASE_NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Code.INCREASE_DECIDED: HTTPStatus.CONFLICT,
+    Code.USER_NOT_FOUND: HTTPStatus.NOT_FOUND,
     Code.TIME_OUT_OF_RANGE: HTTPStatus.UNPROCESSABLE_ENTITY,
     Code.INVALID_REQUEST: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
@@ -48,12 +58,14 @@ class ProblemError(Exception):
         if field is not None:
             self.extra["errors"] = [{"field": field, "message": detail}]
 
+    def value(self) -> dict[str, Any]:
+        """Return the body of the problem."""
+        return problem_value(self.status, self.code, self.detail, **self.extra)
 
-def problem_response(
-    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
-) -> Response:
-    """Return a problem+json response."""
-    value = {
+
+def problem_value(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:
+    """Return a problem as RFC 9457 writes it."""
+    return {
         "type": f"urn:token-ledger:{code}",
         "title": code.replace("_", " ").capitalize(),
         "status": int(status),
@@ -61,6 +73,13 @@ def problem_response(
         "code": str(code),
         **extra,
     }
+
+
+def problem_response(
+    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
+) -> Response:
+    """Return a problem+json response."""
+    value = problem_value(status, code, detail, **extra)
     return Response(json.dumps(value), int(status), headers, "application/problem+json")
 
 
@@ -76,20 +95,21 @@ def refused_problem(outcome: Refused | Quarantined) -> ProblemError:
     )
 
 
-def denied_response(outcome: Denied) -> Response:
+def denied_problem(outcome: Denied) -> ProblemError:
     """Return the 402 that a denial is: which accounts said no, with their figures, and what would still fit."""
-    from token_ledger.api.answers import refusals_value
+    from token_ledger.api.values import refusals_value
 
     denial = outcome.denial
     refusals = refusals_value(denial.refusals)
-    return problem_response(
+    return ProblemError(
         STATUS_OF[denial.code],
         denial.code.value,
         _denial_detail(denial.code, denial.facts.agent_type, refusals),
         denial_id=str(denial.denial_id),
         refusals=refusals,
         fits=None if denial.fits_output_tokens is None else {"max_output_tokens": denial.fits_output_tokens},
-        directive={"stop": True},
+        # Where a lease is too small there is still room for single calls.
+        directive={"stop": denial.code is not Code.LEASE_TOO_SMALL},
         replayed=outcome.replayed,
     )
 
@@ -98,6 +118,11 @@ def _denial_detail(code: Code, agent_type: str, refusals: Sequence[dict[str, Any
     if code is Code.NOT_ALLOCATED:
         return f"the run is strict and allocates nothing to agent type {agent_type!r}"
     first = refusals[0]
+    if code is Code.LEASE_TOO_SMALL:
+        return (
+            f"budget {first['budget']!r} has {first['available']} of {first['limit']} {first['unit']} left, too little"
+            f" to lend; make single calls"
+        )
     return (
         f"budget {first['budget']!r} has {first['available']} of {first['limit']} {first['unit']} left,"
         f" the call needs {first['requested']}"

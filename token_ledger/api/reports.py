@@ -8,7 +8,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from token_ledger.analytics.spend import denials_by_account, events_after, firings_by_trigger, spend_by
+from token_ledger.analytics.spend import (
+    denials_by_account,
+    events_after,
+    firings_by_trigger,
+    spend_by,
+    would_have_denied,
+)  # fmt: skip
 from token_ledger.api.access import FINANCE, Needs, service_of
 from token_ledger.api.wire import Group, ReportInstant
 from token_ledger.core.books import ORDINAL_BITS, last_id
@@ -44,6 +50,20 @@ async def denials(request: Request, finance: Finance) -> dict[str, list[dict[str
     """Denials by account, those of soft and shadow budgets included."""
     async with service_of(request).database.reading(finance.tenant) as connection:
         return {"rows": await denials_by_account(connection, finance.tenant)}
+
+
+@router.get("/reports/would-have-denied", tags=["reports"])
+async def shadow_denials(
+    request: Request,
+    finance: Finance,
+    since: Annotated[ReportInstant | None, Query(alias="from")] = None,
+    until: Annotated[ReportInstant | None, Query(alias="to")] = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """What shadow and soft budgets would have denied; the last 31 days unless dates are given."""
+    end = until or datetime.now(UTC) + timedelta(hours=1)
+    start = since or end - timedelta(days=31)
+    async with service_of(request).database.reading(finance.tenant) as connection:
+        return {"rows": await would_have_denied(connection, finance.tenant, start, end)}
 
 
 @router.get("/reports/triggers", tags=["reports"])

@@ -1,35 +1,40 @@
-"""Routes of runs, of reservations that are read, and of events without a hold."""
+"""Routes of runs, and of reservations that are read."""
 
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import TypeAdapter, ValidationError
 
-from token_ledger.api.access import CALLERS, READERS, Needs, service_of
-from token_ledger.api.answers import (
-    EventResults,
-    ReservationAnswer,
-    RunAnswerBody,
-    reservation_value,
-    run_value,
-)  # fmt: skip
+from token_ledger.analytics.runs import run_usage
+from token_ledger.api import verbs
+from token_ledger.api.access import ADMINS, CALLERS, READERS, Needs, actor_of, service_of
+from token_ledger.api.answers import PreflightResult, ReservationAnswer, RunAnswerBody, StepAnswer
 from token_ledger.api.holds import id_in_path
-from token_ledger.api.problems import ProblemError, invalid_problem, refused_problem
+from token_ledger.api.problems import ProblemError, refused_problem
 from token_ledger.api.service import Service
-from token_ledger.api.translate import end_run_command, kept_body, open_run_command, record_command
-from token_ledger.api.wire import EventBody, EventsBody, Name, RunBody, RunEndBody
-from token_ledger.core.commands import Quarantine, Record, fingerprint
-from token_ledger.core.money import format_money
-from token_ledger.core.outcomes import Code, Outcome, Quarantined, Recorded, Refused, RunAnswer
+from token_ledger.api.translate import end_run_command, open_run_command, rebalance_command
+from token_ledger.api.translate_admin import change_run_command, force_release_command
+from token_ledger.api.values import reservation_value, run_value
+from token_ledger.api.wire import (
+    ForceReleaseBody,
+    Id,
+    Name,
+    PreflightBody,
+    RebalanceBody,
+    RunBody,
+    RunChangeBody,
+    RunEndBody,
+    StepBody,
+)  # fmt: skip
+from token_ledger.core.outcomes import Outcome, Refused, Released, RunAnswer
 from token_ledger.core.run import RunState
 from token_ledger.core.tenant import TenantId
-from token_ledger.ledger.errors import Unstorable
 from token_ledger.storage.api_keys import Principal
-from token_ledger.storage.reads import find_reservation, find_run, find_run_accounts, find_runs
+from token_ledger.storage.reads import find_reservation, find_reservations, find_run, find_run_accounts, find_runs
 
 router = APIRouter(prefix="/v1")
 Caller = Annotated[Principal, Depends(Needs(CALLERS))]
 Reader = Annotated[Principal, Depends(Needs(READERS))]
+Admin = Annotated[Principal, Depends(Needs(ADMINS))]
 
 
 @router.post("/runs", status_code=201, response_model=RunAnswerBody, tags=["runs"])
@@ -78,6 +83,82 @@ async def close_run(request: Request, caller: Caller, run_id: str, body: RunEndB
     return await _end(request, caller, body, RunState.CLOSED)
 
 
+@router.post("/runs/{run_id}/steps", status_code=201, response_model=StepAnswer, tags=["runs"])
+async def take_step(request: Request, caller: Caller, run_id: str, body: StepBody) -> Any:
+    """Begin another iteration of a run; 402 once it, or one it is a part of, has made all of its own."""
+    _, value = await verbs.step(service_of(request), caller.tenant, body, id_in_path(request, "run_id"))
+    return value
+
+
+@router.post("/runs/{run_id}/rebalance", response_model=RunAnswerBody, tags=["runs"])
+async def rebalance_run(request: Request, caller: Caller, run_id: str, body: RebalanceBody) -> Any:
+    """Split what a run has available anew over agent types."""
+    service = service_of(request)
+    command = rebalance_command(body, id_in_path(request, "run_id"))
+    return await _run_answer(service, caller.tenant, await service.submit(caller.tenant, command))
+
+
+@router.patch("/runs/{run_id}", response_model=RunAnswerBody, tags=["runs"])
+async def change_run(request: Request, admin: Admin, run_id: str, body: RunChangeBody) -> Any:
+    """Set a run's limits anew, also below what is spent."""
+    service = service_of(request)
+    command = change_run_command(body, id_in_path(request, "run_id"), actor_of(admin))
+    outcome = await service.submit(admin.tenant, command)
+    if isinstance(outcome, RunAnswer):
+        outcome = RunAnswer(outcome.run, (), outcome.replayed)  # with the balances of all its accounts
+    return await _run_answer(service, admin.tenant, outcome)
+
+
+@router.get("/runs/{run_id}/usage", tags=["runs"])
+async def get_run_usage(request: Request, reader: Reader, run_id: str, include_sub_runs: bool = True) -> dict[str, Any]:
+    """What a run used by agent type, by tool and by model, its sub-runs included unless told otherwise."""
+    number = id_in_path(request, "run_id")
+    async with service_of(request).database.reading(reader.tenant) as connection:
+        if await find_run(connection, reader.tenant, number) is None:
+            raise ProblemError(404, "run_not_found", f"there is no run {run_id}", field="run_id")
+        return await run_usage(connection, reader.tenant, number, include_sub_runs=include_sub_runs)
+
+
+@router.post("/preflight", response_model=PreflightResult, tags=["reservations"])
+async def preflight(request: Request, caller: Caller, body: PreflightBody) -> Any:
+    """Tell whether planned calls would fit now, one after the other, and what stops them; nothing is held."""
+    _, value = await verbs.preflight(service_of(request), caller.tenant, body)
+    return value
+
+
+@router.get("/reservations", tags=["reservations"])
+async def list_reservations(
+    request: Request,
+    reader: Reader,
+    state: Literal["held", "settled", "released", "expired"] = "held",
+    lease: bool | None = None,
+    run_id: Id | None = None,
+    user: Name | None = None,
+    agent_type: Name | None = None,
+    older_than_seconds: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    after: Id = "0",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> dict[str, list[ReservationAnswer]]:
+    """List holds, oldest first, those that are open unless another state is asked for; `after` pages on."""
+    async with service_of(request).database.reading(reader.tenant) as connection:
+        found = await find_reservations(
+            connection, reader.tenant, state=state, lease=lease, run_id=None if run_id is None else int(run_id),
+            user=user, agent_type=agent_type, older_than_seconds=older_than_seconds, after=int(after), limit=limit,
+        )  # fmt: skip
+    return {"reservations": [ReservationAnswer(**reservation_value(each)) for each in found]}
+
+
+@router.post("/reservations/{reservation_id}/force-release", response_model=ReservationAnswer, tags=["reservations"])
+async def force_release(request: Request, admin: Admin, reservation_id: str, body: ForceReleaseBody) -> Any:
+    """End a hold whose client is believed dead; what it reports later is still booked."""
+    number = id_in_path(request, "reservation_id")
+    outcome = await service_of(request).submit(admin.tenant, force_release_command(body, number, actor_of(admin)))
+    if not isinstance(outcome, Released):
+        assert isinstance(outcome, Refused)
+        raise refused_problem(outcome)
+    return reservation_value(outcome.reservation, replayed=outcome.replayed)
+
+
 @router.get("/reservations/{reservation_id}", response_model=ReservationAnswer, tags=["reservations"])
 async def get_reservation(request: Request, reader: Reader, reservation_id: str) -> Any:
     """Show a reservation as it stands."""
@@ -88,84 +169,6 @@ async def get_reservation(request: Request, reader: Reader, reservation_id: str)
         detail = f"there is no reservation {reservation_id}"
         raise ProblemError(404, "reservation_not_found", detail, field="reservation_id")
     return reservation_value(reservation)
-
-
-@router.post("/events", response_model=EventResults, response_model_exclude_none=True, tags=["events"])
-async def record_events(
-    request: Request,
-    caller: Caller,
-    body: EventsBody,
-) -> Any:
-    """Book calls that had no hold; each event has a result of its own, and what can't be booked is quarantined."""
-    import asyncio
-
-    service = service_of(request)
-    results = await asyncio.gather(
-        *(_record(service, caller.tenant, event, position) for position, event in enumerate(body.events))
-    )
-    return {"results": results}
-
-
-_event = TypeAdapter(EventBody)
-
-
-async def _record(service: Service, tenant: TenantId, value: Any, position: int) -> dict[str, Any]:
-    within = f"events.{position}"
-    try:
-        body = _event.validate_python(value)
-        command: Record | Quarantine = record_command(body, f"{within}.")
-    except ValidationError as error:
-        problem = invalid_problem(error, within)
-    except ProblemError as error:
-        problem = error
-    else:
-        return await _submit_event(service, tenant, command)
-    named = value if isinstance(value, dict) else {}
-    source, key = named.get("source"), named.get("idempotency_key")
-    if not (_is_name(source) and _is_name(key)):
-        # Without a name nothing could find it again, and a repetition would be kept a second time.
-        return {"status": "refused", "code": problem.code, "detail": problem.detail, "field": _field(problem)}
-    kept = kept_body(value)
-    command = Quarantine(f"event:{source}", str(key), fingerprint(kept.encode()), problem.code, problem.detail, kept)
-    return {**await _submit_event(service, tenant, command), "field": _field(problem)}
-
-
-async def _submit_event(service: Service, tenant: TenantId, command: Record | Quarantine) -> dict[str, Any]:
-    try:
-        return _event_result(await service.submit(tenant, command))
-    except Unstorable as error:  # the other events of the list are booked and have to be answered
-        return {"status": "refused", "code": Code.INVALID_REQUEST.value, "detail": str(error)}
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
-
-
-def _field(problem: ProblemError) -> str | None:
-    errors = problem.extra.get("errors")
-    return errors[0]["field"] if errors else None
-
-
-def _event_result(outcome: Outcome) -> dict[str, Any]:
-    if isinstance(outcome, Recorded):
-        event = outcome.event
-        return {
-            "status": "booked",
-            "event_id": str(event.event_id),
-            "cost": format_money(event.cost_nanos),
-            "tokens": event.usage.total_tokens,
-            "replayed": outcome.replayed,
-        }
-    if isinstance(outcome, Quarantined):
-        return {
-            "status": "quarantined",
-            "quarantine_id": str(outcome.quarantine_id),
-            "code": outcome.code,
-            "detail": outcome.detail,
-            "replayed": outcome.replayed,
-        }
-    assert isinstance(outcome, Refused)
-    return {"status": "conflict", "code": outcome.code.value, "detail": outcome.detail, "field": outcome.field}
 
 
 async def _end(request: Request, caller: Principal, body: RunEndBody, state: RunState) -> Any:

@@ -19,14 +19,13 @@ from pydantic import (
     StrictStr,
 )  # fmt: skip
 
-from token_ledger.core.budget import check_selector
 from token_ledger.core.money import parse_money
 
 # Anything printable; control characters (and NUL, which PostgreSQL can't store) are refused by name.
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
-_LARGEST_TOKENS = 100_000_000
-_LARGEST_LIMIT = 10**15
+LARGEST_TOKENS = 100_000_000
+LARGEST_LIMIT = 10**15
 
 Name = Annotated[StrictStr, Field(min_length=1, max_length=200, pattern=_PRINTABLE)]
 Key = Annotated[StrictStr, Field(min_length=1, max_length=200, pattern=_PRINTABLE)]
@@ -39,7 +38,7 @@ def _fits_an_id(text: str) -> str:
 
 
 Id = Annotated[StrictStr, Field(pattern=r"^[0-9]{1,19}$", examples=["4503599627370496"]), AfterValidator(_fits_an_id)]
-Tokens = Annotated[StrictInt, Field(ge=0, le=_LARGEST_TOKENS)]
+Tokens = Annotated[StrictInt, Field(ge=0, le=LARGEST_TOKENS)]
 
 
 def _is_written_out(value: object) -> object:
@@ -72,9 +71,9 @@ class Body(BaseModel):
 class LimitsBody(Body):
     """The most that may be held and settled; what is left out has no limit."""
 
-    tokens: Annotated[StrictInt, Field(ge=0, le=_LARGEST_LIMIT)] | None = None
+    tokens: Annotated[StrictInt, Field(ge=0, le=LARGEST_LIMIT)] | None = None
     cost: Money | None = None
-    calls: Annotated[StrictInt, Field(ge=0, le=_LARGEST_LIMIT)] | None = None
+    calls: Annotated[StrictInt, Field(ge=0, le=LARGEST_LIMIT)] | None = None
 
 
 class ShareBody(Body):
@@ -86,15 +85,42 @@ class ShareBody(Body):
 
 
 class RunBody(Body):
-    """Open a run."""
+    """Open a run, or a part of one: a sub-run takes user and cost center from its parent."""
 
     idempotency_key: Key
-    user: Name
-    cost_center: Name = "unassigned"
+    user: Name | None = None
+    cost_center: Name | None = None
     external_id: Name | None = None
     limits: LimitsBody = LimitsBody()
+    iterations: Annotated[StrictInt, Field(ge=0, le=LARGEST_LIMIT)] | None = None
+    preset: Literal["job", "open_end"] | None = None
     allocation: Annotated[tuple[ShareBody, ...], Field(max_length=64)] = ()
     strict: StrictBool = False
+    parent_run_id: Id | None = None
+    attach: StrictBool = False
+
+
+class StepBody(Body):
+    """Begin another iteration of a run."""
+
+    idempotency_key: Key
+    label: Name | None = None
+
+
+class RebalanceBody(Body):
+    """Split anew what a run has available."""
+
+    idempotency_key: Key
+    allocation: Annotated[tuple[ShareBody, ...], Field(min_length=1, max_length=64)]
+
+
+class RunChangeBody(Body):
+    """Set a run's limits anew; what is left out stays."""
+
+    idempotency_key: Key
+    reason: Name
+    limits: LimitsBody = LimitsBody()
+    iterations: Annotated[StrictInt, Field(ge=0, le=LARGEST_LIMIT)] | None = None
 
 
 class RunEndBody(Body):
@@ -106,10 +132,9 @@ class RunEndBody(Body):
 Tags = Annotated[dict[Name, Name], Field(max_length=8)]
 
 
-class ReservationBody(Body):
-    """Ask for a hold."""
+class CallBody(Body):
+    """A call that is to be made."""
 
-    idempotency_key: Key
     agent_type: Name
     provider: Name
     model: Name
@@ -121,11 +146,52 @@ class ReservationBody(Body):
     request_type: Name = "chat"
     cached_input_tokens: Tokens = 0
     cache_write: Literal["5m", "1h"] | None = None
-    ttl_seconds: Annotated[StrictInt, Field(ge=1, le=86_400)] = 300
     tool: Name | None = None
     requires: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
     tags: Tags = {}
     apply: tuple[Literal["model_downgrade", "aggressive_compression"], ...] = ()
+
+
+Seconds = Annotated[StrictInt, Field(ge=1, le=86_400)]
+
+
+class ReservationBody(CallBody):
+    """Ask for a hold."""
+
+    idempotency_key: Key
+    ttl_seconds: Seconds = 300
+
+
+class LeaseBody(ReservationBody):
+    """Ask for a lease: a hold for up to so many calls of this size."""
+
+    calls: Annotated[StrictInt, Field(ge=1, le=100_000)]
+
+
+class PlannedCallBody(CallBody):
+    """So many calls of this size that may come."""
+
+    count: Annotated[StrictInt, Field(ge=1, le=1_000)] = 1
+
+
+class PreflightBody(Body):
+    """Ask whether calls would fit, one after the other; nothing is held."""
+
+    calls: Annotated[tuple[PlannedCallBody, ...], Field(min_length=1, max_length=64)]
+
+
+class ExtensionBody(Body):
+    """Let a hold expire so many seconds from now, if that is later."""
+
+    idempotency_key: Key
+    ttl_seconds: Seconds
+
+
+class ForceReleaseBody(Body):
+    """End a hold whose client is believed dead."""
+
+    idempotency_key: Key
+    reason: Name
 
 
 class UsageBody(Body):
@@ -151,6 +217,8 @@ class SettlementBody(Body):
     estimated: StrictBool = False
     response_id: Name | None = None
     original_input_tokens: Tokens | None = None
+    part: StrictBool = False
+    tool: Name | None = None
 
 
 class ReleaseBody(Body):
@@ -190,53 +258,10 @@ class EventsBody(Body):
     ]
 
 
-class BudgetBody(Body):
-    """Set a limit for a selector per window."""
+class OperationsBody(Body):
+    """Operations of callers, each a body with its `op`; one that is malformed fails alone."""
 
-    idempotency_key: Key
-    name: Name
-    selector: Annotated[dict[Name, Name], Field(max_length=12), AfterValidator(lambda s: (check_selector(s), s)[1])]
-    limits: LimitsBody
-    window: Literal["day", "month", "run", "total"]
-    enforcement: Literal["hard", "soft", "shadow"] = "hard"
-    counts: Literal["all", "uncached"] = "all"
-
-
-class DowngradeBody(Body):
-    """One step down: which model may stand in for which, and what it can do."""
-
-    provider: Name
-    model: Name
-    to_provider: Name
-    to_model: Name
-    capabilities: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
-    context_tokens: Annotated[StrictInt, Field(ge=1, le=_LARGEST_TOKENS)]
-
-
-class TriggerBody(Body):
-    """Set the trigger of a kind."""
-
-    idempotency_key: Key
-    kind: Literal["high_token_usage", "high_cost"]
-    at_percent: Annotated[StrictInt, Field(ge=1, le=100)]
-    mode: Literal["off", "observe", "apply"]
-    per_call_tokens: Annotated[StrictInt, Field(ge=1, le=_LARGEST_LIMIT)] | None = None
-    per_call_cost: Money | None = None
-    downgrades: Annotated[tuple[DowngradeBody, ...], Field(max_length=64)] = ()
-
-
-class ApiKeyBody(Body):
-    """Make an API key."""
-
-    role: Literal["agent", "finance", "admin"]
-    name: Name
-
-
-class TenantBody(Body):
-    """Make a tenant."""
-
-    name: Name
-    time_zone: Name = "UTC"
+    operations: Annotated[tuple[Any, ...], Field(min_length=1, max_length=256)]
 
 
 Group = Literal["user", "agent_type", "model", "cost_center", "request_type"]

@@ -80,6 +80,26 @@ async def find_reservation(connection: AsyncConnection, tenant: TenantId, reserv
     return reservation_from(found[0]) if found else None
 
 
+async def find_reservations(
+    connection: AsyncConnection, tenant: TenantId, *, state: str, lease: bool | None, run_id: int | None,
+    user: str | None, agent_type: str | None, older_than_seconds: int, after: int, limit: int,
+) -> list[Reservation]:  # fmt: skip
+    """Return the holds of a state that fit what is asked for, oldest first, from after one of them."""
+    found = await _rows(
+        connection,
+        f"select {RESERVATION_COLUMNS.replace('directive, warnings', 'directive::text, warnings::text')}"
+        " from reservations where tenant_id = :tenant and state = :state and reservation_id > :after"
+        " and (cast(:lease as boolean) is null or lease = :lease)"
+        " and (cast(:run as bigint) is null or run_id = :run)"
+        " and (cast(:user as text) is null or user_id = :user)"
+        " and (cast(:agent_type as text) is null or agent_type = :agent_type)"
+        " and created_at <= now() - make_interval(secs => :seconds) order by reservation_id limit :limit",
+        tenant=tenant, state=state, lease=lease, run=run_id, user=user, agent_type=agent_type,
+        seconds=older_than_seconds, after=after, limit=limit,
+    )  # fmt: skip
+    return [reservation_from(row) for row in found]
+
+
 async def find_budgets(connection: AsyncConnection, tenant: TenantId) -> list[tuple[Budget, bool]]:
     """Return every budget and whether it is archived, in the order they were made."""
     found = await _rows(

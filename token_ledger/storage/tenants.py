@@ -70,3 +70,11 @@ async def find_tenant(connection: AsyncConnection, name: str) -> TenantId | None
     found = await connection.execute(select(tenants.c.tenant_id).where(tenants.c.name == name))
     number = found.scalar_one_or_none()
     return None if number is None else TenantId(number)
+
+
+async def tenant_exists(connection: AsyncConnection, number: int) -> TenantId | None:
+    """Return the tenant with a number, the operator's own apart, or None."""
+    found = await connection.execute(
+        select(tenants.c.tenant_id).where(tenants.c.tenant_id == number, tenants.c.tenant_id > 0)
+    )
+    return None if found.scalar_one_or_none() is None else TenantId(number)
