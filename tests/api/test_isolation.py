@@ -22,7 +22,7 @@ MARK = "zebra"
 BODIES = {(verb.method, verb.path): verb for verb in VERBS}
 READS = [(method, path) for method, path in ALLOWED if method == "GET" and "{" not in path and path != "/v1/live"]
 NAMING = [route for route in ALLOWED if "{" in route[1] and not route[1].startswith(("/v1/users", "/v1/tenants"))]
-"""Routes whose path names something of one tenant: a user's name is free in every tenant, tenants are the operator's."""
+"""Routes whose path names something of one tenant; a user's name is free in each, tenants are the operator's."""
 
 
 def _operations(world: World) -> set[Route]:

@@ -5,178 +5,35 @@ an empty answer is the proof. Costs are computed again from the stored prices, o
 """
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.books import ORDINAL_BITS
+from token_ledger.analytics.checks import CHECKS
+from token_ledger.analytics.limit_checks import LIMIT_CHECKS
 from token_ledger.core.price import Price, usage_cost_nanos
 from token_ledger.core.tenant import TenantId
 from token_ledger.core.usage import Usage
+from token_ledger.core.window import Calendar, Window
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_prices
+from token_ledger.storage.rows import rule_from
 from token_ledger.storage.tenants import all_tenants
 
 _SHOWN = 20
 _PAGE = 5_000
+BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
+END = datetime(9000, 1, 1, tzinfo=UTC)
 
-_COUNTED = "case a.counts when 'all' then {all} else {uncached} end"
-_EVENT_TOKENS = _COUNTED.format(
-    all="e.input_tokens + e.output_tokens", uncached="e.input_tokens - e.cache_read_tokens + e.output_tokens"
-)
-_HELD_TOKENS = _COUNTED.format(all="r.held_tokens", uncached="r.held_uncached_tokens")
-
-SETTLED = f"""
-with booked as (
-    select a.account_id, sum({_EVENT_TOKENS})::bigint as tokens, sum(e.cost_nanos)::bigint as nanos, count(*) as calls
-    from usage_events as e cross join lateral unnest(e.path) as p (account_id)
-    join accounts as a on a.tenant_id = e.tenant_id and a.account_id = p.account_id
-    where e.tenant_id = :tenant group by a.account_id
-)
-select a.account_id, a.budget, a.subject, a.settled_tokens, a.settled_nanos, a.settled_calls,
-       b.tokens as booked_tokens, b.nanos as booked_nanos, b.calls as booked_calls
-from accounts as a left join booked as b using (account_id)
-where a.tenant_id = :tenant
-  and (a.settled_tokens, a.settled_nanos, a.settled_calls)
-      is distinct from (coalesce(b.tokens, 0), coalesce(b.nanos, 0), coalesce(b.calls, 0))
+CALENDAR = """
+select cast(null as timestamptz) as effective_from, time_zone, week_start, fiscal_month from tenants
+where tenant_id = :tenant
+union all select effective_from, time_zone, week_start, fiscal_month from calendar_changes where tenant_id = :tenant
+order by effective_from nulls first
 """
 
-HELD = f"""
-with open as (
-    select a.account_id, sum({_HELD_TOKENS})::bigint as tokens, sum(r.held_nanos)::bigint as nanos, count(*) as calls
-    from reservations as r cross join lateral unnest(r.path) as p (account_id)
-    join accounts as a on a.tenant_id = r.tenant_id and a.account_id = p.account_id
-    where r.tenant_id = :tenant and r.state = 'held' group by a.account_id
-)
-select a.account_id, a.budget, a.subject, a.held_tokens, a.held_nanos, a.held_calls,
-       o.tokens as open_tokens, o.nanos as open_nanos, o.calls as open_calls
-from accounts as a left join open as o using (account_id)
-where a.tenant_id = :tenant
-  and (a.held_tokens, a.held_nanos, a.held_calls)
-      is distinct from (coalesce(o.tokens, 0), coalesce(o.nanos, 0), coalesce(o.calls, 0))
-"""
-
-LIMITS = """
-with journal as (
-    select account_id, sum(tokens)::bigint as tokens, sum(nanos)::bigint as nanos, sum(calls)::bigint as calls
-    from limit_entries where tenant_id = :tenant group by account_id
-)
-select a.account_id, a.budget, a.subject from accounts as a left join journal as j using (account_id)
-where a.tenant_id = :tenant
-  and (a.limit_tokens, a.limit_nanos, a.limit_calls) is distinct from (j.tokens, j.nanos, j.calls)
-"""
-
-# Every movement of every hard account in the order of decisions; a hold must have had room when it was given.
-ROOM = f"""
-with movement as (
-    select p.account_id, r.reservation_id as id, true as given,
-           {_HELD_TOKENS} as tokens, r.held_nanos as nanos, 1 as calls
-    from reservations as r cross join lateral unnest(r.path) as p (account_id)
-    join accounts as a on a.tenant_id = r.tenant_id and a.account_id = p.account_id
-    where r.tenant_id = :tenant and a.enforcement = 'hard'
-    union all
-    select p.account_id, r.ended_id, false, -({_HELD_TOKENS}), -r.held_nanos, -1
-    from reservations as r cross join lateral unnest(r.path) as p (account_id)
-    join accounts as a on a.tenant_id = r.tenant_id and a.account_id = p.account_id
-    where r.tenant_id = :tenant and a.enforcement = 'hard' and r.ended_id is not null
-    union all
-    select p.account_id, e.event_id, false, {_EVENT_TOKENS}, e.cost_nanos, 1
-    from usage_events as e cross join lateral unnest(e.path) as p (account_id)
-    join accounts as a on a.tenant_id = e.tenant_id and a.account_id = p.account_id
-    where e.tenant_id = :tenant and a.enforcement = 'hard'
-), running as (
-    select account_id, id, given, sum(tokens) over w as tokens, sum(nanos) over w as nanos, sum(calls) over w as calls
-    from movement window w as (partition by account_id order by id)
-)
-select m.account_id, m.id as reservation_id, m.tokens, m.nanos, m.calls
-from running as m join accounts as a on a.tenant_id = :tenant and a.account_id = m.account_id
-where m.given and (m.tokens > a.limit_tokens or m.nanos > a.limit_nanos or m.calls > a.limit_calls)
-"""
-
-SETTLEMENTS = """
-select r.reservation_id, r.state, r.event_id, e.event_id as journal_event_id
-from (select * from reservations where tenant_id = :tenant and event_id is not null) as r
-full join (select * from usage_events where tenant_id = :tenant and reservation_id is not null) as e
-  on e.reservation_id = r.reservation_id
-where r.reservation_id is null or e.event_id is null or e.event_id <> r.event_id or e.path <> r.path
-   or e.late <> (r.ended_id <> r.event_id)
-"""
-
-_ANSWERED = """
-    select 'event' as answer, event_id as target_id from usage_events where tenant_id = :tenant
-    union all select 'reservation', reservation_id from reservations where tenant_id = :tenant
-    union all select 'denial', denial_id from denials where tenant_id = :tenant and enforced
-    union all select 'kept', quarantine_id from quarantine where tenant_id = :tenant
-    union all select 'run', run_id from runs where tenant_id = :tenant
-"""
-
-# A reservation has the key of its reserve, perhaps one of its release; a run that of its opening, perhaps of its end.
-KEYS = f"""
-with answered as ({_ANSWERED}), keyed as (
-    select answer, target_id, count(*) as keys,
-           count(*) filter (where source in ('reserve', 'run') or answer not in ('reservation', 'run')) as made_by
-    from operation_keys
-    where tenant_id = :tenant and answer in ('event', 'reservation', 'denial', 'kept', 'run') group by 1, 2
-)
-select answer, target_id, k.keys from answered full join keyed as k using (answer, target_id)
-where k.made_by is distinct from 1 or not exists (
-    select from answered as found where found.answer = k.answer and found.target_id = k.target_id
-)
-"""
-
-SEQUENCES = f"""
-select l.sequence, max(ids.id) >> {ORDINAL_BITS} as highest
-from tenant_ledgers as l, (
-    select event_id as id from usage_events where tenant_id = :tenant
-    union all select greatest(reservation_id, ended_id) from reservations where tenant_id = :tenant
-) as ids
-where l.tenant_id = :tenant group by l.sequence having max(ids.id) >> {ORDINAL_BITS} > l.sequence
-union all
-select event_id, count(*) from usage_events where tenant_id = :tenant group by event_id having count(*) > 1
-"""
-
-_SUMS = (
-    "count(*) as calls, sum(input_tokens)::bigint as input_tokens, sum(output_tokens)::bigint as output_tokens,"
-    " sum(cache_read_tokens)::bigint as cache_read_tokens,"
-    " sum(cache_write_5m_tokens + cache_write_1h_tokens)::bigint as cache_write_tokens,"
-    " sum(reasoning_tokens)::bigint as reasoning_tokens, sum(cost_nanos)::bigint as cost_nanos"
-)
-_FIGURES = "calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_nanos"
-
-
-def _rollup(table: str, key: str, start: str, source: str = "usage_events") -> str:
-    """Return the query that compares a roll-up with the events, both ways."""
-    unit = {"hour": "hour", "day": "day"}[start]
-    local = f"date_trunc('{unit}', posted_at, :zone) as {start}"
-    grouped = (
-        f"select {key}, {_SUMS} from (select *, {local} from {source} where tenant_id = :tenant) as e group by {key}"
-    )
-    stored = f"select {key}, {_FIGURES} from {table} where tenant_id = :tenant"
-    return f"({stored} except {grouped}) union all ({grouped} except {stored})"
-
-
-HOURLY = _rollup("hourly_usage", "hour, cost_center, agent_type, model", "hour")
-DAILY = _rollup("daily_usage", "day, user_id, agent_type, model, request_type", "day")
-TAGS = _rollup(
-    "daily_tag_usage",
-    "day, tag, value",
-    "day",
-    "usage_events cross join lateral jsonb_each_text(coalesce(tags, '{}'::jsonb)) as t (tag, value)",
-)
-
-CHECKS = {
-    "settled amounts are the sums of the events": SETTLED,
-    "held amounts are the sums of the open holds": HELD,
-    "limits are the sums of their journal": LIMITS,
-    "every hold had room when it was given": ROOM,
-    "settled holds and their events belong together": SETTLEMENTS,
-    "every row has the key that made it, and only that": KEYS,
-    "ids follow the sequence and occur once": SEQUENCES,
-    "hourly roll-ups are the sums of the events": HOURLY,
-    "daily roll-ups are the sums of the events": DAILY,
-    "tag roll-ups are the sums of the events": TAGS,
-}
 COSTS = "costs follow from the prices"
 
 PAGE_OF_EVENTS = """
@@ -214,7 +71,7 @@ class Report:
         """Return the report for people."""
         looked = f"{self.tenants} tenants, {self.accounts} accounts, {self.holds} holds, {self.events} events"
         if self.clean:
-            return f"verify: clean ({looked}; {len(CHECKS) + 1} checks each)"
+            return f"verify: clean ({looked}; {len(CHECKS) + len(LIMIT_CHECKS) + 1} checks each)"
         lines = [f"verify: {len(self.findings)} FINDINGS ({looked})"]
         for finding in self.findings:
             lines.append(f"  tenant {finding.tenant}: not true that {finding.check}")
@@ -267,16 +124,28 @@ async def _verify_tenant(
                 text(f"select count(*) from {table} where tenant_id = :tenant"), {"tenant": tenant}
             )
             setattr(report, count, getattr(report, count) + found.scalar_one())
-        zone = await connection.execute(
-            text("select time_zone from tenants where tenant_id = :tenant"), {"tenant": tenant}
-        )
-        values = {"tenant": tenant, "zone": zone.scalar_one()}
-        for check, query in CHECKS.items():
-            wrong = await connection.execute(text(f"{query} limit {_SHOWN}"), values)
+        values = {"tenant": tenant, **await _segments(connection, tenant)}
+        for check, query in (*CHECKS.items(), *LIMIT_CHECKS.items()):
+            named = {name: value for name, value in values.items() if f":{name}" in query}
+            wrong = await connection.execute(text(f"{query} limit {_SHOWN}"), named)
             rows = tuple(dict(row) for row in wrong.mappings())
             if rows:
                 report.findings.append(Finding(name, check, rows))
         await _verify_costs(connection, tenant, name, prices, report)
+
+
+async def _segments(connection: AsyncConnection, tenant: TenantId) -> dict[str, Any]:
+    """Return which zone hours and days follow from which instant on, as arrays for the checks of roll-ups."""
+    found = await connection.execute(text(CALENDAR), {"tenant": tenant})
+    first, *changes = ((row.effective_from, rule_from(dict(row._mapping))) for row in found)
+    calendar = Calendar(first[1], tuple(changes))
+    segments: dict[str, Any] = {}
+    for name, window in (("hour", Window.HOUR), ("day", Window.DAY)):
+        rules = calendar.rules(window)
+        segments[f"{name}_zones"] = [str(rule.zone) for _, rule in rules]
+        segments[f"{name}_from"] = [since or BEGINNING for since, _ in rules]
+        segments[f"{name}_until"] = [*(since for since, _ in rules[1:]), END]
+    return segments
 
 
 async def _verify_costs(

@@ -1,4 +1,4 @@
-"""Answers reads about limits (journal, grants, increases, thresholds) and about the tenant (users, calendar, audit)."""
+"""Answers reads about limits (journal, grants, increases, thresholds) and the tenant (users, calendar, audit)."""
 
 from typing import Any
 
