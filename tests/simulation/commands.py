@@ -1,6 +1,6 @@
 """What the simulated callers ask for: few users, models and budgets, so that calls meet; amounts around the limits."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from hypothesis import strategies as st
 
@@ -8,7 +8,18 @@ from tests.simulation.price_list import MODELS, PROVIDER, UNPRICED
 from token_ledger.core.administration import ArchiveBudget, CreateBudget, SetTrigger
 from token_ledger.core.allocation import Share
 from token_ledger.core.budget import Counts, Enforcement, Limits
-from token_ledger.core.commands import Command, EndRun, OpenRun, Record, Release, Reserve, Settle, fingerprint
+from token_ledger.core.commands import (
+    Command,
+    EndRun,
+    OpenLease,
+    OpenRun,
+    Preflight,
+    Record,
+    Release,
+    Reserve,
+    Settle,
+    fingerprint,
+)
 from token_ledger.core.price import CacheWrite
 from token_ledger.core.run import RunState
 from token_ledger.core.trigger import Downgrade, Mode, TriggerKind
@@ -72,6 +83,20 @@ def reserves(draw: st.DrawFn, runs: tuple[int, ...]) -> Reserve:
     )  # fmt: skip
 
 
+def leases(runs: tuple[int, ...]) -> st.SearchStrategy[OpenLease]:
+    """Ask for many calls at once."""
+    return st.builds(
+        lambda reserve, calls: OpenLease(**{f.name: getattr(reserve, f.name) for f in fields(reserve)}, calls=calls),
+        reserves(runs), st.sampled_from((1, 2, 3, 10, 40)),
+    )  # fmt: skip
+
+
+def preflights(runs: tuple[int, ...]) -> st.SearchStrategy[Preflight]:
+    """Ask whether some calls would fit."""
+    planned = st.tuples(reserves(runs), st.sampled_from((1, 2, 5)))
+    return st.lists(planned, min_size=1, max_size=3).map(lambda calls: Preflight(tuple(calls)))
+
+
 @st.composite
 def records(draw: st.DrawFn, runs: tuple[int, ...]) -> Record:
     """Report a call that had no hold."""
@@ -93,6 +118,7 @@ def settles(reservation_id: int) -> st.SearchStrategy[Settle]:
         model=st.sampled_from((None, None, None, *MODELS, *UNPRICED)),
         failed=st.booleans(), estimated=st.booleans(),
         response_id=st.sampled_from((None, "resp_1")), original_input_tokens=st.sampled_from((None, 4_000)),
+        part=st.sampled_from((False, False, True)), tool=st.sampled_from((None, None, "search")),
     )  # fmt: skip
 
 
@@ -105,17 +131,20 @@ limits = st.builds(
 
 
 @st.composite
-def opened_runs(draw: st.DrawFn) -> OpenRun:
-    """Start a run, perhaps with a split that does not fit."""
+def opened_runs(draw: st.DrawFn, parents: tuple[int, ...] = ()) -> OpenRun:
+    """Start a run or a part of one, perhaps with a split that does not fit."""
     weights = draw(st.lists(st.integers(1, 9), max_size=3))
     minimums = st.sampled_from((0, 0, 100, 2_500))
     shares = tuple(Share(name, weight, draw(minimums)) for name, weight in zip(AGENT_TYPES, weights, strict=False))
     own = draw(limits)
     if shares and own.tokens is None and draw(st.integers(0, 5)):
         own = replace(own, tokens=draw(st.integers(2_000, 20_000)))
+    parent = draw(st.sampled_from((*parents[-3:], *parents[-1:], None))) if parents else None
     return OpenRun(
-        "", b"", draw(st.sampled_from(USERS)), draw(st.sampled_from(("unassigned", "research"))),
-        draw(st.sampled_from((None, "thread-1"))), own, None, shares, draw(st.booleans()),
+        "", b"", None if parent else draw(st.sampled_from(USERS)),
+        None if parent else draw(st.sampled_from((None, "research"))),
+        draw(st.sampled_from((None, "thread-1"))), own, draw(st.sampled_from((None, None, 0, 2))), shares,
+        draw(st.sampled_from((False, False, True))), parent, draw(st.booleans()),
     )  # fmt: skip
 
 
@@ -139,9 +168,11 @@ created_budgets = st.builds(
     st.sampled_from(("daily", "monthly", "guard", "cap", "chat")),
     selectors,
     limits.filter(lambda limit: limit != Limits()),
-    st.sampled_from((Window.DAY, Window.MONTH, Window.RUN, Window.TOTAL)),
+    st.sampled_from((*Window, Window.HOUR, Window.DAY)),
     st.sampled_from((Enforcement.HARD, Enforcement.HARD, Enforcement.SOFT, Enforcement.SHADOW)),
     st.sampled_from(Counts),
+    st.sampled_from(((50, 75, 90, 100), (10, 200), ())),
+    st.sampled_from((None, None, Limits(1_500, None, 3), Limits(None, 10**8, None))),
 )
 
 set_triggers = st.builds(

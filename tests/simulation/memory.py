@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
 
-from token_ledger.core.account import Account
+from token_ledger.core.account import Account, LimitEntry, ThresholdEvent
 from token_ledger.core.books import Books
 from token_ledger.core.commands import Command
 from token_ledger.core.decide import decide
@@ -11,6 +11,7 @@ from token_ledger.core.loaded import Loaded
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.reservation import HoldState
+from token_ledger.core.run import RunState
 from token_ledger.core.tenant import TenantConfig, TenantId
 from token_ledger.core.window import Calendar, CalendarRule
 from token_ledger.core.writes import RollupKey
@@ -26,6 +27,9 @@ class MemoryLedger:
         self.accounts: dict[int, Account] = {}
         self.hourly_daily: dict[RollupKey, list[int]] = {}
         self.daily_tags: dict[tuple[datetime, str, str], list[int]] = {}
+        self.run_usage: dict[tuple[int, str, str, str], list[int]] = {}
+        self.limit_entries: list[LimitEntry] = []
+        self.thresholds: list[ThresholdEvent] = []
         self.sequence = 0
 
     def batch(self, now: datetime, commands: Sequence[Command]) -> list[Outcome]:
@@ -37,6 +41,12 @@ class MemoryLedger:
             for reservation in self.rows.reservations.values()
             if reservation.state is HoldState.HELD and reservation.expires_at <= now
         ]
+        self._load_earlier(now)
+        self.rows.attachable_runs = {
+            run.external_id: run.run_id
+            for run in sorted(self.rows.runs.values(), key=lambda run: run.run_id)
+            if run.external_id is not None and run.state is RunState.OPEN
+        }
         books = Books(self.config, self.prices, self.sequence, now, self.rows)
         outcomes = decide(books, commands)
         self.config = books.config
@@ -45,7 +55,19 @@ class MemoryLedger:
             _add(self.hourly_daily.setdefault(key, [0] * 7), amounts)
         for tag_key, amounts in books.writes.tag_rollups.items():
             _add(self.daily_tags.setdefault(tag_key, [0] * 7), amounts)
+        for run_key, amounts in books.writes.run_rollups.items():
+            _add(self.run_usage.setdefault(run_key, [0] * 7), amounts)
+        self.limit_entries += books.writes.limit_entries
+        self.thresholds += books.writes.thresholds
         return outcomes
+
+    def _load_earlier(self, now: datetime) -> None:
+        """Find the newest account before the current window, by budget and subject."""
+        self.rows.earlier_accounts = {}
+        for account in sorted(self.accounts.values(), key=lambda account: account.window_start):
+            budget = self.config.budgets_by_id.get(account.budget_id)
+            if budget is not None and account.window_start < self.config.calendar.bounds(budget.window, now)[0]:
+                self.rows.earlier_accounts[account.budget_id, account.subject] = account
 
 
 def _add(sums: list[int], amounts: list[int]) -> None:

@@ -1,66 +1,73 @@
 """An independent ledger, written from the design: dictionaries and fractions, one command at a time.
 
-It shares the commands and nothing else with the core: no price, window, account or state of the core is used here.
-Accounts are named, not numbered: ("run", run id, agent type or None) or ("budget", budget id, subject, local period).
+It shares the commands, and the calendar that windows follow from, and nothing else with the core: no price, account
+or state of the core is used here. Accounts are named, not numbered: ("run", run id, agent type or None) or ("budget",
+budget id, subject, start of the window).
 """
 
-from dataclasses import dataclass, field
+from copy import deepcopy
 from datetime import datetime, timedelta, tzinfo
 from fractions import Fraction
 from typing import Any
 
+from tests.simulation.expected import Expected
+from tests.simulation.model_limits import UNITS, Balance, Name, rolled_over
 from tests.simulation.model_prices import PricedModel, fitted, kinds_of
-from token_ledger.core.administration import ArchiveBudget, CreateBudget, SetTrigger
-from token_ledger.core.commands import Command, EndRun, ExpireDue, OpenRun, Record, Release, Reserve, Settle
+from tests.simulation.model_runs import RunModel
+from token_ledger.core.administration import (
+    ArchiveBudget,
+    AskIncrease,
+    ChangeBudget,
+    ChangeRun,
+    CreateBudget,
+    DecideIncrease,
+    ForceRelease,
+    GiveGrant,
+    SetCalendar,
+    SetTrigger,
+    SetUsers,
+    StopTenant,
+)
+from token_ledger.core.commands import (
+    Command,
+    EndRun,
+    ExpireDue,
+    Extend,
+    OpenLease,
+    OpenRun,
+    Preflight,
+    Rebalance,
+    Record,
+    Release,
+    Reserve,
+    Settle,
+    TakeStep,
+    TendAccounts,
+)
+from token_ledger.core.window import Calendar, CalendarRule
 
-UNITS = ("tokens", "cost", "calls")
-Name = tuple[Any, ...]
 Facts = dict[str, str]
 
 
-@dataclass
-class Balance:
-    """What an account may hold, has settled, holds, and was booked beyond its holds, per unit."""
-
-    limit: dict[str, int | None]
-    hard: bool = True
-    uncached: bool = False
-    settled: dict[str, int] = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
-    held: dict[str, int] = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
-    excess: dict[str, int] = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
-
-    def lacks(self, amounts: dict[str, int]) -> str | None:
-        """Return the first unit without room."""
-        for unit in UNITS:
-            limit = self.limit[unit]
-            if limit is not None and self.settled[unit] + self.held[unit] + amounts[unit] > limit:
-                return unit
-        return None
-
-
-@dataclass
-class Expected:
-    """What the ledger must answer: a kind of outcome, the thing it is about, what must be true of it."""
-
-    kind: str
-    thing: dict[str, Any] | None = None
-    code: str | None = None
-    replayed: bool = False
-
-
-class Model(PricedModel):
+class Model(PricedModel, RunModel):
     """One tenant."""
 
     def __init__(self, zone: tzinfo, anchor: datetime) -> None:
-        self.zone, self.anchor = zone, anchor
+        self.calendar, self.anchor = Calendar(CalendarRule(zone)), anchor
         self.now = anchor
         self.accounts: dict[Name, Balance] = {}
+        self.numbered: dict[int, Name] = {}
         self.budgets: list[dict[str, Any]] = []
         self.runs: dict[int, dict[str, Any]] = {}
         self.holds: dict[int, dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
         self.keys: dict[tuple[str, str], tuple[bytes, Expected]] = {}
         self.triggers: dict[str, tuple[SetTrigger, dict[str, Any]]] = {}
+        self.increases: dict[int, dict[str, Any]] = {}
+        self.users: dict[str, tuple[tuple[datetime | None, str], ...]] = {}
+        self.stopped: str | None = None
+        self.lapsed: list[dict[str, Any]] = []
+        self.rolled = 0
 
     def begin_batch(self, now: datetime) -> None:
         """Expire what is due: every batch starts with that."""
@@ -69,6 +76,11 @@ class Model(PricedModel):
         for hold in self.holds.values():
             if hold["state"] == "held" and hold["expires_at"] <= now:
                 self._give_back(hold, "expired")
+        for account in self.accounts.values():
+            self.lapsed += account.lapse(now)
+        for budget in self.budgets:
+            if budget["in_use"]:
+                self.take_terms(budget)
 
     def decide(self, command: Command) -> Expected:
         """Return what the ledger must answer, and take it as having happened."""
@@ -80,7 +92,7 @@ class Model(PricedModel):
                 return Expected("refused", code="idempotency_conflict")
             return Expected(answer.kind, answer.thing, answer.code, replayed=True)
         expected = self._decide_new(command)
-        if expected.kind not in ("refused", "swept"):
+        if expected.kind not in ("refused", "swept", "preflight"):
             self.keys[command.source, command.key] = command.fingerprint, expected
         return expected
 
@@ -88,47 +100,46 @@ class Model(PricedModel):
         match command:
             case Reserve():
                 return self._reserve(command)
+            case Preflight():
+                return self._preflight(command)
             case Settle():
                 return self._settle(command)
+            case Extend():
+                return self._extend(command)
             case Release():
-                return self._release(command)
+                return self._end_hold(command.reservation_id, "released")
+            case ForceRelease():
+                return self._end_hold(command.reservation_id, "expired")
             case Record():
                 return self._record(command)
-            case OpenRun():
-                return self._open_run(command)
-            case EndRun():
-                return self._end_run(command)
-            case CreateBudget():
-                if any(budget["name"] == command.name and budget["in_use"] for budget in self.budgets):
-                    return Expected("refused", code="budget_exists")
-                budget = {"name": command.name, "in_use": True, "command": command}
-                self.budgets.append(budget)
-                return Expected("budget", budget)
-            case ArchiveBudget():
-                for budget in self.budgets:
-                    if budget["id"] == command.budget_id and budget["in_use"]:
-                        budget["in_use"] = False
-                        return Expected("budget", budget)
-                return Expected("refused", code="budget_not_found")
             case SetTrigger():
                 trigger: dict[str, Any] = {"kind": command.kind}
                 self.triggers[command.kind] = command, trigger
                 return Expected("trigger", trigger)
             case ExpireDue():
                 return Expected("swept")
-        raise AssertionError(f"the simulation sends no {command}")
+        decisions: dict[type[Any], Any] = {
+            OpenRun: self._open_run, EndRun: self._end_run, TakeStep: self._take_step, Rebalance: self._rebalance,
+            ChangeRun: self._change_run, CreateBudget: self._create_budget, ChangeBudget: self._change_budget,
+            ArchiveBudget: self._archive, GiveGrant: self._give_grant, AskIncrease: self._ask,
+            DecideIncrease: self._decide_increase, SetUsers: self._set_users, SetCalendar: self._set_calendar,
+            StopTenant: self._stop, TendAccounts: self._tend,
+        }  # fmt: skip
+        answer: Expected = decisions[type(command)](command)
+        return answer
 
     # Reserve
 
     def _reserve(self, command: Reserve) -> Expected:
-        run = None if command.run_id is None else self.runs.get(command.run_id)
-        if command.run_id is not None and run is None:
-            return Expected("refused", code="run_not_found")
-        if run is not None and run["state"] != "open":
-            return Expected("refused", code="run_not_open")
+        if self.stopped is not None:
+            return Expected("refused", code="tenant_stopped")
+        run = None if command.run_id is None else self.going(command.run_id)
+        if isinstance(run, Expected):
+            return run
         if self.hold_cost(command.model, command) is None:
             return Expected("refused", code="unknown_model")
-        if run is not None and run["strict"] and command.agent_type not in run["shares"]:
+        lineage = self.lineage(run) if run else []
+        if any(each["strict"] and command.agent_type not in each["shares"] for each in lineage):
             return Expected("denied", {"fits": None, "refusing": []}, code="not_allocated")
         advice = self._advice(command, run)
         model = next(
@@ -139,29 +150,87 @@ class Model(PricedModel):
         if any(self.accounts[name].hard for name, _ in refusing):
             fits = self._largest_output(names, command, model)
             return Expected("denied", {"fits": fits, "refusing": refusing}, code="budget_exceeded")
+        times = 1
+        if isinstance(command, OpenLease):
+            times = self._lent(names, command, model)
+            if not times:
+                small = self._lent_units(names, command, model, 1)
+                return Expected("denied", {"fits": None, "refusing": small}, code="lease_too_small")
+            refusing = self._refusing(names, command, model, command.max_output_tokens, times)
         cost = self.hold_cost(model, command)
         assert cost is not None
+        tokens = (command.input_tokens + command.max_output_tokens) * times
         hold: dict[str, Any] = {
             "state": "held", "facts": self._facts(command, run, model), "run": command.run_id, "tags": command.tags,
-            "model": model, "names": names, "created_at": self.now,
+            "model": model, "names": names, "created_at": self.now, "lease": isinstance(command, OpenLease),
             "expires_at": self.now + timedelta(seconds=command.ttl_seconds),
-            "tokens": command.input_tokens + command.max_output_tokens,
-            "uncached": command.input_tokens + command.max_output_tokens - command.cached_input_tokens,
-            "cost": cost, "warnings": refusing, "advice": advice,
+            "held": {"tokens": tokens, "uncached": tokens - command.cached_input_tokens * times, "cost": cost * times,
+                     "calls": times},
+            "drawn": dict.fromkeys(("tokens", "uncached", "cost", "calls"), 0), "warnings": refusing, "advice": advice,
         }  # fmt: skip
+        if hold["lease"]:
+            hold["expires_at"] = self._lease_end(names, hold["expires_at"])
+        self._move(names, hold["held"], 1)
         for name in names:
-            amounts = self._amounts(name, hold["tokens"], hold["uncached"], hold["cost"])
-            for unit in UNITS:
-                self.accounts[name].held[unit] += amounts[unit]
+            self.accounts[name].leases += hold["lease"]
         return Expected("granted", hold)
 
-    def _refusing(self, names: list[Name], command: Reserve, model: str, output: int) -> list[tuple[Name, str]]:
+    def _move(self, names: list[Name], amounts: dict[str, int], sign: int) -> None:
+        for name in names:
+            account = self.accounts[name]
+            account.held["tokens"] += sign * amounts["uncached" if account.uncached else "tokens"]
+            account.held["cost"] += sign * amounts["cost"]
+            account.held["calls"] += sign * amounts["calls"]
+
+    def _lease_end(self, names: list[Name], at: datetime) -> datetime:
+        ends = [self.accounts[name].end for name in names if self.accounts[name].hard]
+        return min([at, *(end for end in ends if end is not None)])
+
+    def _lent(self, names: list[Name], command: OpenLease, model: str) -> int:
+        """Count up from one call for as long as every hard account has twice that, for each lease and this one."""
+        times = 0
+        while times < command.calls and not self._lent_units(names, command, model, times + 1):
+            times += 1
+        return times
+
+    def _lent_units(self, names: list[Name], command: OpenLease, model: str, times: int) -> list[tuple[Name, str]]:
+        cost = self.hold_cost(model, command)
+        assert cost is not None
+        tokens = command.input_tokens + command.max_output_tokens
+        short = []
+        for name in names:
+            account = self.accounts[name]
+            takes = self._amounts(name, tokens, tokens - command.cached_input_tokens, cost)
+            for unit in UNITS if account.hard else ():
+                limit = account.limit[unit]
+                wanted = 2 * (account.leases + 1) * takes[unit] * times
+                if limit is not None and takes[unit] and wanted > limit - account.used(unit):
+                    short.append((name, unit))
+                    break
+        return short
+
+    def _preflight(self, command: Preflight) -> Expected:
+        if self.stopped is not None:
+            return Expected("refused", code="tenant_stopped")
+        trial = deepcopy(self)
+        fits, stopped_by = [], None
+        for call, count in command.calls:
+            answers = [trial._reserve(call) for _ in range(count)]
+            fits.append(sum(answer.kind == "granted" for answer in answers))
+            first = next((answer for answer in answers if answer.kind != "granted"), None)
+            stopped_by = stopped_by or (first and first.code)
+        return Expected("preflight", {"fits": tuple(fits), "stopped_by": stopped_by})
+
+    def _refusing(
+        self, names: list[Name], command: Reserve, model: str, output: int, times: int = 1
+    ) -> list[tuple[Name, str]]:
         cost = self.hold_cost(model, command, output)
         assert cost is not None
         tokens = command.input_tokens + output
         found = []
         for name in names:
-            unit = self.accounts[name].lacks(self._amounts(name, tokens, tokens - command.cached_input_tokens, cost))
+            one = self._amounts(name, tokens, tokens - command.cached_input_tokens, cost)
+            unit = self.accounts[name].lacks({unit: amount * times for unit, amount in one.items()})
             if unit is not None:
                 found.append((name, unit))
         return found
@@ -228,24 +297,64 @@ class Model(PricedModel):
             return Expected("quarantined", {}, code="reservation_not_open")
         at = command.occurred_at or self.now
         at = min(max(at, hold["created_at"]), self.now)
-        event = self._event(command, hold["facts"] | {"model": command.model or hold["model"]}, at)
+        facts = hold["facts"] | {"model": command.model or hold["model"]}
+        if command.tool is not None:
+            facts["tool"] = command.tool
+        event = self._event(command, facts, at)
         event |= {"run": hold["run"], "tags": hold["tags"], "names": hold["names"], "late": hold["state"] == "expired"}
-        event["overrun"] = any(event[unit] > hold[unit] for unit in ("tokens", "uncached", "cost"))
-        if hold["state"] == "held":
-            self._give_back(hold, "settled")
-        hold["state"] = "settled"
-        hold["event"] = event
-        self._book(event, None if event["late"] else hold)
+        event["part"], event["calls"] = command.part, 0 if command.part and not hold["lease"] else 1
+        drawn, held = hold["drawn"], hold["held"]
+        event["overrun"] = any(drawn[unit] + event[unit] > held[unit] for unit in ("tokens", "uncached", "cost"))
+        event["overrun"] = event["overrun"] or drawn["calls"] + 1 > held["calls"]
+        before = self._remaining(hold)
+        if command.part:
+            for unit in drawn:
+                drawn[unit] += event[unit]
+            after = self._remaining(hold)
+            if hold["state"] == "held":
+                self._move(hold["names"], {unit: before[unit] - after[unit] for unit in before}, -1)
+            covered = {unit: before[unit] - after[unit] for unit in before}
+        else:
+            if hold["state"] == "held":
+                self._give_back(hold, "settled")
+            hold["state"], hold["event"] = "settled", event
+            covered = before
+        self._book(event, None if event["late"] else covered)
+        event["stop"] = self._why_stop(hold)
         return Expected("settled", event)
 
-    def _release(self, command: Release) -> Expected:
+    @staticmethod
+    def _remaining(hold: dict[str, Any]) -> dict[str, int]:
+        return {unit: max(0, hold["held"][unit] - hold["drawn"][unit]) for unit in hold["held"]}
+
+    def _why_stop(self, hold: dict[str, Any]) -> str | None:
+        if self.stopped is not None:
+            return "tenant_stopped"
+        for each in self.lineage(self.runs[hold["run"]]) if hold["run"] else []:
+            if each["state"] != "open":
+                return f"run_{each['state']}"
+        return "lease_expired" if hold["lease"] and hold["state"] == "expired" else None
+
+    def _end_hold(self, number: int, state: str) -> Expected:
+        hold = self.holds.get(number)
+        if hold is None:
+            return Expected("refused", code="reservation_not_found")
+        if hold["state"] != "held":
+            return Expected("refused", code="reservation_not_open")
+        self._give_back(hold, state)
+        return Expected("released", hold)
+
+    def _extend(self, command: Extend) -> Expected:
         hold = self.holds.get(command.reservation_id)
         if hold is None:
             return Expected("refused", code="reservation_not_found")
         if hold["state"] != "held":
             return Expected("refused", code="reservation_not_open")
-        self._give_back(hold, "released")
-        return Expected("released", hold)
+        until = self.now + timedelta(seconds=command.ttl_seconds)
+        if hold["lease"]:
+            until = self._lease_end(hold["names"], until)
+        hold["expires_at"] = max(hold["expires_at"], until)
+        return Expected("extended", hold)
 
     def _record(self, command: Record) -> Expected:
         run = None if command.run_id is None else self.runs.get(command.run_id)
@@ -257,7 +366,7 @@ class Model(PricedModel):
         facts = self._facts(command, run, command.model)
         event = self._event(command, facts, at)
         event |= {"run": command.run_id, "tags": command.tags, "names": self._names(facts, run)}
-        event |= {"late": False, "overrun": False}
+        event |= {"late": False, "overrun": False, "part": False, "calls": 1}
         self._book(event, None)
         return Expected("recorded", event)
 
@@ -270,62 +379,30 @@ class Model(PricedModel):
             "uncached": usage["input"] + usage["output"] - usage["cache_read"], "failed": command.failed,
         }  # fmt: skip
 
-    def _book(self, event: dict[str, Any], hold: dict[str, Any] | None) -> None:
+    def _book(self, event: dict[str, Any], covered: dict[str, int] | None) -> None:
         self.events.append(event)
         for name in event["names"]:
             account = self.accounts[name]
-            amounts = self._amounts(name, event["tokens"], event["uncached"], event["cost"])
-            was_held = self._amounts(name, hold["tokens"], hold["uncached"], hold["cost"]) if hold else None
+            amounts = self._amounts(name, event["tokens"], event["uncached"], event["cost"]) | {"calls": event["calls"]}
+            was_held = self._amounts(name, covered["tokens"], covered["uncached"], covered["cost"]) if covered else {}
+            was_held |= {"calls": covered["calls"]} if covered else {}
             for unit in UNITS:
                 account.settled[unit] += amounts[unit]
-                account.excess[unit] += max(0, amounts[unit] - (was_held[unit] if was_held else 0))
+                account.excess[unit] += max(0, amounts[unit] - was_held.get(unit, 0))
+            account.watch()
 
     def _give_back(self, hold: dict[str, Any], state: str) -> None:
         hold["state"] = state
+        self._move(hold["names"], self._remaining(hold), -1)
         for name in hold["names"]:
-            amounts = self._amounts(name, hold["tokens"], hold["uncached"], hold["cost"])
-            for unit in UNITS:
-                self.accounts[name].held[unit] -= amounts[unit]
-
-    # Runs
-
-    def _open_run(self, command: OpenRun) -> Expected:
-        total, shares = command.limits.tokens, {}
-        if command.shares:
-            if total is None or sum(share.minimum_tokens for share in command.shares) > total:
-                return Expected("refused", code="infeasible_allocation")
-            shares = {share.agent_type: share.minimum_tokens for share in command.shares}
-        return Expected("run", {"state": "open", "strict": command.strict, "shares": shares, "command": command})
-
-    def _end_run(self, command: EndRun) -> Expected:
-        run = self.runs.get(command.run_id)
-        if run is None:
-            return Expected("refused", code="run_not_found")
-        if run["state"] == "open" or command.state == "cancelled":
-            run["state"] = str(command.state)
-        return Expected("run", run)
-
-    def bind_run(self, run: dict[str, Any], run_id: int, shares: dict[str, int]) -> None:
-        """Take over the id of a new run and how its tokens were split (any exact split above the minimums is right)."""
-        command = run["command"]
-        assert all(shares[agent_type] >= minimum for agent_type, minimum in run["shares"].items())
-        assert not shares or sum(shares.values()) == command.limits.tokens
-        assert set(shares) == set(run["shares"])
-        run["shares"] = shares
-        self.runs[run_id] = run
-        limits = command.limits
-        self.accounts["run", run_id, None] = Balance(
-            {"tokens": limits.tokens, "cost": limits.nanos, "calls": limits.calls}
-        )
-        for agent_type, tokens in shares.items():
-            self.accounts["run", run_id, agent_type] = Balance({"tokens": tokens, "cost": None, "calls": None})
+            self.accounts[name].leases -= hold["lease"]
 
     # Accounts
 
     def _facts(self, command: Reserve | Record, run: dict[str, Any] | None, model: str) -> Facts:
         facts = {
-            "user": run["command"].user if run else command.user or "",
-            "cost_center": run["command"].cost_center if run else command.cost_center or "unassigned",
+            "user": run["user"] if run else command.user or "",
+            "cost_center": run["cost_center"] if run else command.cost_center or self._center(command),
             "agent_type": command.agent_type, "request_type": command.request_type, "model": model,
         }  # fmt: skip
         if command.tool is not None:
@@ -336,10 +413,10 @@ class Model(PricedModel):
 
     def _names(self, facts: Facts, run: dict[str, Any] | None) -> list[Name]:
         names: list[Name] = []
-        if run is not None:
-            names.append(("run", int(facts["run"]), None))
-            if facts["agent_type"] in run["shares"]:
-                names.append(("run", int(facts["run"]), facts["agent_type"]))
+        for each in self.lineage(run) if run else []:
+            names.append(("run", each["id"], None))
+            if facts["agent_type"] in each["shares"]:
+                names.append(("run", each["id"], facts["agent_type"]))
         for budget in self.budgets:
             command = budget["command"]
             wanted = dict(command.selector)
@@ -348,22 +425,31 @@ class Model(PricedModel):
             if not budget["in_use"] or not all(v in ("*", facts.get(d)) and d in facts for d, v in wanted.items()):
                 continue
             kept = {d for d, v in wanted.items() if v == "*"} | ({"run"} if command.window == "run" else set())
-            name = (
-                "budget",
-                budget["id"],
-                frozenset((d, facts[d]) for d in kept),
-                self.period(command.window, self.now),
-            )
-            limits = {"tokens": command.limits.tokens, "cost": command.limits.nanos, "calls": command.limits.calls}
-            fresh = Balance(limits, command.enforcement == "hard", command.counts == "uncached")
-            self.accounts.setdefault(name, fresh)
+            subject = frozenset((d, facts[d]) for d in kept)
+            start, end = self.calendar.bounds(command.window, self.now)
+            name = ("budget", budget["id"], subject, start)
+            if name not in self.accounts:
+                self.accounts[name] = self._fresh(budget, subject, start, end)
             names.append(name)
         return names
 
-    def period(self, window: str, at: datetime) -> str:
-        """Return the name of the local day or month of an instant."""
-        local = at.astimezone(self.zone)
-        return {"day": f"{local:%Y-%m-%d}", "month": f"{local:%Y-%m}"}.get(window, "")
+    def _fresh(self, budget: dict[str, Any], subject: Any, start: datetime, end: datetime | None) -> Balance:
+        fresh = Balance(
+            dict(budget["limits"]), budget["hard"], budget["command"].counts == "uncached",
+            thresholds=budget["thresholds"],
+        )  # fmt: skip
+        fresh.start, fresh.end = start, end
+        if budget["rollover"] is not None:
+            carried = rolled_over(budget, subject, start, self.accounts.items(), self.calendar)
+            self.rolled += any(carried.values())
+            fresh.change(carried)
+        return fresh
+
+    def _center(self, command: Reserve | Record) -> str:
+        at = command.occurred_at if isinstance(command, Record) else None
+        known = self.users.get(command.user or "", ())
+        found = [center for since, center in known if since is None or since <= (at or self.now)]
+        return found[-1] if found else "unassigned"
 
     def _amounts(self, name: Name, tokens: int, uncached: int, cost: int) -> dict[str, int]:
         return {"tokens": uncached if self.accounts[name].uncached else tokens, "cost": cost, "calls": 1}

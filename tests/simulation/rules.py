@@ -18,12 +18,14 @@ from hypothesis.stateful import (
 )  # fmt: skip
 
 from tests.simulation import commands as calls
+from tests.simulation import commands_admin as admin
 from tests.simulation.comparison import Comparison
 from tests.simulation.memory import MemoryLedger
 from tests.simulation.model import Model
 from tests.simulation.price_list import core_price_book
-from token_ledger.core.administration import ArchiveBudget
-from token_ledger.core.commands import Command, EndRun, ExpireDue, Record, Release, Reserve, Settle
+from token_ledger.core.administration import ArchiveBudget, AskIncrease, DecideIncrease, GiveGrant
+from token_ledger.core.budget import Limits
+from token_ledger.core.commands import Command, EndRun, ExpireDue, OpenRun, Record, Release, Reserve, Settle
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.run import RunState
@@ -40,7 +42,11 @@ STARTS = (
 SECONDS = st.sampled_from((0,) * 12 + (1, 59, 60, 300, 3_600, 7_200, 86_400, 40 * 86_400))
 OFFSETS = st.sampled_from((None, None, 0, -1, -30, -3_600, -10 * 86_400, -35 * 86_400, -36 * 86_400, 300, 301))
 TRAFFIC = st.sampled_from(
-    ("reserve",) * 5 + ("just fitting",) * 2 + ("settle",) * 4 + ("record", "release", "repeat", "end")
+    ("reserve",) * 5
+    + ("just fitting",) * 2
+    + ("settle",) * 5
+    + ("lease",) * 2
+    + ("record", "release", "repeat", "end", "step", "extend", "preflight")
 )
 recent = st.one_of(st.integers(0, 5), st.integers(0, 50))
 
@@ -118,6 +124,14 @@ class LedgerRules(RuleBasedStateMachine):
                 return st.sampled_from(self.run_ids).map(lambda run_id: EndRun("", b"", run_id, RunState.CANCELLED))
             case "record":
                 return st.builds(_at, calls.records(tuple(self.run_ids)), moments)
+            case "lease":
+                return calls.leases(tuple(self.run_ids))
+            case "preflight":
+                return calls.preflights(tuple(self.run_ids))
+            case "step" if self.run_ids:
+                return admin.steps(self.run_ids)
+            case "extend" if self.hold_ids:
+                return admin.extensions(self.hold_ids)
             case "release" if self.hold_ids:
                 return st.builds(Release, st.just(""), st.just(b""), hold_ids)
             case "settle" if self.hold_ids:
@@ -135,7 +149,7 @@ class LedgerRules(RuleBasedStateMachine):
         pick = data.draw(recent)
         match kind:
             case "run":
-                self.ask(data.draw(calls.opened_runs()))
+                self.ask(data.draw(calls.opened_runs(tuple(self.run_ids))))
             case "end" if self.run_ids:
                 state = data.draw(st.sampled_from((RunState.CLOSED, RunState.CANCELLED)))
                 self.ask(EndRun("", b"", self.run_ids[-1 - pick % len(self.run_ids)], state))
@@ -147,6 +161,82 @@ class LedgerRules(RuleBasedStateMachine):
                 self.ask(data.draw(calls.set_triggers))
             case _:
                 self.ask(data.draw(calls.about_nothing))
+
+    LIMITS: tuple[str, ...] = ("grant", "grant", "ask", "decide", "budget", "rebalance", "run", "force", "tend")
+
+    @rule(data=st.data(), pick=recent)
+    def move_limits(self, data: st.DataObject, pick: int) -> None:
+        """Change what accounts may hold, or end what is held."""
+        accounts = sorted(self.model.numbered)
+        match self.LIMITS[pick % len(self.LIMITS)]:
+            case "grant":
+                self.ask(data.draw(admin.grants(accounts, self.clock)))
+            case "ask":
+                self.ask(data.draw(admin.asked_increases(accounts)))
+            case "decide":
+                self.ask(data.draw(admin.decisions(sorted(self.model.increases), self.clock)))
+            case "budget":
+                self.ask(data.draw(admin.changed_budgets(self.budget_ids)))
+            case "rebalance":
+                self.ask(data.draw(admin.rebalances(self.run_ids)))
+            case "run":
+                self.ask(data.draw(admin.changed_runs(self.run_ids)))
+            case "force":
+                self.ask(data.draw(admin.forced_releases(self.hold_ids)))
+            case "tend":
+                self.pending.append(data.draw(admin.tended(accounts)))
+
+    @precondition(lambda self: self.limited())
+    @rule(data=st.data(), picks=st.lists(recent, min_size=1, max_size=3), seconds=SECONDS)
+    def give_and_take(self, data: st.DataObject, picks: list[int], seconds: int) -> None:
+        """Give some accounts more for a time, use it, and let the time pass."""
+        for pick in picks:
+            limited = self.limited()
+            number, unit = limited[-1 - pick % len(limited)]
+            amount = Limits(**{"nanos" if unit == "cost" else unit: data.draw(st.sampled_from((1, 600, 2_000)))})
+            until = self.clock + timedelta(seconds=data.draw(st.sampled_from((3_600, 7_200, 7_200, 90_000))))
+            if data.draw(st.booleans()):
+                self.ask(GiveGrant("", b"", number, amount, "more", admin.ACTOR, until))
+                continue
+            self.ask(AskIncrease("", b"", number, amount, "more", "key:agent"))
+            self.commit(0)
+            until_or_not = data.draw(st.sampled_from((None, until)))
+            increase = max(self.model.increases, default=calls.NOTHING)
+            self.ask(DecideIncrease("", b"", increase, data.draw(st.booleans()), admin.ACTOR, None, until_or_not))
+        for kind in ("just fitting", "reserve", "settle"):
+            self.ask(data.draw(self.call(kind)))
+        self.commit(seconds)
+
+    def limited(self) -> list[tuple[int, str]]:
+        """Return the open accounts that have a limit, by number, with the unit."""
+        return [
+            (number, unit)
+            for number, name in sorted(self.model.numbered.items())
+            for unit, limit in self.model.accounts[name].limit.items()
+            if limit is not None and self.model.accounts[name].is_open(self.clock)
+        ]
+
+    @rule(data=st.data(), kind=st.sampled_from(("users", "users", "calendar", "stop", "chain")))
+    def rearrange(self, data: st.DataObject, kind: str) -> None:
+        """Change users or the calendar, stop everything for a while, or open runs within runs."""
+        match kind:
+            case "users":
+                self.ask(data.draw(admin.set_users(self.clock)))
+            case "calendar":
+                self.ask(data.draw(admin.set_calendars(self.clock)))
+            case "stop":
+                self.ask(admin.STOP)
+                for each in ("reserve", "settle", "step"):
+                    self.ask(data.draw(self.call(each)))
+                self.commit(0)
+                self.ask(admin.RESUME)
+                self.commit(0)
+            case "chain":
+                for _ in range(data.draw(st.sampled_from((2, 5, 9)))):
+                    parent = self.run_ids[-1] if self.run_ids else None
+                    user = None if parent else "ada"
+                    self.ask(OpenRun("", b"", user, limits=data.draw(calls.limits), parent_run_id=parent))
+                    self.commit(0)
 
     @rule(picks=st.lists(recent, min_size=1, max_size=3))
     def repeat(self, picks: list[int]) -> None:
@@ -174,6 +264,11 @@ class LedgerRules(RuleBasedStateMachine):
                 self.comparison.same_outcomes(outcomes, decided)
         self.comparison.books()
         self.after_commit()
+        seen["lapsed"] += len(self.model.lapsed)
+        seen["rolled over"] += self.model.rolled
+        seen["re-armed"] += sum(not fired for a in self.model.accounts.values() for *_, fired in a.told)
+        seen["closed"] += sum(account.closed for account in self.model.accounts.values())
+        self.model.lapsed, self.model.rolled = [], 0
         self.hold_ids, self.run_ids = list(self.model.holds), list(self.model.runs)
         self.budget_ids = [budget["id"] for budget in self.model.budgets]
 

@@ -72,6 +72,9 @@ class PostgresRules(LedgerRules):
     """The same callers; their batches run on the database, and the books in memory follow."""
 
     server: Server
+    # What an open account takes of a changed budget waits for a batch that has to do with the account. The books in
+    # memory have to do with all accounts in every batch, so here budgets do not change.
+    LIMITS = tuple(kind for kind in LedgerRules.LIMITS if kind != "budget")
 
     # Only the database's clock moves time here, so there is no start to choose.
     @initialize(zone=st.sampled_from(("UTC", "Asia/Kathmandu", "America/New_York")), setup=calls.setups)
@@ -155,7 +158,7 @@ def test_database_keeps_what_the_core_decided(database_url: str, monkeypatch: py
     try:
         run_simulation(
             # Shrinking on a database takes minutes; the seed replays the example as it was found.
-            PostgresRules, number, max_examples=50, stateful_step_count=20, phases=(Phase.generate,),
+            PostgresRules, number, max_examples=120, stateful_step_count=20, phases=(Phase.generate,),
         )  # fmt: skip
     finally:
         server.close()
@@ -170,4 +173,10 @@ def test_database_keeps_what_the_core_decided(database_url: str, monkeypatch: py
         "run",
         "budget",
         "replayed",
+        "grant",
+        "increase",
+        "lease",
+        "part",
+        "changed",
+        "preflight",
     }

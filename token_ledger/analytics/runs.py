@@ -1,4 +1,4 @@
-"""Owns what runs used, from their roll-up: by agent type, tool and model, with or without their sub-runs (design D12)."""
+"""Owns what runs used, from their roll-up: by agent type, tool and model, with or without sub-runs (design D12)."""
 
 from typing import Any
 

@@ -112,7 +112,8 @@ def plan_bookings(decided: Sequence[Decided]) -> list[Write]:
         writes.append((END_RESERVATIONS, tuple(zip(*ended, strict=True))))
     if events := _events(decided):
         writes.append((INSERT_EVENTS, (events, tenants, instants)))
-        writes.append((ADD_HOURLY, (_hourly(decided), tenants)))
+    if hourly := _hourly(decided):
+        writes.append((ADD_HOURLY, (hourly, tenants)))
         writes.append((ADD_DAILY, (_daily(decided), tenants)))
     return writes
 
