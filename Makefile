@@ -33,6 +33,7 @@ check: $(READY) ## formatting, lint, types, import contracts, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -W "ignore::DeprecationWarning" -m dashboards.build --check
 	$(BIN)/python sdk/scripts/generate_sync.py --check
+	$(BIN)/python -m tests.documents --check
 
 format: $(READY) ## format the code and sort its imports
 	$(BIN)/ruff format .

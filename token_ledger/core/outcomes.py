@@ -44,7 +44,6 @@ class Code(StrEnum):
     NO_LIMIT = "no_limit"
     INCREASE_NOT_FOUND = "increase_not_found"
     INCREASE_DECIDED = "increase_decided"
-    USER_NOT_FOUND = "user_not_found"
     TIME_OUT_OF_RANGE = "time_out_of_range"
     INVALID_REQUEST = "invalid_request"
 
