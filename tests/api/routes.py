@@ -58,6 +58,7 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("GET", "/v1/quarantine"): _FINANCE,
     ("POST", "/v1/api-keys"): _ADMINS,
     ("GET", "/v1/api-keys"): _ADMINS,
+    ("POST", "/v1/api-keys/{key_id}/rotate"): _ADMINS,
     ("DELETE", "/v1/api-keys/{key_id}"): _ADMINS,
     ("POST", "/v1/tenants"): _OPERATORS,
     ("GET", "/v1/tenants"): _OPERATORS,

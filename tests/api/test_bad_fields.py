@@ -50,6 +50,7 @@ BAD: dict[str, dict[str, str]] = {
     "threshold": _counts(1, 10**15),
     "seconds": _counts(1, 86_400),
     "percent": _counts(1, 100),
+    "overlap": _counts(0, 604_800),
     "lent": _counts(1, 100_000),
     "weekday": _counts(0, 6),
     "month": _counts(1, 12),

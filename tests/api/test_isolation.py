@@ -199,7 +199,8 @@ def _shows_nothing(acme: Acme, answer: httpx2.Response, asked: str = "") -> None
 
 async def test_acme_has_rows_in_every_table(acme: Acme, world: World) -> None:
     state = await world.state(world.tenants["acme"])
-    assert [table for table, (rows, _) in state.items() if not rows] == []
+    # Checkpoints are the worker's: it makes them before a month's events are dropped.
+    assert [table for table, (rows, _) in state.items() if not rows and "checkpoint" not in table] == []
 
 
 @pytest.mark.parametrize(

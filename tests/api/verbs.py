@@ -285,8 +285,13 @@ VERBS = (
         ("idempotency_key", "kind", "at_percent", "mode"),
     ),
     Verb(
-        "api key", "POST", "/v1/api-keys", wire_admin.ApiKeyBody, {"role": "agent", "name": "ci"},
-        {"role": "choice", "name": "text"}, ("role", "name"),
+        "api key", "POST", "/v1/api-keys", wire_admin.ApiKeyBody,
+        {"role": "agent", "name": "ci", "expires_at": "2999-01-01T00:00:00Z"},
+        {"role": "choice", "name": "text", "expires_at": "instant"}, ("role", "name"),
+    ),
+    Verb(
+        "rotate", "POST", "/v1/api-keys/{key_id}/rotate", wire_admin.RotationBody, {"overlap_seconds": 5},
+        {"overlap_seconds": "overlap"},
     ),
     Verb("revoke", "DELETE", "/v1/api-keys/{key_id}", status=200),
     Verb(

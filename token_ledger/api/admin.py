@@ -1,5 +1,6 @@
 """Routes of those who set up: triggers, API keys, tenants, quarantine."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -9,9 +10,10 @@ from token_ledger.api.answers import TriggerAnswerBody
 from token_ledger.api.problems import ProblemError, refused_problem
 from token_ledger.api.translate_admin import set_trigger_command
 from token_ledger.api.values import trigger_value
-from token_ledger.api.wire_admin import ApiKeyBody, TenantBody, TriggerBody
+from token_ledger.api.wire_admin import ApiKeyBody, RotationBody, TenantBody, TriggerBody
 from token_ledger.core.outcomes import Refused, TriggerAnswer
-from token_ledger.storage.api_keys import Principal, Role, add_key, list_keys, revoke_key
+from token_ledger.storage.api_keys import Principal, Role, add_key, list_keys, revoke_key, rotate_key
+from token_ledger.storage.audit import note_change
 from token_ledger.storage.reads import find_quarantined, find_triggers
 from token_ledger.storage.tenants import add_tenant, check_zone, list_tenants
 
@@ -55,9 +57,28 @@ async def create_key(request: Request, admin: Admin, body: ApiKeyBody) -> dict[s
     async with service.database.reading(admin.tenant) as connection:
         key, key_id = await add_key(
             connection, admin.tenant, Role(body.role), body.name,
-            environment=service.settings.environment, pepper=service.pepper,
+            environment=service.settings.environment, pepper=service.pepper, actor=actor_of(admin),
+            expires_at=body.expires_at,
         )  # fmt: skip
     return {"key_id": key_id, "key": key, "role": body.role, "name": body.name}
+
+
+@router.post("/api-keys/{key_id}/rotate", status_code=201, tags=["keys"])
+async def rotate_api_key(request: Request, admin: Admin, key_id: str, body: RotationBody) -> dict[str, str]:
+    """Make a key in the place of another, which goes on for an overlap; it is shown this once."""
+    service = service_of(request)
+    rotated = None
+    if key_id.isascii() and key_id.isalnum():
+        async with service.database.reading(admin.tenant) as connection:
+            rotated = await rotate_key(
+                connection, admin.tenant, key_id, timedelta(seconds=body.overlap_seconds),
+                environment=service.settings.environment, pepper=service.pepper, actor=actor_of(admin),
+            )  # fmt: skip
+    if rotated is None:
+        raise ProblemError(404, "not_found", f"there is no API key {key_id!r} in force")
+    key, new_id, role, name, ends = rotated
+    service.forget_keys()
+    return {"key_id": new_id, "key": key, "role": role, "name": name, "old_key_expires_at": ends.isoformat()}
 
 
 @router.get("/api-keys", tags=["keys"])
@@ -74,7 +95,7 @@ async def delete_key(request: Request, admin: Admin, key_id: str) -> dict[str, s
     revoked_at = None
     if key_id.isascii() and key_id.isalnum():  # nothing else is one, and the database takes not all of it as text
         async with service.database.reading(admin.tenant) as connection:
-            revoked_at = await revoke_key(connection, admin.tenant, key_id)
+            revoked_at = await revoke_key(connection, admin.tenant, key_id, actor=actor_of(admin))
     if revoked_at is None:
         raise ProblemError(404, "not_found", f"there is no API key {key_id!r}")
     service.forget_keys()
@@ -95,8 +116,10 @@ async def create_tenant(request: Request, operator: Operator, body: TenantBody) 
             raise ProblemError(409, "tenant_exists", f"there is a tenant named {body.name!r}", field="name")
         key, _ = await add_key(
             connection, tenant, Role.ADMIN, "first admin",
-            environment=service.settings.environment, pepper=service.pepper,
+            environment=service.settings.environment, pepper=service.pepper, actor=f"operator:{operator.key_id}",
         )  # fmt: skip
+        after = {"name": body.name, "time_zone": body.time_zone}
+        await note_change(connection, tenant, f"operator:{operator.key_id}", "tenant.create", str(tenant), after=after)
     service.name_tenant(tenant, body.name)
     return {"tenant_id": str(tenant), "name": body.name, "time_zone": body.time_zone, "admin_key": key}
 

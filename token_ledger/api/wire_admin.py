@@ -29,10 +29,9 @@ Thresholds = Annotated[
 """Percent of a limit."""
 
 
-class BudgetBody(Body):
-    """Set a limit for a selector per window."""
+class BudgetTerms(Body):
+    """A limit for a selector per window."""
 
-    idempotency_key: Key
     name: Name
     selector: Annotated[dict[Name, Name], Field(max_length=12), AfterValidator(lambda s: (check_selector(s), s)[1])]
     limits: LimitsBody
@@ -41,6 +40,12 @@ class BudgetBody(Body):
     counts: Literal["all", "uncached"] = "all"
     thresholds: Thresholds = (50, 75, 90, 100)
     rollover: LimitsBody | None = None
+
+
+class BudgetBody(BudgetTerms):
+    """Set a limit for a selector per window."""
+
+    idempotency_key: Key
 
 
 class BudgetChangeBody(Body):
@@ -136,10 +141,9 @@ class DowngradeBody(Body):
     context_tokens: Annotated[StrictInt, Field(ge=1, le=LARGEST_TOKENS)]
 
 
-class TriggerBody(Body):
-    """Set the trigger of a kind."""
+class TriggerTerms(Body):
+    """A condition, and what follows from it."""
 
-    idempotency_key: Key
     kind: Literal["high_token_usage", "high_cost"]
     at_percent: Annotated[StrictInt, Field(ge=1, le=100)]
     mode: Literal["off", "observe", "apply"]
@@ -148,11 +152,24 @@ class TriggerBody(Body):
     downgrades: Annotated[tuple[DowngradeBody, ...], Field(max_length=64)] = ()
 
 
+class TriggerBody(TriggerTerms):
+    """Set the trigger of a kind."""
+
+    idempotency_key: Key
+
+
 class ApiKeyBody(Body):
     """Make an API key."""
 
     role: Literal["agent", "finance", "admin"]
     name: Name
+    expires_at: Instant | None = None
+
+
+class RotationBody(Body):
+    """Put a new key in the place of one, which goes on for so long."""
+
+    overlap_seconds: Annotated[StrictInt, Field(ge=0, le=604_800)] = 86_400
 
 
 class TenantBody(Body):

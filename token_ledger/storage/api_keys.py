@@ -8,7 +8,7 @@ has 190 bits of chance, so a slow password hash would protect nothing and cost 1
 import hmac
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from zlib import crc32
@@ -17,6 +17,7 @@ from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.tenant import TenantId
+from token_ledger.storage.audit import note_change
 from token_ledger.storage.tables import api_keys
 
 OPERATOR_TENANT = TenantId(0)
@@ -68,16 +69,47 @@ def hash_key(key: str, pepper: bytes) -> bytes:
 
 
 async def add_key(
-    connection: AsyncConnection, tenant: TenantId, role: Role, name: str, *, environment: str, pepper: bytes
-) -> tuple[str, str]:
+    connection: AsyncConnection, tenant: TenantId, role: Role, name: str,
+    *, environment: str, pepper: bytes, actor: str = "system", expires_at: datetime | None = None,
+) -> tuple[str, str]:  # fmt: skip
     """Store a new key and return it, this once, with its id."""
     key, key_id = new_key(tenant, environment)
     await connection.execute(
         insert(api_keys).values(
-            tenant_id=tenant, key_id=key_id, name=name, role=role.value, secret_hash=hash_key(key, pepper)
+            tenant_id=tenant, key_id=key_id, name=name, role=role.value, secret_hash=hash_key(key, pepper),
+            expires_at=expires_at,
         )
-    )
+    )  # fmt: skip
+    after = {"name": name, "role": role.value, "expires_at": expires_at.isoformat() if expires_at else None}
+    await note_change(connection, tenant, actor, "key.create", key_id, after=after)
     return key, key_id
+
+
+async def rotate_key(
+    connection: AsyncConnection, tenant: TenantId, key_id: str, overlap: timedelta,
+    *, environment: str, pepper: bytes, actor: str,
+) -> tuple[str, str, Role, str, datetime] | None:  # fmt: skip
+    """Make a key with the role and name of another, which ends after an overlap.
+
+    Return the new key, its id, role, name, and when the old one ends; None if there is no such key in force.
+    """
+    found = await connection.execute(
+        update(api_keys)
+        .where(
+            api_keys.c.tenant_id == tenant, api_keys.c.key_id == key_id, api_keys.c.revoked_at.is_(None),
+            or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()),
+        )
+        .values(expires_at=func.least(api_keys.c.expires_at, func.now() + overlap))
+        .returning(api_keys.c.role, api_keys.c.name, api_keys.c.expires_at)
+    )  # fmt: skip
+    old = found.one_or_none()
+    if old is None:
+        return None
+    role = Role(old.role)
+    key, new_id = await add_key(connection, tenant, role, old.name, environment=environment, pepper=pepper, actor=actor)
+    after = {"expires_at": old.expires_at.isoformat(), "replaced_by": new_id}
+    await note_change(connection, tenant, actor, "key.rotate", key_id, after=after)
+    return key, new_id, role, old.name, old.expires_at
 
 
 async def find_principal(connection: AsyncConnection, key: str, pepper: bytes) -> Principal | None:
@@ -113,15 +145,21 @@ async def list_keys(connection: AsyncConnection, tenant: TenantId) -> list[dict[
     return [dict(row) for row in found.mappings()]
 
 
-async def revoke_key(connection: AsyncConnection, tenant: TenantId, key_id: str) -> datetime | None:
+async def revoke_key(
+    connection: AsyncConnection, tenant: TenantId, key_id: str, *, actor: str = "system"
+) -> datetime | None:
     """Revoke a key and return when it was revoked; None if the tenant has no such key."""
-    revoked = await connection.execute(
-        update(api_keys)
-        .where(api_keys.c.tenant_id == tenant, api_keys.c.key_id == key_id)
-        .values(revoked_at=func.coalesce(api_keys.c.revoked_at, func.now()))
-        .returning(api_keys.c.revoked_at)
-    )
-    at: datetime | None = revoked.scalar_one_or_none()
+    known = (api_keys.c.tenant_id == tenant) & (api_keys.c.key_id == key_id)
+    before = (await connection.execute(select(api_keys.c.revoked_at).where(known))).one_or_none()
+    if before is None:
+        return None
+    at: datetime | None = before.revoked_at
+    if at is None:
+        revoked = await connection.execute(
+            update(api_keys).where(known).values(revoked_at=func.now()).returning(api_keys.c.revoked_at)
+        )
+        at = revoked.scalar_one()
+        await note_change(connection, tenant, actor, "key.revoke", key_id, after={"revoked_at": at.isoformat()})
     return at
 
 

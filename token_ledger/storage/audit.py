@@ -1,0 +1,43 @@
+"""Notes in the audit log what administrators change outside the ledger's batches: keys, tenants.
+
+The note takes the tenant's lock and a sequence number, so that it has its place in the one order of the tenant.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from token_ledger.core.books import ORDINAL_BITS
+from token_ledger.core.tenant import TenantId
+
+_LOCK = text(
+    "update tenant_ledgers set sequence = sequence + 1, booked_at = greatest(booked_at, clock_timestamp())"
+    " where tenant_id = :tenant returning sequence, booked_at"
+)
+_INSERT = text(
+    "insert into audit_log (tenant_id, audit_id, actor, action, target, before, after, booked_at)"
+    " values (:tenant, :audit_id, :actor, :action, :target, cast(:before as jsonb), cast(:after as jsonb), :at)"
+)
+
+
+async def note_change(
+    connection: AsyncConnection, tenant: TenantId, actor: str, action: str, target: str,
+    *, before: dict[str, Any] | None = None, after: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Note a change in the transaction that makes it."""
+    lock = (await connection.execute(_LOCK, {"tenant": tenant})).one()
+    await connection.execute(
+        _INSERT,
+        {
+            "tenant": tenant,
+            "audit_id": lock.sequence << ORDINAL_BITS,
+            "actor": actor,
+            "action": action,
+            "target": target,
+            "before": None if before is None else json.dumps(before),
+            "after": None if after is None else json.dumps(after),
+            "at": lock.booked_at,
+        },
+    )
