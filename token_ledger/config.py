@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     reader_connections: int = Field(default=8, ge=1, le=64)
     batch_operations: int = Field(default=256, ge=1, le=4096, description="most operations in one transaction")
     drain_seconds: int = Field(default=20, ge=1, description="how long SIGTERM waits for requests under way")
+    retention_months: int | None = Field(
+        default=None, ge=3, description="whole months that usage events are kept for; without it they are kept for ever"
+    )
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
 
     def pepper(self) -> bytes:

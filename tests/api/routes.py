@@ -9,12 +9,13 @@ _READERS = frozenset({Role.AGENT, Role.FINANCE, Role.ADMIN})
 _FINANCE = frozenset({Role.FINANCE, Role.ADMIN})
 _ADMINS = frozenset({Role.ADMIN})
 _OPERATORS = frozenset({Role.OPERATOR})
+_USERS = frozenset({Role.USER})
 
 ALLOWED: dict[Route, frozenset[Role]] = {
     ("POST", "/v1/runs"): _CALLERS,
-    ("GET", "/v1/runs"): _READERS,
-    ("GET", "/v1/runs/{run_id}"): _READERS,
-    ("POST", "/v1/runs/{run_id}/cancel"): _CALLERS,
+    ("GET", "/v1/runs"): _READERS | _USERS,
+    ("GET", "/v1/runs/{run_id}"): _READERS | _USERS,
+    ("POST", "/v1/runs/{run_id}/cancel"): _CALLERS | _USERS,
     ("POST", "/v1/runs/{run_id}/close"): _CALLERS,
     ("POST", "/v1/runs/{run_id}/steps"): _CALLERS,
     ("POST", "/v1/runs/{run_id}/rebalance"): _CALLERS,
@@ -38,7 +39,7 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("GET", "/v1/accounts"): _FINANCE,
     ("GET", "/v1/accounts/{account_id}"): _FINANCE,
     ("POST", "/v1/accounts/{account_id}/grants"): _ADMINS,
-    ("POST", "/v1/accounts/{account_id}/increases"): _CALLERS,
+    ("POST", "/v1/accounts/{account_id}/increases"): _CALLERS | _USERS,
     ("GET", "/v1/increases"): _FINANCE,
     ("POST", "/v1/increases/{increase_id}/approve"): _ADMINS,
     ("POST", "/v1/increases/{increase_id}/refuse"): _ADMINS,
@@ -60,13 +61,15 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("GET", "/v1/api-keys"): _ADMINS,
     ("POST", "/v1/api-keys/{key_id}/rotate"): _ADMINS,
     ("DELETE", "/v1/api-keys/{key_id}"): _ADMINS,
+    ("POST", "/v1/tokens"): _CALLERS,
+    ("GET", "/v1/me"): _USERS,
     ("POST", "/v1/tenants"): _OPERATORS,
     ("GET", "/v1/tenants"): _OPERATORS,
     ("GET", "/v1/reports/spend"): _FINANCE,
     ("GET", "/v1/reports/denials"): _FINANCE,
     ("GET", "/v1/reports/triggers"): _FINANCE,
     ("GET", "/v1/reports/would-have-denied"): _FINANCE,
-    ("GET", "/v1/live"): _FINANCE,
+    ("GET", "/v1/live"): _FINANCE | _USERS,
 }
 
 PUBLIC: frozenset[Route] = frozenset({("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")})

@@ -293,6 +293,10 @@ VERBS = (
         "rotate", "POST", "/v1/api-keys/{key_id}/rotate", wire_admin.RotationBody, {"overlap_seconds": 5},
         {"overlap_seconds": "overlap"},
     ),
+    Verb(
+        "token", "POST", "/v1/tokens", wire_admin.TokenBody, {"user": "ada", "ttl_seconds": 60},
+        {"user": "text", "run_id": "id", "ttl_seconds": "token_seconds"},
+    ),
     Verb("revoke", "DELETE", "/v1/api-keys/{key_id}", status=200),
     Verb(
         "tenant", "POST", "/v1/tenants", wire_admin.TenantBody, {"time_zone": "Europe/Berlin"},

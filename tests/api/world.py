@@ -1,6 +1,7 @@
 """A running service on a database of its own, with tenants, a key for every role, and a way to see what changed."""
 
 import itertools
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from fastapi import FastAPI
 from tests.api.waiting import until
 from token_ledger.api.app import create_app
 from token_ledger.api.service import Service
+from token_ledger.api.tokens import new_token
 from token_ledger.config import Settings
 from token_ledger.core.tenant import TenantId
-from token_ledger.storage.api_keys import OPERATOR_TENANT, Role, add_key
+from token_ledger.storage.api_keys import OPERATOR_TENANT, Role, add_key, parse_key
 from token_ledger.storage.tables import TENANT_TABLES
 from token_ledger.storage.tenants import add_tenant
 
@@ -44,9 +46,17 @@ class World:
             assert tenant is not None, f"tenant {name} is there already"
             for role in TENANT_ROLES:
                 self.keys[name, role] = await self._add_key(connection, tenant, role)
+        self.keys[name, Role.USER] = self.token(name, user="ada")
         self.service.name_tenant(tenant, name)
         self.tenants[name] = tenant
         return tenant
+
+    def token(self, tenant: str, *, user: str | None = None, run_id: int | None = None, **fields: Any) -> str:
+        """Return a short-lived token that a tenant's admin key issued."""
+        named = parse_key(self.keys[tenant, Role.ADMIN])
+        assert named is not None
+        values = {"now": int(time.time()), "ttl_seconds": 900, **fields}
+        return new_token(self.service.token_key, named[0], named[1], user=user, run_id=run_id, **values)
 
     async def add_operator(self) -> None:
         """Make the operator's key."""

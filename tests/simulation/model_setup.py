@@ -167,6 +167,8 @@ class SetupModel:
     def _tend(self, command: TendAccounts) -> Expected:
         for number in command.account_ids:
             account = self.accounts.get(self.numbered.get(number, ()))
-            if account is not None and not account.is_open(self.now) and not account.held["calls"]:
+            if account is None or account.is_open(self.now):
+                continue
+            if not any(account.held.values()) and not account.leases:
                 account.closed = True
         return Expected("swept")

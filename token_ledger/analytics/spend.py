@@ -102,15 +102,23 @@ async def firings_by_trigger(connection: AsyncConnection, tenant: TenantId) -> l
 
 
 async def events_after(
-    connection: AsyncConnection, tenant: TenantId, event_id: int, limit: int
-) -> list[dict[str, Any]]:
-    """Return the first usage events after one of them, in order; ids rise in the order of commits."""
+    connection: AsyncConnection, tenant: TenantId, event_id: int, limit: int,
+    *, user: str | None = None, run_id: int | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the first usage events after one of them, in order; ids rise in the order of commits.
+
+    With a user or a run only theirs; the calls of sub-runs are their run's.
+    """
     found = await connection.execute(
         text(
             "select event_id, user_id, agent_type, model, input_tokens + output_tokens as tokens, cost_nanos, run_id"
-            " from usage_events where tenant_id = :tenant and event_id > :after order by event_id limit :limit"
+            " from usage_events where tenant_id = :tenant and event_id > :after"
+            " and (cast(:user as text) is null or user_id = :user)"
+            " and (cast(:run as bigint) is null or run_id in (select r.run_id from runs as r"
+            " where r.tenant_id = :tenant and (r.run_id = :run or :run = any(r.ancestors))))"
+            " order by event_id limit :limit"
         ),
-        {"tenant": tenant, "after": event_id, "limit": limit},
+        {"tenant": tenant, "after": event_id, "limit": limit, "user": user, "run": run_id},
     )
     return [dict(row) for row in found.mappings()]
 

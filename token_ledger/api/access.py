@@ -11,6 +11,7 @@ READERS = frozenset({Role.AGENT, Role.FINANCE, Role.ADMIN})
 FINANCE = frozenset({Role.FINANCE, Role.ADMIN})
 ADMINS = frozenset({Role.ADMIN})
 OPERATORS = frozenset({Role.OPERATOR})
+USERS = frozenset({Role.USER})
 
 
 def service_of(request: Request) -> Service:
@@ -19,19 +20,25 @@ def service_of(request: Request) -> Service:
     return service
 
 
+def key_of(request: Request) -> str:
+    """Return the bearer key or token of a request, empty where there is none."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key if scheme.lower() == "bearer" else ""
+
+
 async def principal_of(request: Request, roles: frozenset[Role]) -> Principal:
     """Return who calls, if the key is good and its role is one of `roles`; else raise the problem."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key:
+    key = key_of(request)
+    if not key:
         raise ProblemError(
             401, "unauthenticated", "send the API key as Authorization: Bearer tl_…",
             headers={"WWW-Authenticate": "Bearer"},
         )  # fmt: skip
     service = service_of(request)
-    principal = service.remembered(key) or await service.authenticate(key)
+    principal = await authenticated(service, key)
     if principal is None:
         raise ProblemError(
-            401, "unauthenticated", "the API key is unknown, expired, revoked or mistyped",
+            401, "unauthenticated", "the API key or token is unknown, expired, revoked or mistyped",
             headers={"WWW-Authenticate": "Bearer"},
         )  # fmt: skip
     if principal.role not in roles:
@@ -40,9 +47,14 @@ async def principal_of(request: Request, roles: frozenset[Role]) -> Principal:
     return principal
 
 
+async def authenticated(service: Service, key: str) -> Principal | None:
+    """Return who a key or a token stands for, or None."""
+    return service.remembered(key) or await service.authenticate(key)
+
+
 def actor_of(principal: Principal) -> str:
     """Return how the audit log names who calls."""
-    return f"key:{principal.key_id}"
+    return f"key:{principal.key_id}" if principal.token_id is None else f"token:{principal.token_id}"
 
 
 class Needs:

@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from token_ledger.api.access import ADMINS, CALLERS, FINANCE, Needs, actor_of, service_of
+from token_ledger.api.access import ADMINS, CALLERS, FINANCE, USERS, Needs, actor_of, service_of
 from token_ledger.api.answers import BudgetAnswerBody, GrantAnswerBody, IncreaseAnswerBody
 from token_ledger.api.holds import id_in_path
+from token_ledger.api.own import own_account
 from token_ledger.api.problems import ProblemError, refused_problem
 from token_ledger.api.translate_admin import (
     archive_budget_command,
@@ -40,7 +41,7 @@ from token_ledger.storage.reads import find_accounts, find_budgets
 
 router = APIRouter(prefix="/v1")
 Admin = Annotated[Principal, Depends(Needs(ADMINS))]
-Caller = Annotated[Principal, Depends(Needs(CALLERS))]
+Asker = Annotated[Principal, Depends(Needs(CALLERS | USERS))]
 Finance = Annotated[Principal, Depends(Needs(FINANCE))]
 
 
@@ -129,9 +130,12 @@ async def give_grant(request: Request, admin: Admin, account_id: str, body: Gran
 
 
 @router.post("/accounts/{account_id}/increases", status_code=201, response_model=IncreaseAnswerBody, tags=["budgets"])
-async def ask_increase(request: Request, caller: Caller, account_id: str, body: AmountsBody) -> Any:
+async def ask_increase(request: Request, caller: Asker, account_id: str, body: AmountsBody) -> Any:
     """Ask for more on an account; an administrator decides."""
-    command = ask_increase_command(body, id_in_path(request, "account_id"), actor_of(caller))
+    number = id_in_path(request, "account_id")
+    async with service_of(request).database.reading(caller.tenant) as connection:
+        await own_account(connection, caller, number)
+    command = ask_increase_command(body, number, caller.user or actor_of(caller))
     return _increase(await service_of(request).submit(caller.tenant, command))
 
 

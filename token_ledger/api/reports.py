@@ -15,7 +15,7 @@ from token_ledger.analytics.spend import (
     spend_by,
     would_have_denied,
 )  # fmt: skip
-from token_ledger.api.access import FINANCE, Needs, service_of
+from token_ledger.api.access import FINANCE, USERS, Needs, authenticated, key_of, service_of
 from token_ledger.api.wire import Group, ReportInstant
 from token_ledger.core.books import ORDINAL_BITS, last_id
 from token_ledger.core.money import format_money
@@ -24,6 +24,7 @@ from token_ledger.storage.reads import current_sequence
 
 router = APIRouter(prefix="/v1")
 Finance = Annotated[Principal, Depends(Needs(FINANCE))]
+Watcher = Annotated[Principal, Depends(Needs(FINANCE | USERS))]
 
 LIVE_SECONDS = 0.25
 """How often a live stream looks for new events."""
@@ -73,7 +74,7 @@ async def triggers(request: Request, finance: Finance) -> dict[str, list[dict[st
         return {"rows": await firings_by_trigger(connection, finance.tenant)}
 
 
-async def _place(request: Request, finance: Finance, after: Annotated[int | None, Query(ge=0, lt=2**47)] = None) -> int:
+async def _place(request: Request, watcher: Watcher, after: Annotated[int | None, Query(ge=0, lt=2**47)] = None) -> int:
     """Return the id of the event that a stream begins behind.
 
     It is found before the response begins, so that whatever is booked once a stream is open is shown in it.
@@ -82,25 +83,30 @@ async def _place(request: Request, finance: Finance, after: Annotated[int | None
     if last.isascii() and last.isdigit() and len(last) < 19:
         return int(last)
     if after is None:
-        async with service_of(request).database.reading(finance.tenant) as connection:
-            after = await current_sequence(connection, finance.tenant)
+        async with service_of(request).database.reading(watcher.tenant) as connection:
+            after = await current_sequence(connection, watcher.tenant)
     return last_id(after)
 
 
 @router.get("/live", response_class=EventSourceResponse, tags=["reports"])
 async def live(
-    request: Request, finance: Finance, event_id: Annotated[int, Depends(_place)]
+    request: Request, watcher: Watcher, event_id: Annotated[int, Depends(_place)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Every booked call as it happens, as server-sent events.
 
     A stream that broke goes on with the `Last-Event-ID` it saw and misses nothing, because the ids of a tenant's
     events rise in the order of their commits. `after` begins behind the batch with that sequence number instead.
+    A token's stream shows its user's or its run's calls only. A stream ends within seconds of its key's revocation.
     """
     service = service_of(request)
-    tenant = finance.tenant
+    tenant = watcher.tenant
     while not service.stopping.is_set() and not await request.is_disconnected():
+        if await authenticated(service, key_of(request)) is None:
+            return
         async with service.database.reading(tenant) as connection:
-            events = await events_after(connection, tenant, event_id, _LIVE_EVENTS)
+            events = await events_after(
+                connection, tenant, event_id, _LIVE_EVENTS, user=watcher.user, run_id=watcher.run_id
+            )
         for event in events:
             event_id = event["event_id"]
             yield ServerSentEvent(event="usage", id=str(event_id), data=_live_value(event))

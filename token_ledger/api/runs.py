@@ -6,9 +6,10 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from token_ledger.analytics.runs import run_usage
 from token_ledger.api import verbs
-from token_ledger.api.access import ADMINS, CALLERS, READERS, Needs, actor_of, service_of
+from token_ledger.api.access import ADMINS, CALLERS, READERS, USERS, Needs, actor_of, service_of
 from token_ledger.api.answers import PreflightResult, ReservationAnswer, RunAnswerBody, StepAnswer
 from token_ledger.api.holds import id_in_path
+from token_ledger.api.own import own_run
 from token_ledger.api.problems import ProblemError, refused_problem
 from token_ledger.api.service import Service
 from token_ledger.api.translate import end_run_command, open_run_command, rebalance_command
@@ -35,6 +36,8 @@ router = APIRouter(prefix="/v1")
 Caller = Annotated[Principal, Depends(Needs(CALLERS))]
 Reader = Annotated[Principal, Depends(Needs(READERS))]
 Admin = Annotated[Principal, Depends(Needs(ADMINS))]
+RunCaller = Annotated[Principal, Depends(Needs(CALLERS | USERS))]
+RunReader = Annotated[Principal, Depends(Needs(READERS | USERS))]
 
 
 @router.post("/runs", status_code=201, response_model=RunAnswerBody, tags=["runs"])
@@ -48,7 +51,7 @@ async def open_run(request: Request, caller: Caller, body: RunBody) -> Any:
 @router.get("/runs", tags=["runs"])
 async def list_runs(
     request: Request,
-    reader: Reader,
+    reader: RunReader,
     user: Name | None = None,
     state: Literal["open", "closed", "cancelled"] | None = None,
     external_id: Name | None = None,
@@ -56,24 +59,29 @@ async def list_runs(
 ) -> dict[str, list[RunAnswerBody]]:
     """List the newest runs."""
     async with service_of(request).database.reading(reader.tenant) as connection:
-        runs = await find_runs(connection, reader.tenant, user=user, state=state, external_id=external_id, limit=limit)
+        runs = await find_runs(
+            connection, reader.tenant,
+            user=reader.user or user, state=state, external_id=external_id, limit=limit, run_id=reader.run_id,
+        )  # fmt: skip
     return {"runs": [RunAnswerBody(**run_value(run, [])) for run in runs]}
 
 
 @router.get("/runs/{run_id}", response_model=RunAnswerBody, tags=["runs"])
-async def get_run(request: Request, reader: Reader, run_id: str) -> Any:
+async def get_run(request: Request, reader: RunReader, run_id: str) -> Any:
     """Show a run with its balances."""
     number = id_in_path(request, "run_id")
     async with service_of(request).database.reading(reader.tenant) as connection:
-        run = await find_run(connection, reader.tenant, number)
-        if run is None:
-            raise ProblemError(404, "run_not_found", f"there is no run {run_id}", field="run_id")
+        run = await own_run(connection, reader, number)
         return run_value(run, await find_run_accounts(connection, reader.tenant, run))
 
 
 @router.post("/runs/{run_id}/cancel", response_model=RunAnswerBody, tags=["runs"])
-async def cancel_run(request: Request, caller: Caller, run_id: str, body: RunEndBody = RunEndBody()) -> Any:
+async def cancel_run(request: Request, caller: RunCaller, run_id: str, body: RunEndBody = RunEndBody()) -> Any:
     """Stop a run: every later reserve is refused, what is under way still settles."""
+    if caller.is_limited:
+        number = id_in_path(request, "run_id")
+        async with service_of(request).database.reading(caller.tenant) as connection:
+            await own_run(connection, caller, number)
     return await _end(request, caller, body, RunState.CANCELLED)
 
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from prometheus_client import CollectorRegistry
 
 import token_ledger
+from token_ledger.api.tokens import Claims, read_token, signing_key
 from token_ledger.config import Settings
 from token_ledger.core.commands import Command
 from token_ledger.core.outcomes import Outcome
@@ -18,7 +19,7 @@ from token_ledger.ledger.counting import BatchCounter
 from token_ledger.ledger.errors import Unavailable
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.observability.metrics import Metrics
-from token_ledger.storage.api_keys import Principal, find_principal, parse_key
+from token_ledger.storage.api_keys import Principal, Role, find_principal, key_in_force, parse_key
 from token_ledger.storage.database import Database, DatabaseAway
 from token_ledger.storage.migrations import current_revision, head_revision
 from token_ledger.storage.prices import load_price_book
@@ -42,6 +43,7 @@ class Service:
         self.database = Database(url, writers=settings.writer_connections, readers=settings.reader_connections)
         self.stopping = asyncio.Event()
         self._pepper = settings.pepper()
+        self.token_key = signing_key(self._pepper)
         self._commits: GroupCommit | None = None
         self._keys: OrderedDict[str, tuple[float, Principal | None]] = OrderedDict()
         self._head = head_revision()
@@ -78,18 +80,32 @@ class Service:
         found = self._keys.get(key)
         if found is not None and found[0] > time.monotonic():
             return found[1]
+        claims = None if key.startswith("tl_") else read_token(self.token_key, key, int(time.time()))
         named = parse_key(key)
-        if named is None:
+        if named is None and claims is None:
             return None
         if self._commits is None:
             raise DatabaseAway("the service is starting: the database was not reached yet")
-        async with self.database.reading(named[0]) as connection:
-            principal = await find_principal(connection, key, self._pepper)
-        self._keys[key] = time.monotonic() + KEY_SECONDS, principal
+        believed = KEY_SECONDS
+        if claims is not None:
+            principal = await self._bearer_of(claims)
+            believed = min(believed, claims.expires_at - time.time())
+        else:
+            assert named is not None
+            async with self.database.reading(named[0]) as connection:
+                principal = await find_principal(connection, key, self._pepper)
+        self._keys[key] = time.monotonic() + believed, principal
         self._keys.move_to_end(key)
         while len(self._keys) > _REMEMBERED_KEYS:
             self._keys.popitem(last=False)
         return principal
+
+    async def _bearer_of(self, claims: Claims) -> Principal | None:
+        """Return whom a token stands for while the key that issued it is in force."""
+        async with self.database.reading(claims.tenant) as connection:
+            if not await key_in_force(connection, claims.tenant, claims.key_id):
+                return None
+        return Principal(claims.tenant, Role.USER, claims.key_id, claims.user, claims.run_id, claims.token_id)
 
     def forget_keys(self) -> None:
         """Look every key up again, because one was revoked here."""

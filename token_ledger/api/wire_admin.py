@@ -8,6 +8,7 @@ from token_ledger.api.wire import (
     LARGEST_LIMIT,
     LARGEST_TOKENS,
     Body,
+    Id,
     Instant,
     Key,
     LimitsBody,
@@ -177,3 +178,11 @@ class TenantBody(Body):
 
     name: Name
     time_zone: Name = "UTC"
+
+
+class TokenBody(Body):
+    """Make a short-lived token, for one user or for one run."""
+
+    user: Name | None = None
+    run_id: Id | None = None
+    ttl_seconds: Annotated[StrictInt, Field(ge=60, le=3_600)] = 900

@@ -1,4 +1,4 @@
-"""The command `token-ledger`: serve, migrate, tenant, key, verify. Errors are one sentence and exit status 1."""
+"""The command `token-ledger`. Its errors are one sentence and exit status 1."""
 
 import argparse
 import asyncio
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import token_ledger
+from token_ledger.cli.parsers import add_commands
 from token_ledger.config import Settings
-from token_ledger.storage.api_keys import Role
+from token_ledger.storage.api_keys import KEY_ROLES, Role
 from token_ledger.storage.database import DatabaseAway
 
 
@@ -36,7 +37,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int)
     serve.add_argument("--data-dir", type=Path)
     serve.add_argument("--quiet", action="store_true", help="log warnings only")
+    serve.add_argument("--no-worker", action="store_true", help="leave what recurs to others: see the command worker")
     serve.set_defaults(run=_serve)
+
+    worker = commands.add_parser("worker", help="do what recurs (of several, one leads), without serving requests")
+    worker.add_argument("--data-dir", type=Path)
+    worker.add_argument("--quiet", action="store_true", help="log warnings only")
+    worker.set_defaults(run=_worker)
 
     migrate = commands.add_parser("migrate", help="bring the database to this version's schema and prices")
     migrate.set_defaults(run=_migrate)
@@ -48,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
     key = commands.add_parser("key", help="make an API key and print it")
     key.add_argument("tenant")
-    key.add_argument("--role", type=Role, choices=list(Role), default=Role.AGENT)
+    key.add_argument("--role", type=Role, choices=list(KEY_ROLES), default=Role.AGENT)
     key.add_argument("--name", default="made on the command line")
     key.set_defaults(run=_key)
 
@@ -56,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--tenant", help="only this tenant")
     verify.add_argument("--json", action="store_true", help="print the findings as JSON")
     verify.set_defaults(run=_verify)
+
+    doctor = commands.add_parser(
+        "doctor", help="look for what is wrong with database, schema, worker and settings, and say what to do"
+    )
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.set_defaults(run=_doctor)
+    add_commands(commands, _database_url)
     return parser
 
 
@@ -70,7 +84,13 @@ def _database_url(settings: Settings) -> str:
 def _serve(settings: Settings, options: argparse.Namespace) -> int:
     from token_ledger.cli.serve import serve
 
-    return serve(settings, quiet=options.quiet)
+    return serve(settings, quiet=options.quiet, worker=not options.no_worker)
+
+
+def _worker(settings: Settings, options: argparse.Namespace) -> int:
+    from token_ledger.cli.worker import work
+
+    return work(settings, quiet=options.quiet)
 
 
 def _migrate(settings: Settings, options: argparse.Namespace) -> int:
@@ -107,3 +127,11 @@ def _verify(settings: Settings, options: argparse.Namespace) -> int:
     else:
         print(report.as_text())
     return 0 if report.clean else 1
+
+
+def _doctor(settings: Settings, options: argparse.Namespace) -> int:
+    from token_ledger.cli.doctor import examine
+
+    diagnosis = asyncio.run(examine(settings, _database_url(settings)))
+    print(json.dumps(diagnosis.as_json()) if options.json else diagnosis.as_text())
+    return 0 if diagnosis.well else 1

@@ -41,18 +41,18 @@ class Server(uvicorn.Server):
         self._captured_signals.clear()
 
 
-def serve(settings: Settings, *, quiet: bool = False) -> int:
-    """Run the service until it is told to stop; return the exit status."""
+def serve(settings: Settings, *, quiet: bool = False, worker: bool = True) -> int:
+    """Run the service until it is told to stop, with the worker beside it; return the exit status."""
     configure_logs(json_lines=not sys.stderr.isatty(), level=logging.WARNING if quiet else logging.INFO)
     credentials = None
     url = settings.database_url
     if url is None:
         url, credentials = prepare_laptop(settings)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings, url, credentials))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_serve(settings, url, credentials, worker=worker))
 
 
-async def _serve(settings: Settings, url: str, credentials: Credentials | None) -> int:
+async def _serve(settings: Settings, url: str, credentials: Credentials | None, *, worker: bool) -> int:
     # One more series per counter, with the time it was made: nobody asks for it, and it doubles a scrape.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     service = Service(settings, url)
@@ -68,7 +68,10 @@ async def _serve(settings: Settings, url: str, credentials: Credentials | None) 
         timeout_graceful_shutdown=settings.drain_seconds,
     )
     server = Server(config, service, _greeting(settings, credentials))
-    upkeep = asyncio.create_task(Upkeep(service.database, service.submit, service.metrics).run())
+    upkeep = Upkeep(service.database, service.submit, retention_months=settings.retention_months)
+    beside = [asyncio.create_task(upkeep.show_gauges(service.metrics))]
+    if worker:
+        beside.append(asyncio.create_task(upkeep.work()))
     # Requests make many short-lived objects and no cycles: collecting rarely takes the tail latency down by far.
     gc.collect()
     gc.freeze()
@@ -76,8 +79,9 @@ async def _serve(settings: Settings, url: str, credentials: Credentials | None) 
     try:
         await server.serve()
     finally:
-        upkeep.cancel()
-        await asyncio.gather(upkeep, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
     return 0 if server.started else 1
 
 
@@ -96,7 +100,8 @@ def _greeting(settings: Settings, credentials: Credentials | None) -> str:
     return "\n".join(lines)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes event loops: uvloop's where there is one."""
     try:
         import uvloop
     except ImportError:  # Windows

@@ -91,8 +91,10 @@ def tend_accounts(books: Books, command: TendAccounts) -> Outcome:
     done = 0
     for account_id in command.account_ids:
         account = books.find_account_by_id(account_id)
-        if account is None or account.closed_at is not None or account.is_open(books.now) or account.held_calls:
+        if account is None or account.closed_at is not None or account.is_open(books.now):
             continue
+        if account.leases or account.held_tokens or account.held_nanos or account.held_calls:
+            continue  # a lease may have made all of its calls and still hold tokens for longer ones
         account.closed_at = books.now
         books.writes.changed_terms[account_id] = account
         done += 1

@@ -146,6 +146,10 @@ class GroupCommit:
         while True:
             batch, before = self._take()
             if not batch:
+                # At once, not when the task is seen to be done: what is submitted in between needs a new worker.
+                task = asyncio.current_task()
+                assert task is not None
+                self._running.discard(task)
                 return
             try:
                 await self._run(batch, before)

@@ -27,21 +27,36 @@ _CHECKSUM_LENGTH = 8
 
 
 class Role(StrEnum):
-    """What a key may do: call, read for finance, administer its tenant, operate the service."""
+    """What a key may do: call, read for finance, administer its tenant, operate the service.
+
+    `user` is no key's: it is what a short-lived token may do, for one user or one run.
+    """
 
     AGENT = "agent"
     FINANCE = "finance"
     ADMIN = "admin"
     OPERATOR = "operator"
+    USER = "user"
+
+
+KEY_ROLES = (Role.AGENT, Role.FINANCE, Role.ADMIN, Role.OPERATOR)
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a request comes from."""
+    """Who a request comes from; with the role `user` it is limited to one user or one run."""
 
     tenant: TenantId
     role: Role
     key_id: str
+    user: str | None = None
+    run_id: int | None = None
+    token_id: str | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether only what is its user's or its run's may be seen."""
+        return self.role is Role.USER
 
 
 def new_key(tenant: TenantId, environment: str) -> tuple[str, str]:
@@ -131,6 +146,19 @@ async def find_principal(connection: AsyncConnection, key: str, pepper: bytes) -
     if row is None or not hmac.compare_digest(row.secret_hash, hash_key(key, pepper)):
         return None
     return Principal(tenant, Role(row.role), key_id)
+
+
+async def key_in_force(connection: AsyncConnection, tenant: TenantId, key_id: str) -> bool:
+    """Tell whether a tenant has a key that has neither ended nor been revoked."""
+    found = await connection.execute(
+        select(api_keys.c.key_id).where(
+            api_keys.c.tenant_id == tenant,
+            api_keys.c.key_id == key_id,
+            api_keys.c.revoked_at.is_(None),
+            or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()),
+        )
+    )
+    return found.one_or_none() is not None
 
 
 async def list_keys(connection: AsyncConnection, tenant: TenantId) -> list[dict[str, Any]]:

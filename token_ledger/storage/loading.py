@@ -201,7 +201,9 @@ async def load(
     if replays:
         await load_replay_targets(connection, loaded, replays)
     await load_named(connection, ordered, configs, loaded)
-    await _load_accounts(connection, locked, configs, commands, loaded)
+    # An extension touches a hold and none of its accounts, so these are not among what is laid over.
+    changed = list(before.writes.changed_reservations.values()) if before is not None else []
+    await _load_accounts(connection, locked, configs, commands, loaded, changed)
     await load_grants(connection, ordered, {lock.tenant_id: lock.now for lock in locked}, loaded)
     if before is not None:
         for into in loaded.values():
@@ -295,13 +297,15 @@ async def _load_accounts(
     configs: Mapping[TenantId, TenantConfig],
     commands: Mapping[TenantId, Sequence[Command]],
     loaded: Mapping[TenantId, Loaded],
+    changed: Sequence[Reservation],
 ) -> None:
     keys: list[AccountName] = []
     ids: set[tuple[int, int]] = set()
     for lock in locked:
         tenant, into = lock.tenant_id, loaded[lock.tenant_id]
         keys.extend((tenant, *key) for key in _needed_accounts(configs[tenant], lock.now, commands[tenant], into))
-        ids.update((tenant, account_id) for hold in into.reservations.values() for account_id in hold.path)
+        holds = (*into.reservations.values(), *changed)
+        ids.update((tenant, account_id) for hold in holds for account_id in hold.path)
         ids.update((tenant, account_id) for command in commands[tenant] for account_id in _account_ids(command, into))
         ids.update((tenant, grant.account_id) for grant in into.grants.values())
     if not keys and not ids:

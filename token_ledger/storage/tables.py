@@ -561,6 +561,57 @@ prices = Table(
 )
 """The global price book: entries are added, never changed, so that the past keeps its price."""
 
+
+def _checkpoint(rollup: Table, name: str) -> Table:
+    key = list(rollup.primary_key.columns)
+    return Table(
+        name,
+        metadata,
+        *(Column(column.name, column.type, nullable=False, autoincrement=False) for column in key),
+        *_figures(),
+        PrimaryKeyConstraint(*(column.name for column in key)),
+    )
+
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("tenant_id", BigInteger, primary_key=True, autoincrement=False),
+    _big("last_id"),
+    _at("booked_at"),
+    _at("made_at"),
+)
+"""Up to which id the events of a tenant are added up in the tables below, and when the last of them was booked.
+
+Older events, and what belongs to them, may be gone (design D11). Only functions of the database write here.
+"""
+
+account_checkpoints = Table(
+    "account_checkpoints",
+    metadata,
+    _big("tenant_id"),
+    _big("account_id"),
+    _big("settled_tokens"),
+    _big("settled_nanos"),
+    _big("settled_calls"),
+    PrimaryKeyConstraint("tenant_id", "account_id"),
+)
+
+step_checkpoints = Table(
+    "step_checkpoints",
+    metadata,
+    _big("tenant_id"),
+    _big("run_id"),
+    _big("steps"),
+    PrimaryKeyConstraint("tenant_id", "run_id"),
+)
+"""How many steps of a run are forgotten."""
+
+hourly_checkpoints = _checkpoint(hourly_usage, "hourly_checkpoints")
+daily_checkpoints = _checkpoint(daily_usage, "daily_checkpoints")
+daily_tag_checkpoints = _checkpoint(daily_tag_usage, "daily_tag_checkpoints")
+run_checkpoints = _checkpoint(run_usage, "run_checkpoints")
+
 GLOBAL_TABLES = frozenset({"tenants", "prices"})
 TENANT_TABLES = tuple(sorted(set(metadata.tables) - GLOBAL_TABLES))
 PARTITIONED_TABLES = ("usage_events",)

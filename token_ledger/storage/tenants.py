@@ -1,5 +1,6 @@
 """Owns tenants: the rows that everything else hangs on."""
 
+from collections.abc import Iterable
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,11 +21,13 @@ def check_zone(name: str) -> None:
         raise ValueError(f"{name!r} is no IANA time zone; write one such as Europe/Berlin") from None
 
 
-async def add_tenant(connection: AsyncConnection, name: str, time_zone: str) -> TenantId | None:
+async def add_tenant(
+    connection: AsyncConnection, name: str, time_zone: str, *, week_start: int = 0, fiscal_month: int = 1
+) -> TenantId | None:
     """Make a tenant with its ledger and let the transaction see it; None if the name is taken."""
     made = await connection.execute(
         insert_or(tenants)
-        .values(name=name, time_zone=time_zone)
+        .values(name=name, time_zone=time_zone, week_start=week_start, fiscal_month=fiscal_month)
         .on_conflict_do_nothing()
         .returning(tenants.c.tenant_id)
     )
@@ -57,6 +60,28 @@ async def tenants_with_due_holds(connection: AsyncConnection) -> list[TenantId]:
         text("select distinct tenant_id from reservations where state = 'held' and expires_at <= clock_timestamp()")
     )
     return [TenantId(row.tenant_id) for row in found]
+
+
+async def accounts_to_tend(
+    connection: AsyncConnection, tenants: Iterable[TenantId], most: int
+) -> dict[TenantId, list[int]]:
+    """Return at most so many accounts with grants that are due, or whose window has ended and that can be closed."""
+    found = await connection.execute(
+        text(
+            "(select tenant_id, account_id from accounts"
+            "  where tenant_id = any(:tenants) and grants_until <= clock_timestamp() limit :most)"
+            " union "
+            "(select tenant_id, account_id from accounts"
+            "  where tenant_id = any(:tenants) and window_end <= clock_timestamp() and closed_at is null"
+            "  and held_tokens = 0 and held_nanos = 0 and held_calls = 0 and leases = 0 limit :most)"
+            " limit :most"
+        ),
+        {"tenants": list(tenants), "most": most},
+    )
+    accounts: dict[TenantId, list[int]] = {}
+    for tenant, account_id in found:
+        accounts.setdefault(TenantId(tenant), []).append(account_id)
+    return accounts
 
 
 async def add_partitions(connection: AsyncConnection, months_ahead: int) -> int:

@@ -1,0 +1,272 @@
+"""What can be wrong with the books: one row broken at a time, and the check of `verify` that has to find it."""
+
+_ONE_HOLD = "(select min(reservation_id) from reservations where {})"
+_LEASE = _ONE_HOLD.format("lease and state = 'settled'")
+_PLAIN = _ONE_HOLD.format("not lease and state = 'settled' and changes = 0")
+_LATE = "(select min(event_id) from usage_events where late and not part)"
+_PART = "(select max(event_id) from usage_events where part and not late)"
+_DAY_ACCOUNT = "(select min(account_id) from accounts where budget = 'per user' and closed_at is null)"
+_CLOSED = "(select min(account_id) from accounts where closed_at is not null)"
+_GRANTED = "(select account_id from accounts where budget = 'granted')"
+_RUN = "(select run_id from runs where external_id = 'thread-1')"
+_LEAF = "(select run_id from runs where cardinality(ancestors) = 2)"
+_KEY_OF = "(select min(key) from operation_keys where {})"
+_APPROVED = "(select min(increase_id) from increases where state = 'approved')"
+
+BREAKS = {
+    "settled amounts are the sums of the events": (
+        "update accounts set settled_tokens = settled_tokens + 1 where account_id = " + _DAY_ACCOUNT,
+        "update accounts set settled_nanos = settled_nanos - 1 where account_id = " + _DAY_ACCOUNT,
+        "update accounts set settled_calls = 0 where account_id = " + _DAY_ACCOUNT,
+        "update usage_events set output_tokens = output_tokens + 1 where event_id = " + _LATE,
+        "update usage_events set calls = 0 where event_id = " + _LATE,
+        "update usage_events set path = path[2:] where event_id = " + _LATE,
+        "delete from usage_events where event_id = " + _LATE,
+    ),
+    "held amounts and leases are those of the open holds": (
+        "update accounts set held_tokens = held_tokens + 1 where account_id = " + _DAY_ACCOUNT,
+        "update accounts set held_nanos = held_nanos + 1 where account_id = " + _DAY_ACCOUNT,
+        "update accounts set held_calls = held_calls + 1 where account_id = " + _DAY_ACCOUNT,
+        "update accounts set leases = leases + 1 where account_id = " + _DAY_ACCOUNT,
+        "update reservations set held_tokens = held_tokens - 1 where state = 'held' and not lease",
+        "update reservations set drawn_tokens = 0 where state = 'held' and changes > 0",
+        "update reservations set drawn_calls = drawn_calls + 1 where state = 'held' and lease",
+        "update reservations set lease = false where state = 'held' and lease",
+        "delete from reservations where state = 'held' and lease",
+    ),
+    "closed accounts have ended and hold nothing": (
+        "update accounts set held_tokens = 1 where account_id = " + _CLOSED,
+        "update accounts set held_calls = 1 where account_id = " + _CLOSED,
+        "update accounts set leases = 1 where account_id = " + _CLOSED,
+        "update accounts set window_end = closed_at + interval '1 second' where account_id = " + _CLOSED,
+        "update accounts set closed_at = now() where budget = 'uncached'",
+    ),
+    "every hold had room when it was given": (
+        # The limit when the hold was given counts, not the one of now.
+        "update limit_entries set tokens = tokens - 100000000 where kind = 'opening' and tokens > 20000",
+        "update limit_entries set tokens = tokens - 199999 where kind = 'change' and tokens < 0;"
+        "update limit_entries set tokens = tokens + 199999 where kind = 'change' and tokens > 1000000",
+        "update limit_entries set nanos = 1 where kind = 'opening' and nanos is not null",
+        "update limit_entries set calls = 0 where kind = 'opening' and calls > 10",
+        "update reservations set held_tokens = held_tokens + 1000000 where reservation_id = " + _PLAIN,
+        "update reservations set held_nanos = held_nanos + 100000000000 where reservation_id = " + _PLAIN,
+        "update reservations set held_calls = 1000 where reservation_id = " + _LEASE,
+        # Where it is given back later than it was, those in between had no room.
+        "update reservations set ended_id = ended_id + (1::bigint << 40), held_calls = 49"
+        " where reservation_id = " + _PLAIN,
+        # It denied already when these were given, says the journal now.
+        "update limit_entries set entry_id = account_id + 1 where hard = 1 and account_id ="
+        " (select min(account_id) from accounts where budget = 'soft')",
+    ),
+    "limits are the sums of their journal": (
+        "update accounts set limit_tokens = limit_tokens + 1 where account_id = " + _GRANTED,
+        "update accounts set limit_nanos = 5 where account_id = " + _GRANTED,
+        "update accounts set limit_calls = null where account_id = " + _GRANTED,
+        "update limit_entries set tokens = tokens + 1 where kind = 'rebalance'",
+        "update limit_entries set calls = calls + 1 where kind = 'rollover'",
+        "delete from limit_entries where kind = 'opening' and account_id = " + _GRANTED,
+        "delete from accounts where account_id = " + _GRANTED,
+        "update limit_entries set kind = 'opening' where kind = 'increase'",
+    ),
+    "what accounts took from budgets and runs is in their journal": (
+        "update accounts set base_tokens = base_tokens + 1 where account_id = " + _GRANTED,
+        "update accounts set base_calls = null where account_id = " + _GRANTED,
+        "update limit_entries set kind = 'increase' where kind = 'change'",
+        "update runs set limit_tokens = limit_tokens + 1 where run_id = " + _RUN,
+        "update runs set limit_nanos = null where run_id = " + _RUN,
+    ),
+    "grants are in the journal, and no more of them is left than was given": (
+        "update grants set tokens = tokens + 1",
+        "update grants set left_tokens = tokens + 1 where tokens is not null",
+        "update grants set left_calls = -1 where calls = 2",
+        "update grants set left_calls = null where calls = 2",
+        "update grants set left_nanos = 0 where nanos is null",
+        "update grants set lapsed_at = expires_at - interval '1 second' where lapsed_at is not null",
+        "update grants set lapsed_at = now() where expires_at is null",
+        "delete from grants where calls = 2",
+        "delete from limit_entries where kind = 'grant' and calls = 2",
+        "update limit_entries set account_id = account_id + 1 where kind = 'grant' and calls = 2",
+    ),
+    "of a grant lapses what is left, once": (
+        "delete from limit_entries where kind = 'lapse'",
+        "update limit_entries set tokens = tokens - 1 where kind = 'lapse' and tokens < 0",
+        "update grants set left_tokens = left_tokens + 1 where lapsed_at is not null and left_tokens < tokens",
+        "update grants set lapsed_at = null where lapsed_at is not null",
+        "update limit_entries set reason = 'grant 1' where kind = 'lapse'",
+        "insert into limit_entries select tenant_id, account_id, entry_id + 1000, kind, 0, nanos, 0, booked_at, hard,"
+        " reason, actor from limit_entries where kind = 'lapse'",
+    ),
+    "accounts know when their next grant lapses": (
+        "update accounts set grants_until = null where account_id = " + _GRANTED,
+        "update accounts set grants_until = now() where account_id = " + _DAY_ACCOUNT,
+        "update grants set expires_at = expires_at + interval '1 day' where lapsed_at is null",
+        "update grants set mark = '{1,1,1}' where expires_at is null",
+    ),
+    "approved increases are in the journal, and only those": (
+        "update increases set state = 'asked', decided_at = null where increase_id = " + _APPROVED,
+        "update increases set state = 'approved' where state = 'refused'",
+        "update increases set tokens = tokens + 1 where increase_id = " + _APPROVED,
+        "update increases set decided_at = now() where increase_id = " + _APPROVED,
+        "update increases set decided_at = now() where state = 'asked'",
+        "update increases set grant_id = 7 where increase_id = " + _APPROVED,
+        "update increases set calls = calls + 1 where grant_id is not null",
+        "update increases set state = 'refused' where grant_id is not null",
+        "delete from increases where increase_id = " + _APPROVED,
+        "delete from limit_entries where entry_id = (select min(entry_id) from limit_entries where kind = 'increase')",
+    ),
+    "thresholds that have fired follow from what is settled": (
+        "update accounts set fired_tokens = 0 where budget = 'shadow' and fired_tokens > 0",
+        "update accounts set fired_nanos = 50 where account_id = " + _DAY_ACCOUNT,
+        "update accounts set fired_calls = 100 where account_id = " + _DAY_ACCOUNT,
+        "update accounts set thresholds = '{1,2}' where budget = 'shadow'",
+    ),
+    "thresholds fire and re-arm in turn": (
+        "delete from threshold_events where not fired",
+        "delete from threshold_events where fired",
+        "delete from threshold_events where fired and percent = 1 and account_id ="
+        " (select account_id from accounts where budget = 'uncached')",
+        "update threshold_events set fired = not fired where percent = 100",
+        "update threshold_events set settled = 0 where fired",
+        "update threshold_events set limit_amount = 1 where not fired",
+        "update threshold_events set percent = percent + 1 where percent = 100",
+    ),
+    "settled holds and their events belong together": (
+        "update reservations set event_id = event_id + 1 where reservation_id = " + _PLAIN,
+        "update reservations set state = 'released', event_id = null where reservation_id = " + _PLAIN,
+        "delete from reservations where reservation_id = " + _PLAIN,
+        "delete from usage_events where event_id = " + _LATE,
+        "update usage_events set path = '{1}' where event_id = " + _LATE,
+        "update usage_events set late = false where event_id = " + _LATE,
+        "update usage_events set calls = 0 where event_id = " + _LATE,
+        "update usage_events set reservation_id = null where event_id = " + _LATE,
+    ),
+    "parts of calls and their holds belong together": (
+        "delete from reservations where reservation_id = " + _LEASE,
+        "update usage_events set late = true where event_id = " + _PART,
+        "update usage_events set calls = 1 - calls where event_id = " + _PART,
+        "update usage_events set path = '{1}' where event_id = " + _PART,
+        "update usage_events set reservation_id = null where event_id = " + _PART,
+        "update reservations set lease = not lease where changes > 0",
+        "update reservations set state = 'released' where state = 'expired' and changes > 0",
+        "update usage_events set event_id = event_id + (1::bigint << 40) where part",
+    ),
+    "what was drawn on a hold is the sum of its parts": (
+        "update reservations set drawn_tokens = drawn_tokens + 1 where reservation_id = " + _LEASE,
+        "update reservations set drawn_uncached_tokens = 0 where reservation_id = " + _LEASE,
+        "update reservations set drawn_nanos = 0 where reservation_id = " + _LEASE,
+        "update reservations set drawn_calls = drawn_calls - 1 where reservation_id = " + _LEASE,
+        "update reservations set drawn_tokens = 1 where reservation_id = " + _PLAIN,
+        "update reservations set changes = 1 where reservation_id = " + _LEASE,
+        "update usage_events set part = false where event_id = " + _PART,
+        "update usage_events set cache_read_tokens = 1 where event_id = " + _PART,
+    ),
+    "overruns are where more was used than held": (
+        "update usage_events set overrun = false where overrun",
+        "update usage_events set overrun = true where event_id = " + _LATE,
+        "update usage_events set overrun = true where reservation_id is null",
+        "update reservations set held_nanos = 1 where reservation_id = " + _PLAIN,
+        "update reservations set held_calls = 1 where reservation_id = " + _LEASE,
+    ),
+    "iterations are the steps of a run and of its sub-runs": (
+        "update runs set iterations = iterations + 1 where run_id = " + _RUN,
+        "update runs set iterations = 0 where run_id = " + _LEAF,
+        "delete from run_steps where run_id = " + _LEAF,
+        "update run_steps set run_id = 1 where run_id = " + _LEAF,
+        "insert into step_checkpoints select tenant_id, run_id, 1 from runs where run_id = " + _LEAF,
+    ),
+    "sub-runs are part of all that their parent is part of": (
+        "update runs set ancestors = ancestors[2:] where run_id = " + _LEAF,
+        "update runs set ancestors = ancestors || 5::bigint where run_id = " + _LEAF,
+        "update runs set ancestors = ancestors || run_id where run_id = " + _RUN,
+        "delete from runs where run_id = " + _RUN,
+        "update runs set user_id = 'eve' where run_id = " + _LEAF,
+        "update runs set cost_center = 'sales' where run_id = " + _RUN,
+    ),
+    "every row has the key that made it, and only that": (
+        *(
+            f"delete from operation_keys where key = {_KEY_OF.format(kind)}"
+            for kind in (
+                "source = 'reserve' and answer = 'reservation'", "source = 'lease'", "answer = 'event'",
+                "answer = 'denial'", "answer = 'kept'", "answer = 'step'", "source = 'budget'",
+                "source = 'increase'", "answer = 'grant'", "answer = 'audit'",
+            )
+        ),
+        "delete from operation_keys where source = 'run'",
+        *(
+            "insert into operation_keys select tenant_id, source, key || '-again', fingerprint, answer, target_id,"
+            f" booked_at from operation_keys where key = {_KEY_OF.format(kind)}"
+            for kind in ("source = 'reserve'", "answer = 'event'", "answer = 'grant'", "source = 'increase'")
+        ),
+        "update operation_keys set target_id = target_id + (1::bigint << 40) where answer = 'event'",
+        "delete from denials",
+        "delete from run_steps where run_id = " + _LEAF,
+    ),
+    "ids follow the sequence and occur once": (
+        "update tenant_ledgers set sequence = sequence - 1",
+        "update usage_events set event_id = event_id + (1::bigint << 40) where event_id = " + _LATE,
+        "update audit_log set audit_id = audit_id + (1::bigint << 40)",
+        "insert into usage_events select (jsonb_populate_record(e, jsonb_build_object("
+        "'booked_at', e.booked_at + interval '1 second'))).* from usage_events as e where e.event_id = " + _LATE,
+    ),
+    "every change is in the audit log, once": (
+        "delete from audit_log where action = 'budget.archive'",
+        "delete from audit_log where action = 'budget.create' and audit_id >"
+        " (select min(audit_id) from audit_log)",
+        "delete from audit_log where action = 'grant.give'",
+        "delete from audit_log where action = 'increase.refuse'",
+        "delete from audit_log where action = 'calendar.set'",
+        "delete from calendar_changes",
+        "update budgets set archived_at = null where name = 'gone'",
+        "update increases set state = 'refused' where increase_id = " + _APPROVED,
+    ),
+    "what is set up is what the audit log says": (
+        "update budgets set limit_tokens = limit_tokens + 1 where name = 'uncached'",
+        "update budgets set limit_nanos = limit_nanos + 1 where name = 'per user'",
+        "update budgets set enforcement = 'hard' where name = 'soft'",
+        "update budgets set thresholds = '{99}' where name = 'soft'",
+        "update triggers set at_percent = 1",
+        "update runs set limit_iterations = 1000 where run_id = " + _RUN,
+        "update tenant_ledgers set stopped_reason = 'for fun'",
+        "delete from audit_log where action = 'tenant.resume'",
+        "delete from budgets where name = 'granted'",
+    ),
+    "hourly roll-ups are the sums of the events": (
+        "update hourly_usage set calls = calls + 1",
+        "update hourly_usage set cost_nanos = cost_nanos + 1",
+        "update hourly_usage set hour = hour - interval '15 minutes'",
+        "update usage_events set posted_at = posted_at - interval '1 hour' where event_id = " + _LATE,
+        "update usage_events set cost_center = 'sales' where event_id = " + _LATE,
+        "delete from hourly_usage where agent_type = 'triage'",
+        "delete from calendar_changes",
+        "insert into hourly_checkpoints select * from hourly_usage",
+    ),
+    "daily roll-ups are the sums of the events": (
+        "update daily_usage set reasoning_tokens = reasoning_tokens + 1",
+        "update daily_usage set day = day + interval '15 minutes'",
+        "update usage_events set user_id = 'eve' where event_id = " + _LATE,
+        "update usage_events set posted_at = posted_at - interval '1 day' where event_id = " + _LATE,
+        "delete from daily_usage where agent_type = 'triage'",
+        "delete from calendar_changes",
+        "insert into daily_checkpoints select * from daily_usage",
+    ),
+    "tag roll-ups are the sums of the events": (
+        "update daily_tag_usage set input_tokens = 0",
+        "update daily_tag_usage set value = 'other' where tag = 'stage'",
+        "delete from daily_tag_usage where tag = 'team'",
+        "update usage_events set tags = null where tags is not null",
+        "insert into daily_tag_checkpoints select * from daily_tag_usage",
+    ),
+    "what runs used is the sum of their events": (
+        "update run_usage set output_tokens = output_tokens + 1",
+        "update run_usage set tool = '' where tool <> ''",
+        "delete from run_usage where run_id = " + _LEAF,
+        "update usage_events set run_id = null where run_id = " + _LEAF,
+        "insert into run_checkpoints select * from run_usage",
+    ),
+    "costs follow from the prices": (
+        "update usage_events set cost_nanos = cost_nanos + 1 where event_id = " + _LATE,
+        "update usage_events set price_id = -1 where event_id = " + _LATE,
+        "update usage_events set cost_nanos = 1 where unpriced",
+        "update usage_events set unpriced = true where event_id = " + _LATE,
+    ),
+}  # fmt: skip

@@ -1,0 +1,305 @@
+"""token-ledger doctor: every thing that can be wrong is found on a real database, said in words, with what to do."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from tests.analytics.busy import Ledger, open_ledger
+from token_ledger.cli import doctor
+from token_ledger.cli.doctor import Diagnosis, Finding, Level, examine, judge
+from token_ledger.config import Settings
+from token_ledger.core.commands import Quarantine
+from token_ledger.core.outcomes import Quarantined
+from token_ledger.storage.diagnosis import Facts, LongTransaction, read_facts
+from token_ledger.storage.leadership import Leadership
+from token_ledger.storage.migrations import head_revision
+
+COMMAND = Path(sys.executable).with_name("token-ledger")
+
+
+@pytest.fixture
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+    async with open_ledger(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def leader(database_url: str) -> AsyncIterator[Leadership]:
+    leadership = Leadership(database_url)
+    assert await leadership.claim()
+    yield leadership
+    leadership.resign()
+
+
+def _settings(url: str, **fields: Any) -> Settings:
+    return Settings(**{"database_url": url, "key_pepper": SecretStr("pepper"), **fields})
+
+
+async def _examine(url: str, **fields: Any) -> Diagnosis:
+    return await examine(_settings(url, **fields), url)
+
+
+def _found(diagnosis: Diagnosis, check: str) -> Finding:
+    [finding] = [finding for finding in diagnosis.findings if finding.check == check]
+    return finding
+
+
+@pytest.mark.usefixtures("leader")
+async def test_all_is_well_where_all_is_well(database_url: str, ledger: Ledger) -> None:
+    # Of a server that a test may lose, durability is not asked for.
+    diagnosis = await _examine(database_url, retention_months=3)
+    assert [f for f in diagnosis.findings if f.level is not Level.OK and f.check != "durability"] == []
+    assert diagnosis.well
+    assert [finding.check for finding in diagnosis.findings] == [
+        "database", "durability", "autovacuum", "clock", "connections", "long transactions", "schema", "role",
+        "row-level security", "partitions", "dead rows", "worker", "price book", "holds", "grants", "quarantine",
+        "retention", "pepper",
+    ]  # fmt: skip
+    assert all(line.startswith(("ok ", "warn")) for line in diagnosis.as_text().splitlines())
+    assert "leads" in _found(diagnosis, "worker").found
+
+
+# What an administrator may do to a database, and what the doctor says of it.
+ILLS = {
+    "schema is older": (
+        "update alembic_version set version_num = '2026_11_21_first_schema'", "schema", Level.FAILURE,
+        "is 2026_11_21_first_schema, this version needs", "token-ledger migrate",
+    ),
+    "schema is missing": (
+        "drop table alembic_version", "schema", Level.FAILURE, "there is none", "token-ledger migrate",
+    ),
+    "role owns a table": (
+        "alter table runs owner to token_ledger_app", "role", Level.FAILURE, "owns runs", "alter table",
+    ),
+    "table is not fenced": (
+        "alter table runs disable row level security", "row-level security", Level.FAILURE, "runs would show", "enable",
+    ),
+    "policy is missing": (
+        "drop policy tenant_rows on grants", "row-level security", Level.FAILURE, "grants would show", "tenant_rows",
+    ),
+    "a policy opens the fence": (
+        "create policy more on usage_events using (true)", "row-level security", Level.FAILURE,
+        "usage_events would show", "others beside it",
+    ),
+    "three months ahead are missing": (
+        "do $$ begin execute (select string_agg(format('drop table %s', inhrelid::regclass), ';') from pg_inherits"
+        " where inhparent = 'usage_events'::regclass and inhrelid::regclass::text <>"
+        " 'usage_events_' || to_char(now() at time zone 'UTC', 'YYYY_MM')); end $$",
+        "partitions", Level.FAILURE, "none for 2", "token_ledger_add_partitions",
+    ),
+    "this month is missing too": (
+        "drop table usage_events; create table usage_events (like runs) partition by range (created_at)",
+        "partitions", Level.FAILURE, "nothing can be booked", "token_ledger_add_partitions",
+    ),
+    "the last month is missing": (
+        "do $$ begin execute (select 'drop table ' || max(inhrelid::regclass::text) from pg_inherits"
+        " where inhparent = 'usage_events'::regclass); end $$",
+        "partitions", Level.WARNING, "none for 2", "token-ledger worker",
+    ),
+    "no prices": ("delete from prices", "price book", Level.FAILURE, "is empty", "token-ledger migrate"),
+    "old prices": (
+        "update prices set added_at = now() - interval '61 days'", "price book", Level.WARNING, "61 days ago", "update",
+    ),
+    "a hold is overdue": (
+        "insert into reservations select (jsonb_populate_record(null::reservations, jsonb_build_object("
+        "'tenant_id', tenant_id, 'reservation_id', 1, 'state', 'held', 'user_id', 'a', 'cost_center', 'a',"
+        " 'agent_type', 'a', 'request_type', 'a', 'provider', 'a', 'model', 'a', 'requested_model', 'a',"
+        " 'input_tokens', 1, 'cached_input_tokens', 0, 'max_output_tokens', 1, 'held_tokens', 1,"
+        " 'held_uncached_tokens', 1, 'held_nanos', 1, 'price_id', 1, 'path', '{}'::text, 'created_at', now(),"
+        " 'expires_at', now() - interval '3 hours', 'ttl_seconds', 1, 'lease', false, 'held_calls', 1,"
+        " 'drawn_tokens', 0, 'drawn_uncached_tokens', 0, 'drawn_nanos', 0, 'drawn_calls', 0, 'changes', 0))).*"
+        " from tenants where tenant_id > 0",
+        "holds", Level.FAILURE, "should have expired 3 hours ago", "worker",
+    ),
+    "a grant is overdue": (
+        "insert into accounts (tenant_id, account_id, budget_id, budget, subject, window_start, enforcement, counts,"
+        " grants_until) select tenant_id, 1, 1, 'a', '{}', now(), 'hard', 'all', now() - interval '3 days'"
+        " from tenants where tenant_id > 0",
+        "grants", Level.FAILURE, "should have lapsed 3 days ago", "worker",
+    ),
+    "commits do not wait": (
+        "do $$ begin execute format('alter database %I set synchronous_commit = off', current_database()); end $$",
+        "durability", Level.WARNING, "synchronous_commit", "postgresql.conf",
+    ),
+    "a month should be gone": (
+        "create table usage_events_2020_01 partition of usage_events"
+        " for values from ('2020-01-01 00:00:00+00') to ('2020-02-01 00:00:00+00')",
+        "retention", Level.WARNING, "usage_events_2020_01 should be given up", "worker",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ill", ILLS)
+@pytest.mark.usefixtures("leader")
+async def test_what_is_wrong_is_found(ill: str, database_url: str, ledger: Ledger) -> None:
+    done, check, level, found, remedy = ILLS[ill]
+    before = _found(await _examine(database_url, retention_months=3), check)
+    await ledger.owner.execute(done)
+    diagnosis = await _examine(database_url, retention_months=3)
+    finding = _found(diagnosis, check)
+    assert finding != before
+    assert (finding.level, found in finding.found, remedy in finding.remedy) == (level, True, True), finding
+    assert diagnosis.well is (level is not Level.FAILURE)
+
+
+def test_powers_of_the_role_are_found(facts: Facts) -> None:
+    """Roles belong to the server, which other tests use too, so none is given any."""
+    assert facts.role_powers == []
+    for powers, remedy in ((["bypassrls"], "nobypassrls"), (["canlogin", "super"], "nologin nosuper")):
+        finding = _found(judge(replace(facts, role_powers=powers), head_revision(), Settings()), "role")
+        assert finding.level is Level.FAILURE
+        assert remedy in finding.remedy
+
+
+async def test_nobody_leads(database_url: str) -> None:
+    diagnosis = await _examine(database_url)
+    assert _found(diagnosis, "worker").level is Level.FAILURE
+    assert "nobody leads" in _found(diagnosis, "worker").found
+    assert not diagnosis.well
+
+
+async def test_who_leads_a_neighboring_database_leads_not_this_one(
+    server_url: str, database_url: str, ledger: Ledger
+) -> None:
+    elsewhere = Leadership(server_url)
+    try:
+        assert await elsewhere.claim()
+        assert _found(await _examine(database_url), "worker").level is Level.FAILURE
+    finally:
+        elsewhere.resign()
+
+
+async def test_a_transaction_that_holds_a_snapshot_is_found(
+    database_url: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "LONG_TRANSACTION_SECONDS", 0)
+    other = await asyncpg.connect(database_url, server_settings={"application_name": "someone's notebook"})
+    try:
+        async with other.transaction(isolation="repeatable_read"):
+            await other.fetch("select 1 from accounts")
+            facts = await _facts(database_url, long_seconds=0)
+            [mine] = [found for found in facts.long_transactions if found.application == "someone's notebook"]
+            assert mine.pid == other.get_server_pid()
+            shown = judge(replace(facts, long_transactions=[mine]), head_revision(), _settings(database_url))
+            finding = _found(shown, "long transactions")
+            assert finding.level is Level.WARNING
+            assert f"pg_terminate_backend({mine.pid})" in finding.remedy
+    finally:
+        await other.close()
+    assert "someone's notebook" not in str(await _facts(database_url, long_seconds=0))
+
+
+async def test_what_waits_in_quarantine_is_found(database_url: str, ledger: Ledger) -> None:
+    await ledger.ask(Quarantine("event:a", "k", b"x", "invalid_request", "no model", "{}"), Quarantined)
+    finding = _found(await _examine(database_url), "quarantine")
+    assert (finding.level, "1 wait since 2" in finding.found) == (Level.WARNING, True)
+
+
+async def test_a_database_that_is_away_or_wants_another_password_is_one_line_not_a_traceback(server_url: str) -> None:
+    for url in ("postgresql://127.0.0.1:1/ledger", server_url.replace("/postgres?", "/no_such_database?")):
+        diagnosis = await _examine(url)
+        assert _found(diagnosis, "database").level is Level.FAILURE
+        assert "can't be reached" in _found(diagnosis, "database").found
+        assert not diagnosis.well
+        assert len(diagnosis.as_text().splitlines()) == 2
+
+
+async def test_a_pepper_of_its_own_is_warned_of_only_where_others_may_be(database_url: str, tmp_path: Path) -> None:
+    several = await _examine(database_url, key_pepper=None)
+    alone = await examine(Settings(database_url=None, key_pepper=None, data_dir=tmp_path), database_url)
+    assert _found(several, "pepper").level is Level.WARNING
+    assert _found(alone, "pepper").level is Level.OK
+
+
+async def _facts(url: str, long_seconds: float = 60) -> Facts:
+    return await read_facts(
+        url, months_ahead=3, long_seconds=long_seconds, revision=head_revision(), retention_months=None
+    )
+
+
+# What a test can't do to a server that it shares with others.
+SERVERS: dict[str, tuple[dict[str, Any], str, Level, str]] = {
+    "too old": ({"version": 14, "version_text": "14.9"}, "database", Level.FAILURE, "PostgreSQL 14.9"),
+    "just new enough": ({"version": 15, "version_text": "15.0"}, "database", Level.OK, "PostgreSQL 15.0"),
+    "clock ahead": ({"clock_seconds_ahead": 7.2}, "clock", Level.WARNING, "7 s ahead of"),
+    "clock behind": ({"clock_seconds_ahead": -90.0}, "clock", Level.WARNING, "90 s behind"),
+    "clock all right": ({"clock_seconds_ahead": -0.2}, "clock", Level.OK, "200 ms"),
+    "few connections left": (
+        {"connections": 92, "connections_allowed": 97}, "connections", Level.WARNING, "92 of 97",
+    ),
+    "connections left": ({"connections": 80, "connections_allowed": 97}, "connections", Level.OK, "80 of 97"),
+    "no fsync": ({"settings": {"fsync": "off"}}, "durability", Level.WARNING, "fsync is off"),
+    "no fsync nor pages": (
+        {"settings": {"fsync": "off", "full_page_writes": "off"}}, "durability", Level.WARNING,
+        "fsync and full_page_writes are off",
+    ),
+    "all is written": (
+        {"settings": {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}}, "durability", Level.OK, "",
+    ),
+    "no autovacuum": ({"settings": {"autovacuum": "off"}}, "autovacuum", Level.FAILURE, "is off"),
+    "dead rows": ({"dead_rows": {"accounts": (100, 20_001)}}, "dead rows", Level.WARNING, "accounts has 20001 for 100"),
+    "dead rows of a large table": ({"dead_rows": {"accounts": (50_000, 20_001)}}, "dead rows", Level.OK, ""),
+    "few dead rows": ({"dead_rows": {"tenant_ledgers": (1, 20_000)}}, "dead rows", Level.OK, ""),
+    "prepared and forgotten": (
+        {"long_transactions": [LongTransaction(0, "prepared transaction x", 900)]}, "long transactions",
+        Level.WARNING, "prepared transaction x",
+    ),
+    "role is missing": ({"role_powers": None}, "role", Level.FAILURE, "does not exist"),
+    "role can't be taken": ({"role_can_be_taken": False}, "role", Level.FAILURE, "may not work as"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+async def facts(shared_url: str) -> Facts:
+    return await _facts(shared_url)
+
+
+@pytest.mark.parametrize("label", SERVERS)
+def test_what_a_server_says_is_judged(label: str, facts: Facts) -> None:
+    changes, check, level, found = SERVERS[label]
+    if "settings" in changes:
+        changes = {"settings": {**facts.settings, **changes["settings"]}}
+    finding = _found(judge(replace(facts, **changes), head_revision(), _settings("postgresql://ledger")), check)
+    assert (finding.level, found in finding.found) == (level, True), finding
+
+
+def test_facts_of_a_server_are_plausible(facts: Facts) -> None:
+    assert facts.version >= 15
+    assert facts.version_text.startswith(str(facts.version))
+    assert abs(facts.clock_seconds_ahead) < 1
+    assert 0 < facts.connections < facts.connections_allowed
+    assert set(facts.settings) == {"fsync", "full_page_writes", "synchronous_commit", "autovacuum"}
+
+
+def _run(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_LEDGER_")}
+    return subprocess.run(
+        [COMMAND, "doctor", *arguments], capture_output=True, text=True, check=False, timeout=60,
+        env=inherited | {"TOKEN_LEDGER_DATABASE_URL": url},
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("leader")
+async def test_the_command_says_it_in_lines_and_in_json(database_url: str, ledger: Ledger) -> None:
+    done = _run(database_url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok    role: token_ledger_app owns nothing" in done.stdout
+    assert "warn  pepper: " in done.stdout
+    assert " -> set the same for all" in done.stdout
+    await ledger.owner.execute("alter table runs disable row level security")
+    done = _run(database_url, "--json")
+    assert done.returncode == 1
+    said = json.loads(done.stdout)
+    assert said["well"] is False
+    [failed] = [finding for finding in said["findings"] if finding["level"] == "FAIL"]
+    assert set(failed) == {"check", "level", "found", "remedy"}
+    assert failed["check"] == "row-level security"

@@ -1,0 +1,296 @@
+"""Tells in plain words how well the service's surroundings are: one line a check, with what to do where it is not well.
+
+Warnings are for what may be meant so; only failures make the exit status 1.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from token_ledger.config import Settings
+from token_ledger.storage.database import DatabaseAway
+from token_ledger.storage.diagnosis import Books, Facts, read_facts
+from token_ledger.storage.migrations import head_revision
+from token_ledger.worker.duties import MONTHS_AHEAD
+
+OLDEST_VERSION = 15
+LONG_TRANSACTION_SECONDS = 60
+CLOCK_SECONDS = 5
+"""Callers' clocks may be five minutes ahead; a difference of seconds says that something is not kept in time."""
+OVERDUE_SECONDS = 60
+PRICES_DAYS = 60
+MOST_DEAD_ROWS = 20_000
+FEWEST_CONNECTIONS_LEFT = 10
+DAY_SECONDS = 86_400
+
+
+class Level(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARNING = "warn"
+    FAILURE = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found, and what to do about it."""
+
+    check: str
+    level: Level
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The findings of all checks that could be made."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing has failed."""
+        return all(finding.level is not Level.FAILURE for finding in self.findings)
+
+    def as_text(self) -> str:
+        """Return the findings for people, one line each."""
+        return "\n".join(
+            f"{finding.level:<4}  {finding.check}: {finding.found}"
+            + (f" -> {finding.remedy}" if finding.remedy else "")
+            for finding in self.findings
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the findings for programs."""
+        return {"well": self.well, "findings": [asdict(finding) for finding in self.findings]}
+
+
+async def examine(settings: Settings, url: str) -> Diagnosis:
+    """Look at the database of a service and at its settings."""
+    head = head_revision()
+    try:
+        facts = await read_facts(
+            url,
+            months_ahead=MONTHS_AHEAD,
+            long_seconds=LONG_TRANSACTION_SECONDS,
+            revision=head,
+            retention_months=settings.retention_months,
+        )
+    except DatabaseAway as error:
+        return Diagnosis((_away(str(error)), *_settings(settings)))
+    except Exception as error:  # a wrong password, a database that is not there: whatever it is, say it
+        return Diagnosis((_away(f"{type(error).__name__}: {error}"), *_settings(settings)))
+    return judge(facts, head, settings)
+
+
+def judge(facts: Facts, head: str | None, settings: Settings) -> Diagnosis:
+    """Return what facts about a database mean."""
+    findings = [check(facts) for check in _SERVER]
+    findings.append(_schema(facts, head))
+    if facts.revision is not None:
+        findings += [check(facts) for check in _OF_SCHEMA]
+    if facts.books is not None:
+        findings += [check(facts.books) for check in _OF_BOOKS]
+    return Diagnosis((*findings, *_settings(settings)))
+
+
+def _away(why: str) -> Finding:
+    return Finding(
+        "database", Level.FAILURE, f"can't be reached or read: {why}",
+        "start PostgreSQL, or correct TOKEN_LEDGER_DATABASE_URL",
+    )  # fmt: skip
+
+
+def _version(facts: Facts) -> Finding:
+    found = f"PostgreSQL {facts.version_text}"
+    if facts.version < OLDEST_VERSION:
+        return Finding("database", Level.FAILURE, found, f"upgrade to PostgreSQL {OLDEST_VERSION} or later")
+    return Finding("database", Level.OK, found)
+
+
+def _durability(facts: Facts) -> Finding:
+    off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if facts.settings[name] == "off"]
+    if off:
+        found = f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off: a crash can lose what callers were told"
+        return Finding(
+            "durability", Level.WARNING, found, "turn on in postgresql.conf what is off, unless this is a test"
+        )
+    return Finding("durability", Level.OK, "what is committed survives a crash")
+
+
+def _clock(facts: Facts) -> Finding:
+    ahead = facts.clock_seconds_ahead
+    if abs(ahead) > CLOCK_SECONDS:
+        found = f"the database is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine"
+        return Finding("clock", Level.WARNING, found, "keep both in time (NTP); the database's clock decides")
+    return Finding("clock", Level.OK, f"{abs(ahead) * 1000:.0f} ms from the database's")
+
+
+def _connections(facts: Facts) -> Finding:
+    left = facts.connections_allowed - facts.connections
+    found = f"{facts.connections} of {facts.connections_allowed} are in use"
+    if left < FEWEST_CONNECTIONS_LEFT:
+        return Finding(
+            "connections", Level.WARNING, found,
+            "raise max_connections, or lower TOKEN_LEDGER_READER_CONNECTIONS (each process takes its readers,"
+            " writers and one for the worker)",
+        )  # fmt: skip
+    return Finding("connections", Level.OK, found)
+
+
+def _long_transactions(facts: Facts) -> Finding:
+    if facts.long_transactions:
+        longest = facts.long_transactions[0]
+        found = (
+            f"{longest.application} (pid {longest.pid}) has held a snapshot for {longest.seconds} s, so that vacuum"
+            " can't clear the balances' old versions and every batch gets slower"
+        )
+        remedy = f"end it: select pg_terminate_backend({longest.pid})" if longest.pid else "commit or roll it back"
+        return Finding("long transactions", Level.WARNING, found, remedy)
+    return Finding("long transactions", Level.OK, f"none is older than {LONG_TRANSACTION_SECONDS} s")
+
+
+def _autovacuum(facts: Facts) -> Finding:
+    if facts.settings["autovacuum"] == "off":
+        return Finding("autovacuum", Level.FAILURE, "is off: tables grow without end", "set autovacuum = on")
+    return Finding("autovacuum", Level.OK, "is on")
+
+
+def _schema(facts: Facts, head: str | None) -> Finding:
+    if facts.revision is None:
+        return Finding("schema", Level.FAILURE, "there is none", "run token-ledger migrate as the owner")
+    if facts.revision != head:
+        found = f"is {facts.revision}, this version needs {head}"
+        remedy = "run token-ledger migrate as the owner, or the version that made it if that is newer"
+        return Finding("schema", Level.FAILURE, found, remedy)
+    return Finding("schema", Level.OK, f"is {facts.revision}")
+
+
+def _role(facts: Facts) -> Finding:
+    remedy = "run token-ledger migrate as the owner"
+    if facts.role_powers is None:
+        return Finding("role", Level.FAILURE, "token_ledger_app does not exist", remedy)
+    if not facts.role_can_be_taken:
+        found = "the role that logs in may not work as token_ledger_app"
+        return Finding("role", Level.FAILURE, found, "grant token_ledger_app to it")
+    if facts.owned_by_role:
+        found = f"token_ledger_app owns {_some(facts.owned_by_role)}, so row-level security does not bind it"
+        return Finding("role", Level.FAILURE, found, "give them to another role: alter table … owner to …")
+    if facts.role_powers:
+        found = f"token_ledger_app has powers that it must not have: {', '.join(facts.role_powers)}"
+        powers = " ".join(f"no{power}" for power in facts.role_powers)
+        return Finding(
+            "role", Level.FAILURE, found, f"alter role token_ledger_app {powers.replace('nocanlogin', 'nologin')}"
+        )
+    return Finding("role", Level.OK, "token_ledger_app owns nothing and has no powers")
+
+
+def _fence(facts: Facts) -> Finding:
+    if facts.unfenced_tables:
+        found = f"{_some(facts.unfenced_tables)} would show rows of every tenant"
+        remedy = "alter table … enable row level security, and look for the policy tenant_rows and for others beside it"
+        return Finding("row-level security", Level.FAILURE, found, remedy)
+    return Finding("row-level security", Level.OK, "every tenant's table is fenced")
+
+
+def _partitions(facts: Facts) -> Finding:
+    missing = facts.missing_partitions
+    if missing:
+        # Named by month, so they sort by time; of four, all are missing only if this month's is.
+        now = len(missing) > MONTHS_AHEAD
+        found = f"none for {_some(missing)}" + (": nothing can be booked" if now else "")
+        level = Level.FAILURE if now or len(missing) == MONTHS_AHEAD else Level.WARNING
+        remedy = "start a worker (token-ledger worker), or: select token_ledger_add_partitions(3)"
+        return Finding("partitions", level, found, remedy)
+    return Finding("partitions", Level.OK, f"there for this month and {MONTHS_AHEAD} ahead")
+
+
+def _dead_rows(facts: Facts) -> Finding:
+    full = [
+        f"{table} has {dead} for {live} live ones"
+        for table, (live, dead) in facts.dead_rows.items()
+        if dead > MOST_DEAD_ROWS and dead > 2 * live
+    ]
+    if full:
+        remedy = "look for long transactions, then vacuum these tables; are autovacuum's workers busy elsewhere?"
+        return Finding("dead rows", Level.WARNING, "; ".join(full), remedy)
+    return Finding("dead rows", Level.OK, "few in the tables that change most")
+
+
+def _leader(facts: Facts) -> Finding:
+    if facts.leader is None:
+        found = "nobody leads: no hold expires by itself, no partition is made ahead"
+        return Finding("worker", Level.FAILURE, found, "start token-ledger serve (without --no-worker) or worker")
+    return Finding("worker", Level.OK, f"{facts.leader} leads")
+
+
+def _prices(books: Books) -> Finding:
+    remedy = "run token-ledger migrate: it adds the prices that came with this version"
+    if not books.prices or books.prices_age_seconds is None:
+        return Finding("price book", Level.FAILURE, "is empty: every call is refused as of an unknown model", remedy)
+    found = f"{books.prices} prices, the newest added {_age(books.prices_age_seconds)} ago"
+    if books.prices_age_seconds > PRICES_DAYS * DAY_SECONDS:
+        return Finding("price book", Level.WARNING, found, f"update token-ledger, then {remedy}")
+    return Finding("price book", Level.OK, found)
+
+
+def _holds(books: Books) -> Finding:
+    return _overdue("holds", "expire", books.overdue_hold_seconds)
+
+
+def _grants(books: Books) -> Finding:
+    return _overdue("grants", "lapse", books.overdue_grant_seconds)
+
+
+def _overdue(what: str, verb: str, seconds: float | None) -> Finding:
+    if seconds is not None and seconds > OVERDUE_SECONDS:
+        found = f"the oldest should have {verb}d {_age(seconds)} ago"
+        return Finding(what, Level.FAILURE, found, "is a worker running, and what does it log?")
+    return Finding(what, Level.OK, f"none is overdue by more than {OVERDUE_SECONDS} s")
+
+
+def _quarantine(books: Books) -> Finding:
+    if books.quarantined:
+        found = f"{books.quarantined} wait since {books.oldest_quarantined_at:%Y-%m-%d}: spend that is not in the books"
+        return Finding(
+            "quarantine", Level.WARNING, found, "look at GET /v1/quarantine and report them again, corrected"
+        )
+    return Finding("quarantine", Level.OK, "empty")
+
+
+def _retention(books: Books) -> Finding:
+    if books.due_months:
+        remedy = "wait for the worker, or see what it logs: it needs usage events unread for a moment"
+        return Finding("retention", Level.WARNING, f"{_some(books.due_months)} should be given up", remedy)
+    return Finding("retention", Level.OK, "nothing is kept for longer than it should be")
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    if settings.database_url is not None and settings.key_pepper is None:
+        found = "TOKEN_LEDGER_KEY_PEPPER is not set, so every process with a data directory of its own makes its own"
+        yield Finding(
+            "pepper", Level.WARNING, found, "set the same for all: keys made by one are unknown to the others"
+        )
+    else:
+        yield Finding("pepper", Level.OK, "is one for all processes")
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
+
+
+def _age(seconds: float) -> str:
+    for name, length in (("days", DAY_SECONDS), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+_SERVER: tuple[Callable[[Facts], Finding], ...] = (
+    _version, _durability, _autovacuum, _clock, _connections, _long_transactions,
+)  # fmt: skip
+_OF_SCHEMA: tuple[Callable[[Facts], Finding], ...] = (_role, _fence, _partitions, _dead_rows, _leader)
+_OF_BOOKS: tuple[Callable[[Books], Finding], ...] = (_prices, _holds, _grants, _quarantine, _retention)
