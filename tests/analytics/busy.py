@@ -121,13 +121,14 @@ class Ledger:
         await self.commits.submit(self.tenant, ExpireDue())
 
     async def move_back(self, days: int) -> None:
-        """Let days pass: everything that the database knows happened so many days earlier."""
+        """Let days pass: everything that the database knows of the tenant happened so many days earlier."""
         await self.commits.drain()
-        await make_partitions(self.owner, datetime.now(UTC) - timedelta(days=days + 70))
+        oldest = await self.owner.fetchval("select min(booked_at) from usage_events")
+        await make_partitions(self.owner, (oldest or datetime.now(UTC)) - timedelta(days=days))
         async with self.owner.transaction():
             for table, columns in await _instants(self.owner):
                 moved = ", ".join(f'"{name}" = "{name}" - make_interval(days => $1)' for name in columns)
-                await self.owner.execute(f"update {table} set {moved}", days)
+                await self.owner.execute(f"update {table} set {moved} where tenant_id = $2", days, self.tenant)
         await self.restart()
 
     async def account_of(self, budget: str, subject: str = "{}") -> int:

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import uvloop
 
@@ -33,6 +33,7 @@ class Tally:
 
     operations: int = 0
     stop: bool = False
+    settle_ms: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,11 @@ class Report:
 
     operations: int
     seconds: float
+    settle_p99_ms: float
 
 
 async def measure(
-    url: str, *, tenants: int, callers: int, accounts: int, warm_up_seconds: float, seconds: float
+    url: str, *, tenants: int, callers: int, accounts: int, warm_up_seconds: float, seconds: float, keys: str = ""
 ) -> Report:
     """Run callers on the first tenants of a database and count the operations answered after the warm-up."""
     database = Database(url)
@@ -63,7 +65,7 @@ async def measure(
         for number in range(callers):
             # Where there are more tenants than callers, each caller goes round those that are its own.
             own = chosen[number::callers] or [chosen[number % tenants]]
-            group.create_task(_call(commits, own, number, accounts, tally))
+            group.create_task(_call(commits, own, number, accounts, tally, keys))
         report = await _count(tally, warm_up_seconds, seconds)
         tally.stop = True
     await commits.drain()
@@ -74,21 +76,28 @@ async def measure(
 async def _count(tally: Tally, warm_up_seconds: float, seconds: float) -> Report:
     await asyncio.sleep(warm_up_seconds)
     before, started = tally.operations, time.perf_counter()
+    tally.settle_ms.clear()
     await asyncio.sleep(seconds)
-    return Report(tally.operations - before, time.perf_counter() - started)
+    slowest_first = sorted(tally.settle_ms, reverse=True)
+    p99 = slowest_first[len(slowest_first) // 100] if slowest_first else 0.0
+    return Report(tally.operations - before, time.perf_counter() - started, p99)
 
 
-async def _call(commits: GroupCommit, tenants: Sequence[TenantId], number: int, accounts: int, tally: Tally) -> None:
+async def _call(
+    commits: GroupCommit, tenants: Sequence[TenantId], number: int, accounts: int, tally: Tally, keys: str
+) -> None:
     who = caller(number)
     calls = 0
     while not tally.stop:
         tenant = tenants[calls % len(tenants)]
-        key = f"{number}-{calls}"
+        key = f"{keys}{number}-{calls}"
         granted = await commits.submit(tenant, _reserve(who, key, calls))
         if not isinstance(granted, Granted) or len(granted.reservation.path) != accounts:
             raise Failure(f"a reserve on {accounts} accounts was answered {granted}")
         tally.operations += 1
+        asked = time.perf_counter()
         settled = await commits.submit(tenant, _settle(granted.reservation.reservation_id, key, calls))
+        tally.settle_ms.append((time.perf_counter() - asked) * 1_000)
         if not isinstance(settled, Settled):
             raise Failure(f"a settle was answered {settled}")
         tally.operations += 1
@@ -134,6 +143,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, required=True)
     for name in "warm-up-seconds", "seconds":
         parser.add_argument(f"--{name}", type=float, required=True)
+    parser.add_argument("--keys", default="", help="what keys begin with, where several processes call at once")
     options = vars(parser.parse_args())
     status = 1
     try:

@@ -17,9 +17,10 @@ from pydantic import SecretStr
 
 from tests.bench.plan import WARM_UP_SECONDS, Measurements, Plan
 from tests.bench.rows import Failure, Figure, Row, Target, interleave
-from tests.bench.servers import BenchServer, bench_server, http_server
+from tests.bench.scale import scale_rows
+from tests.bench.servers import BenchServer, bench_server, http_process, http_server
 from tests.bench.shapes import FIRST_TENANT, ONE_ACCOUNT, SIX_ACCOUNTS, THOUSAND_TENANTS, Shape, filling
-from tests.bench.wrk import Load, drive
+from tests.bench.wrk import CONNECTIONS, Load, drive
 from tests.bench.yardsticks import NOOP, NOOP_READY_PATH, PGBENCH, pgbench
 from token_ledger.analytics.verify import verify_database
 from token_ledger.cli.setup import make_key
@@ -46,6 +47,7 @@ def bench(plan: Plan) -> Iterator[Measurements]:
             "tenants_curve": ledger.tenants_curve,
             "http_requests": ledger.http_requests,
             "reserve_p99_64": ledger.reserve_p99,
+            **scale_rows(ledger),
         }
 
 
@@ -53,8 +55,8 @@ class LedgerBench:
     """Measures on one server. Each method returns rows."""
 
     def __init__(self, plan: Plan, server: BenchServer) -> None:
-        self._plan = plan
-        self._server = server
+        self.plan = plan
+        self.server = server
         self._log = server.directory / "http.log"
         self._settings = Settings(key_pepper=SecretStr(_PEPPER), data_dir=server.directory)
 
@@ -67,7 +69,7 @@ class LedgerBench:
         def measure() -> float:
             return self._call(name, shape, shape.tenants, callers, verify=to_verify.pop() if to_verify else False)
 
-        (runs,) = interleave(self._plan.repetitions, self._pgbench, measure)
+        (runs,) = interleave(self.plan.repetitions, self._pgbench, measure)
         return [Row(GROUP, name, "operations/s", _TRANSACTIONS, runs, Target(Figure.RATIO, at_least))]
 
     def tenants_curve(self) -> list[Row]:
@@ -77,7 +79,7 @@ class LedgerBench:
             partial(self._call, name, THOUSAND_TENANTS, tenants, _CALLERS)
             for name, tenants in zip(names, _CURVE, strict=True)
         ]
-        measured = interleave(self._plan.repetitions, self._pgbench, *measures)
+        measured = interleave(self.plan.repetitions, self._pgbench, *measures)
         return [
             Row(GROUP, name, "operations/s", _TRANSACTIONS, runs) for name, runs in zip(names, measured, strict=True)
         ]
@@ -85,8 +87,8 @@ class LedgerBench:
     def http_requests(self) -> list[Row]:
         """Measure requests a second, reserves and settles in turn, over 64 connections."""
         (runs,) = interleave(
-            self._plan.repetitions,
-            lambda: self._noop("http_requests").requests_per_second,
+            self.plan.repetitions,
+            lambda: self.noop("http_requests").requests_per_second,
             lambda: self._serve("http_requests", "alternate").requests_per_second,
         )
         return [Row(GROUP, "http_requests", "requests/s", f"{NOOP}, requests/s", runs, Target(Figure.RATIO, 0.4))]
@@ -94,33 +96,33 @@ class LedgerBench:
     def reserve_p99(self) -> list[Row]:
         """Measure the 99th percentile of a reserve with 64 connections that never pause."""
         (runs,) = interleave(
-            self._plan.repetitions,
-            lambda: self._noop("reserve_p99_64").p99_ms,
+            self.plan.repetitions,
+            lambda: self.noop("reserve_p99_64").p99_ms,
             lambda: self._serve("reserve_p99_64", "reserve").p99_ms,
         )
         return [Row(GROUP, "reserve_p99_64", "ms", f"{NOOP}, ms", runs, Target(Figure.VALUE, 30, at_most=True))]
 
     def _pgbench(self) -> float:
-        rate = pgbench(self._server, self._plan.seconds)
-        self._plan.say(f"  pgbench: {rate:,.0f} transactions/s")
+        rate = pgbench(self.server, self.plan.seconds)
+        self.plan.say(f"  pgbench: {rate:,.0f} transactions/s")
         return rate
 
     def _call(self, name: str, shape: Shape, tenants: int, callers: int, *, verify: bool = False) -> float:
         """Run the measured process on a copy of a shape's database and return its operations a second."""
-        self._server.template(shape.name, filling(shape))
-        with self._server.copy(shape.name) as url:
-            self._server.checkpoint()
+        self.server.template(shape.name, filling(shape))
+        with self.server.copy(shape.name) as url:
+            self.server.checkpoint()
             command = [
                 sys.executable, "-m", "tests.bench.callers", "--url", url, "--tenants", str(tenants),
                 "--callers", str(callers), "--accounts", str(shape.accounts),
-                "--warm-up-seconds", str(WARM_UP_SECONDS), "--seconds", str(self._plan.seconds),
+                "--warm-up-seconds", str(WARM_UP_SECONDS), "--seconds", str(self.plan.seconds),
             ]  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise Failure(f"the measured process ended with status {done.returncode}: {done.stderr[-2000:]}")
             report = json.loads(done.stdout)
             rate: float = report["operations"] / report["seconds"]
-            self._plan.say(f"{name}: {rate:,.0f} operations/s")
+            self.plan.say(f"{name}: {rate:,.0f} operations/s")
             if verify:
                 self._verify(name, url)
         return rate
@@ -129,37 +131,44 @@ class LedgerBench:
         proof = asyncio.run(verify_database(url, None))
         if not proof.clean:
             raise Failure(f"the books are wrong after the run: {proof.as_text()}")
-        self._plan.say(f"{name}: the books of this run are verified, {proof.events:,} events")
+        self.plan.say(f"{name}: the books of this run are verified, {proof.events:,} events")
 
-    def _noop(self, name: str) -> Load:
+    def noop(self, name: str, connections: int = CONNECTIONS) -> Load:
         """Load the service that does nothing."""
-        self._server.checkpoint()
+        self.server.checkpoint()
         with http_server(
             lambda port: [sys.executable, "-m", "tests.bench.yardsticks", str(port)], NOOP_READY_PATH, self._log
         ) as base:
-            return self._load(f"  {name}, no-op", base, "reserve", "none")
+            return self.load(f"  {name}, no-op", base, "reserve", "none", connections)
 
     def _serve(self, name: str, what: str) -> Load:
         """Load the ledger's own service, on a copy of the database of one tenant and one budget."""
-        self._server.template(ONE_ACCOUNT.name, filling(ONE_ACCOUNT))
-        with self._server.copy(ONE_ACCOUNT.name) as url:
+        with self.service() as (base, key, _):
+            return self.load(name, base, what, key)
+
+    @contextmanager
+    def service(self) -> Iterator[tuple[str, str, int]]:
+        """Run the service on a copy of the database of one tenant and one budget: address, key, process number."""
+        self.server.template(ONE_ACCOUNT.name, filling(ONE_ACCOUNT))
+        with self.server.copy(ONE_ACCOUNT.name) as url:
             key = asyncio.run(make_key(self._settings, url, FIRST_TENANT, Role.AGENT, "load"))
-            self._server.checkpoint()
+            self.server.checkpoint()
             environment = {
                 "TOKEN_LEDGER_DATABASE_URL": url,
                 "TOKEN_LEDGER_KEY_PEPPER": _PEPPER,
-                "TOKEN_LEDGER_DATA_DIR": str(self._server.directory),
+                "TOKEN_LEDGER_DATA_DIR": str(self.server.directory),
             }
-            with http_server(
-                lambda port: [str(_COMMAND), "serve", "--quiet", "--port", str(port)],
-                "/readyz",
-                self._log,
-                environment,
-            ) as base:
-                return self._load(name, base, what, key)
+            with http_process(_serve_command, "/readyz", self._log, environment) as (base, pid):
+                yield base, key, pid
 
-    def _load(self, name: str, base: str, what: str, api_key: str) -> Load:
-        drive(base, what=what, keys="warm-up", api_key=api_key, seconds=WARM_UP_SECONDS)
-        load = drive(base, what=what, keys="run", api_key=api_key, seconds=self._plan.seconds)
-        self._plan.say(f"{name}: {load.requests_per_second:,.0f} requests/s, p99 {load.p99_ms:.1f} ms")
+    def load(self, name: str, base: str, what: str, api_key: str, connections: int = CONNECTIONS) -> Load:
+        """Load a server, after a warm-up."""
+        options = {"what": what, "api_key": api_key, "connections": connections}
+        drive(base, keys="warm-up", seconds=WARM_UP_SECONDS, **options)  # type: ignore[arg-type]
+        load = drive(base, keys="run", seconds=self.plan.seconds, **options)  # type: ignore[arg-type]
+        self.plan.say(f"{name}: {load.requests_per_second:,.0f} requests/s, p99 {load.p99_ms:.1f} ms")
         return load
+
+
+def _serve_command(port: int) -> list[str]:
+    return [str(_COMMAND), "serve", "--quiet", "--port", str(port)]

@@ -100,6 +100,22 @@ def http_server(
     command: Callable[[int], Sequence[str]], ready_path: str, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[str]:
     """Run an HTTP server, made by a command that is given its port, until the block ends; yield its address."""
+    with http_process(command, ready_path, log, environment) as (address, _):
+        yield address
+
+
+def most_memory_bytes(pid: int) -> int:
+    """Return the most memory that a process has had resident (VmHWM)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def http_process(
+    command: Callable[[int], Sequence[str]], ready_path: str, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """Run an HTTP server until the block ends; yield its address and the number of its process."""
     port = _free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_LEDGER_")}
     with open(log, "wb") as output:
@@ -109,7 +125,7 @@ def http_server(
         )  # fmt: skip
         try:
             _wait_until_ready(process, port, ready_path, log)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", process.pid
         finally:
             process.terminate()
             try:

@@ -23,10 +23,10 @@ class Load:
     p99_ms: float
 
 
-def drive(url: str, *, what: str, keys: str, api_key: str, seconds: int) -> Load:
+def drive(url: str, *, what: str, keys: str, api_key: str, seconds: int, connections: int = CONNECTIONS) -> Load:
     """Load a server; `keys` is a prefix that no earlier run on its database had. Raises Failure at any refusal."""
     command = [
-        wrk_program(), "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s",
+        wrk_program(), "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
         "--timeout", "10s", "--script", str(_SCRIPT), url, "--", keys, api_key, what,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
