@@ -47,12 +47,14 @@ async def wait_until(holds: Callable[[], Awaitable[bool]], seconds: float, what:
 
 
 class ServiceProcess:
-    """One process of `token-ledger serve`; it can be killed and started again on the same port."""
+    """One process of `token-ledger serve`, or of `worker`; it can be killed and started again on the same port."""
 
     def __init__(
-        self, database_url: str | None, directory: Path, settings: Mapping[str, str], *, command: Path = COMMAND
-    ) -> None:
+        self, database_url: str | None, directory: Path, settings: Mapping[str, str], *, command: Path = COMMAND,
+        verb: str = "serve",
+    ) -> None:  # fmt: skip
         self._command = command
+        self._verb = verb
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = directory / f"service-{self.port}.log"
@@ -68,7 +70,7 @@ class ServiceProcess:
         assert not self.running
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
-                [self._command, "serve"], env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [self._command, self._verb], env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         return self
 

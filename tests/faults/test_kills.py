@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,19 +10,20 @@ import pytest
 from tests.faults.clients import cost_nanos, reservation, settlement
 from tests.faults.conftest import MakeCaller, StartService
 from tests.faults.journal import Journal
-from tests.faults.processes import wait_until
+from tests.faults.processes import ServiceProcess, wait_until
 from tests.faults.proxy import DatabaseProxy
 from tests.faults.workload import SEED, Workload
 
-KILLS = 5
+KILLS = 20
 
 
 async def test_killed_processes_lose_nothing_and_book_nothing_twice(
-    database_url: str, start_service: StartService, caller_of: MakeCaller
+    database_url: str, start_service: StartService, caller_of: MakeCaller, tmp_path: Path
 ) -> None:
     services = [start_service(database_url) for _ in range(2)]
     for service in services:
         await service.ready()
+    workers = [ServiceProcess(database_url, tmp_path, {}, verb="worker").start() for _ in range(2)]
     caller = await caller_of(database_url, *services)
     # Some users run out of budget on the way, so denials are repeated under their keys as well.
     await caller.open_budget("user-1", tokens=30_000)
@@ -33,6 +35,10 @@ async def test_killed_processes_lose_nothing_and_book_nothing_twice(
         before = workload.acknowledged
         await asyncio.sleep(chance.uniform(0.05, 0.6))  # the moment is the experiment, not a wait for something
         victims = chance.choice([services[:1], services[1:], services])
+        for worker in workers if chance.random() < 0.5 else []:
+            worker.kill()
+            worker.start()
+            kills += 1
         for victim in victims:
             victim.kill()
         kills += len(victims)
@@ -44,10 +50,16 @@ async def test_killed_processes_lose_nothing_and_book_nothing_twice(
         assert workload.acknowledged > before, "the load went on"
     workload.stopping.set()
     await working
+    print(f"{kills} kills, {workload.acknowledged} operations acknowledged, {caller.lost} requests lost and repeated")
+    assert workload.parts
     assert caller.lost > 0, "requests were under way when the processes died"
     assert workload.denied
     assert workload.forgotten
-    await workload.is_booked(Journal(database_url, caller.tenant))
+    try:
+        await workload.is_booked(Journal(database_url, caller.tenant))
+    finally:
+        for worker in workers:
+            worker.end()
 
 
 @pytest.mark.parametrize("committed", [False, True], ids=["before its commit", "after its commit"])

@@ -30,6 +30,8 @@ class Workload:
     """Reservation to its event and what that must have cost."""
     recorded: dict[str, int] = field(default_factory=dict)
     """Event that had no hold to what it must have cost."""
+    parts: dict[str, int] = field(default_factory=dict)
+    """Event that did not end its hold to what it must have cost."""
     released: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
     granted: dict[str, str] = field(default_factory=dict)
@@ -46,15 +48,19 @@ class Workload:
     @property
     def acknowledged(self) -> int:
         """How many operations have been answered."""
-        return len(self.granted) + len(self.settled) + len(self.released) + len(self.recorded) + len(self.denied)
+        done = (self.granted, self.settled, self.parts, self.released, self.recorded, self.denied)
+        return sum(map(len, done))
 
     async def _agent(self, number: int) -> None:
         chance = random.Random(f"{SEED}:{number}")
         call = 0
         while not self.stopping.is_set():
             call += 1
-            if chance.random() < 0.15:
+            kind = chance.random()
+            if kind < 0.15:
                 await self._record(f"{number}:{call}", chance)
+            elif kind < 0.25:
+                await self._lease(f"{number}:{call}", chance)
             else:
                 await self._call(f"{number}:{call}", chance)
 
@@ -83,6 +89,35 @@ class Workload:
             assert settled.json()["cost"] == money(cost)
             self.settled[hold] = settled.json()["event_id"], cost
 
+    async def _lease(self, key: str, chance: random.Random) -> None:
+        """Make several calls on one lease, and end it in one of its ways."""
+        ending = chance.choice(("settle", "release", "forget"))
+        ttl = FORGOTTEN_SECONDS if ending == "forget" else 300
+        body = reservation(key, user=f"user-{chance.randrange(5)}", ttl_seconds=ttl) | {"calls": 4}
+        answer = await self.caller.insist("/v1/leases", body)
+        if answer.status_code == 402:
+            self.denied.add(answer.json()["denial_id"])
+            return
+        assert answer.status_code == 201, answer.text
+        hold = self.granted[key] = answer.json()["lease_id"]
+        path = f"/v1/reservations/{hold}/settle"
+        for call in range(3):
+            input_tokens, output_tokens = chance.randrange(1, 1_000), chance.randrange(0, 500)
+            part = settlement(input_tokens, output_tokens) | {"part": True, "idempotency_key": f"{key}/{call}"}
+            drawn = await self.caller.insist(path, part)
+            assert drawn.status_code == 200, drawn.text
+            self.parts[drawn.json()["event_id"]] = cost_nanos(input_tokens, output_tokens)
+        if ending == "forget":
+            self.forgotten.add(hold)
+        elif ending == "release":
+            released = await self.caller.insist(f"/v1/reservations/{hold}/release", {})
+            assert released.status_code == 200, released.text
+            self.released.add(hold)
+        else:
+            settled = await self.caller.insist(path, settlement(10, 10))
+            assert settled.status_code == 200, settled.text
+            self.settled[hold] = settled.json()["event_id"], cost_nanos(10, 10)
+
     async def _record(self, key: str, chance: random.Random) -> None:
         input_tokens, output_tokens = chance.randrange(1, 3_000), chance.randrange(0, 1_000)
         event = {"source": "gateway", "idempotency_key": key, "user": "user-0", "agent_type": "report_agent"}
@@ -96,9 +131,13 @@ class Workload:
         """Check the books once every agent has finished: all that was acknowledged, once, and nothing else."""
         await journal.holds_are_gone(seconds=FORGOTTEN_SECONDS + 15)
         events = await journal.events()
-        expected = [(event, cost) for event, cost in self.settled.values()] + list(self.recorded.items())
+        expected = [*self.settled.values(), *self.recorded.items(), *self.parts.items()]
         assert sorted((event.event_id, event.cost_nanos) for event in events) == sorted(expected)
-        by_hold = {event.reservation_id: event.event_id for event in events if event.reservation_id is not None}
+        by_hold = {
+            event.reservation_id: event.event_id
+            for event in events
+            if event.reservation_id is not None and event.event_id not in self.parts
+        }
         assert by_hold == {hold: event for hold, (event, _) in self.settled.items()}
         states = dict(await journal.rows("reservation_id::text, state", "reservations"))
         wanted = dict.fromkeys(self.settled, "settled") | dict.fromkeys(self.released, "released")

@@ -25,7 +25,7 @@ from tests.simulation.model import Model
 from tests.simulation.price_list import core_price_book
 from token_ledger.core.administration import ArchiveBudget, AskIncrease, DecideIncrease, GiveGrant
 from token_ledger.core.budget import Limits
-from token_ledger.core.commands import Command, EndRun, ExpireDue, OpenRun, Record, Release, Reserve, Settle
+from token_ledger.core.commands import Command, EndRun, ExpireDue, OpenRun, Record, Release, Reserve, Settle, TakeStep
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.run import RunState
@@ -237,6 +237,39 @@ class LedgerRules(RuleBasedStateMachine):
                     user = None if parent else "ada"
                     self.ask(OpenRun("", b"", user, limits=data.draw(calls.limits), parent_run_id=parent))
                     self.commit(0)
+
+    @rule(data=st.data(), kind=st.sampled_from(("iterations", "lease", "window", "decided", "extended")))
+    def corner(self, data: st.DataObject, kind: str) -> None:
+        """Lead to what chance alone seldom comes to."""
+        match kind:
+            case "iterations":
+                self.ask(OpenRun("", b"", "ada", iterations=data.draw(st.sampled_from((1, 2)))))
+                self.commit(0)
+                for _ in range(3):
+                    self.ask(TakeStep("", b"", self.run_ids[-1], None))
+                self.commit(0)
+            case "lease":
+                self.ask(OpenRun("", b"", "ada", limits=Limits(tokens=data.draw(st.sampled_from((1_500, 4_000))))))
+                self.commit(0)
+                lease = data.draw(calls.leases(self.run_ids[-1:]))
+                self.ask(replace(lease, input_tokens=700, cached_input_tokens=0, max_output_tokens=300))
+                self.commit(0)
+            case "window":
+                self.ask(data.draw(self.call("settle")))
+                self.commit(data.draw(st.sampled_from((7_200, 40 * 86_400))))
+                accounts = sorted(self.model.numbered)
+                self.pending.append(data.draw(admin.tended(accounts)))
+                self.commit(0)
+                self.ask(data.draw(admin.grants(accounts, self.clock)))
+            case "decided":
+                increases = sorted(self.model.increases)[-1:]
+                for _ in range(2):
+                    self.ask(data.draw(admin.decisions(increases, self.clock)))
+                self.commit(0)
+            case "extended":
+                self.ask(data.draw(self.call("reserve")))
+                self.commit(0)
+                self.ask(data.draw(admin.extensions(self.hold_ids[-1:])))
 
     @rule(picks=st.lists(recent, min_size=1, max_size=3))
     def repeat(self, picks: list[int]) -> None:
