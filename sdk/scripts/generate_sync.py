@@ -19,12 +19,15 @@ NAMES = {
     "AsyncTokenLedger": "TokenLedger",
     "AsyncRun": "Run",
     "AsyncHold": "Hold",
+    "AsyncLeases": "Leases",
+    "AsyncLeasedCall": "LeasedCall",
     "AsyncSender": "Sender",
     "AsyncClient": "Client",
     "AsyncBaseTransport": "BaseTransport",
     "aclose": "close",
     "pause_async": "pause_sync",
     "shield_async": "shield_sync",
+    "turns_async": "turns_sync",
 }
 REWRITTEN = {
     # A type and a sentence that no renaming of single names gets right.

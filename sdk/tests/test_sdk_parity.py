@@ -19,6 +19,8 @@ PAIRS = [
     (token_ledger_sdk.AsyncTokenLedger, token_ledger_sdk.TokenLedger),
     (token_ledger_sdk.AsyncRun, token_ledger_sdk.Run),
     (token_ledger_sdk.AsyncHold, token_ledger_sdk.Hold),
+    (token_ledger_sdk.AsyncLeases, token_ledger_sdk.Leases),
+    (token_ledger_sdk.AsyncLeasedCall, token_ledger_sdk.LeasedCall),
 ]
 SYNC_NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 
@@ -39,7 +41,7 @@ def signature_of(member: Any) -> str:
     function: Any = member.fget if isinstance(member, property) else member
     kind = "property " if isinstance(member, property) else ""
     # Names of types are strings here, so the asynchronous ones can be renamed like the generator does.
-    text = re.sub(r"\bAsync(TokenLedger|Run|Hold|Sender)\b", r"\1", str(inspect.signature(function)))
+    text = re.sub(r"\bAsync(TokenLedger|Run|Hold|LeasedCall|Leases|Sender)\b", r"\1", str(inspect.signature(function)))
     return kind + text.replace("httpx2.AsyncBaseTransport", "httpx2.BaseTransport")
 
 

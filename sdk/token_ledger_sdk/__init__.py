@@ -2,9 +2,11 @@
 
 from ._async.client import AsyncTokenLedger
 from ._async.hold import AsyncHold
+from ._async.lease import AsyncLeasedCall, AsyncLeases
 from ._async.run import AsyncRun
 from ._sync.client import TokenLedger
 from ._sync.hold import Hold
+from ._sync.lease import LeasedCall, Leases
 from ._sync.run import Run
 from .amounts import Amounts, Balance, Limits, Share
 from .directives import Advice, Directive, Evidence, Fits, Refusal
@@ -19,6 +21,8 @@ from .errors import (
     IdempotencyConflict,
     InvalidAnswer,
     InvalidRequest,
+    IterationsExceeded,
+    LeaseTooSmall,
     LedgerError,
     NotAllocated,
     NotFound,
@@ -26,6 +30,7 @@ from .errors import (
     Problem,
     ReservationNotOpen,
     RunNotOpen,
+    TenantStopped,
     Unauthenticated,
     Unavailable,
     UnknownModel,
@@ -33,8 +38,10 @@ from .errors import (
     UsageMissing,
 )
 from .events import Recorded, UsageEvent
+from .leases import Take
+from .preflights import PlannedCall, Preflight, Stop
 from .reservations import Actual, Call, Reservation, Settlement
-from .runs import Allocation, RunSnapshot
+from .runs import Allocation, Iterations, Opening, RunSnapshot, Step
 from .streams import AnthropicStreamUsage, OpenAIStreamUsage, StreamUsage
 from .usage import Usage, usage_from, usage_from_anthropic, usage_from_openai
 
@@ -46,6 +53,8 @@ __all__ = [
     "AnthropicStreamUsage",
     "ApiError",
     "AsyncHold",
+    "AsyncLeasedCall",
+    "AsyncLeases",
     "AsyncRun",
     "AsyncTokenLedger",
     "Balance",
@@ -63,12 +72,20 @@ __all__ = [
     "IdempotencyConflict",
     "InvalidAnswer",
     "InvalidRequest",
+    "Iterations",
+    "IterationsExceeded",
+    "LeaseTooSmall",
+    "LeasedCall",
+    "Leases",
     "LedgerError",
     "Limits",
     "NotAllocated",
     "NotFound",
     "OpenAIStreamUsage",
+    "Opening",
     "OutcomeUnknown",
+    "PlannedCall",
+    "Preflight",
     "Problem",
     "Recorded",
     "Refusal",
@@ -79,7 +96,11 @@ __all__ = [
     "RunSnapshot",
     "Settlement",
     "Share",
+    "Step",
+    "Stop",
     "StreamUsage",
+    "Take",
+    "TenantStopped",
     "TokenLedger",
     "Unauthenticated",
     "Unavailable",

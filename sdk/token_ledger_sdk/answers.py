@@ -13,6 +13,9 @@ from .fields import Fields
 
 _BY_CODE: Mapping[str, type[ApiError]] = {
     "not_allocated": errors.NotAllocated,
+    "lease_too_small": errors.LeaseTooSmall,
+    "iterations_exceeded": errors.IterationsExceeded,
+    "tenant_stopped": errors.TenantStopped,
     "unknown_model": errors.UnknownModel,
     "idempotency_conflict": errors.IdempotencyConflict,
     "run_not_open": errors.RunNotOpen,

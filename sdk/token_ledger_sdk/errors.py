@@ -11,7 +11,10 @@
         ├── Unauthenticated        401
         ├── Denied                 402: do not call the provider; never retried
         │   ├── BudgetExceeded     a limit has no room: refusals, fits, directive
-        │   └── NotAllocated       a strict run has no allocation for this agent type
+        │   ├── NotAllocated       a strict run has no allocation for this agent type
+        │   ├── IterationsExceeded the run has made all of its iterations
+        │   ├── LeaseTooSmall      no room for a lease; a single call may still fit
+        │   └── TenantStopped      an operator has stopped the tenant
         ├── Forbidden              403
         ├── NotFound               404
         ├── Conflict               409
@@ -124,6 +127,18 @@ class NotAllocated(Denied):
     """The run is strict and has no allocation for this agent type."""
 
 
+class LeaseTooSmall(Denied):
+    """A hard limit has too little room for a lease of even one call; a single call may still fit."""
+
+
+class IterationsExceeded(Denied):
+    """The run, or one that it is a part of, has made all of its iterations."""
+
+
+class TenantStopped(Denied):
+    """The tenant was stopped by an operator: no call is admitted until it is resumed."""
+
+
 class BudgetExceeded(Denied):
     """At least one hard limit has no room for this call.
 
@@ -181,7 +196,7 @@ class RunNotOpen(Conflict):
 
 
 class ReservationNotOpen(Conflict):
-    """The hold was settled with another key, or released."""
+    """The hold has ended, by a settle, a release or its time: it is no permission any more."""
 
 
 class Unavailable(ApiError):

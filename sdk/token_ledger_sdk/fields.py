@@ -108,6 +108,13 @@ class Fields:
             raise self._wrong(name, "a list")
         return tuple(Fields(value, f"{self._path}.{name}[{index}]") for index, value in enumerate(values))
 
+    def integers(self, name: str) -> tuple[int, ...]:
+        """The integers of a list; absent means none."""
+        values = self._values.get(name) or []
+        if not isinstance(values, list) or not all(type(value) is int for value in values):
+            raise self._wrong(name, "a list of integers")
+        return tuple(values)
+
     def texts(self, name: str) -> dict[str, str]:
         """An object whose values are strings; absent means empty."""
         child = self.optional_child(name)

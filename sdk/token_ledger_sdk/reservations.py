@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, NotRequired, Required, TypedDict
+from typing import Literal, NotRequired, Required, TypedDict, Unpack
 
 from .amounts import Amounts
 from .directives import Directive, Refusal
@@ -50,6 +50,7 @@ class Actual(TypedDict, total=False):
     estimated: bool
     response_id: str
     original_input_tokens: int
+    tool: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,10 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What was booked: `cost` in US dollars, and whether it exceeded the hold or came after its expiry."""
+    """What was booked: `cost` in US dollars, and whether it exceeded the hold or came after its expiry.
+
+    After a part, `remaining` is what the hold still sets aside; `stop` says why no further call should be made.
+    """
 
     reservation_id: str
     event_id: str
@@ -99,6 +103,9 @@ class Settlement:
     unpriced: bool
     clamped: bool
     replayed: bool
+    part: bool = False
+    remaining: Amounts | None = None
+    stop: str | None = None
 
     @classmethod
     def parse(cls, fields: Fields) -> Settlement:
@@ -113,10 +120,13 @@ class Settlement:
             unpriced=fields.flag("unpriced"),
             clamped=fields.flag("clamped"),
             replayed=fields.flag("replayed"),
+            part=fields.flag("part"),
+            remaining=Amounts.parse(fields.child("remaining")) if fields.has("remaining") else None,
+            stop=fields.optional_text("stop"),
         )
 
 
-def reserve_request(
+def call_body(
     *,
     agent_type: str,
     provider: str,
@@ -135,34 +145,39 @@ def reserve_request(
     tags: Mapping[str, str] | None = None,
     apply: Sequence[str] | None = None,
     idempotency_key: str | None = None,
+) -> dict[str, object]:
+    """Return what is said of a call that is to be made, either within a run or for a user."""
+    body: dict[str, object | None] = {
+        "idempotency_key": idempotency_key,
+        "run_id": run_id,
+        "user": user,
+        "cost_center": cost_center,
+        "agent_type": agent_type,
+        "request_type": request_type,
+        "provider": provider,
+        "model": model,
+        "input_tokens": input_tokens,
+        "max_output_tokens": max_output_tokens,
+        "cached_input_tokens": cached_input_tokens,
+        "cache_write": cache_write,
+        "ttl_seconds": ttl_seconds,
+        "tool": tool,
+        "requires": None if requires is None else list(requires),
+        "tags": None if tags is None else dict(tags),
+        "apply": None if apply is None else list(apply),
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def reserve_request(
+    call: Call, *, run_id: str | None = None, user: str | None = None, cost_center: str | None = None
 ) -> ApiRequest:
-    """Build the request for a hold, either within a run or for a user."""
-    return post(
-        path_to("reservations"),
-        {
-            "idempotency_key": idempotency_key or new_key(),
-            "run_id": run_id,
-            "user": user,
-            "cost_center": cost_center,
-            "agent_type": agent_type,
-            "request_type": request_type,
-            "provider": provider,
-            "model": model,
-            "input_tokens": input_tokens,
-            "max_output_tokens": max_output_tokens,
-            "cached_input_tokens": cached_input_tokens,
-            "cache_write": cache_write,
-            "ttl_seconds": ttl_seconds,
-            "tool": tool,
-            "requires": None if requires is None else list(requires),
-            "tags": None if tags is None else dict(tags),
-            "apply": None if apply is None else list(apply),
-        },
-    )
+    """Build the request for a hold."""
+    body = call_body(run_id=run_id, user=user, cost_center=cost_center, **call)
+    return post(path_to("reservations"), {"idempotency_key": new_key(), **body})
 
 
-def settle_request(
-    reservation_id: str,
+def settle_body(
     usage: Usage,
     *,
     provider: str | None = None,
@@ -172,26 +187,45 @@ def settle_request(
     estimated: bool = False,
     response_id: str | None = None,
     original_input_tokens: int | None = None,
-) -> ApiRequest:
+    tool: str | None = None,
+) -> dict[str, object]:
+    """Return what is said of a call that was made."""
+    body: dict[str, object | None] = {
+        "usage": usage.to_json(),
+        "provider": provider,
+        "model": model,
+        "occurred_at": None if occurred_at is None else time_text(occurred_at),
+        "outcome": outcome,
+        "estimated": True if estimated else None,
+        "response_id": response_id,
+        "original_input_tokens": original_input_tokens,
+        "tool": tool,
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def settle_request(reservation_id: str, usage: Usage, **actual: Unpack[Actual]) -> ApiRequest:
     """Build the request that books what a call used.
 
     The key is the one the service would choose itself: a settle repeated by another process with the
     same figures is answered, not booked twice.
     """
+    key = f"settle:{reservation_id}"
     return post(
-        path_to("reservations", reservation_id, "settle"),
-        {
-            "idempotency_key": f"settle:{reservation_id}",
-            "usage": usage.to_json(),
-            "provider": provider,
-            "model": model,
-            "occurred_at": None if occurred_at is None else time_text(occurred_at),
-            "outcome": outcome,
-            "estimated": True if estimated else None,
-            "response_id": response_id,
-            "original_input_tokens": original_input_tokens,
-        },
+        path_to("reservations", reservation_id, "settle"), {"idempotency_key": key, **settle_body(usage, **actual)}
     )
+
+
+def part_request(reservation_id: str, usage: Usage, **actual: Unpack[Actual]) -> ApiRequest:
+    """Build the request that books a part of what a call uses; its hold stays."""
+    body = {"idempotency_key": new_key(), "part": True, **settle_body(usage, **actual)}
+    return post(path_to("reservations", reservation_id, "settle"), body)
+
+
+def extend_request(reservation_id: str, ttl_seconds: int) -> ApiRequest:
+    """Build the request that lets a hold expire so many seconds from now, if that is later."""
+    body = {"idempotency_key": new_key(), "ttl_seconds": ttl_seconds}
+    return post(path_to("reservations", reservation_id, "extend"), body)
 
 
 def release_request(reservation_id: str, reason: str | None = None) -> ApiRequest:

@@ -6,6 +6,7 @@ and on trio.
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
 
@@ -33,3 +34,13 @@ def shield_async() -> AbstractContextManager[object]:
 def shield_sync() -> AbstractContextManager[object]:
     """Do nothing: without tasks there is no cancellation."""
     return nullcontext()
+
+
+def turns_async() -> anyio.Lock:
+    """Return a lock of which one task at a time has a turn."""
+    return anyio.Lock()
+
+
+def turns_sync() -> threading.Lock:
+    """Return a lock of which one thread at a time has a turn."""
+    return threading.Lock()

@@ -49,7 +49,7 @@ class Workload:
     def acknowledged(self) -> int:
         """How many operations have been answered."""
         done = (self.granted, self.settled, self.parts, self.released, self.recorded, self.denied)
-        return sum(map(len, done))
+        return sum(len(each) for each in done)
 
     async def _agent(self, number: int) -> None:
         chance = random.Random(f"{SEED}:{number}")

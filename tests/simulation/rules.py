@@ -23,12 +23,14 @@ from tests.simulation.comparison import Comparison
 from tests.simulation.memory import MemoryLedger
 from tests.simulation.model import Model
 from tests.simulation.price_list import core_price_book
-from token_ledger.core.administration import ArchiveBudget, AskIncrease, DecideIncrease, GiveGrant
-from token_ledger.core.budget import Limits
+from token_ledger.core.administration import ArchiveBudget, AskIncrease, CreateBudget, DecideIncrease, GiveGrant
+from token_ledger.core.allocation import Share
+from token_ledger.core.budget import Counts, Enforcement, Limits
 from token_ledger.core.commands import Command, EndRun, ExpireDue, OpenRun, Record, Release, Reserve, Settle, TakeStep
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.run import RunState
+from token_ledger.core.window import Window
 
 STARTS = (
     ("UTC", datetime(2026, 12, 31, 22, 0, tzinfo=UTC)),
@@ -238,7 +240,9 @@ class LedgerRules(RuleBasedStateMachine):
                     self.ask(OpenRun("", b"", user, limits=data.draw(calls.limits), parent_run_id=parent))
                     self.commit(0)
 
-    @rule(data=st.data(), kind=st.sampled_from(("iterations", "lease", "window", "decided", "extended")))
+    CORNERS = ("iterations", "strict", "lease", "window", "rollover", "decided", "extended")
+
+    @rule(data=st.data(), kind=st.sampled_from(CORNERS))
     def corner(self, data: st.DataObject, kind: str) -> None:
         """Lead to what chance alone seldom comes to."""
         match kind:
@@ -248,10 +252,15 @@ class LedgerRules(RuleBasedStateMachine):
                 for _ in range(3):
                     self.ask(TakeStep("", b"", self.run_ids[-1], None))
                 self.commit(0)
+            case "strict":
+                shares = (Share("writer", 1),)
+                self.ask(OpenRun("", b"", "ada", limits=Limits(tokens=9_000), shares=shares, strict=True))
+                self.commit(0)
+                self.ask(data.draw(calls.reserves(tuple(self.run_ids[-1:]))))
             case "lease":
                 self.ask(OpenRun("", b"", "ada", limits=Limits(tokens=data.draw(st.sampled_from((1_500, 4_000))))))
                 self.commit(0)
-                lease = data.draw(calls.leases(self.run_ids[-1:]))
+                lease = data.draw(calls.leases(tuple(self.run_ids[-1:])))
                 self.ask(replace(lease, input_tokens=700, cached_input_tokens=0, max_output_tokens=300))
                 self.commit(0)
             case "window":
@@ -261,6 +270,12 @@ class LedgerRules(RuleBasedStateMachine):
                 self.pending.append(data.draw(admin.tended(accounts)))
                 self.commit(0)
                 self.ask(data.draw(admin.grants(accounts, self.clock)))
+            case "rollover":
+                carry = (("user", "*"),), Limits(20_000), Window.HOUR, Enforcement.HARD, Counts.ALL, (), Limits(1_500)
+                self.ask(CreateBudget("", b"", "carry", *carry))
+                for seconds in (0, 3_600):
+                    self.ask(data.draw(self.call("reserve")))
+                    self.commit(seconds)
             case "decided":
                 increases = sorted(self.model.increases)[-1:]
                 for _ in range(2):

@@ -77,7 +77,9 @@ async def extend(service: Service, tenant: TenantId, body: ExtensionBody, reserv
     """Let a hold expire later."""
     outcome = await service.submit(tenant, extend_command(body, reservation_id))
     if isinstance(outcome, Extended):
-        return 200, reservation_value(outcome.reservation, replayed=outcome.replayed)
+        value = reservation_value(outcome.reservation, replayed=outcome.replayed)
+        value["directive"]["stop"] |= outcome.stop is not None
+        return 200, value
     raise _problem(outcome)
 
 

@@ -145,7 +145,7 @@ def _replayed_hold(books: Books, command: Command, reservation: Reservation) -> 
     # A copy: the next batch may end the hold before this answer is out, and without being committed.
     reservation = replace(reservation)
     if isinstance(command, Extend):
-        return Extended(reservation, replayed=True)
+        return Extended(reservation, holds.why_stop(books, reservation), replayed=True)
     if isinstance(command, Release | ForceRelease):
         return Released(reservation, replayed=True)
     price = None

@@ -95,7 +95,7 @@ def extend(books: Books, command: Extend) -> Outcome:
         reservation.changes += 1
         books.writes.changed_reservations[reservation.reservation_id] = reservation
     books.note_key(command, "reservation", reservation.reservation_id)
-    return Extended(replace(reservation))
+    return Extended(replace(reservation), why_stop(books, reservation))
 
 
 def force_release(books: Books, command: ForceRelease) -> Outcome:

@@ -108,9 +108,10 @@ class Settled:
 
 @value
 class Extended:
-    """The hold expires later, or when it would have."""
+    """The hold expires later, or when it would have; and why its holder should make no further call, if so."""
 
     reservation: Reservation
+    stop: str | None = None
     replayed: bool = False
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
 import httpx2
 
-from ..amounts import Limits, Share
 from ..connection import POOL, Connection
 from ..events import Recorded, UsageEvent, parse_results, record_request
+from ..preflights import PlannedCall, Preflight, preflight_request
 from ..reservations import Call, reserve_request
 from ..retry import RetryPolicy
-from ..runs import RunSnapshot, open_request, read_request
-from .hold import AsyncHold
-from .run import AsyncRun, reserve
+from ..runs import Opening, RunSnapshot, open_request, read_request
+from .hold import AsyncHold, reserve
+from .lease import AsyncLeases
+from .run import AsyncRun
 from .sender import AsyncSender
 
 
@@ -45,32 +46,10 @@ class AsyncTokenLedger:
         )
         self._sender = AsyncSender(http, RetryPolicy(max_retries))
 
-    def run(
-        self,
-        *,
-        user: str,
-        cost_center: str | None = None,
-        external_id: str | None = None,
-        limits: Limits | None = None,
-        allocation: Mapping[str, int | Share] | None = None,
-        strict: bool = False,
-        idempotency_key: str | None = None,
-    ) -> AsyncRun:
-        """Prepare a run for a user; entering its block opens it, leaving the block closes it.
-
-        `allocation` splits `limits.tokens` over agent types, by weights or shares; a `strict` run refuses
-        agent types that are not in it.
-        """
-        opening = open_request(
-            user=user,
-            cost_center=cost_center,
-            external_id=external_id,
-            limits=limits,
-            allocation=allocation,
-            strict=strict,
-            idempotency_key=idempotency_key,
-        )
-        return AsyncRun(self._sender, opening=opening)
+    def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> AsyncRun:
+        """Prepare a run for a user; entering its block opens it, leaving the block closes it."""
+        request = open_request(user=user, cost_center=cost_center, **opening)
+        return AsyncRun(self._sender, opening=request, closes=not opening.get("attach", False))
 
     def attach(self, run_id: str) -> AsyncRun:
         """Take part in a run that somebody else opened and will close; sends nothing."""
@@ -82,7 +61,39 @@ class AsyncTokenLedger:
 
     async def reserve(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> AsyncHold:
         """Ask for permission to make one call outside any run; raises BudgetExceeded, UnknownModel."""
-        return await reserve(self._sender, reserve_request(user=user, cost_center=cost_center, **call), call)
+        return await reserve(self._sender, reserve_request(call, user=user, cost_center=cost_center), call)
+
+    def lease(
+        self,
+        *,
+        user: str,
+        cost_center: str | None = None,
+        calls: int,
+        longest_call_seconds: float = 60.0,
+        flush_seconds: float = 1.0,
+        **call: Unpack[Call],
+    ) -> AsyncLeases:
+        """Prepare leases outside any run, for up to so many calls each; sends nothing."""
+        return AsyncLeases(
+            self._sender,
+            call,
+            calls=calls,
+            longest_call_seconds=longest_call_seconds,
+            flush_seconds=flush_seconds,
+            user=user,
+            cost_center=cost_center,
+        )
+
+    async def preflight(
+        self, calls: Sequence[PlannedCall | Call], *, user: str, cost_center: str | None = None
+    ) -> Preflight:
+        """Ask whether calls outside any run would fit now, one after the other; nothing is held."""
+        request = preflight_request(calls, user=user, cost_center=cost_center)
+        return Preflight.parse(await self._sender.send(request))
+
+    async def can_afford(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> bool:
+        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
+        return (await self.preflight([call], user=user, cost_center=cost_center)).finishes
 
     async def record(self, events: Sequence[UsageEvent]) -> tuple[Recorded, ...]:
         """Report calls that were made without a hold, from 1 to 256; answers in their order."""

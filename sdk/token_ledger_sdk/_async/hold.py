@@ -7,10 +7,19 @@ from typing import Self, Unpack
 
 from ..amounts import Amounts
 from ..directives import Directive, Refusal
-from ..errors import ApiError, Conflict, LedgerError, Unavailable
+from ..errors import ApiError, Conflict, LedgerError, Problem, ReservationNotOpen, Unavailable
 from ..fields import Fields
-from ..reservations import Actual, Reservation, Settlement, release_request, settle_request
-from ..unsettled import Ending, choose_ending, outcome_of
+from ..reservations import (
+    Actual,
+    Call,
+    Reservation,
+    Settlement,
+    extend_request,
+    part_request,
+    release_request,
+    settle_request,
+)
+from ..unsettled import Ending, choose_ending, held_usage, outcome_of
 from ..usage import Usage, response_id_of, usage_from
 from ..waiting import shield_async
 from ..wire import ApiRequest
@@ -81,6 +90,19 @@ class AsyncHold:
         request = settle_request(self.reservation_id, usage, **actual)
         return Settlement.parse(await self._end(request))
 
+    async def settle_part(self, response: object, **actual: Unpack[Actual]) -> Settlement:
+        """Book a part of what the call uses, such as a stream's so far; the hold stays, for the rest.
+
+        Every part adds up, so the settle at the end books what the parts have not.
+        """
+        request = part_request(self.reservation_id, usage_from(response), **actual)
+        return Settlement.parse(await self._sender.send(request))
+
+    async def extend(self, ttl_seconds: int) -> Reservation:
+        """Let the hold expire so many seconds from now, if that is later; `directive.stop` says if it is to end."""
+        self.reservation = Reservation.parse(await self._sender.send(extend_request(self.reservation_id, ttl_seconds)))
+        return self.reservation
+
     async def settle_estimate(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> Settlement:
         """Book an estimate, marked as one; without a usage, what was held."""
         actual["estimated"] = True
@@ -131,3 +153,18 @@ class AsyncHold:
             await self.release(reason="not sent")
         elif ending is Ending.ESTIMATE:
             await self.settle_estimate(outcome=outcome)
+
+
+async def reserve(sender: AsyncSender, request: ApiRequest, call: Call) -> AsyncHold:
+    """Send a reserve and make its answer a hold; raises ReservationNotOpen if its key is of a hold that has ended."""
+    reservation = Reservation.parse(await sender.send(request))
+    if reservation.state != "held":
+        detail = f"hold {reservation.reservation_id} of the same idempotency key is {reservation.state}: no permission"
+        raise ReservationNotOpen(Problem(409, "reservation_not_open", "", detail))
+    held = held_usage(
+        reservation,
+        input_tokens=call["input_tokens"],
+        max_output_tokens=call["max_output_tokens"],
+        cached_input_tokens=call.get("cached_input_tokens", 0),
+    )
+    return AsyncHold(sender, reservation, held)

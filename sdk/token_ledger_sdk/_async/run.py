@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
+from ..amounts import Share
 from ..errors import LedgerError, RunNotOpen
-from ..reservations import Call, Reservation, reserve_request
-from ..runs import RunSnapshot, end_request, read_request
-from ..unsettled import held_usage
+from ..preflights import PlannedCall, Preflight, preflight_request
+from ..reservations import Call, reserve_request
+from ..runs import (
+    Opening,
+    RunSnapshot,
+    Step,
+    end_request,
+    open_request,
+    read_request,
+    rebalance_request,
+    step_request,
+)
 from ..waiting import shield_async
 from ..wire import ApiRequest
-from .hold import AsyncHold
+from .hold import AsyncHold, reserve
+from .lease import AsyncLeases
 from .sender import AsyncSender
 
 
@@ -21,9 +33,12 @@ class AsyncRun:
     A run made by `attach` is somebody else's: its block neither opens nor closes it.
     """
 
-    def __init__(self, sender: AsyncSender, *, opening: ApiRequest | None = None, run_id: str = "") -> None:
+    def __init__(
+        self, sender: AsyncSender, *, opening: ApiRequest | None = None, run_id: str = "", closes: bool = True
+    ) -> None:
         self._sender = sender
         self._opening = opening
+        self._closes = closes and opening is not None
         self._run_id = run_id
         self._ended = False
 
@@ -48,7 +63,41 @@ class AsyncRun:
 
     async def reserve(self, **call: Unpack[Call]) -> AsyncHold:
         """Ask for permission to make one call; raises BudgetExceeded, RunNotOpen."""
-        return await reserve(self._sender, reserve_request(run_id=self.run_id, **call), call)
+        return await reserve(self._sender, reserve_request(call, run_id=self.run_id), call)
+
+    def lease(
+        self, *, calls: int, longest_call_seconds: float = 60.0, flush_seconds: float = 1.0, **call: Unpack[Call]
+    ) -> AsyncLeases:
+        """Prepare leases for up to so many calls each, of which a call is the largest usual one; sends nothing."""
+        return AsyncLeases(
+            self._sender,
+            call,
+            calls=calls,
+            longest_call_seconds=longest_call_seconds,
+            flush_seconds=flush_seconds,
+            run_id=self.run_id,
+        )
+
+    async def step(self, label: str | None = None) -> Step:
+        """Begin another iteration; raises IterationsExceeded once all are made, here or in a run this is a part of."""
+        return Step.parse(await self._sender.send(step_request(self.run_id, label)))
+
+    def sub_run(self, **opening: Unpack[Opening]) -> AsyncRun:
+        """Prepare a part of this run, with limits of its own within those of this; its block opens and closes it."""
+        request = open_request(parent_run_id=self.run_id, **opening)
+        return AsyncRun(self._sender, opening=request, closes=not opening.get("attach", False))
+
+    async def preflight(self, calls: Sequence[PlannedCall | Call]) -> Preflight:
+        """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
+        return Preflight.parse(await self._sender.send(preflight_request(calls, run_id=self.run_id)))
+
+    async def can_afford(self, **call: Unpack[Call]) -> bool:
+        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
+        return (await self.preflight([call])).finishes
+
+    async def rebalance(self, allocation: Mapping[str, int | Share]) -> RunSnapshot:
+        """Split anew over agent types what the run has available."""
+        return RunSnapshot.parse(await self._sender.send(rebalance_request(self.run_id, allocation)))
 
     async def cancel(self) -> RunSnapshot:
         """Stop the run: every later reserve is refused, calls under way are still booked."""
@@ -74,7 +123,7 @@ class AsyncRun:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._ended or self._opening is None:
+        if self._ended or not self._closes:
             return
         try:
             with shield_async():
@@ -86,15 +135,3 @@ class AsyncRun:
             if error is None:
                 raise
             error.add_note(f"Token Ledger could not close run {self.run_id}: {failure}")
-
-
-async def reserve(sender: AsyncSender, request: ApiRequest, call: Call) -> AsyncHold:
-    """Send a reserve and make its answer a hold."""
-    reservation = Reservation.parse(await sender.send(request))
-    held = held_usage(
-        reservation,
-        input_tokens=call["input_tokens"],
-        max_output_tokens=call["max_output_tokens"],
-        cached_input_tokens=call.get("cached_input_tokens", 0),
-    )
-    return AsyncHold(sender, reservation, held)

@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
 import httpx2
 
-from ..amounts import Limits, Share
 from ..connection import POOL, Connection
 from ..events import Recorded, UsageEvent, parse_results, record_request
+from ..preflights import PlannedCall, Preflight, preflight_request
 from ..reservations import Call, reserve_request
 from ..retry import RetryPolicy
-from ..runs import RunSnapshot, open_request, read_request
-from .hold import Hold
-from .run import Run, reserve
+from ..runs import Opening, RunSnapshot, open_request, read_request
+from .hold import Hold, reserve
+from .lease import Leases
+from .run import Run
 from .sender import Sender
 
 
@@ -46,32 +47,10 @@ class TokenLedger:
         )
         self._sender = Sender(http, RetryPolicy(max_retries))
 
-    def run(
-        self,
-        *,
-        user: str,
-        cost_center: str | None = None,
-        external_id: str | None = None,
-        limits: Limits | None = None,
-        allocation: Mapping[str, int | Share] | None = None,
-        strict: bool = False,
-        idempotency_key: str | None = None,
-    ) -> Run:
-        """Prepare a run for a user; entering its block opens it, leaving the block closes it.
-
-        `allocation` splits `limits.tokens` over agent types, by weights or shares; a `strict` run refuses
-        agent types that are not in it.
-        """
-        opening = open_request(
-            user=user,
-            cost_center=cost_center,
-            external_id=external_id,
-            limits=limits,
-            allocation=allocation,
-            strict=strict,
-            idempotency_key=idempotency_key,
-        )
-        return Run(self._sender, opening=opening)
+    def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> Run:
+        """Prepare a run for a user; entering its block opens it, leaving the block closes it."""
+        request = open_request(user=user, cost_center=cost_center, **opening)
+        return Run(self._sender, opening=request, closes=not opening.get("attach", False))
 
     def attach(self, run_id: str) -> Run:
         """Take part in a run that somebody else opened and will close; sends nothing."""
@@ -83,7 +62,37 @@ class TokenLedger:
 
     def reserve(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> Hold:
         """Ask for permission to make one call outside any run; raises BudgetExceeded, UnknownModel."""
-        return reserve(self._sender, reserve_request(user=user, cost_center=cost_center, **call), call)
+        return reserve(self._sender, reserve_request(call, user=user, cost_center=cost_center), call)
+
+    def lease(
+        self,
+        *,
+        user: str,
+        cost_center: str | None = None,
+        calls: int,
+        longest_call_seconds: float = 60.0,
+        flush_seconds: float = 1.0,
+        **call: Unpack[Call],
+    ) -> Leases:
+        """Prepare leases outside any run, for up to so many calls each; sends nothing."""
+        return Leases(
+            self._sender,
+            call,
+            calls=calls,
+            longest_call_seconds=longest_call_seconds,
+            flush_seconds=flush_seconds,
+            user=user,
+            cost_center=cost_center,
+        )
+
+    def preflight(self, calls: Sequence[PlannedCall | Call], *, user: str, cost_center: str | None = None) -> Preflight:
+        """Ask whether calls outside any run would fit now, one after the other; nothing is held."""
+        request = preflight_request(calls, user=user, cost_center=cost_center)
+        return Preflight.parse(self._sender.send(request))
+
+    def can_afford(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> bool:
+        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
+        return (self.preflight([call], user=user, cost_center=cost_center)).finishes
 
     def record(self, events: Sequence[UsageEvent]) -> tuple[Recorded, ...]:
         """Report calls that were made without a hold, from 1 to 256; answers in their order."""

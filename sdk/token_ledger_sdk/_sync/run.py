@@ -3,16 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
+from ..amounts import Share
 from ..errors import LedgerError, RunNotOpen
-from ..reservations import Call, Reservation, reserve_request
-from ..runs import RunSnapshot, end_request, read_request
-from ..unsettled import held_usage
+from ..preflights import PlannedCall, Preflight, preflight_request
+from ..reservations import Call, reserve_request
+from ..runs import (
+    Opening,
+    RunSnapshot,
+    Step,
+    end_request,
+    open_request,
+    read_request,
+    rebalance_request,
+    step_request,
+)
 from ..waiting import shield_sync
 from ..wire import ApiRequest
-from .hold import Hold
+from .hold import Hold, reserve
+from .lease import Leases
 from .sender import Sender
 
 
@@ -22,9 +34,12 @@ class Run:
     A run made by `attach` is somebody else's: its block neither opens nor closes it.
     """
 
-    def __init__(self, sender: Sender, *, opening: ApiRequest | None = None, run_id: str = "") -> None:
+    def __init__(
+        self, sender: Sender, *, opening: ApiRequest | None = None, run_id: str = "", closes: bool = True
+    ) -> None:
         self._sender = sender
         self._opening = opening
+        self._closes = closes and opening is not None
         self._run_id = run_id
         self._ended = False
 
@@ -49,7 +64,41 @@ class Run:
 
     def reserve(self, **call: Unpack[Call]) -> Hold:
         """Ask for permission to make one call; raises BudgetExceeded, RunNotOpen."""
-        return reserve(self._sender, reserve_request(run_id=self.run_id, **call), call)
+        return reserve(self._sender, reserve_request(call, run_id=self.run_id), call)
+
+    def lease(
+        self, *, calls: int, longest_call_seconds: float = 60.0, flush_seconds: float = 1.0, **call: Unpack[Call]
+    ) -> Leases:
+        """Prepare leases for up to so many calls each, of which a call is the largest usual one; sends nothing."""
+        return Leases(
+            self._sender,
+            call,
+            calls=calls,
+            longest_call_seconds=longest_call_seconds,
+            flush_seconds=flush_seconds,
+            run_id=self.run_id,
+        )
+
+    def step(self, label: str | None = None) -> Step:
+        """Begin another iteration; raises IterationsExceeded once all are made, here or in a run this is a part of."""
+        return Step.parse(self._sender.send(step_request(self.run_id, label)))
+
+    def sub_run(self, **opening: Unpack[Opening]) -> Run:
+        """Prepare a part of this run, with limits of its own within those of this; its block opens and closes it."""
+        request = open_request(parent_run_id=self.run_id, **opening)
+        return Run(self._sender, opening=request, closes=not opening.get("attach", False))
+
+    def preflight(self, calls: Sequence[PlannedCall | Call]) -> Preflight:
+        """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
+        return Preflight.parse(self._sender.send(preflight_request(calls, run_id=self.run_id)))
+
+    def can_afford(self, **call: Unpack[Call]) -> bool:
+        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
+        return (self.preflight([call])).finishes
+
+    def rebalance(self, allocation: Mapping[str, int | Share]) -> RunSnapshot:
+        """Split anew over agent types what the run has available."""
+        return RunSnapshot.parse(self._sender.send(rebalance_request(self.run_id, allocation)))
 
     def cancel(self) -> RunSnapshot:
         """Stop the run: every later reserve is refused, calls under way are still booked."""
@@ -75,7 +124,7 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._ended or self._opening is None:
+        if self._ended or not self._closes:
             return
         try:
             with shield_sync():
@@ -87,15 +136,3 @@ class Run:
             if error is None:
                 raise
             error.add_note(f"Token Ledger could not close run {self.run_id}: {failure}")
-
-
-def reserve(sender: Sender, request: ApiRequest, call: Call) -> Hold:
-    """Send a reserve and make its answer a hold."""
-    reservation = Reservation.parse(sender.send(request))
-    held = held_usage(
-        reservation,
-        input_tokens=call["input_tokens"],
-        max_output_tokens=call["max_output_tokens"],
-        cached_input_tokens=call.get("cached_input_tokens", 0),
-    )
-    return Hold(sender, reservation, held)

@@ -1,0 +1,95 @@
+"""The SDK's clients against a running service, over a network that tests may cut."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from token_ledger_sdk import AsyncTokenLedger
+
+from tests.api.world import World, open_world
+from token_ledger.analytics.verify import verify_database
+from token_ledger.storage.api_keys import Role
+
+
+class Network(httpx2.AsyncBaseTransport):
+    """What lies between client and service: it counts what passes, and loses what a test wants lost."""
+
+    def __init__(self, world: World) -> None:
+        self._inner = httpx2.ASGITransport(world.app, raise_app_exceptions=False)
+        self.sent: list[str] = []
+        self.is_cut = False
+        self.answers_to_lose = 0
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.sent.append(request.url.path)
+        if self.is_cut:
+            raise httpx2.ConnectError("the network is cut")
+        response = await self._inner.handle_async_request(request)
+        if self.answers_to_lose:
+            self.answers_to_lose -= 1
+            raise httpx2.ReadError("the answer was lost")
+        return response
+
+
+@dataclass
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Client:
+    """A client of tenant acme with its network, and the world around it."""
+
+    world: World
+    network: Network
+    ledger: AsyncTokenLedger
+    call: dict[str, Any] = field(
+        default_factory=lambda: {
+            "agent_type": "data_agent", "provider": "openai", "model": "gpt-5.4-mini", "input_tokens": 600,
+            "max_output_tokens": 400,
+        }
+    )  # fmt: skip
+
+    async def budget(self, **limits: Any) -> None:
+        """Limit what the tenant may use in total."""
+        body = {"idempotency_key": "b", "name": "cap", "selector": {}, "limits": limits, "window": "total"}
+        await self.world.made("/v1/budgets", body)
+
+    async def booked(self) -> list[Any]:
+        """Return the events, oldest first."""
+        return await self.world.rows("select * from usage_events order by event_id")
+
+    async def holds(self) -> dict[str, int]:
+        """Return how many reservations there are, by state."""
+        rows = await self.world.rows("select state, count(*) as number from reservations group by 1")
+        return {row["state"]: row["number"] for row in rows}
+
+    async def is_sound(self) -> None:
+        """Check the books."""
+        report = await verify_database(self.world.url)
+        assert report.clean, report.as_text()
+
+
+def client_of(world: World, **options: Any) -> Client:
+    """Return a client with a network of its own."""
+    network = Network(world)
+    key = world.keys["acme", Role.AGENT]
+    return Client(world, network, AsyncTokenLedger("http://ledger.test", key, transport=network, **options))
+
+
+@pytest.fixture
+async def client(database_url: str, tmp_path: Path) -> AsyncIterator[Client]:
+    """A client of a service of the test's own; it never repeats a request by itself."""
+    async with open_world(database_url, tmp_path) as world:
+        made = client_of(world, max_retries=0)
+        yield made
+        await made.is_sound()
+        await made.ledger.aclose()

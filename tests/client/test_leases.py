@@ -1,0 +1,303 @@
+"""Leased admission: never more than the limits bear, in the process, stopped in time, and nothing of it lost."""
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx2
+import pytest
+from token_ledger_sdk import (
+    AsyncHold,
+    AsyncLeasedCall,
+    AsyncLeases,
+    BudgetExceeded,
+    RunNotOpen,
+    TenantStopped,
+    Unreachable,
+    Usage,
+)
+
+from tests.client.conftest import Client, Clock, client_of
+from tests.client.seeds import seeded
+
+MOST = Usage(600, 400)
+
+
+async def until_denied(leases: AsyncLeases, chance: random.Random, usage: Usage | None = None) -> int:
+    """Make calls until one is denied; return how many were made."""
+    made = 0
+    while True:
+        try:
+            async with await leases.reserve() as call:
+                await asyncio.sleep(0)
+                await call.settle(usage or Usage(chance.randrange(1, 601), chance.randrange(0, 401)))
+        except BudgetExceeded:
+            return made
+        made += 1
+
+
+@pytest.mark.parametrize("limit", [1, 7, 97, 500])
+async def test_of_a_limit_of_calls_all_are_admitted_and_none_more(limit: int, client: Client) -> None:
+    await client.budget(calls=limit)
+    chance = seeded()
+    async with AsyncExitStack() as stack:
+        leases = [
+            await stack.enter_async_context(
+                client.ledger.lease(user=f"user-{n}", calls=20, flush_seconds=0.05, **client.call)
+            )
+            for n in range(6)
+        ]
+        made = sum(await asyncio.gather(*(until_denied(each, chance) for each in leases)))
+        stated = sum(each.left.calls for each in leases if each.left is not None)
+        assert limit - stated <= made <= limit
+    assert len(await client.booked()) == made
+    single = 0
+    while True:
+        try:
+            async with await client.ledger.reserve(user="late", **client.call) as hold:
+                await hold.settle(MOST)
+        except BudgetExceeded:
+            break
+        single += 1
+    assert made + single == limit, "what the leases had left was given back"
+    assert await client.holds() == {"settled": await settled_holds(client)} | await ended_leases(client)
+
+
+async def settled_holds(client: Client) -> int:
+    rows = await client.world.rows("select count(*) as number from reservations where state = 'settled'")
+    return int(rows[0]["number"])
+
+
+async def ended_leases(client: Client) -> dict[str, int]:
+    rows = await client.world.rows("select count(*) as number from reservations where lease")
+    return {"released": rows[0]["number"]} if rows[0]["number"] else {}
+
+
+@pytest.mark.parametrize(("limits", "most"), [({"tokens": 50_300}, 50), ({"cost": "0.112500"}, 50)])
+async def test_of_tokens_and_money_no_more_is_used_than_there_is(limits: Any, most: int, client: Client) -> None:
+    """Every call takes all that it may: 1,000 tokens, 0.00225 dollars."""
+    await client.budget(**limits)
+    chance = seeded()
+    async with AsyncExitStack() as stack:
+        leases = [
+            await stack.enter_async_context(client.ledger.lease(user="ada", calls=9, flush_seconds=0.02, **client.call))
+            for _ in range(4)
+        ]
+        made = sum(await asyncio.gather(*(until_denied(each, chance, MOST) for each in leases)))
+    assert made == most
+    assert {event["input_tokens"] for event in await client.booked()} == {600}
+
+
+async def test_calls_are_admitted_without_asking(client: Client) -> None:
+    await client.budget(calls=10_000)
+    async with client.ledger.lease(user="ada", calls=200, flush_seconds=60, **client.call) as leases:
+        for _ in range(100):
+            async with await leases.reserve(input_tokens=10) as call:
+                assert isinstance(call, AsyncLeasedCall)
+                assert (call.provider, call.model, call.max_output_tokens) == ("openai", "gpt-5.4-mini", 400)
+                await call.settle(Usage(10, 5))
+        assert client.network.sent == ["/v1/leases"]
+    assert client.network.sent[1:] == ["/v1/operations", client.network.sent[-1]]
+    assert client.network.sent[-1].endswith("/release")
+    assert len(await client.booked()) == 100
+
+
+async def test_a_lease_that_is_used_up_is_followed_by_another(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=5, flush_seconds=60, **client.call) as leases:
+        for _ in range(12):
+            async with await leases.reserve() as call:
+                await call.settle(MOST)
+    assert client.network.sent.count("/v1/leases") == 3
+    assert len(await client.booked()) == 12
+    assert await client.holds() == {"released": 3}
+
+
+async def test_one_of_many_tasks_asks_for_the_lease_of_all(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=50, flush_seconds=60, **client.call) as leases:
+        calls = await asyncio.gather(*(leases.reserve() for _ in range(50)))
+        assert client.network.sent == ["/v1/leases"]
+        assert leases.left is not None
+        assert leases.left.calls == 0
+        for call in calls:
+            await call.settle(MOST)
+    assert len(await client.booked()) == 50
+
+
+async def test_a_call_too_large_for_the_lease_is_reserved_by_itself(client: Client) -> None:
+    await client.budget(tokens=40_000)
+    async with client.ledger.lease(user="ada", calls=5, flush_seconds=60, **client.call) as leases:
+        async with await leases.reserve() as call:
+            await call.settle(MOST)
+        async with await leases.reserve(input_tokens=20_000) as hold:
+            assert isinstance(hold, AsyncHold)
+            await hold.settle(Usage(20_000, 1))
+        assert isinstance(await leases.reserve(), AsyncLeasedCall)
+        assert client.network.sent.count("/v1/leases") == 1
+
+
+async def test_a_larger_call_that_the_lease_can_bear_needs_no_question(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=5, flush_seconds=60, **client.call) as leases:
+        async with await leases.reserve(input_tokens=2_600) as call:
+            await call.settle(Usage(2_600, 400))
+        assert client.network.sent == ["/v1/leases"]
+        assert leases.left is not None
+        assert (leases.left.tokens, leases.left.calls) == (2_000, 4)
+
+
+@pytest.mark.parametrize("stop", ["cancel", "tenant"])
+async def test_a_stop_is_obeyed_once_the_service_was_heard_of(stop: str, client: Client) -> None:
+    async with client.ledger.run(user="ada") as run:
+        async with run.lease(calls=50, flush_seconds=0.05, **client.call) as leases:
+            async with await leases.reserve() as call:
+                if stop == "cancel":
+                    await client.world.made(f"/v1/runs/{run.run_id}/cancel")
+                else:
+                    await client.world.made("/v1/stop", {"idempotency_key": "s", "reason": "a runaway"})
+                await asyncio.sleep(0.06)
+                await call.settle(MOST)
+            with pytest.raises(RunNotOpen if stop == "cancel" else TenantStopped):
+                await leases.reserve()
+        assert len(await client.booked()) == 1, "what was under way is booked"
+        if stop == "tenant":
+            await client.world.made("/v1/resume", {"idempotency_key": "r"})
+
+
+async def test_a_stop_is_heard_of_by_a_client_that_has_nothing_to_book(client: Client) -> None:
+    async with client.ledger.run(user="ada") as run, run.lease(calls=50, flush_seconds=0.02, **client.call) as leases:
+        (await leases.reserve()).not_sent()
+        await client.world.made(f"/v1/runs/{run.run_id}/cancel")
+        await asyncio.sleep(0.03)
+        with pytest.raises(RunNotOpen):
+            await leases.reserve()
+
+
+def leases_of(client: Client, clock: Clock, **options: Any) -> AsyncLeases:
+    """Return leases whose time a test sets."""
+    given = {"calls": 10, "longest_call_seconds": 60.0, "flush_seconds": 10_000.0, "user": "ada", **options}
+    return AsyncLeases(client.ledger._sender, {**client.call, "ttl_seconds": 300}, clock=clock, **given)  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(("passed", "asks_again"), [(0, False), (238, False), (240, True), (1_000, True)])
+async def test_no_call_is_admitted_that_might_outlast_the_lease(passed: int, asks_again: bool, client: Client) -> None:
+    clock = Clock()
+    async with leases_of(client, clock) as leases:
+        await (await leases.reserve()).release()
+        clock.now += passed
+        await (await leases.reserve()).release()
+        assert client.network.sent.count("/v1/leases") == 1 + asks_again
+
+
+async def test_time_counts_from_when_the_lease_was_asked_for(client: Client) -> None:
+    clock = Clock()
+    handle = client.network.handle_async_request
+
+    async def slow(request: httpx2.Request) -> httpx2.Response:
+        clock.now += 100
+        return await handle(request)
+
+    client.network.handle_async_request = slow  # type: ignore[method-assign]
+    async with leases_of(client, clock) as leases:
+        await (await leases.reserve()).release()
+        clock.now += 139
+        await (await leases.reserve()).release()
+        assert client.network.sent.count("/v1/leases") == 2
+
+
+async def test_a_lease_of_which_nothing_is_to_be_booked_is_extended_to_hear_of_the_service(client: Client) -> None:
+    clock = Clock()
+    async with leases_of(client, clock, flush_seconds=100.0) as leases:
+        for seconds in (0, 100, 101):
+            clock.now += seconds
+            await (await leases.reserve()).release()
+        [asked, extended] = client.network.sent
+    assert asked == "/v1/leases"
+    assert extended.endswith("/extend")
+
+
+async def test_calls_wait_while_the_network_is_cut_and_are_booked_once(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=50, flush_seconds=0.01, **client.call) as leases:
+        for number in range(10):
+            client.network.is_cut = 2 <= number < 8
+            async with await leases.reserve() as call:
+                await asyncio.sleep(0.02)
+                await call.settle(Usage(100 + number, 1))
+            if client.network.is_cut:
+                assert leases.waiting > 0
+    assert [event["input_tokens"] for event in await client.booked()] == [100 + number for number in range(10)]
+    assert leases.waiting == 0
+
+
+async def test_what_can_not_be_booked_at_the_end_is_told(client: Client) -> None:
+    leases = client.ledger.lease(user="ada", calls=50, flush_seconds=60, **client.call)
+    async with await leases.reserve() as call:
+        await call.settle(MOST)
+    client.network.is_cut = True
+    with pytest.raises(Unreachable):
+        await leases.close()
+    assert leases.waiting == 1
+    client.network.is_cut = False
+    await leases.flush()
+    assert len(await client.booked()) == 1
+
+
+async def test_an_answer_that_was_lost_books_nothing_twice(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=50, flush_seconds=0.01, **client.call) as leases:
+        for number in range(10):
+            async with await leases.reserve() as call:
+                await asyncio.sleep(0.015)
+                client.network.answers_to_lose = number % 2
+                await call.settle(MOST)
+            client.network.answers_to_lose = 0
+    assert len(await client.booked()) == 10
+
+
+async def test_a_call_that_ends_after_its_lease_was_given_up_is_booked_at_once(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=50, flush_seconds=60, **client.call) as leases:
+        under_way = await leases.reserve()
+    assert await client.holds() == {"held": 1}
+    await under_way.settle(MOST)
+    assert len(await client.booked()) == 1
+    assert await client.holds() == {"released": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "events"),
+    [(httpx2.ConnectError("refused"), 0), (httpx2.ReadTimeout("slow"), 1), (ValueError("a bug"), 1)],
+)
+async def test_a_call_left_unsettled_is_booked_unless_it_was_surely_not_made(
+    error: Exception, events: int, client: Client
+) -> None:
+    async with client.ledger.lease(user="ada", calls=5, flush_seconds=60, **client.call) as leases:
+        call = await leases.reserve()
+        with pytest.raises(type(error)):
+            async with call:
+                raise error
+    booked = await client.booked()
+    assert [(event["input_tokens"], event["estimated"], event["failed"]) for event in booked] == [
+        (600, True, True)
+    ] * events
+
+
+async def test_without_room_for_a_lease_calls_are_reserved_one_by_one(client: Client) -> None:
+    await client.budget(calls=1)
+    async with client.ledger.lease(user="ada", calls=5, **client.call) as leases:
+        async with await leases.reserve() as call:
+            assert isinstance(call, AsyncHold)
+            await call.settle(MOST)
+        with pytest.raises(BudgetExceeded):
+            await leases.reserve()
+        assert client.network.sent.count("/v1/leases") == 1, "a denied lease is not asked for with every call"
+
+
+async def test_a_client_that_died_leaves_its_lease_to_expire(client: Client) -> None:
+    await client.budget(calls=100)
+    dead = client.ledger.lease(user="ada", calls=50, **client.call)
+    await (await dead.reserve()).settle(MOST)
+    await client.world.owner.execute("update reservations set expires_at = now()")
+    other = client_of(client.world, max_retries=0)
+    async with other.ledger.lease(user="bob", calls=50, flush_seconds=0.02, **client.call) as leases:
+        assert await until_denied(leases, seeded()) in (99, 100)
+    await dead.flush()
+    assert len(await client.booked()) in (100, 101)
+    await other.ledger.aclose()
