@@ -3,6 +3,7 @@
 import asyncio
 import random
 from contextlib import AsyncExitStack
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -301,3 +302,15 @@ async def test_a_client_that_died_leaves_its_lease_to_expire(client: Client) -> 
     await dead.flush()
     assert len(await client.booked()) in (100, 101)
     await other.ledger.aclose()
+
+
+async def test_what_a_call_did_not_take_is_there_for_others_once_it_is_booked(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=5, flush_seconds=60, **client.call) as leases:
+        async with await leases.reserve() as call:
+            await call.settle(Usage(10, 5, cache_read_tokens=4))
+        assert leases.left is not None
+        assert (leases.left.tokens, leases.left.uncached, leases.left.calls) == (4_000, 4_000, 4)
+        await leases.flush()
+        assert (leases.left.tokens, leases.left.uncached, leases.left.calls) == (4_985, 4_989, 4)
+        [lease] = await client.world.rows("select held_nanos - drawn_nanos as nanos from reservations")
+        assert leases.left.cost == Decimal(lease["nanos"]) / 10**9
