@@ -45,6 +45,15 @@ BAD: dict[str, dict[str, str]] = {
         "unknown": '"Mars/Olympus"', "a path": '"../../etc/passwd"', "a rooted path": '"/etc/passwd"',
         "a directory": '"Europe"', "empty": '""', "a NUL": '"UTC\\u0000"', **_NOT_TEXT,
     },
+    "address": {
+        "no scheme": '"id.acme.test"', "not https": '"http://id.acme.test"', "a file": '"file:///etc/passwd"',
+        "a metadata service": '"http://169.254.169.254/latest"', "empty": '""', "a NUL": '"https://id\\u0000"',
+        "user info for a host": '"http://localhost@10.0.0.7/"', **_NOT_TEXT,
+    },
+    "roles": {
+        "a list": "[]", "text": '"admin"', "unknown role": '{"a": "root"}', "operator": '{"a": "operator"}',
+        "no name": '{"": "admin"}', "no role": '{"a": null}',
+    },
     "tokens": _counts(0, 100_000_000),
     "limit": _counts(0, 10**15),
     "threshold": _counts(1, 10**15),

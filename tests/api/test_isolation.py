@@ -62,7 +62,7 @@ async def _call(
 
 
 PLACES = (
-    "run_id", "reservation_id", "budget_id", "key_id", "account_id", "increase_id", "user", "tenant_id",
+    "run_id", "reservation_id", "budget_id", "key_id", "account_id", "increase_id", "user", "tenant_id", "provider_id",
 )  # fmt: skip
 """What paths name."""
 

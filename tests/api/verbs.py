@@ -65,6 +65,8 @@ class Verb:
             body["idempotency_key"] = fresh()
         if self.name in ("budget", "tenant"):
             body["name"] = fresh("name")
+        if self.name == "identity provider":
+            body["audience"] = fresh("app")
         if self.name == "operations":
             body["operations"] = [{"op": "reserve", **reservation()}]
         return body
@@ -297,6 +299,21 @@ VERBS = (
         "token", "POST", "/v1/tokens", wire_admin.TokenBody, {"user": "ada", "ttl_seconds": 60},
         {"user": "text", "run_id": "id", "ttl_seconds": "token_seconds"},
     ),
+    Verb(
+        "identity provider", "POST", "/v1/tenants/{tenant_id}/identity-providers", wire_admin.IdentityProviderBody,
+        {
+            "issuer": "https://id.acme.test", "jwks_url": "https://id.acme.test/keys", "role_claim": "groups",
+            "roles": {"root": "admin"}, "default_role": "user",
+        },
+        {
+            "issuer": "address", "audience": "text", "jwks_url": "address", "user_claim": "text", "role_claim": "text",
+            "roles": "roles", "default_role": "choice_or_none",
+        },
+        ("issuer", "audience"),
+    ),
+    Verb(
+        "remove identity provider", "DELETE", "/v1/tenants/{tenant_id}/identity-providers/{provider_id}", status=200,
+    ),
     Verb("revoke", "DELETE", "/v1/api-keys/{key_id}", status=200),
     Verb(
         "tenant", "POST", "/v1/tenants", wire_admin.TenantBody, {"time_zone": "Europe/Berlin"},
@@ -322,7 +339,11 @@ async def named_ids(world: World, tenant: str = "acme") -> dict[str, str]:
     hold = await world.made("/v1/reservations", reservation(ttl_seconds=86_400), tenant=tenant)
     made = await world.made("/v1/budgets", budget(fresh("budget")), tenant=tenant)
     key = await world.made("/v1/api-keys", {"role": "agent", "name": fresh("spare")}, tenant=tenant)
+    believed = {"issuer": "https://id.acme.test", "audience": fresh("app"), "default_role": "user"}
+    path = f"/v1/tenants/{world.tenants[tenant]}/identity-providers"
+    provider = await world.made(path, believed, tenant="operator", role=Role.OPERATOR)
     return {
+        "provider_id": provider["provider_id"],
         "run_id": run["run_id"],
         "reservation_id": hold["reservation_id"],
         "budget_id": made["budget_id"],

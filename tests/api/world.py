@@ -113,7 +113,7 @@ _STATE = " union all ".join(
     f"select '{table}' as name, count(*) as rows,"
     f" coalesce(sum(hashtextextended({_ROW.get(table, 't.*')}::text, 0)), 0)::text as checksum"
     f" from {table} as t {{where}}"
-    for table in (*TENANT_TABLES, "tenants")
+    for table in (*TENANT_TABLES, "tenants", "identity_providers")
 )
 
 

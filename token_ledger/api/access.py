@@ -54,6 +54,8 @@ async def authenticated(service: Service, key: str) -> Principal | None:
 
 def actor_of(principal: Principal) -> str:
     """Return how the audit log names who calls."""
+    if principal.person is not None:
+        return f"person:{principal.person}"
     return f"key:{principal.key_id}" if principal.token_id is None else f"token:{principal.token_id}"
 
 

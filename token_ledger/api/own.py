@@ -32,6 +32,8 @@ async def issue_token(request: Request, caller: Caller, body: TokenBody) -> dict
     """Make a short-lived token for one user or one run, for a browser; it ends with the key that issues it."""
     if (body.user is None) == (body.run_id is None):
         raise ProblemError(422, "invalid_request", "user: give user or run_id, one of them", field="user")
+    if caller.person is not None:
+        raise ProblemError(403, "forbidden", "tokens are issued with an API key: they end when it is revoked")
     service = service_of(request)
     run_id = None if body.run_id is None else int(body.run_id)
     if run_id is not None:

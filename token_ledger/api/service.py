@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from prometheus_client import CollectorRegistry
 
 import token_ledger
+from token_ledger.api.people import People, claimed
 from token_ledger.api.tokens import Claims, read_token, signing_key
 from token_ledger.config import Settings
 from token_ledger.core.commands import Command
@@ -44,6 +45,7 @@ class Service:
         self.stopping = asyncio.Event()
         self._pepper = settings.pepper()
         self.token_key = signing_key(self._pepper)
+        self._people = People(self.database)
         self._commits: GroupCommit | None = None
         self._keys: OrderedDict[str, tuple[float, Principal | None]] = OrderedDict()
         self._head = head_revision()
@@ -62,6 +64,7 @@ class Service:
                 await starting
             if self._commits is not None:
                 await self._commits.drain()
+            await self._people.close()
             await self.database.close()
 
     async def submit(self, tenant: TenantId, command: Command) -> Outcome:
@@ -80,20 +83,24 @@ class Service:
         found = self._keys.get(key)
         if found is not None and found[0] > time.monotonic():
             return found[1]
-        claims = None if key.startswith("tl_") else read_token(self.token_key, key, int(time.time()))
+        now = time.time()
         named = parse_key(key)
-        if named is None and claims is None:
+        claims = None if named else read_token(self.token_key, key, int(now))
+        told = None if named or claims else claimed(key)
+        if named is None and claims is None and told is None:
             return None
         if self._commits is None:
             raise DatabaseAway("the service is starting: the database was not reached yet")
-        believed = KEY_SECONDS
-        if claims is not None:
-            principal = await self._bearer_of(claims)
-            believed = min(believed, claims.expires_at - time.time())
-        else:
-            assert named is not None
+        principal, believed = None, KEY_SECONDS
+        if named is not None:
             async with self.database.reading(named[0]) as connection:
                 principal = await find_principal(connection, key, self._pepper)
+        elif claims is not None:
+            principal = await self._bearer_of(claims)
+            believed = min(KEY_SECONDS, claims.expires_at - now)
+        elif told is not None and (person := await self._people.find(key, told)) is not None:
+            principal, expires_at = person
+            believed = min(KEY_SECONDS, expires_at - now)
         self._keys[key] = time.monotonic() + believed, principal
         self._keys.move_to_end(key)
         while len(self._keys) > _REMEMBERED_KEYS:

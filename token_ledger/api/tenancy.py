@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from token_ledger.api.access import ADMINS, FINANCE, OPERATORS, Needs, actor_of, service_of
 from token_ledger.api.answers import ChangeAnswer
 from token_ledger.api.holds import id_in_path
+from token_ledger.api.people import checked_url
 from token_ledger.api.problems import ProblemError, refused_problem
 from token_ledger.api.service import Service
 from token_ledger.api.translate_admin import (
@@ -17,12 +18,18 @@ from token_ledger.api.translate_admin import (
 )  # fmt: skip
 from token_ledger.api.values import change_value
 from token_ledger.api.wire import Id, Name
-from token_ledger.api.wire_admin import CalendarBody, KeyBody, StopBody, UsersBody
+from token_ledger.api.wire_admin import CalendarBody, IdentityProviderBody, KeyBody, StopBody, UsersBody
 from token_ledger.core.audit import user_state
 from token_ledger.core.commands import Command
 from token_ledger.core.outcomes import Changed, Refused
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import Principal
+from token_ledger.storage.identity_providers import (
+    IdentityProvider,
+    add_provider,
+    list_providers,
+    remove_provider,
+)
 from token_ledger.storage.limit_reads import find_audit, find_calendar, find_users
 from token_ledger.storage.tenants import tenant_exists
 
@@ -91,6 +98,59 @@ async def resume_tenant(request: Request, operator: Operator, tenant_id: str, bo
     """Let a tenant's calls go on."""
     tenant = await _named_tenant(request)
     return await _changed(service_of(request), tenant, stop_command(body, f"operator:{operator.key_id}"))
+
+
+@router.post("/tenants/{tenant_id}/identity-providers", status_code=201, tags=["tenants"])
+async def add_identity_provider(
+    request: Request, operator: Operator, tenant_id: str, body: IdentityProviderBody
+) -> dict[str, Any]:
+    """Take an issuer's word for who people of a tenant are.
+
+    For operators only: the service will ask the addresses given here for keys, and an audience can mean one tenant.
+    """
+    tenant = await _named_tenant(request)
+    for field, url in (("issuer", body.issuer), ("jwks_url", body.jwks_url)):
+        try:
+            checked_url(url or body.issuer)
+        except ValueError as error:
+            raise ProblemError(422, "invalid_request", f"{field}: {error}", field=field) from None
+    if not body.roles and body.default_role is None:
+        detail = "roles: nobody would get a role; map values of role_claim to roles, or give default_role"
+        raise ProblemError(422, "invalid_request", detail, field="roles")
+    if body.roles and body.role_claim is None:
+        detail = "role_claim: say which claim has what roles maps"
+        raise ProblemError(422, "invalid_request", detail, field="role_claim")
+    provider = IdentityProvider(**body.model_dump())
+    async with service_of(request).database.reading(tenant) as connection:
+        number = await add_provider(connection, tenant, provider, actor=f"operator:{operator.key_id}")
+    if number is None:
+        detail = f"tokens of {body.issuer} for {body.audience} are known already, and mean one tenant"
+        raise ProblemError(409, "identity_provider_exists", detail, field="audience")
+    return {"provider_id": str(number), **body.model_dump()}
+
+
+@router.get("/tenants/{tenant_id}/identity-providers", tags=["tenants"])
+async def get_identity_providers(
+    request: Request, operator: Operator, tenant_id: str
+) -> dict[str, list[dict[str, Any]]]:
+    """List whose word is taken for who people of a tenant are."""
+    tenant = await _named_tenant(request)
+    async with service_of(request).database.reading() as connection:
+        return {"identity_providers": await list_providers(connection, tenant)}
+
+
+@router.delete("/tenants/{tenant_id}/identity-providers/{provider_id}", tags=["tenants"])
+async def delete_identity_provider(
+    request: Request, operator: Operator, tenant_id: str, provider_id: str
+) -> dict[str, str]:
+    """Take an issuer's word no more; every process refuses its tokens within five seconds."""
+    tenant, number = await _named_tenant(request), id_in_path(request, "provider_id")
+    async with service_of(request).database.reading(tenant) as connection:
+        removed = await remove_provider(connection, tenant, number, actor=f"operator:{operator.key_id}")
+    if not removed:
+        raise ProblemError(404, "not_found", f"tenant {tenant} has no identity provider {number}", field="provider_id")
+    service_of(request).forget_keys()
+    return {"provider_id": str(number)}
 
 
 @router.get("/audit", tags=["tenants"])

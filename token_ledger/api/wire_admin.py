@@ -180,6 +180,21 @@ class TenantBody(Body):
     time_zone: Name = "UTC"
 
 
+PeoplesRole = Literal["admin", "finance", "agent", "user"]
+
+
+class IdentityProviderBody(Body):
+    """Take an issuer's word, for an audience, for who people of a tenant are, and give them roles by their claims."""
+
+    issuer: Name
+    audience: Name
+    jwks_url: Name | None = None
+    user_claim: Name = "sub"
+    role_claim: Name | None = None
+    roles: Annotated[dict[Name, PeoplesRole], Field(max_length=64)] = {}
+    default_role: PeoplesRole | None = None
+
+
 class TokenBody(Body):
     """Make a short-lived token, for one user or for one run."""
 

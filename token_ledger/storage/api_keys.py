@@ -29,7 +29,7 @@ _CHECKSUM_LENGTH = 8
 class Role(StrEnum):
     """What a key may do: call, read for finance, administer its tenant, operate the service.
 
-    `user` is no key's: it is what a short-lived token may do, for one user or one run.
+    `user` is no key's: it is what a short-lived token may do, for one user or one run, or a person for themselves.
     """
 
     AGENT = "agent"
@@ -44,7 +44,10 @@ KEY_ROLES = (Role.AGENT, Role.FINANCE, Role.ADMIN, Role.OPERATOR)
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a request comes from; with the role `user` it is limited to one user or one run."""
+    """Who a request comes from; with the role `user` it is limited to one user or one run.
+
+    A `person` comes with no key, but with the word of an identity provider.
+    """
 
     tenant: TenantId
     role: Role
@@ -52,6 +55,7 @@ class Principal:
     user: str | None = None
     run_id: int | None = None
     token_id: str | None = None
+    person: str | None = None
 
     @property
     def is_limited(self) -> bool:

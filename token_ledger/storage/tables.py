@@ -1,8 +1,8 @@
 """Owns the schema, as SQLAlchemy tables that the migrations are checked against (design D9 to D15).
 
-Every key starts with tenant_id; the exceptions are `tenants` and the global price book. No foreign key points to
-usage_events, which is partitioned by month of booking. Ids come from the ledger (sequence and ordinal), not from
-database sequences, so that their order is the order of decisions.
+Every key starts with tenant_id; the exceptions are `tenants`, the identity providers and the global price book. No
+foreign key points to usage_events, which is partitioned by month of booking. Ids come from the ledger (sequence and
+ordinal), not from database sequences, so that their order is the order of decisions.
 """
 
 from typing import Any
@@ -127,6 +127,27 @@ api_keys = Table(
     PrimaryKeyConstraint("tenant_id", "key_id"),
     CheckConstraint("role in ('agent', 'finance', 'admin', 'operator')", name="role"),
 )
+
+identity_providers = Table(
+    "identity_providers",
+    metadata,
+    Column("provider_id", BigInteger, Identity(always=True), primary_key=True),
+    _big("tenant_id"),
+    _text("issuer"),
+    _text("audience"),
+    _text("jwks_url", null=True),
+    _text("user_claim"),
+    _text("role_claim", null=True),
+    Column("roles", JSONB, nullable=False),
+    _text("default_role", null=True),
+    Column("added_at", Instant, nullable=False, server_default=text("now()")),
+    _at("removed_at", null=True),
+    Index(
+        "identity_providers_in_force", "issuer", "audience", unique=True, postgresql_where=text("removed_at is null")
+    ),
+    Index("identity_providers_of_tenant", "tenant_id"),
+)
+"""Whose word a tenant takes for who people are. A person's token names no tenant: issuer and audience do."""
 
 budgets = Table(
     "budgets",
@@ -612,6 +633,6 @@ daily_checkpoints = _checkpoint(daily_usage, "daily_checkpoints")
 daily_tag_checkpoints = _checkpoint(daily_tag_usage, "daily_tag_checkpoints")
 run_checkpoints = _checkpoint(run_usage, "run_checkpoints")
 
-GLOBAL_TABLES = frozenset({"tenants", "prices"})
+GLOBAL_TABLES = frozenset({"identity_providers", "tenants", "prices"})
 TENANT_TABLES = tuple(sorted(set(metadata.tables) - GLOBAL_TABLES))
 PARTITIONED_TABLES = ("usage_events",)
