@@ -33,6 +33,19 @@ select tenant_id, run_id, agent_type, coalesce(tool, ''), model, count(*), sum(i
 from usage_events where run_id is not null group by 1, 2, 3, 4, 5
 """
 
+# In an audit entry a user's name is the value of "user" or "asked_by", a name that cost centers belong to, or a person
+# who acted.
+MAKE_RENAMED = """
+create function token_ledger_renamed(entry jsonb, erased text, pseudonym text) returns jsonb
+language sql immutable as $$
+    select replace(replace(replace(replace(entry::text,
+        '"user": ' || to_json(erased), '"user": ' || to_json(pseudonym)),
+        '"asked_by": ' || to_json(erased), '"asked_by": ' || to_json(pseudonym)),
+        to_json(erased) || ': [', to_json(pseudonym) || ': ['),
+        to_json('person:' || erased)::text, to_json('person:' || pseudonym)::text)::jsonb
+$$
+"""
+
 # Runs as the owner, because the service can change no journal; so it checks by itself whose rows these are. A name
 # stands in JSON as a value of "user": as it is in an account's subject, with a blank in jsonb, escaped in a refusal.
 MAKE_ERASURE = """
@@ -43,6 +56,7 @@ declare
     becomes text := '"user":' || to_json(pseudonym);
     was_spaced text := '"user": ' || to_json(erased);
     becomes_spaced text := '"user": ' || to_json(pseudonym);
+    quoted text := rtrim(ltrim(to_json(erased)::text, '"'), '"');
     was_quoted text := to_json(was)::text;
     becomes_quoted text := to_json(becomes)::text;
 begin
@@ -71,13 +85,15 @@ begin
     update budgets set selector = replace(selector::text, was_spaced, becomes_spaced)::jsonb
     where tenant_id = tenant and selector ->> 'user' = erased;
     update increases set asked_by = pseudonym where tenant_id = tenant and asked_by = erased;
+    update increases set asked_by = 'person:' || pseudonym where tenant_id = tenant and asked_by = 'person:' || erased;
+    update increases set decided_by = 'person:' || pseudonym
+    where tenant_id = tenant and decided_by = 'person:' || erased;
+    update grants set actor = 'person:' || pseudonym where tenant_id = tenant and actor = 'person:' || erased;
+    update limit_entries set actor = 'person:' || pseudonym where tenant_id = tenant and actor = 'person:' || erased;
+    update audit_log set actor = 'person:' || pseudonym where tenant_id = tenant and actor = 'person:' || erased;
     update audit_log
-    set before = replace(replace(before::text, was_spaced, becomes_spaced),
-                         to_json(erased) || ': [', to_json(pseudonym) || ': [')::jsonb,
-        after = replace(replace(after::text, was_spaced, becomes_spaced),
-                        to_json(erased) || ': [', to_json(pseudonym) || ': [')::jsonb
-    where tenant_id = tenant
-      and (position(to_json(erased)::text in before::text) > 0 or position(to_json(erased)::text in after::text) > 0);
+    set before = token_ledger_renamed(before, erased, pseudonym), after = token_ledger_renamed(after, erased, pseudonym)
+    where tenant_id = tenant and (position(quoted in before::text) > 0 or position(quoted in after::text) > 0);
     delete from users where tenant_id = tenant and user_id = erased;
 end $$
 """
@@ -326,6 +342,7 @@ def upgrade() -> None:
     for table in STATES:
         op.execute(f"grant select, insert, update on {table} to {APP_ROLE}")
     op.execute(FILL_RUN_USAGE)
+    op.execute(MAKE_RENAMED)
     op.execute(MAKE_ERASURE)
     op.execute("revoke all on function token_ledger_erase_user(bigint, text, text) from public")
     op.execute(f"grant execute on function token_ledger_erase_user(bigint, text, text) to {APP_ROLE}")
@@ -334,6 +351,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("set local lock_timeout = '5s'")
     op.execute("drop function token_ledger_erase_user(bigint, text, text)")
+    op.execute("drop function token_ledger_renamed(jsonb, text, text)")
     for table in (*JOURNALS, *STATES):
         op.drop_table(table)
     op.drop_constraint(op.f("limit_entries_kind_check"), "limit_entries")

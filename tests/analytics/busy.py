@@ -71,7 +71,7 @@ from token_ledger.core.window import CalendarRule, Window
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
-from token_ledger.storage.tables import TENANT_TABLES
+from token_ledger.storage.schema import TENANT_TABLES
 from token_ledger.storage.tenants import add_tenant
 
 Kind = TypeVar("Kind")

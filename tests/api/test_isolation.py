@@ -15,7 +15,7 @@ from tests.api.routes import ALLOWED, DOCUMENTATION, PUBLIC, Route
 from tests.api.verbs import MODEL, VERBS, budget, event, reservation
 from tests.api.world import World, check_problem, fresh
 from token_ledger.storage.api_keys import Role
-from token_ledger.storage.tables import TENANT_TABLES
+from token_ledger.storage.schema import TENANT_TABLES
 
 MARK = "zebra"
 """Stands in every name that acme uses, and in none of globex."""

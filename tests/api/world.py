@@ -19,7 +19,7 @@ from token_ledger.api.tokens import new_token
 from token_ledger.config import Settings
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import OPERATOR_TENANT, Role, add_key, parse_key
-from token_ledger.storage.tables import TENANT_TABLES
+from token_ledger.storage.schema import TENANT_TABLES
 from token_ledger.storage.tenants import add_tenant
 
 PEPPER = "a pepper for tests"

@@ -43,8 +43,8 @@ _STATEMENTS = (
     """,
     """
     insert into operation_keys (tenant_id, source, key, fingerprint, answer, target_id, booked_at)
-    select 1, 'reserve', 'history-' || n, '\\x00', 'reservation', reservation_id, at from history
-    union all select 1, 'settle', 'history-' || n, '\\x00', 'event', event_id, at from history
+    select 1, 'reserve', 'history-' || n, '\\x00'::bytea, 'reservation', reservation_id, at from history
+    union all select 1, 'settle', 'history-' || n, '\\x00'::bytea, 'event', event_id, at from history
     """,
     """
     insert into hourly_usage

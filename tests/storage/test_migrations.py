@@ -15,7 +15,7 @@ from alembic import command
 from token_ledger.storage.database import APP_ROLE, plain_dsn
 from token_ledger.storage.migrations import current_revision, head_revision, migrate, migration_config
 from token_ledger.storage.prices import seed_prices
-from token_ledger.storage.tables import PARTITIONED_TABLES, TENANT_TABLES, metadata
+from token_ledger.storage.schema import PARTITIONED_TABLES, TENANT_TABLES, metadata
 
 CATALOG = {
     "columns": "select table_name, column_name, data_type, udt_name, is_nullable, column_default, identity_generation"

@@ -15,7 +15,7 @@ from token_ledger.core.usage import Usage
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
-from token_ledger.storage.tables import metadata
+from token_ledger.storage.schema import metadata
 from token_ledger.storage.tenants import add_partitions, add_tenant
 
 BOUNDS = (

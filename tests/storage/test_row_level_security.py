@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Column, Integer, SmallInteger
 
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.database import APP_ROLE, Database
-from token_ledger.storage.tables import GLOBAL_TABLES, PARTITIONED_TABLES, TENANT_TABLES, metadata
+from token_ledger.storage.schema import GLOBAL_TABLES, PARTITIONED_TABLES, TENANT_TABLES, metadata
 
 MINE, OTHER = 1, 2
 JOURNALS = (

@@ -16,7 +16,6 @@ from token_ledger.api.tokens import new_token
 from token_ledger.api.values import account_value, run_value
 from token_ledger.api.wire_admin import TokenBody
 from token_ledger.core.account import Account
-from token_ledger.core.budget import subject_text
 from token_ledger.core.run import Run
 from token_ledger.storage.api_keys import Principal
 from token_ledger.storage.limit_reads import find_account, find_user_accounts
@@ -58,8 +57,7 @@ async def show_own(request: Request, owner: Owner) -> dict[str, Any]:
             accounts: list[Account] = []
         else:
             assert owner.user is not None
-            subject = subject_text({"user": owner.user})
-            accounts = await find_user_accounts(connection, owner.tenant, subject)
+            accounts = await find_user_accounts(connection, owner.tenant, owner.user)
             runs = await find_runs(connection, owner.tenant, user=owner.user, state="open", external_id=None, limit=100)
         balances = [run_value(run, await find_run_accounts(connection, owner.tenant, run)) for run in runs]
     return {
@@ -82,10 +80,12 @@ async def own_account(connection: Any, principal: Principal, account_id: int) ->
     """Raise 404 unless whoever asks may ask for more on an account."""
     if not principal.is_limited:
         return  # the ledger looks for it
-    account = await find_account(connection, principal.tenant, account_id)
-    subject = {} if account is None else json.loads(account.subject)
-    own = subject.get("run") == str(principal.run_id) if principal.run_id else subject.get("user") == principal.user
-    if account is None or not own:
+    if principal.user is not None:
+        own = bool(await find_user_accounts(connection, principal.tenant, principal.user, account_id=account_id))
+    else:
+        account = await find_account(connection, principal.tenant, account_id)
+        own = account is not None and json.loads(account.subject).get("run") == str(principal.run_id)
+    if not own:
         detail = f"there is no account {account_id}"
         raise ProblemError(404, "account_not_found", detail, field="account_id")
 

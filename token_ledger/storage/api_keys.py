@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.audit import note_change
-from token_ledger.storage.tables import api_keys
+from token_ledger.storage.setup_tables import api_keys
 
 OPERATOR_TENANT = TenantId(0)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

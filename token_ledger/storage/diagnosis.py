@@ -13,7 +13,7 @@ import asyncpg
 
 from token_ledger.storage.database import APP_ROLE, AWAY, CONNECT_SECONDS, DatabaseAway, plain_dsn, tenant_list
 from token_ledger.storage.leadership import LEADER_LOCK
-from token_ledger.storage.tables import GLOBAL_TABLES, TENANT_TABLES
+from token_ledger.storage.schema import GLOBAL_TABLES, TENANT_TABLES
 
 QUERY_SECONDS = 10
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import Role
 from token_ledger.storage.audit import note_change
-from token_ledger.storage.tables import identity_providers as table
+from token_ledger.storage.setup_tables import identity_providers as table
 
 
 @dataclass(frozen=True, slots=True)

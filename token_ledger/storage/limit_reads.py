@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.account import Account, Grant
+from token_ledger.core.budget import subject_text
 from token_ledger.core.increase import Increase
 from token_ledger.core.money import format_money
 from token_ledger.core.tenant import TenantId, User
@@ -34,13 +35,17 @@ async def find_account(connection: AsyncConnection, tenant: TenantId, account_id
     return account_from(found[0]) if found else None
 
 
-async def find_user_accounts(connection: AsyncConnection, tenant: TenantId, subject: str) -> list[Account]:
-    """Return the accounts of a subject whose windows have not ended."""
+async def find_user_accounts(
+    connection: AsyncConnection, tenant: TenantId, user: str, *, account_id: int | None = None
+) -> list[Account]:
+    """Return the accounts that stand for one user alone and whose windows have not ended, or that one of them."""
     found = await _rows(
         connection,
-        f"select {ACCOUNT_COLUMNS} from accounts where tenant_id = :tenant and subject = :subject"
-        " and (window_end is null or window_end > now()) order by account_id",
-        tenant=tenant, subject=subject,
+        f"select {ACCOUNT_COLUMNS} from accounts where tenant_id = :tenant"
+        " and (subject = :subject or (subject = '{}' and budget_id = any (array(select budget_id from budgets"
+        " where tenant_id = :tenant and selector = cast(:subject as jsonb)))))"
+        " and (window_end is null or window_end > now()) and (:id = 0 or account_id = :id) order by account_id",
+        tenant=tenant, subject=subject_text({"user": user}), id=account_id or 0,
     )  # fmt: skip
     return [account_from(row) for row in found]
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.database import tenant_list
-from token_ledger.storage.tables import tenant_ledgers, tenants
+from token_ledger.storage.setup_tables import tenant_ledgers, tenants
 
 
 def check_zone(name: str) -> None:

@@ -1,0 +1,199 @@
+"""Limits that move, over HTTP: grants, increases, changed budgets, thresholds, soft and shadow budgets, erasure."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.api.verbs import budget, reservation
+from tests.api.world import World, check_problem, fresh
+from token_ledger.analytics.verify import verify_database
+from token_ledger.core.administration import DecideIncrease, GiveGrant, StopTenant
+from token_ledger.core.budget import Limits
+from token_ledger.core.outcomes import Refused
+from token_ledger.storage.api_keys import Role
+
+
+async def limited(world: World, **fields: Any) -> tuple[str, str]:
+    """Limit a user of its own to 10,000 tokens; return user and account, on which 1,500 tokens are held."""
+    user = fresh("user")
+    made = await world.made("/v1/budgets", budget(user, **fields))
+    await call(world, user, 1_500)
+    [account] = (await world.get("/v1/accounts", budget_id=made["budget_id"])).json()["accounts"]
+    return user, account["account_id"]
+
+
+async def call(world: World, user: str, tokens: int) -> Any:
+    return await world.post("/v1/reservations", reservation(user=user, input_tokens=tokens, max_output_tokens=0))
+
+
+async def settled(world: World, user: str, tokens: int) -> dict[str, Any]:
+    hold = (await call(world, user, tokens)).json()["reservation_id"]
+    used = {"usage": {"input_tokens": tokens, "output_tokens": 0}}
+    return await world.made(f"/v1/reservations/{hold}/settle", used)
+
+
+async def account(world: World, number: str) -> dict[str, Any]:
+    answer = await world.get(f"/v1/accounts/{number}")
+    value: dict[str, Any] = answer.json()
+    return value
+
+
+async def test_a_grant_gives_room_and_is_in_the_journal(world: World) -> None:
+    user, number = await limited(world)
+    assert (await call(world, user, 9_000)).status_code == 402
+    ends = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    body = {"idempotency_key": fresh(), "reason": "a deadline", "tokens": 5_000, "expires_at": ends}
+    grant = await world.made(f"/v1/accounts/{number}/grants", body)
+    assert (grant["amounts"]["tokens"], grant["left"]["tokens"], grant["lapsed_at"]) == (5_000, 5_000, None)
+    assert (await world.made(f"/v1/accounts/{number}/grants", body))["replayed"] is True
+    assert (await call(world, user, 9_000)).status_code == 201
+    shown = await account(world, number)
+    assert shown["balance"]["limit"]["tokens"] == 15_000
+    assert [entry["kind"] for entry in shown["limit_entries"]] == ["opening", "grant"]
+    assert [each["grant_id"] for each in shown["grants"]] == [grant["grant_id"]]
+
+
+@pytest.mark.parametrize("verdict", ["approve", "refuse"])
+async def test_an_increase_is_asked_for_by_a_user_and_decided_by_an_administrator(verdict: str, world: World) -> None:
+    user, number = await limited(world)
+    asked = await world.client.post(
+        f"/v1/accounts/{number}/increases",
+        json={"idempotency_key": fresh(), "reason": "the month is long", "tokens": 3_000},
+        headers={"Authorization": f"Bearer {world.token('acme', user=user)}"},
+    )
+    assert asked.status_code == 201, asked.text
+    increase = asked.json()
+    assert (increase["state"], increase["asked_by"]) == ("asked", user)
+    assert increase["increase_id"] in [
+        each["increase_id"] for each in (await world.get("/v1/increases", state="asked")).json()["increases"]
+    ]
+    path = f"/v1/increases/{increase['increase_id']}/{verdict}"
+    forbidden = await world.post(path, {"idempotency_key": fresh()}, role=Role.AGENT)
+    check_problem(forbidden, 403, "forbidden")
+    decided = await world.made(path, {"idempotency_key": fresh(), "note": "as discussed"})
+    assert (decided["state"], decided["note"]) == (
+        {"approve": "approved", "refuse": "refused"}[verdict],
+        "as discussed",
+    )
+    check_problem(await world.post(path, {"idempotency_key": fresh()}), 409, "increase_decided")
+    limit = (await account(world, number))["balance"]["limit"]["tokens"]
+    assert limit == (13_000 if verdict == "approve" else 10_000)
+
+
+async def test_somebody_else_can_not_ask_for_a_user(world: World) -> None:
+    _, number = await limited(world)
+    body = {"idempotency_key": fresh(), "reason": "mine", "tokens": 1}
+    headers = {"Authorization": f"Bearer {world.token('acme', user='mallory')}"}
+    asked = await world.client.post(f"/v1/accounts/{number}/increases", json=body, headers=headers)
+    check_problem(asked, 404, "account_not_found")
+
+
+async def test_a_limit_goes_below_what_is_spent_and_nothing_is_granted_until_it_is_above(world: World) -> None:
+    user, number = await limited(world)
+    await settled(world, user, 6_000)
+    budget_id = (await account(world, number))["budget_id"]
+    lowered = {"idempotency_key": fresh(), "limits": {"tokens": 5_000}}
+    await world.made(f"/v1/budgets/{budget_id}", lowered, method="PATCH")
+    denied = check_problem(await call(world, user, 1), 402, "budget_exceeded")
+    assert (denied["refusals"][0]["limit"], denied["refusals"][0]["available"]) == (5_000, -2_500)
+    raised = {"idempotency_key": fresh(), "limits": {"tokens": 7_501}}
+    await world.made(f"/v1/budgets/{budget_id}", raised, method="PATCH")
+    assert (await call(world, user, 1)).status_code == 201
+    assert (await call(world, user, 1)).status_code == 402
+    kinds = [entry["kind"] for entry in (await account(world, number))["limit_entries"]]
+    assert kinds == ["opening", "change", "change"]
+
+
+async def test_thresholds_fire_once_and_again_only_after_they_lay_above(world: World) -> None:
+    user, number = await limited(world, thresholds=[50, 90])
+    for tokens in (4_999, 1, 1, 1_000):
+        await settled(world, user, tokens)
+    [half] = (await account(world, number))["threshold_events"]
+    assert (half["percent"], half["fired"]) == (50, True)
+    budget_id = (await account(world, number))["budget_id"]
+    await world.made(
+        f"/v1/budgets/{budget_id}", {"idempotency_key": fresh(), "limits": {"tokens": 20_000}}, method="PATCH"
+    )
+    await settled(world, user, 1)
+    await settled(world, user, 3_999)
+    told = [(each["percent"], each["fired"]) for each in (await account(world, number))["threshold_events"]]
+    assert told == [(50, True), (50, False), (50, True)]
+    listed = (await world.get("/v1/thresholds")).json()["thresholds"]
+    assert [each["account_id"] for each in listed].count(number) == 3
+
+
+@pytest.mark.parametrize("enforcement", ["soft", "shadow"])
+async def test_what_would_have_been_denied_is_reported(enforcement: str, world: World) -> None:
+    user, _ = await limited(world, enforcement=enforcement)
+    for tokens in (9_000, 700):
+        assert (await call(world, user, tokens)).status_code == 201
+    rows = (await world.get("/v1/reports/would-have-denied")).json()["rows"]
+    [row] = [row for row in rows if row["budget"] == user]
+    assert (row["enforcement"], row["calls"]) == (enforcement, 2)
+
+
+async def test_an_hour_and_a_day_of_one_user_are_limited_together(world: World) -> None:
+    user = fresh("user")
+    for window, tokens in (("hour", 2_000), ("day", 3_000), ("quarter", 100_000), ("year", 10**6)):
+        body = budget(fresh(window), selector={"user": user}, window=window, limits={"tokens": tokens})
+        await world.made("/v1/budgets", body)
+    assert (await call(world, user, 2_000)).status_code == 201
+    denied = check_problem(await call(world, user, 1_001), 402, "budget_exceeded")
+    assert sorted(refusal["limit"] for refusal in denied["refusals"]) == [2_000, 3_000]
+
+
+async def test_what_is_held_by_a_dead_client_is_given_back_by_an_operator(world: World) -> None:
+    user, number = await limited(world)
+    hold = (await call(world, user, 8_000)).json()["reservation_id"]
+    open_holds = (await world.get("/v1/reservations", user=user)).json()["reservations"]
+    assert hold in [each["reservation_id"] for each in open_holds]
+    body = {"idempotency_key": fresh(), "reason": "its pod was evicted"}
+    forced = await world.made(f"/v1/reservations/{hold}/force-release", body)
+    assert forced["state"] == "expired"
+    assert (await account(world, number))["balance"]["held"]["tokens"] == 1_500
+    late = await world.made(f"/v1/reservations/{hold}/settle", {"usage": {"input_tokens": 8_000, "output_tokens": 0}})
+    assert late["late"] is True
+    [entry] = [each for each in (await world.get("/v1/audit")).json()["audit"] if each["target"] == hold]
+    assert (entry["action"], entry["after"]["reason"]) == ("reservation.force_release", "its pod was evicted")
+
+
+async def test_an_erased_user_is_nowhere_and_every_sum_stays(own_world: World) -> None:
+    world, name = own_world, 'zoë "z" o\'hara'
+    made = await world.made("/v1/budgets", budget("each", selector={"user": "*"}, limits={"tokens": 10_000}))
+    await world.made("/v1/budgets", budget("hers", selector={"user": name}, limits={"tokens": 4_000}))
+    users = {"idempotency_key": fresh(), "users": [{"user": name, "cost_centers": [{"cost_center": "lab"}]}]}
+    await world.made("/v1/users", users, method="PUT")
+    run = await world.made("/v1/runs", {"idempotency_key": fresh(), "user": name, "limits": {"tokens": 9_000}})
+    await settled(world, name, 1_000)
+    assert (await call(world, name, 9_500)).status_code == 402
+    await call(world, name, 100)
+    bad = {"source": "batch", "idempotency_key": fresh(), "user": name, "agent_type": 5}
+    await world.post("/v1/events", {"events": [bad]})
+    number = (await world.get("/v1/accounts", budget_id=made["budget_id"])).json()["accounts"][0]["account_id"]
+    headers = {"Authorization": f"Bearer {world.token('acme', user=name)}"}
+    asked = {"idempotency_key": fresh(), "reason": "more", "tokens": 5}
+    assert (await world.client.post(f"/v1/accounts/{number}/increases", json=asked, headers=headers)).status_code == 201
+    person, tenant = f"person:{name}", world.tenants["acme"]
+    increase = (await world.get("/v1/increases")).json()["increases"][0]["increase_id"]
+    for command in (
+        StopTenant("s", b"x", None, person),
+        GiveGrant("g", b"x", int(number), Limits(5), "more", person),
+        DecideIncrease("d", b"x", int(increase), approve=True, actor=person),
+    ):
+        assert not isinstance(await world.service.submit(tenant, command), Refused)
+    before = (await world.get("/v1/reports/spend", group_by="model")).json()["rows"]
+    await world.made(f"/v1/users/{name}/erase", {"idempotency_key": fresh()})
+    assert (await world.get("/v1/reports/spend", group_by="model")).json()["rows"] == before
+    found = []
+    for row in await world.rows(
+        "select table_name from information_schema.tables where table_schema = 'public' and table_type = 'BASE TABLE'"
+    ):
+        table = row["table_name"]
+        hits = await world.rows(f"select t::text as line from {table} as t where t::text like '%zoë%'")
+        found += [(table, hit["line"]) for hit in hits]
+    assert found == []
+    shown = (await world.get(f"/v1/runs/{run['run_id']}")).json()
+    assert shown["user"].startswith("erased-")
+    report = await verify_database(world.url)
+    assert report.clean, report.as_text()

@@ -1,0 +1,102 @@
+"""Several operations in one request: each has the answer of its own route, and one that fails fails alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.api.verbs import event, reservation
+from tests.api.world import World, check_problem, fresh
+
+USAGE = {"usage": {"input_tokens": 900, "output_tokens": 100}}
+
+
+async def operate(world: World, *operations: Any) -> list[dict[str, Any]]:
+    answer = await world.made("/v1/operations", {"operations": list(operations)})
+    return list(answer["results"])
+
+
+async def hold(world: World, **fields: Any) -> str:
+    return str((await world.made("/v1/reservations", reservation(**fields)))["reservation_id"])
+
+
+async def test_each_has_the_answer_of_its_own_route(world: World) -> None:
+    run = await world.made("/v1/runs", {"idempotency_key": fresh(), "user": "ada", "iterations": 1})
+    first, second, third = [await hold(world) for _ in range(3)]
+    results = await operate(
+        world,
+        {"op": "reserve", **reservation()},
+        {"op": "lease", **reservation(), "calls": 3},
+        {"op": "settle", "reservation_id": first, **USAGE},
+        {"op": "extend", "reservation_id": second, "idempotency_key": fresh(), "ttl_seconds": 900},
+        {"op": "release", "reservation_id": third},
+        {"op": "step", "run_id": run["run_id"], "idempotency_key": fresh()},
+        {"op": "event", **event()},
+    )
+    assert [result["status"] for result in results] == [201, 201, 200, 200, 200, 201, 200]
+    bodies = [result["body"] for result in results]
+    assert [body.get("state") for body in bodies] == ["held", "held", "settled", "held", "released", None, None]
+    assert (bodies[1]["calls"], bodies[5]["iteration"], bodies[6]["status"]) == (3, 1, "booked")
+
+
+NOTHING = "9223372036854775807"
+WRONG: list[tuple[Any, int, str, str | None]] = [
+    (None, 422, "invalid_request", "operations.1"),
+    (7, 422, "invalid_request", "operations.1"),
+    ([], 422, "invalid_request", "operations.1"),
+    ({}, 422, "invalid_request", "operations.1.op"),
+    ({"op": "drop"}, 422, "invalid_request", "operations.1.op"),
+    ({"op": ["settle"]}, 422, "invalid_request", "operations.1.op"),
+    ({"op": "settle", **USAGE}, 422, "invalid_request", "operations.1.reservation_id"),
+    ({"op": "settle", "reservation_id": 5, **USAGE}, 422, "invalid_request", "operations.1.reservation_id"),
+    ({"op": "settle", "reservation_id": "x", **USAGE}, 422, "invalid_request", "operations.1.reservation_id"),
+    ({"op": "settle", "reservation_id": NOTHING}, 422, "invalid_request", "operations.1.usage"),
+    ({"op": "settle", "reservation_id": NOTHING, **USAGE, "a": 1}, 422, "invalid_request", "operations.1.a"),
+    ({"op": "settle", "reservation_id": NOTHING, **USAGE}, 404, "reservation_not_found", None),
+    ({"op": "release", "reservation_id": NOTHING}, 404, "reservation_not_found", None),
+    ({"op": "step", "run_id": NOTHING, "idempotency_key": "s"}, 404, "run_not_found", None),
+    ({"op": "reserve"}, 422, "invalid_request", "operations.1.agent_type"),
+    ({"op": "reserve", "lambda": lambda: reservation(model="unheard-of")}, 422, "unknown_model", None),
+    ({"op": "reserve", "lambda": lambda: reservation(user=None)}, 422, "invalid_request", None),
+    ({"op": "lease", "lambda": lambda: {**reservation(), "calls": 0}}, 422, "invalid_request", "operations.1.calls"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "status", "code", "field"), WRONG)
+async def test_one_that_is_wrong_leaves_the_others_alone(
+    wrong: Any, status: int, code: str, field: str | None, world: World
+) -> None:
+    if isinstance(wrong, dict) and "lambda" in wrong:
+        body: Callable[[], dict[str, Any]] = wrong["lambda"]
+        wrong = {"op": wrong["op"], **body()}
+    good = {"op": "reserve", **reservation()}
+    before, bad, after = await operate(world, good, wrong, {"op": "reserve", **reservation()})
+    assert (before["status"], after["status"]) == (201, 201)
+    assert (bad["status"], bad["body"]["code"]) == (status, code), bad
+    if field is not None:
+        assert field in [error["field"] for error in bad["body"]["errors"]], bad
+
+
+async def test_they_are_decided_in_their_order(world: World) -> None:
+    user = fresh("user")
+    limit = {"idempotency_key": fresh(), "name": user, "selector": {"user": user}, "limits": {"calls": 2}}
+    await world.made("/v1/budgets", {**limit, "window": "total"})
+    calls = [{"op": "reserve", **reservation(user=user)} for _ in range(4)]
+    assert [result["status"] for result in await operate(world, *calls)] == [201, 201, 402, 402]
+
+
+async def test_a_key_that_comes_twice_is_one_operation(world: World) -> None:
+    call = {"op": "reserve", **reservation()}
+    first, second = await operate(world, call, call)
+    assert first["body"]["reservation_id"] == second["body"]["reservation_id"]
+    assert (first["body"]["replayed"], second["body"]["replayed"]) == (False, True)
+    other = {**call, "max_output_tokens": 7}
+    again, conflict = await operate(world, call, other)
+    assert again["body"]["replayed"] is True
+    assert (conflict["status"], conflict["body"]["code"]) == (409, "idempotency_conflict")
+
+
+async def test_more_than_a_request_takes_is_refused_as_a_whole(world: World) -> None:
+    calls = [{"op": "reserve", **reservation()} for _ in range(257)]
+    check_problem(await world.post("/v1/operations", {"operations": calls}), 422, "invalid_request", "operations")
+    check_problem(await world.post("/v1/operations", {"operations": []}), 422, "invalid_request", "operations")
