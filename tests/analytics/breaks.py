@@ -10,6 +10,17 @@ _CLOSED = "(select min(account_id) from accounts where closed_at is not null)"
 _GRANTED = "(select account_id from accounts where budget = 'granted')"
 _RUN = "(select run_id from runs where external_id = 'thread-1')"
 _LEAF = "(select run_id from runs where cardinality(ancestors) = 2)"
+_FIGURES = (
+    "calls", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens",
+    "cost_nanos",
+)  # fmt: skip
+
+
+def _into(checkpoint: str, rollup: str, key: str) -> str:
+    sums = ", ".join(f"sum({name})" for name in _FIGURES)
+    return f"insert into {checkpoint} select tenant_id, {key}, {sums} from {rollup} group by tenant_id, {key}"
+
+
 _KEY_OF = "(select min(key) from operation_keys where {})"
 _APPROVED = "(select min(increase_id) from increases where state = 'approved')"
 
@@ -238,7 +249,7 @@ BREAKS = {
         "update usage_events set cost_center = 'sales' where event_id = " + _LATE,
         "delete from hourly_usage where agent_type = 'triage'",
         "delete from calendar_changes",
-        "insert into hourly_checkpoints select * from hourly_usage",
+        _into("hourly_checkpoints", "hourly_usage", "hour, cost_center, agent_type, model"),
     ),
     "daily roll-ups are the sums of the events": (
         "update daily_usage set reasoning_tokens = reasoning_tokens + 1",
@@ -247,21 +258,21 @@ BREAKS = {
         "update usage_events set posted_at = posted_at - interval '1 day' where event_id = " + _LATE,
         "delete from daily_usage where agent_type = 'triage'",
         "delete from calendar_changes",
-        "insert into daily_checkpoints select * from daily_usage",
+        _into("daily_checkpoints", "daily_usage", "day, user_id, agent_type, model, request_type"),
     ),
     "tag roll-ups are the sums of the events": (
         "update daily_tag_usage set input_tokens = 0",
         "update daily_tag_usage set value = 'other' where tag = 'stage'",
         "delete from daily_tag_usage where tag = 'team'",
         "update usage_events set tags = null where tags is not null",
-        "insert into daily_tag_checkpoints select * from daily_tag_usage",
+        _into("daily_tag_checkpoints", "daily_tag_usage", "day, tag, value"),
     ),
     "what runs used is the sum of their events": (
         "update run_usage set output_tokens = output_tokens + 1",
         "update run_usage set tool = '' where tool <> ''",
         "delete from run_usage where run_id = " + _LEAF,
         "update usage_events set run_id = null where run_id = " + _LEAF,
-        "insert into run_checkpoints select * from run_usage",
+        _into("run_checkpoints", "run_usage", "run_id, agent_type, tool, model"),
     ),
     "costs follow from the prices": (
         "update usage_events set cost_nanos = cost_nanos + 1 where event_id = " + _LATE,

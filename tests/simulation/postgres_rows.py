@@ -32,10 +32,17 @@ ENDINGS = """
 select ended_id, ended_at from reservations where tenant_id = $1 and ended_id is not null
 """
 RUNS = "select run_id, state, user_id, strict, ended_at from runs where tenant_id = $1"
-AMOUNTS = "calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_nanos"
-HOURLY = f"select hour, cost_center, agent_type, model, {AMOUNTS} from hourly_usage where tenant_id = $1"
-DAILY = f"select day, user_id, agent_type, model, request_type, {AMOUNTS} from daily_usage where tenant_id = $1"
-TAGS = f"select day, tag, value, {AMOUNTS} from daily_tag_usage where tenant_id = $1"
+FIGURES = "calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_nanos"
+AMOUNTS = ", ".join(f"sum({name})::bigint" for name in FIGURES.split(", "))
+
+
+def _sums(table: str, key: str) -> str:
+    return f"select {key}, {AMOUNTS} from {table} where tenant_id = $1 group by {key}"
+
+
+HOURLY = _sums("hourly_usage", "hour, cost_center, agent_type, model")
+DAILY = _sums("daily_usage", "day, user_id, agent_type, model, request_type")
+TAGS = _sums("daily_tag_usage", "day, tag, value")
 KEYS = "select source, key, fingerprint, answer, target_id from operation_keys where tenant_id = $1"
 
 

@@ -15,7 +15,7 @@ def _rollup(table: str, checkpoint: str, key: str, values: str, source: str = "u
         f" union all select {values}, {_EVENT_FIGURES} from {source} and tenant_id = :tenant and event_id > :cut"
         f") as e group by {key}"
     )
-    stored = f"select {key}, {_FIGURES} from {table} where tenant_id = :tenant"
+    stored = f"select {key}, {_SUMS} from {table} where tenant_id = :tenant group by {key}"
     return (
         f"select 'stored' as found, * from (({stored}) except ({grouped})) as only_stored"
         f" union all select 'booked', * from (({grouped}) except ({stored})) as only_booked"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from token_ledger.core.books import ORDINAL_BITS
 from token_ledger.core.reservation import CallFacts
 from token_ledger.core.tenant import TenantId
 from token_ledger.core.writes import Writes
@@ -85,13 +86,23 @@ from given
 """
 
 
+SEGMENT_BITS = 8
+"""How many batches of a tenant add to the same rows of its roll-ups, as a power of two (see `rollup_tables`)."""
+
+
+def segments(decided: Sequence[Decided]) -> list[int]:
+    """Return the segment of each batch, from 1: ids begin with the sequence number of their batch."""
+    bits = ORDINAL_BITS + SEGMENT_BITS
+    return [(writes.events[0].event_id >> bits) + 1 if writes.events else 0 for _, _, writes in decided]
+
+
 def _add_to(table: str, row: str, key: str) -> str:
     amounts = ", ".join(_AMOUNTS)
     sums = ", ".join(f"{name} = t.{name} + excluded.{name}" for name in _AMOUNTS)
     return (
-        f"insert into {table} as t (tenant_id, {key}, {amounts})"
-        f" select ($2::bigint[])[v.lock], {key}, {amounts} from unnest($1::{row}[]) as v"
-        f" on conflict (tenant_id, {key}) do update set {sums}"
+        f"insert into {table} as t (tenant_id, {key}, {amounts}, segment)"
+        f" select ($2::bigint[])[v.lock], {key}, {amounts}, ($3::bigint[])[v.lock] from unnest($1::{row}[]) as v"
+        f" on conflict (tenant_id, {key}, segment) do update set {sums}"
     )
 
 
@@ -113,8 +124,8 @@ def plan_bookings(decided: Sequence[Decided]) -> list[Write]:
     if events := _events(decided):
         writes.append((INSERT_EVENTS, (events, tenants, instants)))
     if hourly := _hourly(decided):
-        writes.append((ADD_HOURLY, (hourly, tenants)))
-        writes.append((ADD_DAILY, (_daily(decided), tenants)))
+        writes.append((ADD_HOURLY, (hourly, tenants, segments(decided))))
+        writes.append((ADD_DAILY, (_daily(decided), tenants, segments(decided))))
     return writes
 
 

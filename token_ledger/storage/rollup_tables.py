@@ -1,13 +1,29 @@
-"""Owns the tables of sums: roll-ups, written with every event, and checkpoints of events that are gone."""
+"""Owns the tables of sums: roll-ups, written with every event, and checkpoints of events that are gone.
+
+The sums of a key stand in several rows, one for every *segment* (so many batches of the tenant), and one of segment 0
+for all that was folded. A row is so updated a few hundred times at most: while a long transaction somewhere keeps the
+database from clearing old versions of rows away, finding the newest of a hundred thousand would take longer and longer.
+"""
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    Index,
     PrimaryKeyConstraint,
     Table,
+    text,
 )
 
 from token_ledger.storage.columns import at, big, figures, metadata, words
+
+
+def _segment() -> Column[int]:
+    return Column("segment", BigInteger, nullable=False, server_default=text("0"))
+
+
+def _folded_next(table: str) -> Index:
+    return Index(f"{table}_unfolded", "tenant_id", "segment", postgresql_where=text("segment > 0"))
+
 
 hourly_usage = Table(
     "hourly_usage",
@@ -18,8 +34,10 @@ hourly_usage = Table(
     words("agent_type"),
     words("model"),
     *figures(),
-    PrimaryKeyConstraint("tenant_id", "hour", "cost_center", "agent_type", "model"),
-    postgresql_with={"fillfactor": "50"},
+    _segment(),
+    PrimaryKeyConstraint("tenant_id", "hour", "cost_center", "agent_type", "model", "segment"),
+    _folded_next("hourly_usage"),
+    postgresql_with={"fillfactor": "10"},
 )
 
 daily_usage = Table(
@@ -32,8 +50,10 @@ daily_usage = Table(
     words("model"),
     words("request_type"),
     *figures(),
-    PrimaryKeyConstraint("tenant_id", "day", "user_id", "agent_type", "model", "request_type"),
-    postgresql_with={"fillfactor": "50"},
+    _segment(),
+    PrimaryKeyConstraint("tenant_id", "day", "user_id", "agent_type", "model", "request_type", "segment"),
+    _folded_next("daily_usage"),
+    postgresql_with={"fillfactor": "10"},
 )
 
 run_usage = Table(
@@ -45,8 +65,10 @@ run_usage = Table(
     words("tool"),
     words("model"),
     *figures(),
-    PrimaryKeyConstraint("tenant_id", "run_id", "agent_type", "tool", "model"),
-    postgresql_with={"fillfactor": "50"},
+    _segment(),
+    PrimaryKeyConstraint("tenant_id", "run_id", "agent_type", "tool", "model", "segment"),
+    _folded_next("run_usage"),
+    postgresql_with={"fillfactor": "10"},
 )
 """What runs used, by agent type, tool (empty for none) and model; a sub-run's is its own."""
 
@@ -58,13 +80,15 @@ daily_tag_usage = Table(
     words("tag"),
     words("value"),
     *figures(),
-    PrimaryKeyConstraint("tenant_id", "day", "tag", "value"),
-    postgresql_with={"fillfactor": "50"},
+    _segment(),
+    PrimaryKeyConstraint("tenant_id", "day", "tag", "value", "segment"),
+    _folded_next("daily_tag_usage"),
+    postgresql_with={"fillfactor": "10"},
 )
 
 
 def _checkpoint(rollup: Table, name: str) -> Table:
-    key = list(rollup.primary_key.columns)
+    key = [column for column in rollup.primary_key.columns if column.name != "segment"]
     return Table(
         name,
         metadata,

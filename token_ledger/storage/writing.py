@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from token_ledger.core.trigger import advice_value
-from token_ledger.storage.bookings import Decided, Rows, Write, facts_columns, plan_bookings
+from token_ledger.storage.bookings import Decided, Rows, Write, facts_columns, plan_bookings, segments
 from token_ledger.storage.limit_writes import plan_limits
 from token_ledger.storage.setup_writes import plan_setup
 from token_ledger.storage.statements import array_text, insert_from_arrays, plan_rows, update_from_arrays
@@ -75,15 +75,19 @@ INSERT_STEPS = insert_from_arrays(
 )
 
 ADD_DAILY_TAGS = (
-    insert_from_arrays("daily_tag_usage as t", f"tenant_id bigint, day timestamptz, tag text, value text, {_AMOUNTS}")
-    + f" on conflict (tenant_id, day, tag, value) {_ADD_AMOUNTS}"
+    insert_from_arrays(
+        "daily_tag_usage as t",
+        f"tenant_id bigint, segment bigint, day timestamptz, tag text, value text, {_AMOUNTS}",
+    )
+    + f" on conflict (tenant_id, day, tag, value, segment) {_ADD_AMOUNTS}"
 )
 
 ADD_RUN_USAGE = (
     insert_from_arrays(
-        "run_usage as t", f"tenant_id bigint, run_id bigint, agent_type text, tool text, model text, {_AMOUNTS}"
+        "run_usage as t",
+        f"tenant_id bigint, segment bigint, run_id bigint, agent_type text, tool text, model text, {_AMOUNTS}",
     )
-    + f" on conflict (tenant_id, run_id, agent_type, tool, model) {_ADD_AMOUNTS}"
+    + f" on conflict (tenant_id, run_id, agent_type, tool, model, segment) {_ADD_AMOUNTS}"
 )
 
 
@@ -138,11 +142,19 @@ def _new_accounts(decided: Sequence[Decided]) -> Rows:
 
 
 def _daily_tags(decided: Sequence[Decided]) -> Rows:
-    return [(tenant, *key, *amounts) for tenant, _, writes in decided for key, amounts in writes.tag_rollups.items()]
+    return [
+        (tenant, segment, *key, *amounts)
+        for (tenant, _, writes), segment in zip(decided, segments(decided), strict=True)
+        for key, amounts in writes.tag_rollups.items()
+    ]
 
 
 def _run_usage(decided: Sequence[Decided]) -> Rows:
-    return [(tenant, *key, *amounts) for tenant, _, writes in decided for key, amounts in writes.run_rollups.items()]
+    return [
+        (tenant, segment, *key, *amounts)
+        for (tenant, _, writes), segment in zip(decided, segments(decided), strict=True)
+        for key, amounts in writes.run_rollups.items()
+    ]
 
 
 def _denials(decided: Sequence[Decided]) -> Rows:

@@ -1,4 +1,4 @@
-"""What the leader does for all tenants: expires holds, tends accounts, makes partitions ahead."""
+"""What the leader does for all tenants: expires holds, tends accounts, folds roll-ups, makes partitions ahead."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -7,12 +7,20 @@ from token_ledger.core.commands import Command, ExpireDue, TendAccounts
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.database import Database
-from token_ledger.storage.tenants import accounts_to_tend, add_partitions, all_tenants, tenants_with_due_holds
+from token_ledger.storage.tenants import (
+    accounts_to_tend,
+    add_partitions,
+    all_tenants,
+    fold_rollups,
+    tenants_to_fold,
+    tenants_with_due_holds,
+)
 
 MONTHS_AHEAD = 3
 ACCOUNTS_AT_ONCE = 200
 """How many accounts one command tends: a batch stays short."""
 ACCOUNTS_PER_LOOK = 2_000
+SEGMENTS_AT_ONCE = 16
 ROUNDS = 50
 """How often in a row more is looked for, before other work of the process gets its turn."""
 
@@ -49,6 +57,17 @@ class Duties:
             )
             if sum(map(len, accounts.values())) < ACCOUNTS_PER_LOOK:
                 return
+
+    async def fold_rollups(self) -> None:
+        """Fold the roll-ups of batches that are over, tenant by tenant, few at a time: their batches wait meanwhile."""
+        tenants = await self._tenants()
+        async with self._database.reading(*tenants) as connection:
+            unfolded = await tenants_to_fold(connection, tenants)
+        for tenant in unfolded:
+            for _ in range(ROUNDS):
+                async with self._database.reading(tenant) as connection:
+                    if not await fold_rollups(connection, tenant, SEGMENTS_AT_ONCE):
+                        break
 
     async def make_partitions(self) -> None:
         """Make the partitions of the months ahead, so that no booking ever waits for one."""

@@ -20,6 +20,7 @@ LONGEST_CLAIM_PAUSE_SECONDS = 5.0
 """How long at most before they ask again, after the database was away."""
 EXPIRY_SECONDS = 1.0
 TENDING_SECONDS = 5.0
+FOLDING_SECONDS = 5.0
 GAUGE_SECONDS = 15.0
 PARTITION_SECONDS = 3600.0
 RETENTION_SECONDS = 3600.0
@@ -64,6 +65,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as group:
             group.create_task(repeat("expire due holds", EXPIRY_SECONDS, self._duties.expire_due_holds))
             group.create_task(repeat("tend accounts", TENDING_SECONDS, self._duties.tend_accounts))
+            group.create_task(repeat("fold roll-ups", FOLDING_SECONDS, self._duties.fold_rollups))
             group.create_task(repeat("make partitions", PARTITION_SECONDS, self._duties.make_partitions))
             if self._retention is not None:
                 group.create_task(repeat("give up months", RETENTION_SECONDS, self._retention.give_up_months))
