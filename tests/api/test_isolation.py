@@ -154,6 +154,12 @@ async def acme(world: World) -> Acme:
     users = [{"user": _name(who), "cost_centers": [{"cost_center": _name("lab")}]} for who in ("lin", "mae")]
     await world.made("/v1/users", {"idempotency_key": _name(fresh()), "users": users}, method="PUT")
     await post("/v1/calendar", {"idempotency_key": _name(fresh()), "time_zone": "Asia/Kathmandu"})
+    believed = {"issuer": "https://id.acme.test", "default_role": "user"}
+    path = f"/v1/tenants/{world.tenants['acme']}/identity-providers"
+    providers = [
+        await world.made(path, {**believed, "audience": _name(fresh())}, tenant="operator", role=Role.OPERATOR)
+        for _ in range(2)
+    ]
     await post(f"/v1/runs/{runs[0]['run_id']}/steps", {"idempotency_key": _name(fresh()), "label": _name("plan")})
     subject = json.dumps({"user": _name("ada")}, separators=(",", ":"))
     accounts = [
@@ -176,10 +182,10 @@ async def acme(world: World) -> Acme:
         {
             "run_id": run["run_id"], "reservation_id": hold["reservation_id"], "budget_id": limit["budget_id"],
             "key_id": key["key_id"], "account_id": account, "increase_id": increase["increase_id"],
-            "user": who["user"], "tenant_id": str(world.tenants["acme"]),
+            "user": who["user"], "tenant_id": str(world.tenants["acme"]), "provider_id": provider["provider_id"],
         }
-        for run, hold, limit, key, account, increase, who in zip(
-            runs, reservations, budgets, keys, accounts, increases, users, strict=False
+        for run, hold, limit, key, account, increase, who, provider in zip(
+            runs, reservations, budgets, keys, accounts, increases, users, providers, strict=False
         )
     ]  # fmt: skip
     # All columns that hold ids, whichever table they stand in.

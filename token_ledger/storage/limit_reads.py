@@ -44,7 +44,8 @@ async def find_user_accounts(
         f"select {ACCOUNT_COLUMNS} from accounts where tenant_id = :tenant"
         " and (subject = :subject or (subject = '{}' and budget_id = any (array(select budget_id from budgets"
         " where tenant_id = :tenant and selector = cast(:subject as jsonb)))))"
-        " and (window_end is null or window_end > now()) and (cast(:id as bigint) = 0 or account_id = :id) order by account_id",
+        " and (window_end is null or window_end > now()) and (cast(:id as bigint) = 0 or account_id = :id)"
+        " order by account_id",
         tenant=tenant, subject=subject_text({"user": user}), id=account_id or 0,
     )  # fmt: skip
     return [account_from(row) for row in found]
