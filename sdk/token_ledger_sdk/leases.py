@@ -280,11 +280,11 @@ def _within(size: Size, shape: Size) -> bool:
 def lease_request(
     call: Call, *, calls: int, user: str | None, cost_center: str | None, run_id: str | None
 ) -> ApiRequest:
-    """Build the request for a lease for up to so many calls of a size."""
+    """Build the request for a lease for up to so many calls of a size; every lease has a key of its own."""
     if calls < 1:
         raise ValueError(f"a lease is for one call or more, not for {calls}")
     body = call_body(user=user, cost_center=cost_center, run_id=run_id, **call)
-    return post(path_to("leases"), {"idempotency_key": new_key(), **body, "calls": calls})
+    return post(path_to("leases"), {**body, "idempotency_key": new_key(), "calls": calls})
 
 
 def operations_request(parts: Sequence[Part]) -> ApiRequest:

@@ -314,3 +314,13 @@ async def test_what_a_call_did_not_take_is_there_for_others_once_it_is_booked(cl
         assert (leases.left.tokens, leases.left.uncached, leases.left.calls) == (4_985, 4_989, 4)
         [lease] = await client.world.rows("select held_nanos - drawn_nanos as nanos from reservations")
         assert leases.left.cost == Decimal(lease["nanos"]) / 10**9
+
+
+async def test_every_lease_has_a_key_of_its_own(client: Client) -> None:
+    call = {**client.call, "idempotency_key": "mine"}
+    async with client.ledger.lease(user="ada", calls=1, flush_seconds=60, **call) as leases:
+        for _ in range(3):
+            async with await leases.reserve() as permission:
+                assert isinstance(permission, AsyncLeasedCall)
+                await permission.settle(MOST)
+    assert client.network.sent.count("/v1/leases") == 3

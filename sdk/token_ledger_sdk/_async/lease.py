@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +13,16 @@ from typing import Self, Unpack
 
 from ..answers import Answer, error_from
 from ..directives import Directive
-from ..errors import ApiError, BudgetExceeded, LeaseTooSmall, LedgerError, ReservationNotOpen, Unavailable, Unreachable
+from ..errors import (
+    ApiError,
+    BudgetExceeded,
+    InvalidAnswer,
+    LeaseTooSmall,
+    LedgerError,
+    ReservationNotOpen,
+    Unavailable,
+    Unreachable,
+)
 from ..fields import Fields
 from ..leases import Lease, LeaseBook, Part, Size, Take, lease_request, operations_request
 from ..reservations import Actual, Call, Reservation, extend_request, release_request, reserve_request, settle_body
@@ -147,6 +157,9 @@ class AsyncLeases:
         self._turns = turns_async()
         self._current: LeaseBook | None = None
         self._retired: list[LeaseBook] = []
+        self._lock = (
+            threading.Lock()
+        )  # of which leases there are, for threads that share this; never held while waiting
         self._heard = clock()
         self._single_until = clock()
         self._shape = Size(call["input_tokens"], call["max_output_tokens"], call.get("cached_input_tokens", 0))
@@ -281,6 +294,8 @@ class AsyncLeases:
         try:
             answer = await self._sender.send(operations_request(parts))
             results = [(item.integer("status"), item.child("body")) for item in answer.children("results")]
+            if len(results) != len(parts):
+                raise InvalidAnswer(f"answer.results has {len(results)} items for {len(parts)} operations")
         except BaseException:
             book.put_back(parts)
             raise
@@ -306,17 +321,24 @@ class AsyncLeases:
         return failure
 
     def _books(self) -> list[LeaseBook]:
-        current = self._current
-        return [*self._retired, *([] if current is None else [current])]
+        with self._lock:
+            return [*self._retired, *([] if self._current is None else [self._current])]
 
     def _retire(self) -> None:
-        if self._current is not None:
-            self._retired.append(self._current)
-            self._current = None
+        with self._lock:
+            if self._current is not None:
+                self._retired.append(self._current)
+                self._current = None
+
+    def _idle(self) -> list[LeaseBook]:
+        """Return the retired leases that nothing is made on any more, each once."""
+        with self._lock:
+            idle = [book for book in self._retired if book.is_idle]
+            self._retired = [book for book in self._retired if book not in idle]
+            return idle
 
     async def _give_back_retired(self) -> None:
-        for book in [book for book in self._retired if book.is_idle]:
-            self._retired.remove(book)
+        for book in self._idle():
             try:
                 await self._sender.send(release_request(book.lease.lease_id, "not needed"))
             except ReservationNotOpen:
