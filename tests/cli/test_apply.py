@@ -199,3 +199,10 @@ def test_an_instant_stays_the_text_that_it_was(tmp_path: Path) -> None:
     [_, later] = declared.tenants[0].users[0].cost_centers
     assert later.since is not None
     assert later.since.isoformat() == "2027-01-01T00:00:00+00:00"
+
+
+async def test_the_file_in_the_readme_is_set_up_as_it_says(settings: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    path = written(settings, readme.split("```yaml\n")[1].split("```")[0])
+    assert await run("apply", path) == 0
+    assert await run("apply", path, "--diff") == 0
