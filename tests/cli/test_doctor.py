@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.analytics.busy import Ledger, open_ledger
+from tests.conftest import with_database
 from token_ledger.cli import doctor
 from token_ledger.cli.doctor import Diagnosis, Finding, Level, examine, judge
 from token_ledger.config import Settings
@@ -205,7 +206,7 @@ async def test_what_waits_in_quarantine_is_found(database_url: str, ledger: Ledg
 
 
 async def test_a_database_that_is_away_or_wants_another_password_is_one_line_not_a_traceback(server_url: str) -> None:
-    for url in ("postgresql://127.0.0.1:1/ledger", server_url.replace("/postgres?", "/no_such_database?")):
+    for url in ("postgresql://127.0.0.1:1/ledger", with_database(server_url, "no_such_database")):
         diagnosis = await _examine(url)
         assert _found(diagnosis, "database").level is Level.FAILURE
         assert "can't be reached" in _found(diagnosis, "database").found

@@ -135,6 +135,7 @@ async def find_wrong(
     # Every check compares whole tables. On a young database, which has no statistics yet, the planner expects a
     # handful of rows and compares each with each: 5,000 events took longer than the time-out of a statement.
     await connection.execute(text("set local enable_nestloop = off"))
+    await connection.execute(text("set local jit = off"))  # takes seconds to compile what runs for milliseconds
     cut = (await connection.execute(text(_CUT), {"tenant": tenant})).mappings().one()
     values = {"tenant": tenant, **cut, **(await load_periods(connection, tenant)).values}
     wrong: dict[str, tuple[dict[str, Any], ...]] = {}
