@@ -48,6 +48,7 @@ BAD: dict[str, dict[str, str]] = {
     "address": {
         "no scheme": '"id.acme.test"', "not https": '"http://id.acme.test"', "a file": '"file:///etc/passwd"',
         "a metadata service": '"http://169.254.169.254/latest"', "empty": '""', "a NUL": '"https://id\\u0000"',
+        "no host": '"https://"', "half a host": '"https://["', "two ports": '"https://a:1:2"',
         "user info for a host": '"http://localhost@10.0.0.7/"', **_NOT_TEXT,
     },
     "roles": {

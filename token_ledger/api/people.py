@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 from joserfc import jwt
@@ -41,6 +41,7 @@ FETCH_AGAIN_SECONDS = 10.0
 FETCH_SECONDS = 5.0
 LARGEST_DOCUMENT = 1_000_000
 
+_HOST = re.compile(r"[\w.:-]+")
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
@@ -121,6 +122,9 @@ def _claim(claims: Mapping[str, Any], path: str | None) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
+_NEVER: Final = float("-inf"), None
+
+
 class KeySets:
     """The keys of identity providers, fetched when they are needed."""
 
@@ -135,8 +139,11 @@ class KeySets:
         Raises Unavailable where they can't be fetched and none are known.
         """
         where = provider.issuer, provider.jwks_url
+        fetched, keys = self._sets.get(where, _NEVER)
+        if keys is not None and _has(keys, key_name) and time.monotonic() - fetched < KEYS_SECONDS:
+            return keys  # whoever comes with a known key does not wait for a fetch that somebody else caused
         async with self._fetching.setdefault(where, asyncio.Lock()):
-            fetched, keys = self._sets.get(where, (float("-inf"), None))
+            fetched, keys = self._sets.get(where, _NEVER)
             good_for = KEYS_SECONDS if keys is not None and _has(keys, key_name) else FETCH_AGAIN_SECONDS
             if time.monotonic() - fetched >= good_for:
                 keys = await self._fetched(provider) or keys  # while a provider is away, what it said last is believed
@@ -180,8 +187,12 @@ def _has(keys: KeySet, key_name: str | None) -> bool:
 
 def checked_url(url: str) -> str:
     """Return an address that keys may be fetched from: https, or http on this machine; ValueError for others."""
-    parsed = httpx2.URL(url)
-    if parsed.scheme == "https" or (parsed.scheme == "http" and parsed.host in ("localhost", "127.0.0.1", "::1")):
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise ValueError(f"{url!r} is no address: {error}") from None
+    is_local = parsed.scheme == "http" and parsed.host in ("localhost", "127.0.0.1", "::1")
+    if _HOST.fullmatch(parsed.host) and (parsed.scheme == "https" or is_local):
         return url
     raise ValueError(f"{url!r} is not https")
 
