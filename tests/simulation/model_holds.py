@@ -1,0 +1,205 @@
+"""What the model knows of holds once they are given, of calls without one, and of the accounts that both fall on."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from tests.simulation.expected import Expected
+from tests.simulation.model_limits import UNITS, Balance, Name, rolled_over
+from tests.simulation.model_prices import PricedModel, fitted, kinds_of
+from tests.simulation.model_runs import RunModel
+from token_ledger.core.commands import Extend, Record, Reserve, Settle
+from token_ledger.core.window import Calendar
+
+Facts = dict[str, str]
+
+
+class HoldModel(PricedModel, RunModel):
+    """Holds, events and accounts of one tenant."""
+
+    now: datetime
+    calendar: Calendar
+    anchor: datetime
+    accounts: dict[Name, Balance]
+    numbered: dict[int, Name]
+    budgets: list[dict[str, Any]]
+    holds: dict[int, dict[str, Any]]
+    events: list[dict[str, Any]]
+    rolled: int
+
+    # The end of a hold, and calls without one
+
+    def _settle(self, command: Settle) -> Expected:
+        hold = self.holds.get(command.reservation_id)
+        if hold is None:
+            return Expected("refused", code="reservation_not_found")
+        if hold["state"] in ("settled", "released"):
+            return Expected("quarantined", {}, code="reservation_not_open")
+        at = command.occurred_at or self.now
+        at = min(max(at, hold["created_at"]), self.now)
+        facts = hold["facts"] | {"model": command.model or hold["model"]}
+        if command.tool is not None:
+            facts["tool"] = command.tool
+        event = self._event(command, facts, at)
+        event |= {"run": hold["run"], "tags": hold["tags"], "names": hold["names"], "late": hold["state"] == "expired"}
+        event["part"], event["calls"] = command.part, 0 if command.part and not hold["lease"] else 1
+        drawn, held = hold["drawn"], hold["held"]
+        event["overrun"] = any(drawn[unit] + event[unit] > held[unit] for unit in ("tokens", "uncached", "cost"))
+        event["overrun"] = event["overrun"] or drawn["calls"] + 1 > held["calls"]
+        before = self._remaining(hold)
+        if command.part:
+            for unit in drawn:
+                drawn[unit] += event[unit]
+            after = self._remaining(hold)
+            if hold["state"] == "held":
+                self._move(hold["names"], {unit: before[unit] - after[unit] for unit in before}, -1)
+            covered = {unit: before[unit] - after[unit] for unit in before}
+        else:
+            if hold["state"] == "held":
+                self._give_back(hold, "settled")
+            hold["state"], hold["event"] = "settled", event
+            covered = before
+        self._book(event, None if event["late"] else covered)
+        event["stop"] = self._why_stop(hold)
+        return Expected("settled", event)
+
+    @staticmethod
+    def _remaining(hold: dict[str, Any]) -> dict[str, int]:
+        return {unit: max(0, hold["held"][unit] - hold["drawn"][unit]) for unit in hold["held"]}
+
+    def _why_stop(self, hold: dict[str, Any]) -> str | None:
+        if self.stopped is not None:
+            return "tenant_stopped"
+        for each in self.lineage(self.runs[hold["run"]]) if hold["run"] else []:
+            if each["state"] != "open":
+                return f"run_{each['state']}"
+        return "lease_expired" if hold["lease"] and hold["state"] == "expired" else None
+
+    def _end_hold(self, number: int, state: str) -> Expected:
+        hold = self.holds.get(number)
+        if hold is None:
+            return Expected("refused", code="reservation_not_found")
+        if hold["state"] != "held":
+            return Expected("refused", code="reservation_not_open")
+        self._give_back(hold, state)
+        return Expected("released", hold)
+
+    def _extend(self, command: Extend) -> Expected:
+        hold = self.holds.get(command.reservation_id)
+        if hold is None:
+            return Expected("refused", code="reservation_not_found")
+        if hold["state"] != "held":
+            return Expected("refused", code="reservation_not_open")
+        until = self.now + timedelta(seconds=command.ttl_seconds)
+        if hold["lease"]:
+            until = self._lease_end(hold["names"], until)
+        hold["expires_at"] = max(hold["expires_at"], until)
+        return Expected("extended", hold)
+
+    def _record(self, command: Record) -> Expected:
+        run = None if command.run_id is None else self.runs.get(command.run_id)
+        if command.run_id is not None and run is None:
+            return Expected("quarantined", {}, code="run_not_found")
+        at = command.occurred_at or self.now
+        if at < self.now - timedelta(days=35) or at > self.now + timedelta(minutes=5):
+            return Expected("quarantined", {}, code="time_out_of_range")
+        facts = self._facts(command, run, command.model)
+        event = self._event(command, facts, at)
+        event |= {"run": command.run_id, "tags": command.tags, "names": self._names(facts, run)}
+        event |= {"late": False, "overrun": False, "part": False, "calls": 1}
+        self._book(event, None)
+        return Expected("recorded", event)
+
+    def _event(self, command: Settle | Record, facts: Facts, at: datetime) -> dict[str, Any]:
+        usage = fitted(command.usage)
+        cost = self.usage_cost(facts["model"], usage, at)
+        return {
+            "facts": facts, "at": at, "usage": usage, "cost": cost or 0, "unpriced": cost is None,
+            "clamped": usage != kinds_of(command.usage), "tokens": usage["input"] + usage["output"],
+            "uncached": usage["input"] + usage["output"] - usage["cache_read"], "failed": command.failed,
+        }  # fmt: skip
+
+    def _book(self, event: dict[str, Any], covered: dict[str, int] | None) -> None:
+        self.events.append(event)
+        for name in event["names"]:
+            account = self.accounts[name]
+            amounts = self._amounts(name, event["tokens"], event["uncached"], event["cost"]) | {"calls": event["calls"]}
+            was_held = self._amounts(name, covered["tokens"], covered["uncached"], covered["cost"]) if covered else {}
+            was_held |= {"calls": covered["calls"]} if covered else {}
+            for unit in UNITS:
+                account.settled[unit] += amounts[unit]
+                account.excess[unit] += max(0, amounts[unit] - was_held.get(unit, 0))
+            account.watch()
+
+    def _give_back(self, hold: dict[str, Any], state: str) -> None:
+        hold["state"] = state
+        self._move(hold["names"], self._remaining(hold), -1)
+        for name in hold["names"]:
+            self.accounts[name].leases -= hold["lease"]
+
+    # Accounts
+
+    def _facts(self, command: Reserve | Record, run: dict[str, Any] | None, model: str) -> Facts:
+        facts = {
+            "user": run["user"] if run else command.user or "",
+            "cost_center": run["cost_center"] if run else command.cost_center or self._center(command),
+            "agent_type": command.agent_type, "request_type": command.request_type, "model": model,
+        }  # fmt: skip
+        if command.tool is not None:
+            facts["tool"] = command.tool
+        if command.run_id is not None:
+            facts["run"] = str(command.run_id)
+        return facts | {f"tag.{name}": value for name, value in command.tags}
+
+    def _names(self, facts: Facts, run: dict[str, Any] | None) -> list[Name]:
+        names: list[Name] = []
+        for each in self.lineage(run) if run else []:
+            names.append(("run", each["id"], None))
+            if facts["agent_type"] in each["shares"]:
+                names.append(("run", each["id"], facts["agent_type"]))
+        for budget in self.budgets:
+            command = budget["command"]
+            wanted = dict(command.selector)
+            if command.window == "run":
+                wanted.setdefault("run", "*")
+            if not budget["in_use"] or not all(v in ("*", facts.get(d)) and d in facts for d, v in wanted.items()):
+                continue
+            kept = {d for d, v in wanted.items() if v == "*"} | ({"run"} if command.window == "run" else set())
+            subject = frozenset((d, facts[d]) for d in kept)
+            start, end = self.calendar.bounds(command.window, self.now)
+            name = ("budget", budget["id"], subject, start)
+            if name not in self.accounts:
+                self.accounts[name] = self._fresh(budget, subject, start, end)
+            names.append(name)
+        return names
+
+    def _fresh(self, budget: dict[str, Any], subject: Any, start: datetime, end: datetime | None) -> Balance:
+        fresh = Balance(
+            dict(budget["limits"]), budget["hard"], budget["command"].counts == "uncached",
+            thresholds=budget["thresholds"],
+        )  # fmt: skip
+        fresh.start, fresh.end = start, end
+        if budget["rollover"] is not None:
+            carried = rolled_over(budget, subject, start, self.accounts.items(), self.calendar)
+            self.rolled += any(carried.values())
+            fresh.change(carried)
+        return fresh
+
+    def _center(self, command: Reserve | Record) -> str:
+        at = command.occurred_at if isinstance(command, Record) else None
+        known = self.users.get(command.user or "", ())
+        found = [center for since, center in known if since is None or since <= (at or self.now)]
+        return found[-1] if found else "unassigned"
+
+    def _amounts(self, name: Name, tokens: int, uncached: int, cost: int) -> dict[str, int]:
+        return {"tokens": uncached if self.accounts[name].uncached else tokens, "cost": cost, "calls": 1}
+
+    def _move(self, names: list[Name], amounts: dict[str, int], sign: int) -> None:
+        for name in names:
+            account = self.accounts[name]
+            account.held["tokens"] += sign * amounts["uncached" if account.uncached else "tokens"]
+            account.held["cost"] += sign * amounts["cost"]
+            account.held["calls"] += sign * amounts["calls"]
+
+    def _lease_end(self, names: list[Name], at: datetime) -> datetime:
+        ends = [self.accounts[name].end for name in names if self.accounts[name].hard]
+        return min([at, *(end for end in ends if end is not None)])
