@@ -73,6 +73,16 @@ async def test_an_allocation_is_split_exactly_and_shown(world: World) -> None:
     assert (await world.get(f"/v1/runs/{run['run_id']}")).json()["allocations"] == run["allocations"]
 
 
+@pytest.mark.parametrize("unit", ["tokens", "cost", "calls"])
+async def test_a_first_limit_of_zero_bans(unit: str, world: World) -> None:
+    run = await _run(world)
+    body = {"idempotency_key": fresh(), "reason": "enough", "limits": {unit: "0" if unit == "cost" else 0}}
+    changed = await world.made(f"/v1/runs/{run['run_id']}", body, method="PATCH")
+    assert float(changed["balance"]["limit"][unit]) == 0
+    denied = check_problem(await world.post("/v1/reservations", _in(run)), 402, "budget_exceeded")
+    assert [(each["budget"], each["unit"]) for each in denied["refusals"]] == [("run", unit)]
+
+
 async def test_every_answer_about_a_run_is_a_run(world: World) -> None:
     run = await _run(world, **{n: v for n, v in (BY_NAME["run"].body or {}).items() if n != "user"})
     listed = (await world.get("/v1/runs", limit=1)).json()["runs"][0]

@@ -135,9 +135,10 @@ class RunModel(SetupModel):
         change = {
             unit: None if amount is None else amount - (run["limits"][unit] or 0) for unit, amount in wanted.items()
         }
-        if any(change.values()):
+        limits = {unit: run["limits"][unit] if wanted[unit] is None else wanted[unit] for unit in UNITS}
+        if limits != run["limits"]:
             self.accounts["run", run["id"], None].change(change)
-        run["limits"] = {unit: run["limits"][unit] if wanted[unit] is None else wanted[unit] for unit in UNITS}
+            run["limits"] = limits
         if command.iterations is not None:
             run["limit_iterations"] = command.iterations
         return Expected("run", run)

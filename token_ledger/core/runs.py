@@ -145,10 +145,11 @@ def change_run(books: Books, command: ChangeRun) -> Outcome:
         return run
     before = run_state(run)
     own = _account(books, run_account_key(run.run_id))
-    own_change = change_between(run.limits, command.limits)
-    if not own_change.is_nothing:
-        books.change_limits(own, EntryKind.CHANGE, own_change, reason=command.reason, actor=command.actor)
-    run.limits = run.limits.raised_by(own_change)
+    limits = command.limits.over(run.limits)
+    if limits != run.limits:  # a first limit of zero changes nothing by its amount, and yet it binds
+        change = change_between(run.limits, command.limits)
+        books.change_limits(own, EntryKind.CHANGE, change, reason=command.reason, actor=command.actor)
+        run.limits = limits
     if command.iterations is not None:
         run.limit_iterations = command.iterations
     books.writes.changed_runs[run.run_id] = run
