@@ -191,6 +191,17 @@ MONEY: Final = (
 
 EXCEPTIONS: Final = (
     Panel(
+        "Thresholds reached",
+        "Accounts whose settled amount reached a threshold, per interval; each is counted once, and again if it had"
+        " fallen below, as after a grant.",
+        "short",
+        {
+            "{{tenant}} {{budget}} {{unit}} {{percent}} %": (
+                "sum by (tenant, budget, unit, percent) (increase(token_ledger_thresholds_total{@tenant}[@window]))"
+            ),
+        },
+    ),
+    Panel(
         "Overruns and other exceptions",
         "Per interval: settles above their hold or after its expiry, unpriced calls, events set aside.",
         "short",

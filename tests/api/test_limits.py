@@ -121,6 +121,9 @@ async def test_thresholds_fire_once_and_again_only_after_they_lay_above(world: W
     assert told == [(50, True), (50, False), (50, True)]
     listed = (await world.get("/v1/thresholds")).json()["thresholds"]
     assert [each["account_id"] for each in listed].count(number) == 3
+    name = (await account(world, number))["budget"]
+    labels = f'budget="{name}",percent="50",tenant="acme",unit="tokens"'
+    assert f"token_ledger_thresholds_total{{{labels}}} 2.0" in (await world.client.get("/metrics")).text
 
 
 @pytest.mark.parametrize("enforcement", ["soft", "shadow"])

@@ -31,6 +31,7 @@ DECLARED = {
     "token_ledger_batch_seconds": set(),
     "token_ledger_batch_operations": set(),
     "token_ledger_http_request_seconds": {"route", "method", "status"},
+    "token_ledger_thresholds_total": {"tenant", "budget", "unit", "percent"},
     "token_ledger_overrun_total": {"tenant"},
     "token_ledger_late_settles_total": {"tenant"},
     "token_ledger_unpriced_total": {"tenant"},
@@ -71,6 +72,7 @@ def use_everything(metrics: Metrics) -> None:
     metrics.optimization("acme", "model_downgrade", "ok")
     metrics.compression("acme", before_tokens=100, after_tokens=40)
     metrics.denial("acme", "daily", "tokens", "hard")
+    metrics.threshold("acme", "daily", "tokens", 90)
     metrics.stream_events("acme")
     metrics.operation("reserve", "granted")
     metrics.batch(seconds=0.003, operations=12)

@@ -221,6 +221,7 @@ class ThresholdEvent:
 
     threshold_id: int
     account_id: int
+    budget: str
     unit: Unit
     percent: int
     fired: bool

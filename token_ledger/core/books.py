@@ -186,7 +186,14 @@ class Books:
                 if min(before, after) < percent <= max(before, after):
                     self.writes.thresholds.append(
                         ThresholdEvent(
-                            self.new_id(), account.account_id, unit, percent, after > before, settled, limit or 0
+                            threshold_id=self.new_id(),
+                            account_id=account.account_id,
+                            budget=account.budget,
+                            unit=unit,
+                            percent=percent,
+                            fired=after > before,
+                            settled=settled,
+                            limit=limit or 0,
                         )
                     )
         if reached != account.fired:

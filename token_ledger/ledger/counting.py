@@ -26,6 +26,7 @@ class BatchCounter:
             name = self.names.get(tenant) or str(tenant)
             self._count_usage(name, writes)
             self._count_denials(name, writes)
+            self._count_thresholds(name, writes)
             self._count_savings(name, writes)
 
     def _count_outcomes(self, outcomes: Sequence[tuple[Command, Outcome]]) -> None:
@@ -64,6 +65,11 @@ class BatchCounter:
         )
         for (budget, unit, enforcement), number in refusals.items():
             self._metrics.denial(tenant, budget, unit, enforcement, denials=number)
+
+    def _count_thresholds(self, tenant: str, writes: Writes) -> None:
+        reached = Counter((event.budget, event.unit.value, event.percent) for event in writes.thresholds if event.fired)
+        for (budget, unit, percent), accounts in reached.items():
+            self._metrics.threshold(tenant, budget, unit, percent, accounts=accounts)
 
     def _count_savings(self, tenant: str, writes: Writes) -> None:
         firings = Counter((a.kind.value, a.technique.value, a.applied) for _, _, a in writes.firings)

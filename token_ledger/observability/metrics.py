@@ -126,6 +126,10 @@ class Metrics:
             "token_ledger_denials_total", "Refusals by an account; only hard ones block the call.",
             ("tenant", "budget", "unit", "enforcement"), folded=("budget",),
         )  # fmt: skip
+        self._thresholds = declare.counters(
+            "token_ledger_thresholds_total", "Thresholds of accounts that were reached by what is settled.",
+            ("tenant", "budget", "unit", "percent"), folded=("budget", "percent"),
+        )  # fmt: skip
         self._overruns = declare.counters("token_ledger_overrun_total", "Settles above their hold.", ("tenant",))
         self._late = declare.counters(
             "token_ledger_late_settles_total", "Settles after their hold had expired.", ("tenant",)
@@ -208,6 +212,10 @@ class Metrics:
     def denial(self, tenant: str, budget: str, unit: str, enforcement: str, *, denials: int = 1) -> None:
         """Count refusals by one account; `soft` and `shadow` count what would have been refused."""
         _add(self._denials(tenant, budget, unit, enforcement), denials)
+
+    def threshold(self, tenant: str, budget: str, unit: str, percent: int, *, accounts: int = 1) -> None:
+        """Count accounts whose settled amount has reached a threshold."""
+        _add(self._thresholds(tenant, budget, unit, str(percent)), accounts)
 
     def overrun(self, tenant: str, *, settles: int = 1) -> None:
         """Count settles above their hold."""
