@@ -23,13 +23,21 @@ from tests.simulation.comparison import Comparison
 from tests.simulation.memory import MemoryLedger
 from tests.simulation.model import Model
 from tests.simulation.price_list import core_price_book
-from token_ledger.core.administration import ArchiveBudget, AskIncrease, CreateBudget, DecideIncrease, GiveGrant
+from token_ledger.core.administration import (
+    ArchiveBudget,
+    AskIncrease,
+    ChangeRun,
+    CreateBudget,
+    DecideIncrease,
+    GiveGrant,
+)
 from token_ledger.core.allocation import Share
 from token_ledger.core.budget import Counts, Enforcement, Limits
 from token_ledger.core.commands import Command, EndRun, ExpireDue, OpenRun, Record, Release, Reserve, Settle, TakeStep
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.run import RunState
+from token_ledger.core.usage import Usage
 from token_ledger.core.window import Window
 
 STARTS = (
@@ -240,7 +248,7 @@ class LedgerRules(RuleBasedStateMachine):
                     self.ask(OpenRun("", b"", user, limits=data.draw(calls.limits), parent_run_id=parent))
                     self.commit(0)
 
-    CORNERS = ("iterations", "strict", "lease", "window", "rollover", "decided", "extended")
+    CORNERS = ("iterations", "strict", "lease", "window", "rollover", "decided", "extended", "threshold")
 
     @rule(data=st.data(), kind=st.sampled_from(CORNERS))
     def corner(self, data: st.DataObject, kind: str) -> None:
@@ -270,6 +278,15 @@ class LedgerRules(RuleBasedStateMachine):
                 self.pending.append(data.draw(admin.tended(accounts)))
                 self.commit(0)
                 self.ask(data.draw(admin.grants(accounts, self.clock)))
+            case "threshold":
+                self.ask(OpenRun("", b"", "ada", limits=Limits(tokens=3_000)))
+                self.commit(0)
+                run_id = self.run_ids[-1] if self.run_ids else 7
+                spent = replace(data.draw(calls.records(())), run_id=run_id, user=None, usage=Usage(1_500, 500))
+                self.ask(spent)
+                self.commit(0)
+                self.ask(ChangeRun("", b"", run_id, Limits(tokens=90_000), None, "more", admin.ACTOR))
+                self.commit(0)
             case "rollover":
                 carry = (("user", "*"),), Limits(20_000), Window.HOUR, Enforcement.HARD, Counts.ALL, (), Limits(1_500)
                 self.ask(CreateBudget("", b"", "carry", *carry))
