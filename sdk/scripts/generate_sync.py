@@ -26,7 +26,7 @@ NAMES = {
     "AsyncBaseTransport": "BaseTransport",
     "aclose": "close",
     "pause_async": "pause_sync",
-    "shield_async": "shield_sync",
+    "uncanceled_async": "uncanceled_sync",
     "turns_async": "turns_sync",
 }
 REWRITTEN = {

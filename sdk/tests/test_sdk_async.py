@@ -11,6 +11,8 @@ import pytest
 
 from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded, Usage
 
+URL = "http://ledger.test"
+
 
 async def test_reserve_call_settle(async_client: AsyncTokenLedger, service: Any, call: dict[str, Any]) -> None:
     async with async_client, async_client.run(user="ana") as run:
@@ -78,3 +80,48 @@ async def test_a_deadline_around_the_call_still_books_its_hold(
         async with await async_client.reserve(user="ana", **call):
             await anyio.sleep(60)
     assert service.paths()[1:] == ["POST /v1/reservations/21/settle"]
+
+
+async def test_a_deadline_of_asyncio_during_the_exit_still_books_its_hold(service: Any, call: dict[str, Any]) -> None:
+    ending = asyncio.Event()
+
+    async def slow(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith("/settle"):
+            ending.set()
+            await asyncio.sleep(0.05)
+        answer: httpx2.Response = service(request)
+        return answer
+
+    async def work(client: AsyncTokenLedger) -> None:
+        async with await client.reserve(user="ana", **call):
+            pass
+
+    async with AsyncTokenLedger(URL, "tl_key", transport=httpx2.MockTransport(slow)) as client:
+        task = asyncio.create_task(work(client))
+        await ending.wait()
+        for _ in range(3):  # a canceled task may be canceled again
+            task.cancel()
+            await asyncio.sleep(0.005)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert service.paths()[1:] == ["POST /v1/reservations/21/settle"]
+
+
+async def test_what_could_not_be_booked_is_noted_on_the_cancellation(service: Any, call: dict[str, Any]) -> None:
+    async def refuse(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith("/settle"):
+            await asyncio.sleep(0.05)
+            raise httpx2.ReadTimeout("slow")
+        answer: httpx2.Response = service(request)
+        return answer
+
+    async def work(client: AsyncTokenLedger) -> None:
+        async with await client.reserve(user="ana", **call):
+            pass
+
+    transport = httpx2.MockTransport(refuse)
+    async with AsyncTokenLedger(URL, "tl_key", max_retries=0, transport=transport) as client:
+        with pytest.raises(TimeoutError) as raised:
+            await asyncio.wait_for(work(client), 0.02)
+    assert isinstance(raised.value.__cause__, asyncio.CancelledError)
+    assert "slow" in raised.value.__cause__.__notes__[0]

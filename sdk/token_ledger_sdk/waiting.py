@@ -6,14 +6,17 @@ and on trio.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable
 
 import anyio
 
-# Ending a hold while its task is being canceled must not keep the task for longer than this.
-_SHIELD_SECONDS = 10.0
+from .errors import Unreachable
+
+# What a block ends with while its task is being canceled must not keep the task for longer than this.
+_ENDING_SECONDS = 10.0
 
 
 async def pause_async(seconds: float) -> None:
@@ -26,14 +29,47 @@ def pause_sync(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def shield_async() -> AbstractContextManager[object]:
-    """Let a block finish although its task is being canceled; TimeoutError after ten seconds."""
-    return anyio.fail_after(_SHIELD_SECONDS, shield=True)
+async def uncanceled_async(end: Callable[[], Awaitable[None]]) -> None:
+    """Await `end` to its end although this task is being canceled; Unreachable after ten seconds.
+
+    A cancellation that comes meanwhile is raised afterwards, with a note of what went wrong.
+    """
+    with anyio.CancelScope(shield=True):
+        if anyio.get_cancelled_exc_class() is asyncio.CancelledError:
+            await _in_a_task(end)
+        else:
+            await _limited(end)
 
 
-def shield_sync() -> AbstractContextManager[object]:
-    """Do nothing: without tasks there is no cancellation."""
-    return nullcontext()
+async def _in_a_task(end: Callable[[], Awaitable[None]]) -> None:
+    # A shield of anyio holds off its own scopes only: `wait_for`, `timeout` and `Task.cancel` reach through it.
+    task = asyncio.ensure_future(_limited(end))
+    canceled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            canceled = error
+    if canceled is None:
+        return task.result()
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        canceled.add_note(f"Token Ledger: {failure}")
+    raise canceled
+
+
+async def _limited(end: Callable[[], Awaitable[None]]) -> None:
+    try:
+        with anyio.fail_after(_ENDING_SECONDS):
+            await end()
+    except TimeoutError as error:
+        raise Unreachable(
+            f"it did not end within {_ENDING_SECONDS:.0f} s, which is all it may keep its task"
+        ) from error
+
+
+def uncanceled_sync(end: Callable[[], None]) -> None:
+    """Call `end`: without tasks there is no cancellation."""
+    end()
 
 
 def turns_async() -> anyio.Lock:

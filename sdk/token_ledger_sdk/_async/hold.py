@@ -7,7 +7,7 @@ from typing import Self, Unpack
 
 from ..amounts import Amounts
 from ..directives import Directive, Refusal
-from ..errors import ApiError, Conflict, LedgerError, Problem, ReservationNotOpen, Unavailable
+from ..errors import ApiError, Conflict, Problem, ReservationNotOpen, Unavailable
 from ..fields import Fields
 from ..reservations import (
     Actual,
@@ -21,7 +21,7 @@ from ..reservations import (
 )
 from ..unsettled import Ending, choose_ending, held_usage, outcome_of
 from ..usage import Usage, response_id_of, usage_from
-from ..waiting import shield_async
+from ..waiting import uncanceled_async
 from ..wire import ApiRequest
 from .sender import AsyncSender
 
@@ -137,10 +137,13 @@ class AsyncHold:
         traceback: TracebackType | None,
     ) -> None:
         ending = choose_ending(ended=self._ended, tried=self._tried is not None, not_sent=self._not_sent, error=error)
+
+        async def finish() -> None:
+            await self._finish(ending, outcome=outcome_of(error))
+
         try:
-            with shield_async():
-                await self._finish(ending, outcome=outcome_of(error))
-        except (LedgerError, TimeoutError) as failure:
+            await uncanceled_async(finish)
+        except Exception as failure:
             if error is None:
                 raise
             # What left the block matters more to the caller; the hold expires by itself.

@@ -28,7 +28,7 @@ from ..leases import Lease, LeaseBook, Part, Size, Take, lease_request, operatio
 from ..reservations import Actual, Call, Reservation, extend_request, release_request, reserve_request, settle_body
 from ..unsettled import Ending, choose_ending, outcome_of
 from ..usage import Usage, response_id_of, usage_from
-from ..waiting import shield_async, turns_async
+from ..waiting import turns_async, uncanceled_async
 from .hold import AsyncHold, reserve
 from .sender import AsyncSender
 
@@ -114,13 +114,16 @@ class AsyncLeasedCall:
         traceback: TracebackType | None,
     ) -> None:
         ending = choose_ending(ended=self._ended, tried=False, not_sent=self._not_sent, error=error)
+
+        async def finish() -> None:
+            if ending is Ending.RELEASE:
+                await self.release()
+            elif ending is Ending.ESTIMATE:
+                await self.settle_estimate(outcome=outcome_of(error))
+
         try:
-            with shield_async():
-                if ending is Ending.RELEASE:
-                    await self.release()
-                elif ending is Ending.ESTIMATE:
-                    await self.settle_estimate(outcome=outcome_of(error))
-        except (LedgerError, TimeoutError) as failure:
+            await uncanceled_async(finish)
+        except Exception as failure:
             if error is None:
                 raise
             error.add_note(f"Token Ledger could not book a call on lease {self.reservation_id}: {failure}")
@@ -360,9 +363,8 @@ class AsyncLeases:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            with shield_async():
-                await self.close()
-        except (LedgerError, TimeoutError) as failure:
+            await uncanceled_async(self.close)
+        except Exception as failure:
             if error is None:
                 raise
             error.add_note(f"Token Ledger could not book {self.waiting} leased calls: {failure}")

@@ -20,7 +20,7 @@ from ..runs import (
     rebalance_request,
     step_request,
 )
-from ..waiting import shield_async
+from ..waiting import uncanceled_async
 from ..wire import ApiRequest
 from .hold import AsyncHold, reserve
 from .lease import AsyncLeases
@@ -112,6 +112,12 @@ class AsyncRun:
         self._ended = True
         return snapshot
 
+    async def _close_if_open(self) -> None:
+        try:
+            await self.close()
+        except RunNotOpen:
+            return  # somebody else ended the run, which is what closing is for
+
     async def __aenter__(self) -> Self:
         if self._opening is not None:
             await self.open()
@@ -126,12 +132,8 @@ class AsyncRun:
         if self._ended or not self._closes:
             return
         try:
-            with shield_async():
-                await self.close()
-        except RunNotOpen:
-            # Somebody else ended the run, which is what closing is for.
-            return
-        except (LedgerError, TimeoutError) as failure:
+            await uncanceled_async(self._close_if_open)
+        except Exception as failure:
             if error is None:
                 raise
             error.add_note(f"Token Ledger could not close run {self.run_id}: {failure}")

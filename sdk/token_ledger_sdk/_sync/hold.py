@@ -8,7 +8,7 @@ from typing import Self, Unpack
 
 from ..amounts import Amounts
 from ..directives import Directive, Refusal
-from ..errors import ApiError, Conflict, LedgerError, Problem, ReservationNotOpen, Unavailable
+from ..errors import ApiError, Conflict, Problem, ReservationNotOpen, Unavailable
 from ..fields import Fields
 from ..reservations import (
     Actual,
@@ -22,7 +22,7 @@ from ..reservations import (
 )
 from ..unsettled import Ending, choose_ending, held_usage, outcome_of
 from ..usage import Usage, response_id_of, usage_from
-from ..waiting import shield_sync
+from ..waiting import uncanceled_sync
 from ..wire import ApiRequest
 from .sender import Sender
 
@@ -138,10 +138,13 @@ class Hold:
         traceback: TracebackType | None,
     ) -> None:
         ending = choose_ending(ended=self._ended, tried=self._tried is not None, not_sent=self._not_sent, error=error)
+
+        def finish() -> None:
+            self._finish(ending, outcome=outcome_of(error))
+
         try:
-            with shield_sync():
-                self._finish(ending, outcome=outcome_of(error))
-        except (LedgerError, TimeoutError) as failure:
+            uncanceled_sync(finish)
+        except Exception as failure:
             if error is None:
                 raise
             # What left the block matters more to the caller; the hold expires by itself.

@@ -29,7 +29,7 @@ from ..leases import Lease, LeaseBook, Part, Size, Take, lease_request, operatio
 from ..reservations import Actual, Call, Reservation, extend_request, release_request, reserve_request, settle_body
 from ..unsettled import Ending, choose_ending, outcome_of
 from ..usage import Usage, response_id_of, usage_from
-from ..waiting import shield_sync, turns_sync
+from ..waiting import turns_sync, uncanceled_sync
 from .hold import Hold, reserve
 from .sender import Sender
 
@@ -115,13 +115,16 @@ class LeasedCall:
         traceback: TracebackType | None,
     ) -> None:
         ending = choose_ending(ended=self._ended, tried=False, not_sent=self._not_sent, error=error)
+
+        def finish() -> None:
+            if ending is Ending.RELEASE:
+                self.release()
+            elif ending is Ending.ESTIMATE:
+                self.settle_estimate(outcome=outcome_of(error))
+
         try:
-            with shield_sync():
-                if ending is Ending.RELEASE:
-                    self.release()
-                elif ending is Ending.ESTIMATE:
-                    self.settle_estimate(outcome=outcome_of(error))
-        except (LedgerError, TimeoutError) as failure:
+            uncanceled_sync(finish)
+        except Exception as failure:
             if error is None:
                 raise
             error.add_note(f"Token Ledger could not book a call on lease {self.reservation_id}: {failure}")
@@ -361,9 +364,8 @@ class Leases:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            with shield_sync():
-                self.close()
-        except (LedgerError, TimeoutError) as failure:
+            uncanceled_sync(self.close)
+        except Exception as failure:
             if error is None:
                 raise
             error.add_note(f"Token Ledger could not book {self.waiting} leased calls: {failure}")

@@ -21,7 +21,7 @@ from ..runs import (
     rebalance_request,
     step_request,
 )
-from ..waiting import shield_sync
+from ..waiting import uncanceled_sync
 from ..wire import ApiRequest
 from .hold import Hold, reserve
 from .lease import Leases
@@ -113,6 +113,12 @@ class Run:
         self._ended = True
         return snapshot
 
+    def _close_if_open(self) -> None:
+        try:
+            self.close()
+        except RunNotOpen:
+            return  # somebody else ended the run, which is what closing is for
+
     def __enter__(self) -> Self:
         if self._opening is not None:
             self.open()
@@ -127,12 +133,8 @@ class Run:
         if self._ended or not self._closes:
             return
         try:
-            with shield_sync():
-                self.close()
-        except RunNotOpen:
-            # Somebody else ended the run, which is what closing is for.
-            return
-        except (LedgerError, TimeoutError) as failure:
+            uncanceled_sync(self._close_if_open)
+        except Exception as failure:
             if error is None:
                 raise
             error.add_note(f"Token Ledger could not close run {self.run_id}: {failure}")
