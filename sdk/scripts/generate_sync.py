@@ -21,6 +21,7 @@ NAMES = {
     "AsyncHold": "Hold",
     "AsyncLeases": "Leases",
     "AsyncLeasedCall": "LeasedCall",
+    "AsyncFlusher": "Flusher",
     "AsyncSender": "Sender",
     "AsyncClient": "Client",
     "AsyncBaseTransport": "BaseTransport",
@@ -28,6 +29,7 @@ NAMES = {
     "pause_async": "pause_sync",
     "uncanceled_async": "uncanceled_sync",
     "turns_async": "turns_sync",
+    "later_async": "later_sync",
 }
 REWRITTEN = {
     # A type and a sentence that no renaming of single names gets right.

@@ -41,7 +41,9 @@ def signature_of(member: Any) -> str:
     function: Any = member.fget if isinstance(member, property) else member
     kind = "property " if isinstance(member, property) else ""
     # Names of types are strings here, so the asynchronous ones can be renamed like the generator does.
-    text = re.sub(r"\bAsync(TokenLedger|Run|Hold|LeasedCall|Leases|Sender)\b", r"\1", str(inspect.signature(function)))
+    text = re.sub(
+        r"\bAsync(TokenLedger|Run|Hold|LeasedCall|Leases|Flusher|Sender)\b", r"\1", str(inspect.signature(function))
+    )
     return kind + text.replace("httpx2.AsyncBaseTransport", "httpx2.BaseTransport")
 
 

@@ -5,6 +5,7 @@
     ├── UsageMissing               a provider's response carries no token counts
     ├── Unreachable                no answer after every retry; the outcome is unknown
     ├── InvalidAnswer              the service answered something that is not its wire format
+    ├── NotBooked                  calls on leases that the service refused to book: failures
     └── ApiError                   the service answered with a problem (RFC 9457)
         ├── InvalidRequest         400, 413, 422
         │   └── UnknownModel       422: no price is known for the model
@@ -81,6 +82,19 @@ class Unreachable(LedgerError):
 
 class InvalidAnswer(LedgerError):
     """The service answered something that is not its wire format."""
+
+
+class NotBooked(LedgerError):
+    """Calls on leases that the service refused to book; `failures` says why, an error for each."""
+
+    def __init__(self, failures: tuple[ApiError, ...]) -> None:
+        reasons = dict.fromkeys(map(str, failures))
+        shown = "; ".join(list(reasons)[:3]) + ("; …" if len(reasons) > 3 else "")
+        super().__init__(f"{len(failures)} calls were refused and are not in the books: {shown}")
+        self.failures = failures
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.failures,)
 
 
 class ApiError(LedgerError):

@@ -6,6 +6,7 @@ does not cover: what a call may take is counted from its admission until the ser
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -30,11 +31,24 @@ _EXACT = Context(prec=60)
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What one call may take: its whole input, the part of it expected from a cache, the most it may answer."""
+    """What one call may take: its whole input, the part of it expected from a cache, the most it may answer.
+
+    Raises ValueError for less than nothing, or for more from the cache than there is: such a call would give a lease
+    more than it has.
+    """
 
     input_tokens: int
     max_output_tokens: int
     cached_input_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "max_output_tokens", "cached_input_tokens"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: give 0 or more")
+        if self.cached_input_tokens > self.input_tokens:
+            raise ValueError(
+                f"cached_input_tokens is {self.cached_input_tokens}, but the whole input is {self.input_tokens}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,22 +161,30 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One call on a lease that is to be booked: the operation as it is sent, every time the same."""
+    """One call on a lease that is to be booked: the operation as it is sent (JSON), every time the same.
 
-    operation: Mapping[str, object]
+    `bare` is the same with nothing but what was used and when, None if this is that one: what only describes the call
+    must not keep it out of the books.
+    """
+
+    operation: str
     usage: Usage
     admitted: Take
+    bare: str | None
 
 
 class LeaseBook:
     """What is left of one lease, and what of it is to be booked; any number of threads may use it.
 
     `sent` is when the request for the lease was first sent, on a monotonic clock (seconds): the lease can't have been
-    granted earlier, so it can't have expired so many seconds later as it was granted for.
+    granted earlier, so it can't have expired so many seconds later as it was granted for. `heard` is when the service
+    last answered about this lease.
     """
 
-    def __init__(self, lease: Lease, shape: Size, cache_write: str | None, *, sent: float) -> None:
+    def __init__(self, lease: Lease, shape: Size, cache_write: str | None, *, sent: float, heard: float) -> None:
         self.lease = lease
+        self.heard = heard
+        self.retired = False
         self._shape = shape
         self._cache_write = cache_write
         self._sent = sent
@@ -183,6 +205,12 @@ class LeaseBook:
             return self._left
 
     @property
+    def unsent(self) -> int:
+        """How many calls have ended and wait to be sent."""
+        with self._lock:
+            return len(self._parts)
+
+    @property
     def waiting(self) -> int:
         """How many calls have ended and are not booked yet."""
         with self._lock:
@@ -194,14 +222,20 @@ class LeaseBook:
         with self._lock:
             return not (self._parts or self._sending or self._in_flight)
 
+    def bears(self, size: Size) -> bool:
+        """Whether a call of a size has room."""
+        return (self.left - self._take(size)).fits
+
+    def lasts(self, until: float) -> bool:
+        """Whether a call may be made that ends by an instant of the monotonic clock, as far as time and stops go."""
+        return not self.stopped and until + SKEW_SECONDS < self._expires
+
     def admit(self, size: Size, until: float) -> Take | None:
         """Admit a call that may last until an instant of the monotonic clock; None where the lease can't bear it."""
         taken = self._take(size)
         with self._lock:
-            if self.stopped or until + SKEW_SECONDS >= self._expires:
-                return None
             left = self._left - taken
-            if not left.fits:
+            if not left.fits or not self.lasts(until):
                 return None
             self._left = left
             self._in_flight += 1
@@ -214,10 +248,12 @@ class LeaseBook:
             self._in_flight -= 1
 
     def settle(self, admitted: Take, usage: Usage, body: Mapping[str, object]) -> None:
-        """Let a call that was made wait to be booked."""
+        """Let a call that was made wait to be booked; raises what encoding its figures as JSON raises."""
         operation = {"op": "settle", "reservation_id": self.lease.lease_id, "part": True, "idempotency_key": new_key()}
+        kept = {name: body[name] for name in ("usage", "occurred_at", "estimated", "outcome") if name in body}
+        part = Part(_json({**body, **operation}), usage, admitted, _json({**kept, **operation}))
         with self._lock:
-            self._parts.append(Part({**body, **operation}, usage, admitted))
+            self._parts.append(part)
             self._in_flight -= 1
 
     def take_parts(self) -> list[Part]:
@@ -247,6 +283,11 @@ class LeaseBook:
         """Forget a part that the service refused; what it might have taken stays counted."""
         with self._lock:
             self._sending -= 1
+
+    def stop(self) -> None:
+        """Admit nothing more."""
+        with self._lock:
+            self.stopped = True
 
     def extended(self, reservation: Reservation) -> None:
         """Take note of a later expiry, or that no further call is to be made."""
@@ -289,4 +330,9 @@ def lease_request(
 
 def operations_request(parts: Sequence[Part]) -> ApiRequest:
     """Build the request that books calls on leases, at most 256."""
-    return post(path_to("operations"), {"operations": [part.operation for part in parts]})
+    operations = ", ".join(part.operation for part in parts)
+    return ApiRequest("POST", path_to("operations"), f'{{"operations": [{operations}]}}'.encode())
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return json.dumps(value, allow_nan=False)

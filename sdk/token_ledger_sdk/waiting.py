@@ -7,6 +7,7 @@ and on trio.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -70,6 +71,59 @@ async def _limited(end: Callable[[], Awaitable[None]]) -> None:
 def uncanceled_sync(end: Callable[[], None]) -> None:
     """Call `end`: without tasks there is no cancellation."""
     end()
+
+
+def later_async(seconds: float, do: Callable[[], Awaitable[None]]) -> Callable[[], None] | None:
+    """Await `do` later in a task of its own, or as soon as asyncio ends that task; return what calls it off.
+
+    None on trio, where no task lives outside of a nursery.
+    """
+    if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
+        return None
+    is_off = False
+
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            if not is_off:
+                await do()
+
+    task = asyncio.ensure_future(wait())
+
+    def call_off() -> None:
+        nonlocal is_off
+        is_off = True
+        task.cancel()
+
+    return call_off
+
+
+def later_sync(seconds: float, do: Callable[[], None]) -> Callable[[], None]:
+    """Call `do` later in a thread of its own, or as soon as the process ends; return what calls it off."""
+
+    def run() -> None:
+        if _due.pop(timer, None) is not None:
+            do()
+
+    def call_off() -> None:
+        _due.pop(timer, None)
+        timer.cancel()
+
+    timer = threading.Timer(seconds, run)
+    timer.daemon = True
+    _due[timer] = run
+    timer.start()
+    return call_off
+
+
+_due: dict[threading.Timer, Callable[[], None]] = {}
+
+
+@atexit.register
+def _do_what_is_due() -> None:
+    for run in [*_due.values()]:
+        run()
 
 
 def turns_async() -> anyio.Lock:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,12 +14,15 @@ from token_ledger_sdk import (
     AsyncLeasedCall,
     AsyncLeases,
     BudgetExceeded,
+    LedgerError,
+    NotBooked,
     RunNotOpen,
     TenantStopped,
     Unreachable,
     Usage,
 )
 
+from tests.api.waiting import until
 from tests.client.conftest import Client, Clock, client_of
 from tests.client.seeds import seeded
 
@@ -240,6 +244,236 @@ async def test_what_can_not_be_booked_at_the_end_is_told(client: Client) -> None
     client.network.is_cut = False
     await leases.flush()
     assert len(await client.booked()) == 1
+    assert await client.holds() == {"released": 1}
+
+
+async def test_a_deadline_while_the_block_is_left_loses_nothing(client: Client) -> None:
+    handle = client.network.handle_async_request
+
+    async def slow(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/operations":
+            await asyncio.sleep(0.2)
+        return await handle(request)
+
+    client.network.handle_async_request = slow  # type: ignore[method-assign]
+
+    async def work() -> None:
+        async with client.ledger.lease(user="ada", calls=20, flush_seconds=60, **client.call) as leases:
+            for _ in range(10):
+                async with await leases.reserve() as call:
+                    await call.settle(MOST)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(work(), 0.15)
+    assert len(await client.booked()) == 10
+    assert await client.holds() == {"released": 1}
+
+
+async def test_a_call_that_ends_after_the_block_and_can_not_be_booked_is_told(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=20, flush_seconds=60, **client.call) as leases:
+        call = await leases.reserve()
+    client.network.is_cut = True
+    with pytest.raises(Unreachable):
+        await call.settle(MOST)
+    client.network.is_cut = False
+    await leases.close()
+    assert len(await client.booked()) == 1
+    assert await client.holds() == {"released": 1}
+
+
+async def test_leaving_the_block_waits_for_what_others_are_sending(client: Client) -> None:
+    leases = client.ledger.lease(user="ada", calls=20, flush_seconds=60, **client.call)
+    await (await leases.reserve()).settle(MOST)
+    handle = client.network.handle_async_request
+    sending, lost = asyncio.Event(), asyncio.Event()
+
+    async def lose(request: httpx2.Request) -> httpx2.Response:
+        sending.set()
+        await lost.wait()
+        client.network.handle_async_request = handle  # type: ignore[method-assign]
+        raise httpx2.ReadError("the answer was lost")
+
+    client.network.handle_async_request = lose  # type: ignore[method-assign]
+    other = asyncio.create_task(leases.flush())
+    await sending.wait()
+    closing = asyncio.create_task(leases.close())
+    await asyncio.sleep(0)
+    lost.set()
+    with pytest.raises(Unreachable):
+        await other
+    await closing
+    assert (leases.waiting, len(await client.booked())) == (0, 1)
+
+
+async def test_what_can_not_be_said_of_a_call_is_told_to_its_caller_and_keeps_no_other_out(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=20, flush_seconds=60, **client.call) as leases:
+        wrong: Any
+        for wrong in ({"tool": b"x"}, {"occurred_at": datetime(2026, 11, 21)}):
+            async with await leases.reserve() as call:
+                with pytest.raises((TypeError, ValueError)):
+                    await call.settle(Usage(10, 1), **wrong)
+        async with await leases.reserve() as call:
+            await call.settle(Usage(20, 1))
+    booked = [(event["input_tokens"], event["estimated"]) for event in await client.booked()]
+    assert booked == [(600, True), (600, True), (20, False)]
+
+
+async def test_what_only_describes_a_call_keeps_it_not_out_of_the_books(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=400, flush_seconds=60, **client.call) as leases:
+        for number in range(300):
+            async with await leases.reserve() as call:
+                await call.settle(Usage(1 + number, 1), tool="x" * 300 if number % 100 == 0 else "search")
+    assert sorted(event["input_tokens"] for event in await client.booked()) == [*range(1, 301)]
+    assert [event["tool"] for event in await client.booked()].count(None) == 3
+
+
+async def test_a_call_that_is_refused_is_told_and_keeps_no_other_out(client: Client) -> None:
+    impossible = Usage(10**17, 0)
+    leases = client.ledger.lease(user="ada", calls=400, flush_seconds=60, **client.call)
+    for number in range(300):
+        async with await leases.reserve() as call:
+            await call.settle(impossible if number in (0, 7, 290) else Usage(10, 1))
+    with pytest.raises(NotBooked, match="3 calls were refused") as refused:
+        await leases.close()
+    assert [failure.code for failure in refused.value.failures] == ["invalid_request"] * 3
+    assert len(await client.booked()) == 297
+    assert await client.holds() == {"released": 1}
+
+
+async def nothing_waits(leases: AsyncLeases) -> bool:
+    return leases.waiting == 0
+
+
+async def test_what_has_ended_is_booked_without_another_call(client: Client) -> None:
+    leases = client.ledger.lease(user="ada", calls=20, flush_seconds=0.04, **client.call)
+    await (await leases.reserve()).settle(MOST)
+    assert (leases.waiting, await client.booked()) == (1, [])
+    await until(lambda: nothing_waits(leases))
+    assert len(await client.booked()) == 1
+    await leases.close()
+
+
+async def test_a_stop_that_an_earlier_lease_is_told_of_stops_the_one_after_it(client: Client) -> None:
+    async with client.ledger.run(user="ada") as run, run.lease(calls=2, flush_seconds=0.5, **client.call) as leases:
+        early = [await leases.reserve() for _ in range(2)]
+        await leases.reserve()  # of another lease
+        await client.world.made(f"/v1/runs/{run.run_id}/cancel")
+        for call in early:
+            await call.settle(MOST)
+        await leases.flush()
+        with pytest.raises(RunNotOpen):
+            await leases.reserve()
+
+
+async def test_a_lease_that_ends_too_soon_is_given_back_and_none_is_asked_for_with_every_call(client: Client) -> None:
+    clock = Clock()
+    handle = client.network.handle_async_request
+
+    async def slow(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/leases":
+            clock.now += 240
+        return await handle(request)
+
+    client.network.handle_async_request = slow  # type: ignore[method-assign]
+    async with leases_of(client, clock) as leases:
+        for _ in range(5):
+            async with await leases.reserve() as hold:
+                assert isinstance(hold, AsyncHold)
+                await hold.settle(MOST)
+        assert client.network.sent.count("/v1/leases") == 1
+        assert len(client.network.sent) == 2 + 5 * 2
+        clock.now += 6
+        await (await leases.reserve()).release()
+        assert client.network.sent.count("/v1/leases") == 2
+
+
+async def test_what_many_tasks_end_together_is_booked_together(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=2_000, flush_seconds=0.2, **client.call) as leases:
+
+        async def work() -> None:
+            for _ in range(20):
+                async with await leases.reserve() as call:
+                    await asyncio.sleep(0.005)
+                    await call.settle(MOST)
+
+        await asyncio.gather(*(work() for _ in range(50)))
+    assert len(await client.booked()) == 1_000
+    assert client.network.sent.count("/v1/operations") <= 30
+
+
+async def test_while_the_service_is_away_calls_are_admitted_without_waiting_for_it(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=500, flush_seconds=0.02, **client.call) as leases:
+        await (await leases.reserve()).settle(MOST)
+        client.network.is_cut = True
+        await asyncio.sleep(0.03)
+        before = len(client.network.sent)
+        for _ in range(300):
+            await (await leases.reserve()).settle(MOST)
+            await asyncio.sleep(0.001)
+        assert len(client.network.sent) - before <= 3
+        client.network.is_cut = False
+    assert len(await client.booked()) == 301
+
+
+async def test_a_lease_of_which_the_answer_was_lost_is_asked_for_again_not_another(client: Client) -> None:
+    await client.budget(calls=100)
+    async with client.ledger.lease(user="ada", calls=50, **client.call) as leases:
+        client.network.answers_to_lose = 3
+        for _ in range(3):
+            with pytest.raises(Unreachable):
+                await leases.reserve()
+        assert isinstance(await leases.reserve(), AsyncLeasedCall)
+        assert await client.holds() == {"held": 1}
+
+
+async def test_a_lease_is_given_back_although_the_first_attempt_got_no_answer(client: Client) -> None:
+    leases = client.ledger.lease(user="ada", calls=50, **client.call)
+    await (await leases.reserve()).release()
+    client.network.is_cut = True
+    with pytest.raises(Unreachable):
+        await leases.close()
+    client.network.is_cut = False
+    await leases.close()
+    assert await client.holds() == {"released": 1}
+    with pytest.raises(LedgerError, match="make others"):
+        await leases.reserve()
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ({"max_output_tokens": -1}, "max_output_tokens is -1"),
+        ({"input_tokens": -1}, "input_tokens is -1"),
+        ({"input_tokens": 10, "cached_input_tokens": 11}, "cached_input_tokens is 11"),
+    ],
+)
+async def test_no_call_gives_a_lease_more_than_it_has(size: dict[str, int], said: str, client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=50, **client.call) as leases:
+        with pytest.raises(ValueError, match=said):
+            await leases.reserve(**size)
+
+
+async def test_less_input_than_is_usually_cached_is_all_cached(client: Client) -> None:
+    call = {**client.call, "cached_input_tokens": 500}
+    async with client.ledger.lease(user="ada", calls=2, flush_seconds=60, **call) as leases:
+        for _ in range(2):
+            await leases.reserve(input_tokens=10)
+        assert leases.left is not None
+        assert (leases.left.tokens, leases.left.uncached) == (2_000 - 2 * 410, 1_000 - 2 * 400)
+
+
+@pytest.mark.parametrize("options", [{"longest_call_seconds": 300.0}, {"flush_seconds": 0.0}])
+async def test_a_lease_that_could_never_bear_a_call_is_not_made(options: dict[str, Any], client: Client) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        client.ledger.lease(user="ada", calls=2, **options, **client.call)
+
+
+async def test_a_leased_call_says_what_a_hold_says(client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=2, **client.call) as leases, await leases.reserve() as call:
+        assert (call.held.tokens, call.held.cost, call.held.calls) == (1_000, Decimal("0.00225"), 1)
+        assert call.warnings == ()
+        assert (await call.extend(900)).expires_at > datetime.now(UTC) + timedelta(seconds=800)
+        call.not_sent()
 
 
 async def test_an_answer_that_was_lost_books_nothing_twice(client: Client) -> None:

@@ -34,12 +34,12 @@ class AsyncSender:
         self._pause = pause
         self._draw = draw
 
-    async def send(self, request: ApiRequest) -> Fields:
-        """Send a request until there is an answer worth reading; raises a LedgerError."""
+    async def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
+        """Send a request until there is an answer worth reading, or not `again` but once; raises a LedgerError."""
         for retries in count():
             outcome = await self._try(request)
             delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
-            if delay_seconds is None:
+            if delay_seconds is None or not again:
                 return outcome.read()
             await self._pause(delay_seconds)
         raise AssertionError("count() is endless")

@@ -3,33 +3,23 @@
 
 from __future__ import annotations
 
-import json
-import threading
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
 from types import TracebackType
 from typing import Self, Unpack
 
-from ..answers import Answer, error_from
-from ..directives import Directive
-from ..errors import (
-    ApiError,
-    BudgetExceeded,
-    InvalidAnswer,
-    LeaseTooSmall,
-    LedgerError,
-    ReservationNotOpen,
-    Unavailable,
-    Unreachable,
-)
-from ..fields import Fields
-from ..leases import Lease, LeaseBook, Part, Size, Take, lease_request, operations_request
-from ..reservations import Actual, Call, Reservation, extend_request, release_request, reserve_request, settle_body
+from ..amounts import Amounts
+from ..directives import Directive, Refusal
+from ..errors import BudgetExceeded, LeaseTooSmall, LedgerError, Unavailable, Unreachable
+from ..leases import SKEW_SECONDS, Lease, LeaseBook, Size, Take, lease_request
+from ..reservations import Actual, Call, Reservation, reserve_request, settle_body
 from ..unsettled import Ending, choose_ending, outcome_of
 from ..usage import Usage, response_id_of, usage_from
 from ..waiting import turns_sync, uncanceled_sync
+from ..wire import ApiRequest
+from .flusher import Flusher
 from .hold import Hold, reserve
 from .sender import Sender
 
@@ -40,8 +30,8 @@ SINGLE_SECONDS = 5.0
 class LeasedCall:
     """Permission for one LLM call, from a lease; as a context manager it never stays open, as a hold's does not."""
 
-    def __init__(self, leases: Leases, book: LeaseBook, size: Size, admitted: Take) -> None:
-        self._leases = leases
+    def __init__(self, flusher: Flusher, book: LeaseBook, size: Size, admitted: Take) -> None:
+        self._flusher = flusher
         self._book = book
         self._size = size
         self._admitted = admitted
@@ -68,6 +58,16 @@ class LeasedCall:
         return self._book.lease.directive
 
     @property
+    def held(self) -> Amounts:
+        """What of the lease was set aside for this call."""
+        return Amounts(tokens=self._admitted.tokens, cost=self._admitted.cost, calls=self._admitted.calls)
+
+    @property
+    def warnings(self) -> tuple[Refusal, ...]:
+        """Soft and shadow accounts that would have refused the lease."""
+        return self._book.lease.warnings
+
+    @property
     def max_output_tokens(self) -> int:
         """How many output tokens to ask the provider for at most."""
         return self._size.max_output_tokens
@@ -77,15 +77,19 @@ class LeasedCall:
         self._not_sent = True
 
     def settle(self, response: object, **actual: Unpack[Actual]) -> None:
-        """Book what the call used with the next flush, which may be now; raises UsageMissing, ReservationNotOpen."""
+        """Book what the call used with the next flush; raises UsageMissing.
+
+        Once the leases' block was left it is booked at once, with the errors of `flush`.
+        """
         usage = usage_from(response)
         identifier = response_id_of(response)
         if identifier is not None:
             actual.setdefault("response_id", identifier)
         actual.setdefault("occurred_at", datetime.now(UTC))
-        self._end()
+        self._check_open()
         self._book.settle(self._admitted, usage, settle_body(usage, **actual))
-        self._leases.flush_if_due()
+        self._ended = True
+        self._flusher.ended()
 
     def settle_estimate(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> None:
         """Book an estimate, marked as one; without a usage, what was admitted."""
@@ -96,14 +100,18 @@ class LeasedCall:
 
     def release(self, reason: str | None = None) -> None:
         """End the call with nothing; only when the provider surely did not run."""
-        self._end()
+        self._check_open()
         self._book.give_back(self._admitted)
-        self._leases.flush_if_due()
+        self._ended = True
+        self._flusher.ended()
 
-    def _end(self) -> None:
+    def extend(self, ttl_seconds: int) -> Reservation:
+        """Let the lease of this call, and so of others, expire so many seconds from now, if that is later."""
+        return self._flusher.extend(self._book, ttl_seconds)
+
+    def _check_open(self) -> None:
         if self._ended:
             raise LedgerError(f"a call on lease {self.reservation_id} was ended twice")
-        self._ended = True
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +143,7 @@ class Leases:
 
     A call is admitted in this process as long as the lease covers it, a call of `longest_call_seconds` would end before
     the lease does, and the service was heard of in the last `flush_seconds`: so a stop, as from `cancel`, is obeyed
-    after that time at the latest. Where no lease is given, every call asks the service.
+    after that time at the latest, if the service can be reached. Where no lease is given, every call asks the service.
     """
 
     def __init__(
@@ -151,6 +159,14 @@ class Leases:
         cost_center: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._ttl_seconds = call.get("ttl_seconds", 300)
+        if longest_call_seconds + SKEW_SECONDS >= self._ttl_seconds:
+            raise ValueError(
+                f"a lease of ttl_seconds={self._ttl_seconds} bears no call of longest_call_seconds="
+                f"{longest_call_seconds}: let it live longer than one call"
+            )
+        if flush_seconds <= 0:
+            raise ValueError(f"flush_seconds is {flush_seconds}: give more than 0")
         self._sender = sender
         self._call = call
         self._calls = calls
@@ -158,25 +174,30 @@ class Leases:
         self._flush_seconds = flush_seconds
         self._run_id, self._user, self._cost_center = run_id, user, cost_center
         self._clock = clock
+        self._shape = Size(call["input_tokens"], call["max_output_tokens"], call.get("cached_input_tokens", 0))
+        self._is_closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._turns = turns_sync()
         self._current: LeaseBook | None = None
-        self._retired: list[LeaseBook] = []
-        self._lock = (
-            threading.Lock()
-        )  # of which leases there are, for threads that share this; never held while waiting
-        self._heard = clock()
-        self._single_until = clock()
-        self._shape = Size(call["input_tokens"], call["max_output_tokens"], call.get("cached_input_tokens", 0))
+        self._asked: tuple[ApiRequest, float] | None = None
+        self._single_until = self._clock()
+        self._flusher = Flusher(
+            self._sender, flush_seconds=self._flush_seconds, ttl_seconds=self._ttl_seconds, clock=self._clock
+        )
 
     @property
     def left(self) -> Take | None:
         """What the lease that calls are now admitted from has left; None while there is none."""
-        return None if self._current is None else self._current.left
+        book = self._current
+        return None if book is None else book.left
 
     @property
     def waiting(self) -> int:
         """How many calls have ended and are not booked yet."""
-        return sum(book.waiting for book in self._books())
+        return self._flusher.waiting
 
     def reserve(
         self,
@@ -189,11 +210,11 @@ class Leases:
 
         Raises BudgetExceeded, RunNotOpen and what else a reserve without a lease raises.
         """
-        size = Size(
-            self._shape.input_tokens if input_tokens is None else input_tokens,
-            self._shape.max_output_tokens if max_output_tokens is None else max_output_tokens,
-            self._shape.cached_input_tokens if cached_input_tokens is None else cached_input_tokens,
-        )
+        if self._is_closed:
+            raise LedgerError("these leases were given up when their block was left: make others")
+        if self._process != os.getpid():
+            self._begin()  # what a fork copied is the other process's: both would admit from the same lease
+        size = self._size(input_tokens, max_output_tokens, cached_input_tokens)
         admitted = self._admit(size)
         if admitted is None:
             with self._turns:
@@ -201,65 +222,81 @@ class Leases:
                 admitted = self._admit(size) or self._renewed(size)
         return self._single(size) if admitted is None else admitted
 
+    def _size(self, input_tokens: int | None, max_output_tokens: int | None, cached_input_tokens: int | None) -> Size:
+        shape = self._shape
+        whole = shape.input_tokens if input_tokens is None else input_tokens
+        return Size(
+            whole,
+            shape.max_output_tokens if max_output_tokens is None else max_output_tokens,
+            min(shape.cached_input_tokens, max(whole, 0)) if cached_input_tokens is None else cached_input_tokens,
+        )
+
     def _admit(self, size: Size) -> LeasedCall | None:
-        now, book = self._clock(), self._current
-        if book is None or now - self._heard > self._flush_seconds:
+        book = self._current
+        if book is None or self._flusher.must_hear(book):
             return None
-        admitted = book.admit(size, now + self._longest_call_seconds)
-        return None if admitted is None else LeasedCall(self, book, size, admitted)
+        admitted = book.admit(size, self._latest_end())
+        return None if admitted is None else LeasedCall(self._flusher, book, size, admitted)
+
+    def _latest_end(self) -> float:
+        return self._clock() + self._longest_call_seconds
 
     def _renewed(self, size: Size) -> LeasedCall | None:
         """Hear from the service, then admit from what there is, or from another lease."""
-        if self._current is not None:
-            self._hear()
+        book = self._current
+        if book is not None:
+            self._refresh(book)
             admitted = self._admit(size)
             if admitted is not None:
                 return admitted
-            if not self._covers_nothing(self._current):
-                return None  # this call is too large for the lease; others are not
+            if book.lasts(self._latest_end()) and book.bears(self._shape):
+                return None  # this call is too large for what is left; others are not
         if self._clock() < self._single_until:
             return None
         self._open()
         return self._admit(size)
 
-    def _covers_nothing(self, book: LeaseBook) -> bool:
-        """Tell whether a lease has no room, or no time, for a call of the size that it was asked for."""
-        admitted = book.admit(self._shape, self._clock() + self._longest_call_seconds)
-        if admitted is not None:
-            book.give_back(admitted)
-        return admitted is None
-
-    def _hear(self) -> None:
-        """Book what waits, or ask for more time where nothing waits: either answer tells whether to stop."""
-        try:
-            if not self._flush() and self._current is not None:
-                self._extend(self._current)
-        except (Unreachable, Unavailable):
-            # No news: what was granted stays granted until its time is up.
-            self._heard = self._clock()
-
-    def _extend(self, book: LeaseBook) -> None:
-        request = extend_request(book.lease.lease_id, self._call.get("ttl_seconds", 300))
-        try:
-            book.extended(Reservation.parse(self._sender.send(request)))
-        except ReservationNotOpen:
-            book.stopped = True
-        self._heard = self._clock()
+    def _refresh(self, book: LeaseBook) -> None:
+        """Get what can be had of a lease that admits no more: news, time, or room that calls did not take."""
+        if self._flusher.must_hear(book):
+            self._flusher.hear(book)
+        if not (book.stopped or book.lasts(self._latest_end())):
+            self._flusher.prolong(book)
+        elif not (book.stopped or book.bears(self._shape)):
+            self._flusher.flush_if_there()
 
     def _open(self) -> None:
         """Ask for another lease; the one before is given back once all of its calls are booked."""
-        self._retire()
-        request = lease_request(
-            self._call, calls=self._calls, run_id=self._run_id, user=self._user, cost_center=self._cost_center
-        )
-        sent = self._clock()
+        if self._current is not None:
+            self._current.retired, self._current = True, None
+        if self._asked is None:
+            request = lease_request(
+                self._call, calls=self._calls, run_id=self._run_id, user=self._user, cost_center=self._cost_center
+            )
+            self._asked = request, self._clock()
+        request, sent = self._asked
         try:
-            lease = Lease.parse(self._sender.send(request))
+            answer = self._sender.send(request)
         except (LeaseTooSmall, BudgetExceeded):
+            self._asked = None
             self._single_until = self._clock() + SINGLE_SECONDS
             return
-        self._heard = self._clock()
-        self._current = LeaseBook(lease, self._shape, self._call.get("cache_write"), sent=sent)
+        except LedgerError as error:
+            # Without an answer there may be a lease: only the same request again finds it.
+            if not isinstance(error, (Unreachable, Unavailable)):
+                self._asked = None
+            raise
+        self._asked = None
+        book = LeaseBook(
+            Lease.parse(answer), self._shape, self._call.get("cache_write"), sent=sent, heard=self._clock()
+        )
+        self._flusher.add(book)
+        if book.lasts(self._latest_end()):
+            self._current = book
+        else:  # its window ends too soon, as the next lease's would
+            book.retired = True
+            self._single_until = self._clock() + SINGLE_SECONDS
+            self._flusher.flush_if_there()
 
     def _single(self, size: Size) -> Hold:
         call = self._call.copy()
@@ -269,90 +306,18 @@ class Leases:
         request = reserve_request(call, run_id=self._run_id, user=self._user, cost_center=self._cost_center)
         return reserve(self._sender, request, call)
 
-    def flush_if_due(self) -> None:
-        """Book what waits, if that was not done for `flush_seconds`; a service that can't be reached is tried again."""
-        many = self.waiting >= 128
-        if many or self._clock() - self._heard >= self._flush_seconds:
-            try:
-                self._flush()
-            except (Unreachable, Unavailable):
-                self._heard = self._clock()
-
     def flush(self) -> None:
-        """Book what waits; raises Unreachable or Unavailable if it could not, an ApiError for what is refused."""
-        while self._flush():
-            pass
+        """Book what waits.
 
-    def _flush(self) -> int:
-        """Send what waits, at most one request per lease; return how many calls were sent."""
-        sent = 0
-        for book in self._books():
-            parts = book.take_parts()
-            if parts:
-                sent += len(parts)
-                self._send(book, parts)
-        self._give_back_retired()
-        return sent
-
-    def _send(self, book: LeaseBook, parts: list[Part]) -> None:
-        try:
-            answer = self._sender.send(operations_request(parts))
-            results = [(item.integer("status"), item.child("body")) for item in answer.children("results")]
-            if len(results) != len(parts):
-                raise InvalidAnswer(f"answer.results has {len(results)} items for {len(parts)} operations")
-        except BaseException:
-            book.put_back(parts)
-            raise
-        self._heard = self._clock()
-        failures = [
-            failure
-            for part, (status, body) in zip(parts, results, strict=True)
-            if (failure := self._take_note(book, part, status, body)) is not None
-        ]
-        if failures:
-            raise failures[0]
-
-    def _take_note(self, book: LeaseBook, part: Part, status: int, body: Fields) -> ApiError | None:
-        if status == 200:
-            book.booked(part, body.optional_money("cost") or Decimal(0))
-            book.stopped = book.stopped or body.has("stop")
-            return None
-        failure = error_from(Answer(status, json.dumps(dict(body.raw)).encode()))
-        if isinstance(failure, Unavailable):
-            book.put_back([part])
-        else:
-            book.dropped()
-        return failure
-
-    def _books(self) -> list[LeaseBook]:
-        with self._lock:
-            return [*self._retired, *([] if self._current is None else [self._current])]
-
-    def _retire(self) -> None:
-        with self._lock:
-            if self._current is not None:
-                self._retired.append(self._current)
-                self._current = None
-
-    def _idle(self) -> list[LeaseBook]:
-        """Return the retired leases that nothing is made on any more, each once."""
-        with self._lock:
-            idle = [book for book in self._retired if book.is_idle]
-            self._retired = [book for book in self._retired if book not in idle]
-            return idle
-
-    def _give_back_retired(self) -> None:
-        for book in self._idle():
-            try:
-                self._sender.send(release_request(book.lease.lease_id, "not needed"))
-            except ReservationNotOpen:
-                continue  # its time was up, and what was left has been given back
+        Raises Unreachable or Unavailable if that can't be done now, NotBooked for calls that were refused since.
+        """
+        self._flusher.flush()
 
     def close(self) -> None:
         """Book what waits and give back what is left; calls under way keep their lease until they have ended."""
-        self._retire()
-        self._flush_seconds = 0.0  # what ends later is booked at once
-        self.flush()
+        self._is_closed = True
+        self._current = None
+        self._flusher.close()
 
     def __enter__(self) -> Self:
         return self
