@@ -16,6 +16,7 @@ from token_ledger_sdk import (
     Hold,
     InvalidRequest,
     LedgerError,
+    OpenAIStreamUsage,
     ReservationNotOpen,
     TokenLedger,
     Unreachable,
@@ -139,6 +140,23 @@ def test_settling_a_response(hold: Hold, service: Any) -> None:
 def test_the_response_id_given_wins(hold: Hold, service: Any) -> None:
     hold.settle({"id": "theirs", "usage": {"prompt_tokens": 1}}, response_id="mine")
     assert service.body(1)["response_id"] == "mine"
+
+
+@pytest.mark.parametrize("odd", ["", "x" * 201, "two\nlines", "\x00", "\ud800", 7])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_odd_response_id_does_not_cost_the_usage(hold: Hold, service: Any, odd: Any, streamed: bool) -> None:
+    response: dict[str, Any] = {"id": odd, "usage": {"prompt_tokens": 1_100, "completion_tokens": 200}}
+    stream = OpenAIStreamUsage()
+    stream.add({**response, "choices": []})
+    hold.settle(stream if streamed else response)
+    assert "response_id" not in service.body(1)
+    assert service.body(1)["usage"]["input_tokens"] == 1_100
+
+
+@pytest.mark.parametrize("usual", ["x" * 200, "chatcmpl-ü 1"])
+def test_any_printable_response_id_is_kept(hold: Hold, service: Any, usual: str) -> None:
+    hold.settle({"id": usual, "usage": {"prompt_tokens": 1}})
+    assert service.body(1)["response_id"] == usual
 
 
 def test_releasing(hold: Hold, service: Any) -> None:

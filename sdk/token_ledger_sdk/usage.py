@@ -23,6 +23,8 @@ from typing import TypeGuard
 
 from .errors import UsageMissing
 
+_LONGEST_NAME = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -98,11 +100,15 @@ def usage_from_anthropic(response: object) -> Usage:
 
 
 def response_id_of(response: object) -> str | None:
-    """Read the provider's id of a response, by which a call reported twice can be recognized."""
-    if isinstance(response, UsageSource):
-        return response.response_id
-    identifier = member(response, "id")
-    return identifier if isinstance(identifier, str) else None
+    """Read the provider's id of a response, by which a call reported twice can be recognized; None if it is odd.
+
+    The service takes names of 1 to 200 printable characters. Over any other the settle would be refused, and what the
+    call used be lost, which matters more than its id.
+    """
+    identifier = response.response_id if isinstance(response, UsageSource) else member(response, "id")
+    if isinstance(identifier, str) and 0 < len(identifier) <= _LONGEST_NAME and identifier.isprintable():
+        return identifier
+    return None
 
 
 def member(value: object, name: str) -> object:
