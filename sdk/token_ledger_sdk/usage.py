@@ -43,8 +43,34 @@ class Usage:
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ValueError(f"{field.name} is {value!r}, not a number of tokens")
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    def less(self, booked: Usage) -> Usage:
+        """Return what of this use is not booked yet: the difference of each kind, never below zero.
+
+        Where something is booked, a part of input or output is cut to what is new of its whole, as the service would
+        do: input that was booked before its provider said that it came from a cache is not booked again.
+        """
+        if booked == NO_USAGE:
+            return self
+        new = Usage(*(max(0, getattr(self, field.name) - getattr(booked, field.name)) for field in fields(self)))
+        read = min(new.cache_read_tokens, new.input_tokens)
+        write_1h = min(new.cache_write_1h_tokens, new.input_tokens - read)
+        return Usage(
+            input_tokens=new.input_tokens,
+            output_tokens=new.output_tokens,
+            cache_read_tokens=read,
+            cache_write_5m_tokens=min(new.cache_write_5m_tokens, new.input_tokens - read - write_1h),
+            cache_write_1h_tokens=write_1h,
+            reasoning_tokens=min(new.reasoning_tokens, new.output_tokens),
+        )
+
     def to_json(self) -> dict[str, int]:
         return asdict(self)
+
+
+NO_USAGE = Usage(0, 0)
 
 
 class UsageSource(ABC):

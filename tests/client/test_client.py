@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from token_ledger_sdk import (
     BudgetExceeded,
     IterationsExceeded,
     Limits,
+    OpenAIStreamUsage,
     ReservationNotOpen,
     RunNotOpen,
     Share,
     TokenLedger,
     Unavailable,
+    Unreachable,
     Usage,
 )
 
@@ -94,13 +97,45 @@ async def test_plans_are_told_whether_they_fit_and_hold_nothing(client: Client) 
 async def test_a_hold_is_settled_in_parts_and_given_more_time(client: Client) -> None:
     async with await client.ledger.reserve(user="ada", ttl_seconds=10, **client.call) as hold:
         part = await hold.settle_part(Usage(600, 100))
+        assert part is not None
         assert part.remaining is not None
         assert (part.part, part.state, part.remaining.tokens) == (True, "held", 300)
         before = hold.reservation.expires_at
         assert (await hold.extend(600)).expires_at > before
-        done = await hold.settle(Usage(0, 50))
+        done = await hold.settle(Usage(600, 150))
         assert (done.part, done.remaining, done.overrun) == (False, None, False)
     assert [event["output_tokens"] for event in await client.booked()] == [100, 50]
+
+
+async def test_a_streams_parts_and_its_settle_are_one_call(client: Client) -> None:
+    stream = OpenAIStreamUsage()
+    async with client.ledger.run(user="ada", limits=Limits(tokens=5_000, calls=3)) as run:
+        async with await run.reserve(**client.call) as hold:
+            for number, finish_reason in ((10, None), (30, None), (40, "stop")):
+                details = {"cached_tokens": 500 if finish_reason else 0}
+                usage = {"prompt_tokens": 600, "completion_tokens": number, "prompt_tokens_details": details}
+                stream.add({"id": "a", "choices": [{"finish_reason": finish_reason}], "usage": usage})
+                client.network.answers_to_lose = int(number == 30)
+                with suppress(Unreachable):
+                    await hold.settle_part(stream.partial())
+            done = await hold.settle(stream)
+        read = await run.read()
+    assert (done.tokens, done.clamped, done.overrun, done.state) == (0, False, False, "settled")
+    assert read.balance is not None
+    assert (read.balance.settled.tokens, read.balance.settled.calls) == (640, 1)
+    assert (read.balance.held.tokens, read.balance.held.calls) == (0, 0)
+    events = await client.booked()
+    assert [(each["input_tokens"], each["output_tokens"]) for each in events] == [(600, 10), (0, 20), (0, 10), (0, 0)]
+
+
+async def test_what_is_left_of_a_hold_is_estimated_after_a_part(client: Client) -> None:
+    async with await client.ledger.reserve(user="ada", **client.call) as hold:
+        await hold.settle_part(Usage(600, 200))
+    events = await client.booked()
+    assert [(each["input_tokens"], each["output_tokens"], each["estimated"]) for each in events] == [
+        (600, 200, False),
+        (0, 200, True),
+    ]
 
 
 async def test_the_key_of_a_hold_that_has_ended_is_no_permission(client: Client) -> None:
