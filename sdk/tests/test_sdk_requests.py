@@ -98,6 +98,17 @@ def test_an_unknown_argument_is_refused_before_sending(client: TokenLedger, serv
     assert service.requests == []
 
 
+def test_the_caller_may_give_the_key_of_what_counts(client: TokenLedger, service: Any) -> None:
+    run = client.attach("11")
+    run.step("plan", idempotency_key="step-1")
+    run.rebalance({"data_agent": 1}, idempotency_key="split-1")
+    run.step("plan")
+    run.rebalance({"data_agent": 1})
+    keys = [service.body(index)["idempotency_key"] for index in range(4)]
+    assert keys[:2] == ["step-1", "split-1"]
+    assert [len(key) for key in keys[2:]] == [32, 32]
+
+
 def test_a_run_is_read_as_values(client: TokenLedger) -> None:
     run = client.get_run("11")
     assert (run.state, run.user, run.created_at) == ("open", "ana", datetime(2026, 11, 20, 12, tzinfo=UTC))

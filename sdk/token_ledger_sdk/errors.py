@@ -77,7 +77,12 @@ class UsageMissing(LedgerError):
 
 
 class Unreachable(LedgerError):
-    """No answer came, after every retry; the cause is the transport's own error."""
+    """No answer came, after every retry; the cause is the transport's own error.
+
+    The request may have been served: sent again with its `idempotency_key`, it is answered and not done twice.
+    """
+
+    idempotency_key: str | None = None
 
 
 class InvalidAnswer(LedgerError):
@@ -214,7 +219,15 @@ class ReservationNotOpen(Conflict):
 
 
 class Unavailable(ApiError):
-    """The service could not serve the request now; every retry was used."""
+    """The service could not serve the request now; every retry was used.
+
+    A proxy may have said so of a request that was served: sent again with its `idempotency_key`, it is not done twice.
+    """
+
+    idempotency_key: str | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.problem,), {"idempotency_key": self.idempotency_key}
 
     @property
     def retry_after_seconds(self) -> float | None:

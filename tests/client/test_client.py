@@ -40,6 +40,19 @@ async def test_iterations_are_counted_and_end(client: Client) -> None:
         assert (await run.read()).iterations.taken == 2
 
 
+async def test_an_iteration_whose_answer_was_lost_is_counted_once(client: Client) -> None:
+    async with client.ledger.run(user="ada", limits=Limits(tokens=1_000), allocation={"a": 1, "b": 1}) as run:
+        client.network.answers_to_lose = 1
+        with pytest.raises(Unreachable) as lost:
+            await run.step("plan")
+        assert (await run.step("plan", idempotency_key=lost.value.idempotency_key)).iteration == 1
+        client.network.answers_to_lose = 1
+        with pytest.raises(Unreachable) as lost:
+            await run.rebalance({"a": 3, "b": 1})
+        assert (await run.rebalance({"a": 3, "b": 1}, idempotency_key=lost.value.idempotency_key)).replayed
+        assert (await run.read()).iterations.taken == 1
+
+
 async def test_a_run_of_open_end_has_no_limits(client: Client) -> None:
     async with client.ledger.run(user="ada", preset="open_end") as run:
         read = await run.read()

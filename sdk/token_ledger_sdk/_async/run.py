@@ -78,9 +78,12 @@ class AsyncRun:
             run_id=self.run_id,
         )
 
-    async def step(self, label: str | None = None) -> Step:
-        """Begin another iteration; raises IterationsExceeded once all are made, here or in a run this is a part of."""
-        return Step.parse(await self._sender.send(step_request(self.run_id, label)))
+    async def step(self, label: str | None = None, *, idempotency_key: str | None = None) -> Step:
+        """Begin another iteration; raises IterationsExceeded once all are made, here or in a run this is a part of.
+
+        Repeated with its key, as after Unreachable, it is the same iteration; without one it is another.
+        """
+        return Step.parse(await self._sender.send(step_request(self.run_id, label, idempotency_key)))
 
     def sub_run(self, **opening: Unpack[Opening]) -> AsyncRun:
         """Prepare a part of this run, with limits of its own within those of this; its block opens and closes it."""
@@ -95,9 +98,12 @@ class AsyncRun:
         """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
         return (await self.preflight([call])).finishes
 
-    async def rebalance(self, allocation: Mapping[str, int | Share]) -> RunSnapshot:
-        """Split anew over agent types what the run has available."""
-        return RunSnapshot.parse(await self._sender.send(rebalance_request(self.run_id, allocation)))
+    async def rebalance(
+        self, allocation: Mapping[str, int | Share], *, idempotency_key: str | None = None
+    ) -> RunSnapshot:
+        """Split anew over agent types what the run has available; repeated with its key, it changes nothing more."""
+        request = rebalance_request(self.run_id, allocation, idempotency_key)
+        return RunSnapshot.parse(await self._sender.send(request))
 
     async def cancel(self) -> RunSnapshot:
         """Stop the run: every later reserve is refused, calls under way are still booked."""

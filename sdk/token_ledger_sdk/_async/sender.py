@@ -10,6 +10,7 @@ from itertools import count
 import httpx2
 
 from ..answers import Answer, NoAnswer
+from ..errors import Unavailable, Unreachable
 from ..fields import Fields
 from ..retry import RetryPolicy, retry_after_seconds
 from ..waiting import pause_async
@@ -40,7 +41,7 @@ class AsyncSender:
             outcome = await self._try(request)
             delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
             if delay_seconds is None or not again:
-                return outcome.read()
+                return _read(outcome, request)
             await self._pause(delay_seconds)
         raise AssertionError("count() is endless")
 
@@ -55,3 +56,11 @@ class AsyncSender:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+
+def _read(outcome: Answer | NoAnswer, request: ApiRequest) -> Fields:
+    try:
+        return outcome.read()
+    except (Unreachable, Unavailable) as error:
+        error.idempotency_key = request.idempotency_key
+        raise

@@ -79,9 +79,12 @@ class Run:
             run_id=self.run_id,
         )
 
-    def step(self, label: str | None = None) -> Step:
-        """Begin another iteration; raises IterationsExceeded once all are made, here or in a run this is a part of."""
-        return Step.parse(self._sender.send(step_request(self.run_id, label)))
+    def step(self, label: str | None = None, *, idempotency_key: str | None = None) -> Step:
+        """Begin another iteration; raises IterationsExceeded once all are made, here or in a run this is a part of.
+
+        Repeated with its key, as after Unreachable, it is the same iteration; without one it is another.
+        """
+        return Step.parse(self._sender.send(step_request(self.run_id, label, idempotency_key)))
 
     def sub_run(self, **opening: Unpack[Opening]) -> Run:
         """Prepare a part of this run, with limits of its own within those of this; its block opens and closes it."""
@@ -96,9 +99,10 @@ class Run:
         """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
         return (self.preflight([call])).finishes
 
-    def rebalance(self, allocation: Mapping[str, int | Share]) -> RunSnapshot:
-        """Split anew over agent types what the run has available."""
-        return RunSnapshot.parse(self._sender.send(rebalance_request(self.run_id, allocation)))
+    def rebalance(self, allocation: Mapping[str, int | Share], *, idempotency_key: str | None = None) -> RunSnapshot:
+        """Split anew over agent types what the run has available; repeated with its key, it changes nothing more."""
+        request = rebalance_request(self.run_id, allocation, idempotency_key)
+        return RunSnapshot.parse(self._sender.send(request))
 
     def cancel(self) -> RunSnapshot:
         """Stop the run: every later reserve is refused, calls under way are still booked."""

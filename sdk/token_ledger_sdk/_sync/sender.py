@@ -11,6 +11,7 @@ from itertools import count
 import httpx2
 
 from ..answers import Answer, NoAnswer
+from ..errors import Unavailable, Unreachable
 from ..fields import Fields
 from ..retry import RetryPolicy, retry_after_seconds
 from ..waiting import pause_sync
@@ -41,7 +42,7 @@ class Sender:
             outcome = self._try(request)
             delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
             if delay_seconds is None or not again:
-                return outcome.read()
+                return _read(outcome, request)
             self._pause(delay_seconds)
         raise AssertionError("count() is endless")
 
@@ -56,3 +57,11 @@ class Sender:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+
+def _read(outcome: Answer | NoAnswer, request: ApiRequest) -> Fields:
+    try:
+        return outcome.read()
+    except (Unreachable, Unavailable) as error:
+        error.idempotency_key = request.idempotency_key
+        raise
