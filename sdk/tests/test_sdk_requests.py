@@ -11,6 +11,7 @@ import pytest
 
 from token_ledger_sdk import (
     Amounts,
+    ClientClosed,
     ConfigurationError,
     InvalidAnswer,
     Limits,
@@ -47,6 +48,33 @@ def test_missing_settings(monkeypatch: pytest.MonkeyPatch, url: str | None, key:
 
 def test_the_key_is_not_printed() -> None:
     assert "secret" not in repr(Connection("http://x", "secret"))
+
+
+def test_blanks_around_address_and_key_are_nothing(service: Any) -> None:
+    with TokenLedger(" http://x.test/\n", "\ttl_key \r\n", transport=httpx2.MockTransport(service)) as client:
+        client.get_run("11")
+    assert service.requests[0].headers["Authorization"] == "Bearer tl_key"
+    assert str(service.requests[0].url) == "http://x.test/v1/runs/11"
+
+
+@pytest.mark.parametrize("odd", ["tl_sec\nret", "tl_sec ret", "tl_secrét", "tl_\x7fsecret", "tl_\u2028secret", " \n"])
+def test_an_odd_key_is_refused_and_not_told(odd: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        TokenLedger("http://x.test", odd)
+    assert "tl_" not in str(refused.value)
+    assert refused.value.__cause__ is refused.value.__context__ is None
+
+
+def test_a_closed_client_says_so(client: TokenLedger, service: Any, call: dict[str, Any]) -> None:
+    run = client.run(user="ana")
+    hold = client.reserve(user="ana", **call)
+    client.close()
+    with pytest.raises(ClientClosed):
+        run.open()
+    with pytest.raises(KeyError) as mine, hold:
+        raise KeyError("mine")
+    assert mine.value.__notes__ == ["Token Ledger could not end hold 21: the client is closed: nothing was sent"]
+    assert len(service.requests) == 1
 
 
 def test_a_run_is_opened_as_asked(client: TokenLedger, service: Any) -> None:

@@ -138,6 +138,15 @@ def test_retries_end(service: Any, failure: Any, kind: type[LedgerError]) -> Non
     assert error.__cause__ is (failure if isinstance(failure, Exception) else None)
 
 
+def test_a_client_closed_between_attempts_leaves_the_outcome_unknown(service: Any) -> None:
+    service.script = [httpx2.ReadTimeout("slow")]
+    http = httpx2.Client(transport=httpx2.MockTransport(service), base_url="http://ledger.test")
+    sender = Sender(http, POLICY, pause=lambda seconds: http.close())
+    with pytest.raises(Unreachable, match="slow"):
+        sender.send(post("/v1/runs", {}))
+    assert len(service.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("outcome", "kind"),
     [

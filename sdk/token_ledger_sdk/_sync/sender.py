@@ -11,7 +11,7 @@ from itertools import count
 import httpx2
 
 from ..answers import Answer, NoAnswer
-from ..errors import Unavailable, Unreachable
+from ..errors import ClientClosed, Unavailable, Unreachable
 from ..fields import Fields
 from ..retry import RetryPolicy, retry_after_seconds
 from ..waiting import pause_sync
@@ -38,12 +38,17 @@ class Sender:
 
     def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer worth reading, or not `again` but once; raises a LedgerError."""
+        # The transport's own error for this is a RuntimeError, which nobody catches.
+        if self._http.is_closed:
+            raise ClientClosed("the client is closed: nothing was sent")
         for retries in count():
             outcome = self._try(request)
             delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
             if delay_seconds is None or not again:
                 return _read(outcome, request)
             self._pause(delay_seconds)
+            if self._http.is_closed:  # meanwhile, and the attempt before may have been served
+                return _read(outcome, request)
         raise AssertionError("count() is endless")
 
     def _try(self, request: ApiRequest) -> Answer | NoAnswer:
