@@ -111,6 +111,18 @@ def test_a_cut_anthropic_stream_keeps_its_input() -> None:
     assert fed(AnthropicStreamUsage(), [message_delta(output_tokens=3)]).partial() is None
 
 
+def test_a_compaction_in_a_stream_is_added_once() -> None:
+    compaction = {"type": "compaction", "input_tokens": 900, "output_tokens": 80}
+    message = {"type": "message", "input_tokens": 20, "output_tokens": 40}
+    start = message_start(input_tokens=20, output_tokens=1)
+    start["message"]["usage"]["iterations"] = [compaction]
+    end = message_delta(output_tokens=40)
+    end["usage"]["iterations"] = [compaction, message]
+    stream = fed(AnthropicStreamUsage(), [start])
+    assert stream.partial() == Usage(920, 81)
+    assert fed(stream, [end]).usage() == Usage(920, 120)
+
+
 async def test_watching_passes_events_on(recorded: Callable[[str], str]) -> None:
     events = events_of(recorded("196"))
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from anthropic.types.beta import BetaUsage
 
 from token_ledger_sdk import (
     AnthropicStreamUsage,
@@ -130,6 +131,36 @@ def test_anthropic_cache_writes(writes: dict[str, Any], expected_5m: int, expect
 def test_anthropic_thinking_is_reasoning() -> None:
     usage = usage_from({"usage": ANTHROPIC | {"output_tokens_details": {"thinking_tokens": 6}}})
     assert (usage.output_tokens, usage.reasoning_tokens) == (7, 6)
+
+
+COMPACTED = ANTHROPIC | {
+    "iterations": [
+        {
+            "type": "compaction",
+            "input_tokens": 1_000,
+            "output_tokens": 90,
+            "cache_read_input_tokens": 150_000,
+            "cache_creation_input_tokens": 40,
+            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 40},
+        },
+        {
+            "type": "message",
+            "input_tokens": 3,
+            "output_tokens": 7,
+            "cache_read_input_tokens": 100,
+            "cache_creation_input_tokens": 0,
+        },
+    ]
+}
+
+
+def test_a_compaction_is_added_and_messages_are_not_counted_twice() -> None:
+    expected = Usage(103 + 151_040, 97, cache_read_tokens=150_100, cache_write_1h_tokens=40)
+    assert usage_from({"type": "message", "usage": COMPACTED}) == expected
+    assert usage_from(BetaUsage.model_validate(COMPACTED)) == expected
+    bare = {"input_tokens": 3, "output_tokens": 7, "iterations": COMPACTED["iterations"]}
+    assert usage_from(bare) == Usage(3 + 151_040, 97, cache_read_tokens=150_000, cache_write_1h_tokens=40)
+    assert usage_from_anthropic(COMPACTED | {"iterations": None}) == Usage(103, 7, cache_read_tokens=100)
 
 
 def test_dispatch_by_shape_takes_objects_and_bare_usage() -> None:

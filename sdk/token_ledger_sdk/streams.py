@@ -133,7 +133,7 @@ class AnthropicStreamUsage(StreamUsage):
 
 
 _INPUT_FIELDS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-_ANTHROPIC_FIELDS = (*_INPUT_FIELDS, "cache_creation", "output_tokens", "output_tokens_details")
+_ANTHROPIC_FIELDS = (*_INPUT_FIELDS, "cache_creation", "iterations", "output_tokens", "output_tokens_details")
 
 
 def _choices(holder: object) -> list[object]:

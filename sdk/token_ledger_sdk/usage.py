@@ -8,7 +8,8 @@ One meaning for all: `input_tokens` is the whole prompt, `output_tokens` everyth
   output, and reasoning.
 * OpenAI Responses: the same under other names; the total adds nothing.
 * Anthropic Messages: `input_tokens` excludes cache reads and writes, so both are added. A write without its
-  5 minute / 1 hour split is a 5 minute write, which is the default.
+  5 minute / 1 hour split is a 5 minute write, which is the default. Of `iterations`, those of a compaction are not in
+  the figures above them and are added (docstring of `BetaUsage.iterations` in the anthropic SDK); messages are.
 
 Figures that contradict each other are passed on: the service clamps and flags them. None is ever negative.
 """
@@ -24,6 +25,7 @@ from typing import TypeGuard
 from .errors import UsageMissing
 
 _LONGEST_NAME = 200
+_OF_ANTHROPIC = ("cache_read_input_tokens", "cache_creation_input_tokens", "iterations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,15 @@ def _from_responses(usage: object) -> Usage:
 
 
 def _from_messages(usage: object) -> Usage:
+    iterations = member(usage, "iterations")
+    whole = _from_iteration(usage)
+    for iteration in iterations if isinstance(iterations, list) else []:
+        if member(iteration, "type") == "compaction":
+            whole += _from_iteration(iteration)
+    return whole
+
+
+def _from_iteration(usage: object) -> Usage:
     split = member(usage, "cache_creation")
     write_1h = _count(split, "ephemeral_1h_input_tokens")
     # The split is missing in older responses and in the deltas of streams; the total always counts.
@@ -194,7 +205,7 @@ def _from_messages(usage: object) -> Usage:
 def _is_anthropic(response: object, usage: object) -> bool:
     if member(response, "type") == "message":
         return True
-    return any(member(usage, name) is not None for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
+    return any(member(usage, name) is not None for name in _OF_ANTHROPIC)
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
