@@ -14,7 +14,10 @@ from .wire import ApiRequest, path_to, post
 
 
 class PlannedCall(Call, total=False):
-    """A call that may come, `count` times (once unless given)."""
+    """A call that may come, `count` times (once unless given).
+
+    A `Call` is planned as `{**call, "count": 1}`: type checkers can't tell that a `Call` has no other `count`.
+    """
 
     count: int
 
@@ -61,7 +64,7 @@ def _refusals(fields: Fields, name: str) -> tuple[Refusal, ...]:
 
 
 def preflight_request(
-    calls: Sequence[PlannedCall | Call],
+    calls: Sequence[PlannedCall],
     *,
     run_id: str | None = None,
     user: str | None = None,
@@ -71,9 +74,7 @@ def preflight_request(
     return post(path_to("preflight"), {"calls": [_planned(call, run_id, user, cost_center) for call in calls]})
 
 
-def _planned(
-    call: PlannedCall | Call, run_id: str | None, user: str | None, cost_center: str | None
-) -> dict[str, object]:
+def _planned(call: PlannedCall, run_id: str | None, user: str | None, cost_center: str | None) -> dict[str, object]:
     told: dict[str, Any] = dict(call)
     count = told.pop("count", 1)
     # What matters only to a hold is nothing to a plan.

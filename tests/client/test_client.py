@@ -11,9 +11,11 @@ from pydantic import SecretStr
 from token_ledger_sdk import (
     Amounts,
     BudgetExceeded,
+    Call,
     IterationsExceeded,
     Limits,
     OpenAIStreamUsage,
+    PlannedCall,
     ReservationNotOpen,
     RunNotOpen,
     Share,
@@ -87,6 +89,19 @@ async def test_another_process_takes_part_in_a_run_by_its_external_id(client: Cl
         async with client.ledger.run(user="ada", external_id=name, attach=True) as same:
             assert same.run_id == run.run_id
         assert (await run.read()).state == "open"
+
+
+async def test_plans_of_a_call_are_typed(client: Client) -> None:
+    # mypy reads this like the code of a caller: README's plan, a call planned once, a plan written out.
+    call: Call = {
+        "agent_type": "data_agent", "provider": "openai", "model": "gpt-5.4-mini", "input_tokens": 600,
+        "max_output_tokens": 400,
+    }  # fmt: skip
+    planned: PlannedCall = {**call, "input_tokens": 500, "count": 3}
+    async with client.ledger.run(user="ada") as run:
+        assert (await run.preflight([{**call, "count": 12}])).asked == (12,)
+        assert (await run.preflight([{**call, "count": 1}, planned])).asked == (1, 3)
+    assert (await client.ledger.preflight([{**call, "count": 2}, planned], user="ada")).asked == (2, 3)
 
 
 async def test_plans_are_told_whether_they_fit_and_hold_nothing(client: Client) -> None:

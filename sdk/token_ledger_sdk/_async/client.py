@@ -84,16 +84,14 @@ class AsyncTokenLedger:
             cost_center=cost_center,
         )
 
-    async def preflight(
-        self, calls: Sequence[PlannedCall | Call], *, user: str, cost_center: str | None = None
-    ) -> Preflight:
+    async def preflight(self, calls: Sequence[PlannedCall], *, user: str, cost_center: str | None = None) -> Preflight:
         """Ask whether calls outside any run would fit now, one after the other; nothing is held."""
         request = preflight_request(calls, user=user, cost_center=cost_center)
         return Preflight.parse(await self._sender.send(request))
 
     async def can_afford(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> bool:
         """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
-        return (await self.preflight([call], user=user, cost_center=cost_center)).finishes
+        return (await self.preflight([{**call, "count": 1}], user=user, cost_center=cost_center)).finishes
 
     async def record(self, events: Sequence[UsageEvent]) -> tuple[Recorded, ...]:
         """Report calls that were made without a hold, from 1 to 256; answers in their order."""

@@ -90,13 +90,13 @@ class AsyncRun:
         request = open_request(parent_run_id=self.run_id, **opening)
         return AsyncRun(self._sender, opening=request, closes=not opening.get("attach", False))
 
-    async def preflight(self, calls: Sequence[PlannedCall | Call]) -> Preflight:
+    async def preflight(self, calls: Sequence[PlannedCall]) -> Preflight:
         """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
         return Preflight.parse(await self._sender.send(preflight_request(calls, run_id=self.run_id)))
 
     async def can_afford(self, **call: Unpack[Call]) -> bool:
         """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
-        return (await self.preflight([call])).finishes
+        return (await self.preflight([{**call, "count": 1}])).finishes
 
     async def rebalance(
         self, allocation: Mapping[str, int | Share], *, idempotency_key: str | None = None

@@ -85,14 +85,14 @@ class TokenLedger:
             cost_center=cost_center,
         )
 
-    def preflight(self, calls: Sequence[PlannedCall | Call], *, user: str, cost_center: str | None = None) -> Preflight:
+    def preflight(self, calls: Sequence[PlannedCall], *, user: str, cost_center: str | None = None) -> Preflight:
         """Ask whether calls outside any run would fit now, one after the other; nothing is held."""
         request = preflight_request(calls, user=user, cost_center=cost_center)
         return Preflight.parse(self._sender.send(request))
 
     def can_afford(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> bool:
         """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
-        return (self.preflight([call], user=user, cost_center=cost_center)).finishes
+        return (self.preflight([{**call, "count": 1}], user=user, cost_center=cost_center)).finishes
 
     def record(self, events: Sequence[UsageEvent]) -> tuple[Recorded, ...]:
         """Report calls that were made without a hold, from 1 to 256; answers in their order."""

@@ -91,13 +91,13 @@ class Run:
         request = open_request(parent_run_id=self.run_id, **opening)
         return Run(self._sender, opening=request, closes=not opening.get("attach", False))
 
-    def preflight(self, calls: Sequence[PlannedCall | Call]) -> Preflight:
+    def preflight(self, calls: Sequence[PlannedCall]) -> Preflight:
         """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
         return Preflight.parse(self._sender.send(preflight_request(calls, run_id=self.run_id)))
 
     def can_afford(self, **call: Unpack[Call]) -> bool:
         """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
-        return (self.preflight([call])).finishes
+        return (self.preflight([{**call, "count": 1}])).finishes
 
     def rebalance(self, allocation: Mapping[str, int | Share], *, idempotency_key: str | None = None) -> RunSnapshot:
         """Split anew over agent types what the run has available; repeated with its key, it changes nothing more."""
