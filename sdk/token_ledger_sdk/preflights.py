@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, cast
 
+from .answers import error_of
 from .directives import Refusal
+from .errors import Problem
 from .fields import Fields
 from .reservations import Call, call_body
 from .wire import ApiRequest, path_to, post
@@ -29,6 +31,10 @@ class Stop:
     code: str
     detail: str
     refusals: tuple[Refusal, ...]
+
+
+# What stops a call and is no denial (402): no budget, however large, would admit it.
+_MISTAKES = {"unknown_model": 422, "run_not_found": 404, "run_not_open": 409}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,14 @@ class Preflight:
             else Stop(stop.text("code"), stop.text("detail"), _refusals(stop, "refusals")),
             warnings=_refusals(fields, "warnings"),
         )
+
+
+def affordable(preflight: Preflight) -> bool:
+    """Say whether the calls would be admitted; raises UnknownModel, NotFound or RunNotOpen if no budget would help."""
+    stop = preflight.stopped_by
+    if stop is not None and stop.code in _MISTAKES:
+        raise error_of(Problem(_MISTAKES[stop.code], stop.code, detail=stop.detail))
+    return preflight.finishes
 
 
 def _refusals(fields: Fields, name: str) -> tuple[Refusal, ...]:

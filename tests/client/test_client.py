@@ -14,6 +14,7 @@ from token_ledger_sdk import (
     Call,
     IterationsExceeded,
     Limits,
+    NotFound,
     OpenAIStreamUsage,
     PlannedCall,
     ReservationNotOpen,
@@ -21,6 +22,7 @@ from token_ledger_sdk import (
     Share,
     TokenLedger,
     Unavailable,
+    UnknownModel,
     Unreachable,
     Usage,
 )
@@ -119,7 +121,25 @@ async def test_plans_are_told_whether_they_fit_and_hold_nothing(client: Client) 
     assert (await client.ledger.preflight([{**client.call}], user="ada")).finishes  # type: ignore[typeddict-item]
     with pytest.raises(RunNotOpen):
         await run.reserve(**client.call)
-    assert not await run.can_afford(**client.call)
+
+
+async def test_a_mistake_is_not_taken_for_an_empty_budget(client: Client) -> None:
+    async with client.ledger.run(
+        user="ada", limits=Limits(tokens=5_000), allocation={"data_agent": 1}, strict=True
+    ) as run:
+        assert await run.can_afford(**client.call)
+        assert not await run.can_afford(**{**client.call, "agent_type": "report_agent"})
+        with pytest.raises(UnknownModel, match="-minni"):
+            await run.can_afford(**{**client.call, "model": "gpt-5.4-minni"})
+    with pytest.raises(RunNotOpen, match="closed"):
+        await run.can_afford(**client.call)
+    with pytest.raises(NotFound):
+        await client.ledger.attach("1").can_afford(**client.call)
+    with pytest.raises(UnknownModel):
+        await client.ledger.can_afford(user="ada", **{**client.call, "provider": "opneai"})
+    plan = await client.ledger.attach("1").preflight([{**client.call}])  # type: ignore[typeddict-item]
+    assert plan.stopped_by is not None
+    assert (plan.finishes, plan.stopped_by.code) == (False, "run_not_found")
 
 
 async def test_a_hold_is_settled_in_parts_and_given_more_time(client: Client) -> None:

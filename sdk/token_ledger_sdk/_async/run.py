@@ -8,7 +8,7 @@ from typing import Self, Unpack
 
 from ..amounts import Share
 from ..errors import LedgerError, RunNotOpen
-from ..preflights import PlannedCall, Preflight, preflight_request
+from ..preflights import PlannedCall, Preflight, affordable, preflight_request
 from ..reservations import Call, reserve_request
 from ..runs import (
     Opening,
@@ -95,8 +95,12 @@ class AsyncRun:
         return Preflight.parse(await self._sender.send(preflight_request(calls, run_id=self.run_id)))
 
     async def can_afford(self, **call: Unpack[Call]) -> bool:
-        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
-        return (await self.preflight([{**call, "count": 1}])).finishes
+        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ.
+
+        False is a denial for want of budget or of an allocation; anything else raises as a reserve would:
+        UnknownModel, RunNotOpen, TenantStopped.
+        """
+        return affordable(await self.preflight([{**call, "count": 1}]))
 
     async def rebalance(
         self, allocation: Mapping[str, int | Share], *, idempotency_key: str | None = None

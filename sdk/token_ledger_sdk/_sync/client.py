@@ -11,7 +11,7 @@ import httpx2
 
 from ..connection import POOL, Connection
 from ..events import Recorded, UsageEvent, parse_results, record_request
-from ..preflights import PlannedCall, Preflight, preflight_request
+from ..preflights import PlannedCall, Preflight, affordable, preflight_request
 from ..reservations import Call, reserve_request
 from ..retry import RetryPolicy
 from ..runs import Opening, RunSnapshot, open_request, read_request
@@ -91,8 +91,12 @@ class TokenLedger:
         return Preflight.parse(self._sender.send(request))
 
     def can_afford(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> bool:
-        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
-        return (self.preflight([{**call, "count": 1}], user=user, cost_center=cost_center)).finishes
+        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ.
+
+        False is a denial for want of budget or of an allocation; anything else raises as a reserve would:
+        UnknownModel, TenantStopped.
+        """
+        return affordable(self.preflight([{**call, "count": 1}], user=user, cost_center=cost_center))
 
     def record(self, events: Sequence[UsageEvent]) -> tuple[Recorded, ...]:
         """Report calls that were made without a hold, from 1 to 256; answers in their order."""
