@@ -206,6 +206,21 @@ def test_an_error_body_is_named(recorded: Callable[[str], str]) -> None:
         usage_from(json.loads(recorded("301")))
 
 
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"usageMetadata": {"promptTokenCount": 4, "candidatesTokenCount": 2}},
+        SimpleNamespace(usage_metadata=SimpleNamespace(prompt_token_count=4, candidates_token_count=2)),
+        {"usage": {"inputTokens": 4, "outputTokens": 2, "totalTokens": 6}},
+        SimpleNamespace(usage_metadata={"input_tokens": 4, "output_tokens": 2, "total_tokens": 6}),
+    ],
+    ids=["gemini", "google-genai", "bedrock-converse", "langchain"],
+)
+def test_what_is_not_understood_can_be_given(response: object) -> None:
+    with pytest.raises(UsageMissing, match="and of Anthropic; for anything else give Usage"):
+        usage_from(response)
+
+
 @pytest.mark.parametrize("wrong", [-1, 1.0, "1", None, True])
 def test_a_usage_takes_whole_counts_only(wrong: Any) -> None:
     with pytest.raises(ValueError, match="reasoning_tokens"):

@@ -226,6 +226,8 @@ def _missing(response: object) -> UsageMissing:
     if member(response, "error") is not None:
         return UsageMissing("the response is an error of the provider and carries no usage")
     return UsageMissing(
-        f"no token counts in this {type(response).__name__}: expected `usage` with prompt_tokens or"
-        " input_tokens (OpenAI streams carry it only with stream_options={'include_usage': True})"
+        f"no token counts in this {type(response).__name__}. Understood are responses like those of OpenAI"
+        " (`usage` with prompt_tokens or input_tokens; a stream has it only with"
+        " stream_options={'include_usage': True}) and of Anthropic; for anything else give"
+        " Usage(input_tokens=..., output_tokens=...)"
     )
