@@ -82,7 +82,7 @@ def sending(service: Callable[[httpx2.Request], httpx2.Response], request: ApiRe
     """Send with a pause that only notes; returns the pauses and what came of it."""
     pauses: list[float] = []
     with httpx2.Client(transport=httpx2.MockTransport(service), base_url="http://ledger.test") as http:
-        sender = Sender(http, POLICY, pause=pauses.append, draw=lambda: 1.0)
+        sender = Sender(lambda: http, POLICY, pause=pauses.append, draw=lambda: 1.0)
         try:
             return pauses, sender.send(request).raw
         except LedgerError as error:
@@ -141,7 +141,7 @@ def test_retries_end(service: Any, failure: Any, kind: type[LedgerError]) -> Non
 def test_a_client_closed_between_attempts_leaves_the_outcome_unknown(service: Any) -> None:
     service.script = [httpx2.ReadTimeout("slow")]
     http = httpx2.Client(transport=httpx2.MockTransport(service), base_url="http://ledger.test")
-    sender = Sender(http, POLICY, pause=lambda seconds: http.close())
+    sender = Sender(lambda: http, POLICY, pause=lambda seconds: http.close())
     with pytest.raises(Unreachable, match="slow"):
         sender.send(post("/v1/runs", {}))
     assert len(service.requests) == 1

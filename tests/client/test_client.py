@@ -1,11 +1,13 @@
 """What the clients ask for besides a hold and its settle: steps, parts of runs, plans, parts of calls, more time."""
 
 import asyncio
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from pydantic import SecretStr
 from token_ledger_sdk import (
@@ -240,3 +242,56 @@ async def test_threads_share_one_lease(database_url: str, tmp_path: Path, client
     report = await verify_database(database_url, "threads")
     assert report.clean
     assert report.events == 480
+
+
+FORKING = """
+import os, sys
+from contextlib import suppress
+from token_ledger_sdk import BudgetExceeded, TokenLedger, Usage
+
+call = {"agent_type": "data_agent", "provider": "openai", "model": "gpt-5.4-mini", "input_tokens": 600}
+with TokenLedger(sys.argv[1], sys.argv[2]) as ledger:
+    with ledger.lease(user="ada", calls=10, max_output_tokens=400, **call) as leases:
+        first = leases.reserve()
+        is_parent = all([os.fork() for _ in range(2)])  # four processes
+        made = 0
+        if is_parent:
+            first.settle(Usage(600, 400))
+            made += 1
+        try:
+            while True:
+                with leases.reserve() as permission:
+                    permission.settle(Usage(600, 400))
+                made += 1
+        except BudgetExceeded:
+            pass
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+    print(made, flush=True)
+"""
+
+
+async def test_processes_that_were_forked_from_one_admit_no_more_than_there_is(
+    database_url: str, tmp_path: Path
+) -> None:
+    service = ServiceProcess(database_url, tmp_path, {}).start()
+    await service.ready()
+    try:
+        _, key = await make_tenant(Settings(key_pepper=SecretStr(PEPPER)), database_url, "forked", "UTC")
+        body = {"idempotency_key": "b", "name": "cap", "selector": {}, "limits": {"calls": 20}, "window": "total"}
+        async with httpx2.AsyncClient(base_url=service.url, headers={"Authorization": f"Bearer {key}"}) as client:
+            made = await client.post("/v1/budgets", json=body)
+        assert made.status_code == 201, made.text
+        script = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", FORKING, service.url, key,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        said, complaints = await script.communicate()
+    finally:
+        service.end()
+    calls = [int(line) for line in said.split()]
+    assert (script.returncode, len(calls)) == (0, 4), complaints.decode()
+    report = await verify_database(database_url, "forked")
+    assert report.clean
+    assert sum(calls) == report.events == 20

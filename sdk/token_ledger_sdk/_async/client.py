@@ -21,7 +21,7 @@ from .sender import AsyncSender
 
 
 class AsyncTokenLedger:
-    """A client of one Token Ledger tenant; make one per process and share it.
+    """A client of one Token Ledger tenant; make one and share it, also with processes that are forked later.
 
     `base_url` and `key` default to TOKEN_LEDGER_URL and TOKEN_LEDGER_KEY, read here and nowhere else.
     `timeout` is in seconds, for each attempt. Raises ConfigurationError if address or key is missing.
@@ -37,14 +37,17 @@ class AsyncTokenLedger:
         max_retries: int = 3,
     ) -> None:
         connection = Connection.resolve(base_url, key)
-        http = httpx2.AsyncClient(
-            base_url=connection.base_url,
-            headers=connection.headers(),
-            transport=transport,
-            timeout=timeout,
-            limits=POOL,
-        )
-        self._sender = AsyncSender(http, RetryPolicy(max_retries))
+
+        def connect() -> httpx2.AsyncClient:
+            return httpx2.AsyncClient(
+                base_url=connection.base_url,
+                headers=connection.headers(),
+                transport=transport,
+                timeout=timeout,
+                limits=POOL,
+            )
+
+        self._sender = AsyncSender(connect, RetryPolicy(max_retries))
 
     def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> AsyncRun:
         """Prepare a run for a user; entering its block opens it, leaving the block closes it."""

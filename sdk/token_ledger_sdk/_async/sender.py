@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -20,23 +21,28 @@ _NEVER_SENT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
 
 class AsyncSender:
-    """An HTTP client with a retry policy; `pause` and `draw` are given by tests."""
+    """An HTTP client with a retry policy, made by `connect` once in every process; tests give `pause` and `draw`."""
 
     def __init__(
         self,
-        http: httpx2.AsyncClient,
+        connect: Callable[[], httpx2.AsyncClient],
         policy: RetryPolicy,
         *,
         pause: Callable[[float], Awaitable[None]] = pause_async,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._http = http
+        self._connect = connect
+        self._http = connect()
+        self._process = os.getpid()
         self._policy = policy
         self._pause = pause
         self._draw = draw
 
     async def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer worth reading, or not `again` but once; raises a LedgerError."""
+        if self._process != os.getpid():
+            # Connections that a fork has copied are the other process's: each would read the other's answers.
+            self._http, self._process = self._connect(), os.getpid()
         # The transport's own error for this is a RuntimeError, which nobody catches.
         if self._http.is_closed:
             raise ClientClosed("the client is closed: nothing was sent")

@@ -22,7 +22,7 @@ from .sender import Sender
 
 
 class TokenLedger:
-    """A client of one Token Ledger tenant; make one per process and share it.
+    """A client of one Token Ledger tenant; make one and share it, also with processes that are forked later.
 
     `base_url` and `key` default to TOKEN_LEDGER_URL and TOKEN_LEDGER_KEY, read here and nowhere else.
     `timeout` is in seconds, for each attempt. Raises ConfigurationError if address or key is missing.
@@ -38,14 +38,17 @@ class TokenLedger:
         max_retries: int = 3,
     ) -> None:
         connection = Connection.resolve(base_url, key)
-        http = httpx2.Client(
-            base_url=connection.base_url,
-            headers=connection.headers(),
-            transport=transport,
-            timeout=timeout,
-            limits=POOL,
-        )
-        self._sender = Sender(http, RetryPolicy(max_retries))
+
+        def connect() -> httpx2.Client:
+            return httpx2.Client(
+                base_url=connection.base_url,
+                headers=connection.headers(),
+                transport=transport,
+                timeout=timeout,
+                limits=POOL,
+            )
+
+        self._sender = Sender(connect, RetryPolicy(max_retries))
 
     def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> Run:
         """Prepare a run for a user; entering its block opens it, leaving the block closes it."""
