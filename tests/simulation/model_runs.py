@@ -33,7 +33,11 @@ class RunModel(SetupModel):
         if self.stopped is not None:
             return Expected("refused", code="tenant_stopped")
         if command.attach and command.external_id is not None:
-            same = [r for r in self.runs.values() if r["external_id"] == command.external_id and r["state"] == "open"]
+            same = [
+                run
+                for run in self.runs.values()
+                if run["external_id"] == command.external_id and not isinstance(self.going(run["id"]), Expected)
+            ]
             if same:
                 return Expected("run", max(same, key=lambda run: run["id"]))
         ancestors: tuple[int, ...] = ()

@@ -42,10 +42,10 @@ def open_run(books: Books, command: OpenRun) -> Outcome:
     if refused is not None:
         return refused
     if command.attach and command.external_id is not None:
-        attached = books.loaded.attachable_runs.get(command.external_id)
+        attached = _attachable(books, command.external_id)
         if attached is not None:
-            books.note_key(command, "run", attached)
-            return RunAnswer(replace(books.loaded.runs[attached]))
+            books.note_key(command, "run", attached.run_id)
+            return RunAnswer(replace(attached))
     parent = None
     if command.parent_run_id is not None:
         found = find_open_run(books, command.parent_run_id)
@@ -85,6 +85,13 @@ def _opened(books: Books, command: OpenRun, parent: Run | None, allocated: dict[
         books.loaded.attachable_runs[run.external_id] = run.run_id
     books.note_key(command, "run", run.run_id)
     return RunAnswer(replace(run), tuple(accounts))
+
+
+def _attachable(books: Books, external_id: str) -> Run | None:
+    """Return the run that is taken part in under a name: open, like all that it is a part of."""
+    run_id = books.loaded.attachable_runs.get(external_id)
+    found = None if run_id is None else find_open_run(books, run_id)
+    return None if isinstance(found, Refused) else found
 
 
 def end_run(books: Books, command: EndRun) -> Outcome:

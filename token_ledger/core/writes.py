@@ -78,4 +78,7 @@ class Writes:
     @property
     def stands_alone(self) -> bool:
         """Whether the next batch has to see these changes in the database, not laid over what it loads."""
-        return self.config_changed or bool(self.new_grants or self.changed_grants or self.increases or self.audit)
+        return self.config_changed or bool(
+            self.new_grants or self.changed_grants or self.increases or self.audit
+            or any(run.external_id is not None and run.ended_at is not None for run in self.changed_runs.values())
+        )  # fmt: skip
