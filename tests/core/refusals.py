@@ -19,6 +19,7 @@ from token_ledger.core.administration import (
     DecideIncrease,
     ForceRelease,
     GiveGrant,
+    ReplaceBudget,
     SetCalendar,
     StopTenant,
 )
@@ -110,6 +111,12 @@ def _sub_run(parent: int, **fields: Any) -> Any:
 def _budget(**fields: Any) -> Any:
     values: Fields = {"name": "other", "selector": (), "limits": Limits(5), "window": Window.DAY, "actor": "key:b"}
     return sealed(CreateBudget(**{"key": "b", "fingerprint": b"", **values, **fields}))
+
+
+def _replace_budget(number: int, **fields: Any) -> Any:
+    created = _budget(**fields)
+    values = {each.name: getattr(created, each.name) for each in dataclasses.fields(created)}
+    return sealed(ReplaceBudget(**{**values, "replaced_id": number, "fingerprint": b""}))
 
 
 def _change_budget(number: int, **fields: Any) -> Any:
@@ -215,6 +222,13 @@ REFUSALS = (
             lambda t: _budget(window=Window.TOTAL, rollover=Limits(5)), Code.INVALID_REQUEST, "rollover"),
     Refusal("change budget", "there is no such budget in use", lambda t: _change_budget(NOTHING),
             Code.BUDGET_NOT_FOUND, "budget_id"),
+    Refusal("replace budget", "there is no such budget in use", lambda t: _replace_budget(NOTHING),
+            Code.BUDGET_NOT_FOUND, "budget_id"),
+    Refusal("replace budget", "another has its name", lambda t: _replace_budget(BUDGET, name="taken"),
+            Code.BUDGET_EXISTS, "name", before=lambda t: t.ledger.one(_budget(key="n", name="taken"))),
+    Refusal("replace budget", "rollover from a window that does not end",
+            lambda t: _replace_budget(BUDGET, window=Window.RUN, rollover=Limits(5)), Code.INVALID_REQUEST,
+            "rollover"),
     Refusal("archive budget", "there is no such budget in use", lambda t: sealed(ArchiveBudget("a", b"", NOTHING)),
             Code.BUDGET_NOT_FOUND, "budget_id"),
     Refusal("grant", "there is no such account", lambda t: _grant(NOTHING), Code.ACCOUNT_NOT_FOUND, "account_id"),
@@ -268,6 +282,7 @@ ACCEPTED: tuple[tuple[str, Callable[[Tenant], Any]], ...] = (
     ("change run", lambda t: sealed(ChangeRun("c", b"", t.run, Limits(1), 0, "less", "k"))),
     ("create budget", lambda t: _budget(rollover=Limits(5))),
     ("change budget", lambda t: _change_budget(BUDGET, limits=Limits(1), enforcement=Enforcement.SOFT)),
+    ("replace budget", lambda t: _replace_budget(BUDGET, name="cap", window=Window.TOTAL)),
     ("archive budget", lambda t: sealed(ArchiveBudget("a", b"", BUDGET))),
     ("grant", lambda t: _grant(t.account, expires_at=FUTURE)),
     ("ask for an increase", lambda t: sealed(AskIncrease("i", b"", t.account, Limits(tokens=5), "more", "k"))),

@@ -12,6 +12,7 @@ from token_ledger.core.administration import (
     CreateBudget,
     DecideIncrease,
     GiveGrant,
+    ReplaceBudget,
     SetCalendar,
     SetUsers,
     StopTenant,
@@ -53,6 +54,15 @@ class SetupModel:
 
     def _in_use(self, number: int) -> dict[str, Any] | None:
         return next((b for b in self.budgets if b["id"] == number and b["in_use"]), None)
+
+    def _replace_budget(self, command: ReplaceBudget) -> Expected:
+        budget = self._in_use(command.replaced_id)
+        if budget is None:
+            return Expected("refused", code="budget_not_found")
+        budget["in_use"] = False
+        expected = self._create_budget(command)
+        budget["in_use"] = expected.kind == "refused"
+        return expected
 
     def _archive(self, command: ArchiveBudget) -> Expected:
         budget = self._in_use(command.budget_id)

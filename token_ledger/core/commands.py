@@ -17,6 +17,7 @@ from token_ledger.core.administration import (
     EraseUser,
     ForceRelease,
     GiveGrant,
+    ReplaceBudget,
     SetCalendar,
     SetTrigger,
     SetUsers,
@@ -237,7 +238,8 @@ class ExpireDue:
 Command = (
     Reserve | OpenLease | Preflight | Settle | Extend | Release | ForceRelease | Record | Quarantine
     | OpenRun | EndRun | TakeStep | Rebalance | ChangeRun
-    | CreateBudget | ChangeBudget | ArchiveBudget | SetTrigger | GiveGrant | AskIncrease | DecideIncrease
+    | CreateBudget | ChangeBudget | ReplaceBudget | ArchiveBudget | SetTrigger
+    | GiveGrant | AskIncrease | DecideIncrease
     | SetUsers | EraseUser | SetCalendar | StopTenant
     | TendAccounts | ExpireDue
 )  # fmt: skip
