@@ -215,10 +215,12 @@ async def _set_up(ledger: Ledger) -> None:
     ):  # fmt: skip
         answer = await ledger.ask(command, BudgetAnswer)
     await ledger.ask(ArchiveBudget("k", b"x", answer.budget.budget_id, "root"), BudgetAnswer)
-    body: tuple[Any, ...] = ("another", (("user", "nobody"),), Limits(5))
-    answer = await ledger.ask(CreateBudget("k", b"x", *body, Window.DAY), BudgetAnswer)
-    replacing = ReplaceBudget("k", b"x", *body, Window.WEEK, replaced_id=answer.budget.budget_id)
-    await ledger.ask(replacing, BudgetAnswer)
+    selector = (("user", "nobody"),)
+    answer = await ledger.ask(CreateBudget("k", b"x", "another", selector, Limits(5), Window.DAY), BudgetAnswer)
+    number = answer.budget.budget_id
+    await ledger.ask(
+        ReplaceBudget("k", b"x", "another", selector, Limits(5), Window.WEEK, replaced_id=number), BudgetAnswer
+    )
     for percent in (50, 60):
         await ledger.ask(SetTrigger("k", b"x", TriggerKind.HIGH_TOKEN_USAGE, percent, Mode.OBSERVE), TriggerAnswer)
 

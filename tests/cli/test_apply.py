@@ -90,11 +90,13 @@ async def test_a_file_is_set_up_once_and_then_there_is_nothing_to_do(
         ("tokens: 50000", "tokens: 60000", (), ["acme: change the budget 'user day': limits"]),
         ("enforcement: soft", "enforcement: hard", (), ["acme: change the budget 'all': enforcement"]),
         ('limits: {tokens: 50000, cost: "5.00"}', "limits: {tokens: 50000}", (),
-         ["acme: archive the budget 'user day'", "acme: create the budget 'user day' anew"]),
+         ["acme: replace the budget 'user day' by another, on which nothing is spent: limits"]),
         ("window: day", "window: week", (),
-         ["acme: archive the budget 'user day'", "acme: create the budget 'user day' anew"]),
+         ["acme: replace the budget 'user day' by another, on which nothing is spent: window"]),
+        ('selector: {}', 'selector: {cost_center: lab}', (),
+         ["acme: replace the budget 'all' by another, on which nothing is spent: selector"]),
         (', rollover: {cost: "10"}', "", (),
-         ["acme: archive the budget 'all'", "acme: create the budget 'all' anew"]),
+         ["acme: replace the budget 'all' by another, on which nothing is spent: rollover"]),
         ("at_percent: 80", "at_percent: 70", (), ["acme: set the policy 'high_token_usage'"]),
         ("cost_center: lab", "cost_center: desk", (), ["acme: set 1 users (ada)"]),
         ("name: all", "name: everything", ("--prune",),
@@ -123,9 +125,10 @@ async def test_what_differs_is_changed_and_nothing_else(
     [
         ("tenants:", "tenant:", "tenants: Field required"),
         ("window: day", "window: fortnight", "tenants.0.budgets.0.window: Input should be"),
-        ('cost: "5.00"', "cost: 5.00", "tenants.0.budgets.0.limits.cost: Input should be a valid string"),
+        ('cost: "5.00"', "cost: 5.00",
+         'tenants.0.budgets.0.limits.cost: 5.0 is no text; write it in quotes, such as "5.0"'),
         ('user: "*"', 'planet: "*"', "'planet' is no dimension"),
-        ("user: ada", "user: 5", "tenants.0.users.0.user: Input should be a valid string"),
+        ("user: ada", "user: 5", 'tenants.0.users.0.user: 5 is no text; write it in quotes, such as "5"'),
         ("name: all", "name: user day", "two entries for the budget 'user day'"),
         ("mode: observe", "mode: maybe", "tenants.0.policies.0.mode"),
         ("time_zone: Europe/Berlin", "time_zone: Mars/Olympus", "is no IANA time zone"),
@@ -133,17 +136,123 @@ async def test_what_differs_is_changed_and_nothing_else(
         ("tokens: 50000", "tokens: -1", "greater than or equal to 0"),
         ("  - name: acme", "  - name: acme\n    colour: red", "Extra inputs are not permitted"),
         ("tenants:", "tenants: [", "is not YAML"),
+        (FILE, "", "says nothing: it begins with `tenants:`"),
+        (FILE, "- acme", "budgets.yaml: names and values belong here, such as `name: value`, not a list"),
+        (FILE, "tenants: [acme]", 'tenants.0: names and values belong here, such as `name: value`, not "acme"'),
+        ("name: acme", 'name: ""', "tenants.0.name: String should have at least 1 character"),
+        ("window: day}", "window: day, window: hour}", "'window' stands twice in"),
+        ("tenants:", "tenants: []\ntenants:", "'tenants' stands twice in"),
+        ("- user: ada", "- user: ada\n      - user: ada", "two entries for the user 'ada'"),
+        ("limits: {cost:", "limits: {}, rollover: {cost:", "'rollover' stands twice"),
+        ('limits: {tokens: 50000, cost: "5.00"}', "limits: {}",
+         "tenants.0.budgets.0.limits: a budget limits tokens, cost or calls"),
+        ("{from: 2027-01-01T00:00:00Z, cost_center: ops}", "cost_center: ops",
+         "tenants.0.users.0.cost_centers: cost centers ascend by `from`"),
+        ("window: month", "window: total",
+         "acme: create the budget 'all': nothing rolls over from a window that does not end (total)"),
     ],
-)
+)  # fmt: skip
 async def test_a_file_that_is_wrong_is_refused_in_one_sentence_and_changes_nothing(
     old: str, new: str, message: str, settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert old in FILE
-    assert await run("apply", written(settings, FILE.replace(old, new, 1))) == 1
-    complaint = capsys.readouterr().err
-    assert message in complaint
-    assert complaint.count("\n") == 1
+    path = written(settings, FILE.replace(old, new, 1))
+    for arguments in ((), ("--plan",)):
+        assert await run("apply", path, *arguments) == 1
+        complaint = capsys.readouterr().err
+        assert message in complaint
+        assert complaint.count("\n") == 1
     assert await rows(database_url, "select from tenants where name = 'acme'") == []
+
+
+OTHER = """
+  - name: globex
+    budgets:
+      - {name: cap, selector: {}, limits: {calls: 5}, window: day}
+    users:
+      - {user: bob, cost_centers: [{cost_center: lab}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: globex", "name: globex\n    time_zone: Mars/Olympus", "tenants.1.time_zone: 'Mars/Olympus' is no IANA"),
+        (
+            "{cost_center: lab}",
+            "{cost_center: lab}, {cost_center: ops}",
+            "tenants.1.users.0.cost_centers: cost centers",
+        ),
+        ("window: day", "window: run, rollover: {calls: 1}", "globex: create the budget 'cap': nothing rolls over"),
+        ("limits: {calls: 5}", "limits: {}", "tenants.1.budgets.0.limits: a budget limits"),
+        ("name: globex", "name: acme", "two entries for the tenant 'acme'"),
+    ],
+)
+async def test_what_is_wrong_with_the_second_tenant_keeps_the_first_from_being_made(
+    old: str, new: str, message: str, settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert old in OTHER
+    path = written(settings, FILE + OTHER.replace(old, new))
+    for arguments in ((), ("--plan",)):
+        assert await run("apply", path, *arguments) == 1
+        assert message in capsys.readouterr().err
+    assert await rows(database_url, "select from tenants where tenant_id > 0") == []
+    assert await run("apply", written(settings, FILE + OTHER)) == 0
+
+
+BUDGETS = 'select name, "window" from budgets where archived_at is null order by name'
+
+
+async def test_a_budget_that_can_not_be_replaced_stays(
+    settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run("apply", written(settings, FILE))
+    before = await rows(database_url, BUDGETS)
+    path = written(settings, FILE.replace("window: month", "window: total").replace("window: day", "window: hour"))
+    for arguments in ((), ("--plan",)):
+        assert await run("apply", path, *arguments) == 1
+        assert "nothing rolls over from a window that does not end" in capsys.readouterr().err
+        assert await rows(database_url, BUDGETS) == before
+
+
+async def test_a_budget_is_replaced_in_one_step_with_one_entry_in_the_audit_log(
+    settings: Path, database_url: str
+) -> None:
+    await run("apply", written(settings, FILE))
+    path = written(settings, FILE.replace("window: day", "window: week"))
+    assert await run("apply", path) == 0
+    assert [tuple(row) for row in await rows(database_url, BUDGETS)] == [("all", "month"), ("user day", "week")]
+    # The instant of a batch is its own: the old one goes and the new one comes in the same.
+    together = await rows(
+        database_url,
+        "select o.budget_id::text as old, n.budget_id::text as new from budgets as o join budgets as n"
+        " on o.tenant_id = n.tenant_id and o.archived_at = n.created_at where o.name = 'user day'",
+    )
+    entries = await rows(
+        database_url,
+        "select target, before ->> 'budget_id' as old, before ->> 'window' as was, after ->> 'window' as now"
+        " from audit_log where action like 'budget.%' and before is not null",
+    )
+    assert [tuple(row) for row in entries] == [(together[0]["new"], together[0]["old"], "day", "week")]
+    assert (await verify_database(database_url)).clean
+
+
+async def test_a_calendar_that_can_not_be_changed_yet_keeps_all_else_from_being_changed(
+    settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run("apply", written(settings, FILE))
+    await rows(
+        database_url,
+        "insert into calendar_changes (tenant_id, effective_from, time_zone, week_start, fiscal_month)"
+        " select tenant_id, now() + interval '1 day', 'Asia/Tokyo', 0, 1 from tenants where name = 'acme'",
+    )
+    capsys.readouterr()
+    changed = FILE.replace("Europe/Berlin", "America/New_York").replace("tokens: 50000", "tokens: 60000")
+    for arguments in (("--plan",), ()):
+        assert await run("apply", written(settings, changed + OTHER), *arguments) == 1
+        assert "is planned already; take a later instant" in capsys.readouterr().err
+    assert await rows(database_url, "select from tenants where name = 'globex'") == []
+    assert await rows(database_url, "select from budgets where limit_tokens = 60000") == []
 
 
 async def test_stop_resume_users_and_keys(

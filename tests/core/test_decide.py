@@ -355,8 +355,8 @@ def test_an_archived_budget_matches_no_more_and_frees_its_name() -> None:
 def test_a_replaced_budget_gives_way_at_once_and_what_it_holds_settles_there() -> None:
     ledger = Ledger(budget(tokens=2_000))
     held = ledger.granted()
-    body: tuple[Any, ...] = ("cap", (), Limits(tokens=1_600), Window.TOTAL)
-    replacing = sealed(ReplaceBudget("p", b"", *body, actor="key:b", replaced_id=90))
+    limits = Limits(tokens=1_600)
+    replacing = sealed(ReplaceBudget("p", b"", "cap", (), limits, Window.TOTAL, actor="key:b", replaced_id=90))
     answer = ledger.one(replacing)
     assert isinstance(answer, BudgetAnswer)
     assert answer.budget.window is Window.TOTAL

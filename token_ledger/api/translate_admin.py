@@ -37,7 +37,7 @@ from token_ledger.core.administration import (
 from token_ledger.core.budget import Counts, Enforcement, Limits
 from token_ledger.core.commands import fingerprint
 from token_ledger.core.money import parse_money
-from token_ledger.core.tenant import User
+from token_ledger.core.tenant import User, check_cost_centers
 from token_ledger.core.trigger import Downgrade, Mode, TriggerKind
 from token_ledger.core.window import CalendarRule, Window
 
@@ -139,15 +139,12 @@ def set_users_command(body: UsersBody, actor: str) -> SetUsers:
 
 
 def _user(body: UserBody, position: int) -> User:
-    dated = [(each.since, each.cost_center) for each in body.cost_centers]
-    instants = [since for since, _ in dated[1:]]
-    first = dated[0][0] if dated else None
-    if None in instants or any(
-        later is not None and earlier is not None and later <= earlier
-        for earlier, later in zip([first, *instants], instants, strict=False)
-    ):
-        raise invalid(f"users.{position}.cost_centers", "cost centers ascend by `from`; only the first may have none")
-    return User(body.user, tuple(dated))
+    dated = tuple((each.since, each.cost_center) for each in body.cost_centers)
+    try:
+        check_cost_centers(dated)
+    except ValueError as error:
+        raise invalid(f"users.{position}.cost_centers", str(error)) from None
+    return User(body.user, dated)
 
 
 def erase_user_command(body: KeyBody, user: str, actor: str) -> EraseUser:

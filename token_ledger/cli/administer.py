@@ -32,10 +32,7 @@ def apply_file(url: str, settings: Settings, options: argparse.Namespace) -> int
     """Set up what a file says, or say what would be changed."""
     declared = read_declared(options.file)
     change = not (options.plan or options.diff)
-    try:
-        differing = asyncio.run(apply(url, declared, change=change, prune=options.prune, tell=print))
-    except ProblemError as error:
-        raise ValueError(error.detail) from None
+    differing = asyncio.run(apply(url, declared, change=change, prune=options.prune, tell=print))
     if not differing:
         print("nothing to change")
     return 1 if options.diff and differing else 0
