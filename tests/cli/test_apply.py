@@ -1,14 +1,12 @@
 """`apply`: a file is planned, set up, and then there is nothing to do; everything else of the CLI that administers."""
 
-import asyncio
 from pathlib import Path
 
-import asyncpg
 import pytest
 
+from tests.cli.commands import rows, run
 from token_ledger.analytics.verify import verify_database
 from token_ledger.cli.declared import read_declared
-from token_ledger.cli.main import main
 
 FILE = """
 tenants:
@@ -27,30 +25,10 @@ tenants:
 """
 
 
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TOKEN_LEDGER_DATABASE_URL", database_url)
-    monkeypatch.setenv("TOKEN_LEDGER_DATA_DIR", str(tmp_path))
-    return tmp_path
-
-
 def written(directory: Path, text: str) -> str:
     path = directory / "budgets.yaml"
     path.write_text(text)
     return str(path)
-
-
-async def run(*arguments: str) -> int:
-    """Run a command as a process would: in a thread without a loop."""
-    return await asyncio.to_thread(main, arguments)
-
-
-async def rows(url: str, statement: str) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(url)
-    try:
-        return list(await connection.fetch(statement))
-    finally:
-        await connection.close()
 
 
 async def test_a_file_is_set_up_once_and_then_there_is_nothing_to_do(
@@ -283,24 +261,6 @@ async def test_stop_resume_users_and_keys(
     assert await run("revoke-key", "acme", key_id) == 0
     assert await run("revoke-key", "acme", "nosuchkey") == 1
     assert "there is no API key" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("name\nada\n", "the first line names the columns"),
-        ("user,cost_center\n,lab\n", "user 1 ('')"),
-        ("user,cost_center,from\nada,lab,yesterday\n", "user 1 ('ada')"),
-        ("user,cost_center,from\nada,lab,\nada,ops,\n", "cost centers ascend"),
-    ],
-)
-async def test_a_list_of_users_that_is_wrong_is_refused(
-    text: str, message: str, settings: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    await run("tenant", "acme")
-    (settings / "users.csv").write_text(text)
-    assert await run("import-users", "acme", str(settings / "users.csv")) == 1
-    assert message in capsys.readouterr().err
 
 
 def test_an_instant_stays_the_text_that_it_was(tmp_path: Path) -> None:

@@ -2,30 +2,27 @@
 
 import argparse
 import asyncio
-import csv
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from pydantic import ValidationError
-
-from token_ledger.api.problems import ProblemError
 from token_ledger.api.translate_admin import set_users_command
-from token_ledger.api.wire_admin import UserBody, UsersBody
+from token_ledger.api.wire_admin import UsersBody
 from token_ledger.cli.apply import apply, ledger_of
 from token_ledger.cli.declared import read_declared
+from token_ledger.cli.user_lists import read_users
 from token_ledger.config import Settings
 from token_ledger.core.administration import EraseUser, StopTenant
 from token_ledger.core.commands import Command
-from token_ledger.core.outcomes import Changed, Outcome, Refused
+from token_ledger.core.outcomes import Changed, Refused
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import list_keys, revoke_key, rotate_key
 from token_ledger.storage.database import Database
 from token_ledger.storage.tenants import find_tenant
 
 ACTOR = "cli"
+_USERS = 1_000
+"""How many users one command sets."""
 
 
 def apply_file(url: str, settings: Settings, options: argparse.Namespace) -> int:
@@ -55,36 +52,12 @@ def erase_user(url: str, settings: Settings, options: argparse.Namespace) -> int
 
 def import_users(url: str, settings: Settings, options: argparse.Namespace) -> int:
     """Make the users of a CSV file known."""
-    users = _read_users(options.file)
-    for start in range(0, len(users), 1_000):
-        try:
-            body = UsersBody(idempotency_key=_key(), users=tuple(users[start : start + 1_000]))
-            command = set_users_command(body, ACTOR)
-        except ProblemError as error:
-            raise ValueError(f"{options.file}: {error.detail}") from None
-        _change(url, options.tenant, command)
-    return 0
-
-
-def _read_users(path: Path) -> list[UserBody]:
-    """Return the users of a CSV file; several rows of one user are cost centers one after the other."""
-    dated: dict[str, list[dict[str, Any]]] = {}
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        if not {"user", "cost_center"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: the first line names the columns: user,cost_center and perhaps from")
-        for row in rows:
-            centers = dated.setdefault(row["user"], [])
-            if row["cost_center"]:
-                centers.append({"cost_center": row["cost_center"], "from": row.get("from") or None})
-    users = []
-    for number, (user, centers) in enumerate(dated.items(), start=1):
-        try:
-            users.append(UserBody.model_validate({"user": user, "cost_centers": centers}))
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{path}: user {number} ({user!r}): {first['msg']}") from None
-    return users
+    users = read_users(options.file)
+    bodies = [
+        UsersBody(idempotency_key=_key(), users=tuple(users[start : start + _USERS]))
+        for start in range(0, len(users), _USERS)
+    ]
+    return _change(url, options.tenant, *(set_users_command(body, ACTOR) for body in bodies))
 
 
 def show_keys(url: str, settings: Settings, options: argparse.Namespace) -> int:
@@ -138,16 +111,18 @@ async def _with_tenant(url: str, name: str, work: Callable[[Database, TenantId],
     return 0
 
 
-def _change(url: str, name: str, command: Command) -> int:
-    async def submit() -> Outcome:
+def _change(url: str, name: str, *commands: Command) -> int:
+    async def submit() -> None:
         async with ledger_of(url) as (database, commits):
-            return await commits.submit(await _tenant(database, name), command)
+            tenant = await _tenant(database, name)
+            for command in commands:
+                outcome = await commits.submit(tenant, command)
+                if isinstance(outcome, Refused):
+                    raise ValueError(outcome.detail)
+                assert isinstance(outcome, Changed)
+                print(f"{outcome.entry.action}: {outcome.entry.target}")
 
-    outcome = asyncio.run(submit())
-    if isinstance(outcome, Refused):
-        raise ValueError(outcome.detail)
-    assert isinstance(outcome, Changed)
-    print(f"{outcome.entry.action}: {outcome.entry.target}")
+    asyncio.run(submit())
     return 0
 
 
