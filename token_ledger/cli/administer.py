@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import uuid4
 
+from pydantic import ValidationError
+
 from token_ledger.api.translate_admin import set_users_command
-from token_ledger.api.wire_admin import UsersBody
+from token_ledger.api.wire_admin import RotationBody, UsersBody
 from token_ledger.cli.apply import apply, ledger_of
 from token_ledger.cli.declared import read_declared
 from token_ledger.cli.user_lists import read_users
@@ -77,11 +79,15 @@ def show_keys(url: str, settings: Settings, options: argparse.Namespace) -> int:
 
 def rotate(url: str, settings: Settings, options: argparse.Namespace) -> int:
     """Print a key in the place of another."""
+    try:
+        overlap = RotationBody(overlap_seconds=options.overlap_hours * 3_600)
+    except ValidationError:
+        raise ValueError("--overlap-hours: an old key goes on for 0 to 168 hours, which is a week") from None
 
     async def make(database: Database, tenant: TenantId) -> None:
         async with database.reading(tenant) as connection:
             rotated = await rotate_key(
-                connection, tenant, options.key_id, timedelta(hours=options.overlap_hours),
+                connection, tenant, options.key_id, timedelta(seconds=overlap.overlap_seconds),
                 environment=settings.environment, pepper=settings.pepper(), actor=ACTOR,
             )  # fmt: skip
         if rotated is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from token_ledger.config import Settings
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import OPERATOR_TENANT, Role, add_key
-from token_ledger.storage.database import Database
+from token_ledger.storage.database import Database, DatabaseAway
 from token_ledger.storage.embedded import embedded_url, start_embedded
 from token_ledger.storage.migrations import migrate
 from token_ledger.storage.prices import seed_prices
@@ -39,7 +39,10 @@ def prepare_database(url: str) -> int:
     """Migrate a database and seed its price book; return how many prices were added."""
 
     async def prepare() -> int:
-        await migrate(url)
+        try:
+            await migrate(url)
+        except OSError as error:
+            raise DatabaseAway(f"the database can't be reached: {str(error) or type(error).__name__}") from error
         return await seed_prices(url)
 
     return asyncio.run(prepare())
