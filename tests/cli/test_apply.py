@@ -1,13 +1,18 @@
 """`apply`: a file is planned, set up, and then there is nothing to do; everything else of the CLI that administers."""
 
+import getpass
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.cli.commands import rows, run
 from token_ledger.analytics.verify import verify_database
+from token_ledger.cli.actor import actor
 from token_ledger.cli.declared import read_declared
 
+ACTOR = f"cli:{getpass.getuser()}"
 FILE = """
 tenants:
   - name: acme
@@ -56,8 +61,7 @@ async def test_a_file_is_set_up_once_and_then_there_is_nothing_to_do(
     ]  # fmt: skip
     audited = await rows(database_url, "select distinct action, actor from audit_log order by 1")
     assert [tuple(row) for row in audited] == [
-        ("budget.create", "cli:apply"), ("tenant.create", "cli:apply"), ("trigger.set", "cli:apply"),
-        ("users.set", "cli:apply"),
+        ("budget.create", ACTOR), ("tenant.create", ACTOR), ("trigger.set", ACTOR), ("users.set", ACTOR),
     ]  # fmt: skip
     assert (await verify_database(database_url)).clean
 
@@ -261,6 +265,62 @@ async def test_stop_resume_users_and_keys(
     assert await run("revoke-key", "acme", key_id) == 0
     assert await run("revoke-key", "acme", "nosuchkey") == 1
     assert "there is no API key" in capsys.readouterr().err
+
+
+async def test_the_audit_log_says_who_did_what_on_the_command_line(
+    settings: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "grace")
+    await run("tenant", "acme", "--time-zone", "Asia/Tokyo")
+    await run("key", "acme")
+    await run("key", "-", "--role", "operator")
+    [key] = await rows(database_url, "select key_id from api_keys where role = 'agent'")
+    await run("rotate-key", "acme", key["key_id"])
+    await run("revoke-key", "acme", key["key_id"])
+    await run("stop", "acme")
+    await run("resume", "acme")
+    await run("erase-user", "acme", "ada")
+    users = settings / "users.csv"
+    users.write_text("user,cost_center\nada,lab\n")
+    await run("import-users", "acme", str(users))
+    await run("apply", written(settings, FILE))
+    entries = await rows(database_url, "select distinct action, actor from audit_log order by 1")
+    assert [tuple(row) for row in entries] == [
+        (action, "cli:grace")
+        for action in ("budget.create", "calendar.set", "key.create", "key.revoke", "key.rotate", "tenant.create",
+                       "tenant.resume", "tenant.stop", "trigger.set", "user.erase", "users.set")
+    ]  # fmt: skip
+    [made] = await rows(database_url, "select tenant_id, target, after from audit_log where action = 'tenant.create'")
+    assert made["target"] == str(made["tenant_id"])
+    assert json.loads(made["after"]) == {
+        "name": "acme", "time_zone": "Asia/Tokyo", "week_start": 0, "fiscal_month": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_who_has_no_name_has_a_number(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> str:
+        raise error("getpwuid(): uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", fails)
+    assert actor() == f"cli:{os.getuid()}"
+
+
+@pytest.mark.parametrize("name", ["", "two\nlines", "x" * 201, "bell\a"])
+async def test_names_are_those_that_the_api_takes(
+    name: str, settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run("tenant", "acme")
+    [before] = await rows(database_url, "select count(*) from audit_log")
+    capsys.readouterr()
+    for command, what in (
+        (("tenant", name), "the tenant's name"), (("key", "acme", "--name", name), "--name"),
+        (("stop", "acme", "--reason", name), "--reason"), (("erase-user", "acme", name), "user"),
+    ):  # fmt: skip
+        assert await run(*command) == 1
+        said = capsys.readouterr().err
+        assert said == f"token-ledger: {what} {name!r} must have 1 to 200 characters, all of them printable\n"
+    assert await rows(database_url, "select count(*) from audit_log") == [before]
 
 
 def test_an_instant_stays_the_text_that_it_was(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from token_ledger.api.translate_admin import set_users_command
 from token_ledger.api.wire_admin import RotationBody, UsersBody
+from token_ledger.cli.actor import actor
 from token_ledger.cli.apply import apply, ledger_of
+from token_ledger.cli.complaints import checked_name
 from token_ledger.cli.declared import read_declared
 from token_ledger.cli.user_lists import read_users
 from token_ledger.config import Settings
@@ -22,7 +24,6 @@ from token_ledger.storage.api_keys import list_keys, revoke_key, rotate_key
 from token_ledger.storage.database import Database
 from token_ledger.storage.tenants import find_tenant
 
-ACTOR = "cli"
 _USERS = 1_000
 """How many users one command sets."""
 
@@ -39,17 +40,17 @@ def apply_file(url: str, settings: Settings, options: argparse.Namespace) -> int
 
 def stop(url: str, settings: Settings, options: argparse.Namespace) -> int:
     """Stop every call of a tenant."""
-    return _change(url, options.tenant, StopTenant(_key(), b"", options.reason, ACTOR))
+    return _change(url, options.tenant, StopTenant(_key(), b"", checked_name("--reason", options.reason), actor()))
 
 
 def resume(url: str, settings: Settings, options: argparse.Namespace) -> int:
     """Let a tenant's calls go on."""
-    return _change(url, options.tenant, StopTenant(_key(), b"", None, ACTOR))
+    return _change(url, options.tenant, StopTenant(_key(), b"", None, actor()))
 
 
 def erase_user(url: str, settings: Settings, options: argparse.Namespace) -> int:
     """Put a pseudonym in a user's place."""
-    return _change(url, options.tenant, EraseUser(_key(), b"", options.user, ACTOR))
+    return _change(url, options.tenant, EraseUser(_key(), b"", checked_name("user", options.user), actor()))
 
 
 def import_users(url: str, settings: Settings, options: argparse.Namespace) -> int:
@@ -59,7 +60,7 @@ def import_users(url: str, settings: Settings, options: argparse.Namespace) -> i
         UsersBody(idempotency_key=_key(), users=tuple(users[start : start + _USERS]))
         for start in range(0, len(users), _USERS)
     ]
-    return _change(url, options.tenant, *(set_users_command(body, ACTOR) for body in bodies))
+    return _change(url, options.tenant, *(set_users_command(body, actor()) for body in bodies))
 
 
 def show_keys(url: str, settings: Settings, options: argparse.Namespace) -> int:
@@ -88,7 +89,7 @@ def rotate(url: str, settings: Settings, options: argparse.Namespace) -> int:
         async with database.reading(tenant) as connection:
             rotated = await rotate_key(
                 connection, tenant, options.key_id, timedelta(seconds=overlap.overlap_seconds),
-                environment=settings.environment, pepper=settings.pepper(), actor=ACTOR,
+                environment=settings.environment, pepper=settings.pepper(), actor=actor(),
             )  # fmt: skip
         if rotated is None:
             raise ValueError(f"there is no API key {options.key_id!r} in force")
@@ -102,7 +103,7 @@ def revoke(url: str, settings: Settings, options: argparse.Namespace) -> int:
 
     async def end(database: Database, tenant: TenantId) -> None:
         async with database.reading(tenant) as connection:
-            if await revoke_key(connection, tenant, options.key_id, actor=ACTOR) is None:
+            if await revoke_key(connection, tenant, options.key_id, actor=actor()) is None:
                 raise ValueError(f"there is no API key {options.key_id!r}")
 
     return asyncio.run(_with_tenant(url, options.tenant, end))

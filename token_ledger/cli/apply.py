@@ -21,7 +21,9 @@ from token_ledger.api.translate_admin import (
     set_users_command,
 )  # fmt: skip
 from token_ledger.api.wire_admin import BudgetBody, BudgetTerms, TriggerBody, TriggerTerms, UsersBody
+from token_ledger.cli.actor import actor
 from token_ledger.cli.declared import Declared, DeclaredTenant
+from token_ledger.cli.setup import add_noted_tenant
 from token_ledger.core.administration import ChangeBudget, CreateBudget, ReplaceBudget, SetCalendar
 from token_ledger.core.audit import trigger_state, user_state
 from token_ledger.core.books import Books
@@ -35,15 +37,13 @@ from token_ledger.core.tenant import TenantConfig, TenantId
 from token_ledger.core.trigger import Trigger
 from token_ledger.core.window import Calendar, CalendarRule
 from token_ledger.ledger.group_commit import GroupCommit
-from token_ledger.storage.audit import note_change
 from token_ledger.storage.database import Database
 from token_ledger.storage.limit_reads import find_calendar, find_users
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.reads import find_budgets, find_triggers
 from token_ledger.storage.rows import rule_from
-from token_ledger.storage.tenants import add_tenant, find_tenant
+from token_ledger.storage.tenants import find_tenant
 
-ACTOR = "cli:apply"
 _USERS = 1_000
 
 
@@ -137,7 +137,7 @@ def plan(tenant: DeclaredTenant, state: State, *, prune: bool) -> list[Change]:
         users = changed[start : start + _USERS]
         body = UsersBody(idempotency_key=_key(), users=tuple(users))
         names = ", ".join(user.user for user in users[:5]) + (", …" if len(users) > 5 else "")
-        changes.append(Change(f"set {len(users)} users ({names})", set_users_command(body, ACTOR)))
+        changes.append(Change(f"set {len(users)} users ({names})", set_users_command(body, actor())))
     budgets = {budget.name: budget for budget in state.config.budgets}
     for terms in tenant.budgets:
         changes += _budget(terms, budgets.get(terms.name))
@@ -155,11 +155,11 @@ def _calendar(tenant: DeclaredTenant, rule: CalendarRule) -> list[Change]:
     if wanted == rule:
         return []
     text = f"change the calendar from {_rule_text(rule)} to {_rule_text(wanted)}, from the next windows on"
-    return [Change(text, SetCalendar(_key(), b"", wanted, ACTOR))]
+    return [Change(text, SetCalendar(_key(), b"", wanted, actor()))]
 
 
 def _budget(terms: BudgetTerms, before: Budget | None) -> list[Change]:
-    command = create_budget_command(BudgetBody(idempotency_key=_key(), **terms.model_dump()), ACTOR)
+    command = create_budget_command(BudgetBody(idempotency_key=_key(), **terms.model_dump()), actor())
     if before is None:
         return [Change(f"create the budget {terms.name!r}", command)]
     after = Budget(
@@ -173,7 +173,7 @@ def _budget(terms: BudgetTerms, before: Budget | None) -> list[Change]:
         return [Change(text, _replace(before, command))]
     limits = limits_of(terms.limits)
     change = ChangeBudget(
-        _key(), b"", before.budget_id, limits, after.enforcement, after.thresholds, after.rollover, ACTOR
+        _key(), b"", before.budget_id, limits, after.enforcement, after.thresholds, after.rollover, actor()
     )
     return [Change(f"change the budget {terms.name!r}: {_difference(before, after)}", change)]
 
@@ -203,11 +203,11 @@ def _replace(before: Budget, command: CreateBudget) -> ReplaceBudget:
 
 
 def _archive(budget: Budget) -> Change:
-    return Change(f"archive the budget {budget.name!r}", archive_budget_command(budget.budget_id, ACTOR))
+    return Change(f"archive the budget {budget.name!r}", archive_budget_command(budget.budget_id, actor()))
 
 
 def _policy(terms: TriggerTerms, before: Trigger | None) -> list[Change]:
-    command = set_trigger_command(TriggerBody(idempotency_key=_key(), **terms.model_dump()), ACTOR)
+    command = set_trigger_command(TriggerBody(idempotency_key=_key(), **terms.model_dump()), actor())
     after = Trigger(
         0, command.kind, command.at_percent, command.mode, command.per_call_tokens, command.per_call_nanos,
         command.downgrades,
@@ -219,14 +219,13 @@ def _policy(terms: TriggerTerms, before: Trigger | None) -> list[Change]:
 
 async def _make_tenant(database: Database, tenant: DeclaredTenant) -> TenantId:
     async with database.reading() as connection:
-        made = await add_tenant(
+        made = await add_noted_tenant(
             connection, tenant.name, tenant.time_zone,
             week_start=tenant.week_start, fiscal_month=tenant.fiscal_month,
         )  # fmt: skip
-        if made is None:
-            raise ValueError(f"{tenant.name}: somebody else has made the tenant just now; apply the file again")
-        await note_change(connection, made, ACTOR, "tenant.create", str(made), after={"name": tenant.name})
-        return made
+    if made is None:
+        raise ValueError(f"{tenant.name}: somebody else has made the tenant just now; apply the file again")
+    return made
 
 
 async def _state(database: Database, tenant: DeclaredTenant) -> State:

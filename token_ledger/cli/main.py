@@ -127,19 +127,23 @@ def _migrate(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _tenant(settings: Settings, options: argparse.Namespace) -> int:
+    from token_ledger.cli.complaints import checked_name
     from token_ledger.cli.setup import make_tenant
     from token_ledger.storage.tenants import check_zone
 
+    name = checked_name("the tenant's name", options.name)
     check_zone(options.time_zone)
-    _, key = asyncio.run(make_tenant(settings, _database_url(settings), options.name, options.time_zone))
+    _, key = asyncio.run(make_tenant(settings, _database_url(settings), name, options.time_zone))
     print(key)
     return 0
 
 
 def _key(settings: Settings, options: argparse.Namespace) -> int:
+    from token_ledger.cli.complaints import checked_name
     from token_ledger.cli.setup import make_key
 
-    print(asyncio.run(make_key(settings, _database_url(settings), options.tenant, options.role, options.name)))
+    name = checked_name("--name", options.name)
+    print(asyncio.run(make_key(settings, _database_url(settings), options.tenant, options.role, name)))
     return 0
 
 
