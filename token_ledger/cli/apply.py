@@ -45,6 +45,8 @@ from token_ledger.storage.rows import rule_from
 from token_ledger.storage.tenants import find_tenant
 
 _USERS = 1_000
+_NO_BATCH = 1 << 40
+"""A sequence number that no batch will ever have, so that what is tried out has no ids of what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def _try_out(tenant: DeclaredTenant, state: State, changes: Sequence[Change]) ->
     """Raise ValueError if the ledger would refuse a change, decided as it would: on books that are thrown away."""
     nothing_priced = PriceBook({}, lambda provider, model: None)
     # This machine's clock will do: it is decided again, by the database's, when the change is made.
-    books = Books(state.config, nothing_priced, 1, datetime.now(UTC), Loaded())
+    books = Books(state.config, nothing_priced, _NO_BATCH, datetime.now(UTC), Loaded())
     for step, outcome in zip(changes, decide(books, [step.command for step in changes]), strict=True):
         _accepted(tenant, step, outcome)
 
