@@ -21,13 +21,15 @@ _PORT = re.compile(r":([^\]:]*)$")
 
 def _is_address(url: str) -> str:
     """Return the address of a database; what is wrong with another is told without it, for it holds a password."""
+    form = "an address reads postgresql://user:password@host:5432/database"
     found = _ADDRESS.match(url)
     if found is None:
-        raise ValueError("an address reads postgresql://user:password@host:5432/database")
+        raise ValueError(form)
     for host in found["hosts"].split(","):
         port = _PORT.search(host)
         if port is not None and port[1] and not (port[1].isascii() and port[1].isdigit() and int(port[1]) <= 65_535):
-            raise ValueError(f"{port[1]!r} is no port; an address reads postgresql://user:password@host:5432/database")
+            # What stands there is not told either: after a password with a slash in it, it is the password.
+            raise ValueError(f"its port is no number up to 65535; {form} (in a password / is %2F, @ is %40, # is %23)")
     return url
 
 

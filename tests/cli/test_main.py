@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.commands import rows, run
 from tests.conftest import with_database
+from token_ledger.config import Settings
 from token_ledger.storage import database
 from token_ledger.storage.embedded import start_embedded
 
@@ -31,8 +32,13 @@ async def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             "TOKEN_LEDGER_DATABASE_URL: an address reads postgresql://",
         ),
         ("DATABASE_URL", "foo", "TOKEN_LEDGER_DATABASE_URL: an address reads postgresql://"),
-        ("DATABASE_URL", "postgresql://root:secret@localhost:99999/x", "'99999' is no port; an address reads"),
-        ("DATABASE_URL", "postgresql://root:secret@one:5432,two:x/y", "'x' is no port; an address reads"),
+        (
+            "DATABASE_URL",
+            "postgresql://root:secret@localhost:99999/x",
+            "its port is no number up to 65535; an address reads",
+        ),
+        ("DATABASE_URL", "postgresql://root:secret@one:5432,two:x/y", "its port is no number"),
+        ("DATABASE_URL", "postgresql://root:secret/s@localhost/y", "its port is no number"),
         ("DATABASE_URL", "postgresql://root:secret@localhost/x?sslmode=maybe", "can't be used: `sslmode` parameter"),
         ("DATABASE_URL", "postgresql://root:secret@127.0.0.1:1/x", "the database can't be reached"),
         ("RETENTION_MONTHS", "1", "TOKEN_LEDGER_RETENTION_MONTHS: Input should be greater than or equal to 3"),
@@ -51,6 +57,17 @@ async def test_a_setting_that_is_wrong_is_named_and_no_password_is_told(
         assert "secret" not in said
         if "can't be" not in message:
             assert await complaint(capsys, "doctor") == said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://postgres:@/postgres?host=/tmp/tl", "postgres://ada@localhost", "postgresql+asyncpg://[::1]:5432/x",
+        "postgresql://one:5432,two:65535/x", "postgresql://u:p%2F@host:/x", "postgresql://",
+    ],
+)  # fmt: skip
+def test_an_address_is_taken_in_every_form(url: str) -> None:
+    assert Settings(database_url=url).database_url == url
 
 
 @pytest.mark.usefixtures("settings")
@@ -73,8 +90,6 @@ async def test_an_option_that_is_wrong_is_named(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("variable", ["TOKEN_LEDGER_DATABASE_URL", "TOKEN_LEDGER_KEY_PEPPER"])
 async def test_an_empty_variable_is_one_that_is_not_set(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from token_ledger.config import Settings
-
     monkeypatch.setenv(variable, "")
     assert (Settings().database_url, Settings().key_pepper) == (None, None)
 
