@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from token_ledger.api.access import ADMINS, FINANCE, OPERATORS, Needs, actor_of, service_of
 from token_ledger.api.answers import TriggerAnswerBody
+from token_ledger.api.kept import shown_body
 from token_ledger.api.problems import ProblemError, refused_problem
 from token_ledger.api.translate_admin import set_trigger_command
 from token_ledger.api.values import trigger_value
@@ -47,7 +48,8 @@ async def list_quarantine(
 ) -> dict[str, list[dict[str, Any]]]:
     """List what could not be booked, newest first."""
     async with service_of(request).database.reading(finance.tenant) as connection:
-        return {"quarantine": await find_quarantined(connection, finance.tenant, limit)}
+        found = await find_quarantined(connection, finance.tenant, limit)
+    return {"quarantine": [{**kept, "body": shown_body(kept["body"])} for kept in found]}
 
 
 @router.post("/api-keys", status_code=201, tags=["keys"])

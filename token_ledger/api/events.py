@@ -8,9 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from token_ledger.api.access import CALLERS, Needs, service_of
 from token_ledger.api.answers import EventResults
+from token_ledger.api.kept import kept_body
 from token_ledger.api.problems import ProblemError, invalid_problem
 from token_ledger.api.service import Service
-from token_ledger.api.translate import kept_body, record_command
+from token_ledger.api.translate import record_command
 from token_ledger.api.wire import EventBody, EventsBody
 from token_ledger.core.commands import Quarantine, Record, fingerprint
 from token_ledger.core.money import format_money

@@ -1,6 +1,5 @@
 """Turns request bodies into commands. What a body alone can't show (who the run belongs to) is the core's to decide."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -253,20 +252,3 @@ def _usage(body: UsageBody) -> Usage:
 def limits_of(body: LimitsBody) -> Limits:
     """Return amounts as the core counts them."""
     return Limits(body.tokens, None if body.cost is None else parse_money(body.cost), body.calls)
-
-
-def kept_body(value: Any) -> str:
-    """Return JSON that PostgreSQL takes for an event that could not be read, cut to what quarantine keeps."""
-    text = json.dumps(value)
-    if not _is_storable(value, text):
-        text = json.dumps({"as_sent": text})
-    return text if len(text) <= 20_000 else json.dumps({"cut": text[:20_000]})
-
-
-def _is_storable(value: Any, text: str) -> bool:
-    """Tell whether PostgreSQL keeps this JSON: it has no NUL, no half of a surrogate pair, no NaN and no Infinity."""
-    try:
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except ValueError:
-        return False
-    return "\\u0000" not in text
