@@ -49,6 +49,7 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("POST", "/v1/users/{user}/erase"): _ADMINS,
     ("GET", "/v1/calendar"): _FINANCE,
     ("POST", "/v1/calendar"): _ADMINS,
+    ("GET", "/v1/stop"): _FINANCE,
     ("POST", "/v1/stop"): _ADMINS,
     ("POST", "/v1/resume"): _ADMINS,
     ("POST", "/v1/tenants/{tenant_id}/stop"): _OPERATORS,

@@ -220,6 +220,7 @@ async def test_what_acme_reads_does_show_acme(path: str, role: Role, acme: Acme,
         "/v1/reports/triggers": "model_downgrade",
         "/v1/triggers": "gpt-5.4-mini",
         "/v1/calendar": "Kathmandu",
+        "/v1/stop": "stopped",
     }.get(path, MARK)
     assert shown in answer.text
 
@@ -346,7 +347,7 @@ async def test_the_operator_sees_names_of_tenants_and_nothing_inside_them(acme: 
     listed = (await world.get("/v1/tenants", tenant="operator", role=Role.OPERATOR)).json()["tenants"]
     assert {"acme", "globex"} <= {tenant["name"] for tenant in listed}
     assert all(
-        set(tenant) == {"tenant_id", "name", "time_zone", "created_at", "week_start", "fiscal_month"}
+        set(tenant) == {"tenant_id", "name", "time_zone", "created_at", "week_start", "fiscal_month", "stopped"}
         for tenant in listed
     )
 

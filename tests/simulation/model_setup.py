@@ -162,7 +162,7 @@ class SetupModel:
 
     def _stop(self, command: StopTenant) -> Expected:
         self.stopped = command.reason
-        return Expected("changed", {})
+        return Expected("stop", {})
 
     def _tend(self, command: TendAccounts) -> Expected:
         for number in command.account_ids:

@@ -16,7 +16,7 @@ def test_core_decides_and_books_what_the_model_says() -> None:
         "refused unknown_model", "refused run_not_found", "refused run_not_open", "refused reservation_not_found",
         "refused reservation_not_open", "refused idempotency_conflict", "refused infeasible_allocation",
         "refused budget_not_found", "refused budget_exists", "run", "budget", "trigger", "replayed", "late", "overrun",
-        "warned", "downgraded", "extended", "step", "grant", "increase", "changed", "preflight", "lapsed",
+        "warned", "downgraded", "extended", "step", "grant", "increase", "changed", "stop", "preflight", "lapsed",
         "rolled over",
         "denied lease_too_small", "refused tenant_stopped", "refused iterations_exceeded", "refused run_too_deep",
         "refused account_not_found", "refused account_closed", "refused no_limit", "refused increase_not_found",

@@ -16,7 +16,7 @@ from token_ledger.core.outcomes import Refused, TriggerAnswer
 from token_ledger.storage.api_keys import Principal, Role, add_key, list_keys, revoke_key, rotate_key
 from token_ledger.storage.audit import note_change
 from token_ledger.storage.reads import find_quarantined, find_triggers
-from token_ledger.storage.tenants import add_tenant, check_zone, list_tenants
+from token_ledger.storage.tenants import add_tenant, check_zone, find_stops, list_tenants
 
 router = APIRouter(prefix="/v1")
 Admin = Annotated[Principal, Depends(Needs(ADMINS))]
@@ -128,7 +128,16 @@ async def create_tenant(request: Request, operator: Operator, body: TenantBody) 
 
 @router.get("/tenants", tags=["tenants"])
 async def get_tenants(request: Request, operator: Operator) -> dict[str, list[dict[str, Any]]]:
-    """List tenants."""
-    async with service_of(request).database.reading(operator.tenant) as connection:
+    """List tenants, each with the reason of its emergency stop while one is in force."""
+    database = service_of(request).database
+    async with database.reading(operator.tenant) as connection:
         found = await list_tenants(connection)
-    return {"tenants": [{**tenant, "tenant_id": str(tenant["tenant_id"])} for tenant in found]}
+    numbers = [tenant["tenant_id"] for tenant in found]
+    async with database.reading(*numbers) as connection:
+        stops = await find_stops(connection, numbers)
+    return {
+        "tenants": [
+            {**tenant, "tenant_id": str(number), "stopped": stops.get(number)}
+            for number, tenant in zip(numbers, found, strict=True)
+        ]
+    }

@@ -48,7 +48,11 @@ async def spend(
 
 @router.get("/reports/denials", tags=["reports"])
 async def denials(request: Request, finance: Finance) -> dict[str, list[dict[str, Any]]]:
-    """Denials by account, those of soft and shadow budgets included."""
+    """Denials by account, those of soft and shadow budgets included.
+
+    What an emergency stop refuses, or a run that has made all of its iterations, is not among them: no account said
+    no, and nothing is recorded of it.
+    """
     async with service_of(request).database.reading(finance.tenant) as connection:
         return {"rows": await denials_by_account(connection, finance.tenant)}
 

@@ -19,7 +19,7 @@ from token_ledger.cli.declared import read_declared
 from token_ledger.config import Settings
 from token_ledger.core.administration import EraseUser, StopTenant
 from token_ledger.core.commands import Command
-from token_ledger.core.outcomes import Changed, Outcome, Refused
+from token_ledger.core.outcomes import Changed, Outcome, Refused, StopAnswer
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import list_keys, revoke_key, rotate_key
 from token_ledger.storage.database import Database
@@ -149,7 +149,7 @@ def _change(url: str, name: str, command: Command) -> int:
     outcome = asyncio.run(submit())
     if isinstance(outcome, Refused):
         raise ValueError(outcome.detail)
-    assert isinstance(outcome, Changed)
+    assert isinstance(outcome, Changed | StopAnswer)
     print(f"{outcome.entry.action}: {outcome.entry.target}")
     return 0
 

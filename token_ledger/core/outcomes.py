@@ -217,6 +217,15 @@ class Changed:
 
 
 @value
+class StopAnswer:
+    """All calls were stopped, or go on, as the audit log says; `stopped` is the reason of the stop in force now."""
+
+    entry: AuditEntry
+    stopped: str | None
+    replayed: bool = False
+
+
+@value
 class Swept:
     """What was due has been done: so many holds expired, grants lapsed and accounts closed."""
 
@@ -225,7 +234,8 @@ class Swept:
 
 Outcome = (
     Granted | Denied | Settled | Extended | Released | Recorded | Quarantined | PreflightAnswer
-    | RunAnswer | StepTaken | BudgetAnswer | TriggerAnswer | GrantAnswer | IncreaseAnswer | Changed | Swept | Refused
+    | RunAnswer | StepTaken | BudgetAnswer | TriggerAnswer | GrantAnswer | IncreaseAnswer | Changed | StopAnswer
+    | Swept | Refused
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from token_ledger.core.administration import EraseUser, SetCalendar, SetUsers, S
 from token_ledger.core.audit import rule_state, user_state
 from token_ledger.core.books import Books
 from token_ledger.core.event import NEWEST
-from token_ledger.core.outcomes import Changed, Code, Outcome, Refused
+from token_ledger.core.outcomes import Changed, Code, Outcome, Refused, StopAnswer
 from token_ledger.core.window import Calendar
 
 
@@ -64,4 +64,4 @@ def stop_tenant(books: Books, command: StopTenant) -> Outcome:
     action = "tenant.resume" if command.reason is None else "tenant.stop"
     entry = books.audit(command, action, "tenant", {"stopped": before}, {"stopped": command.reason})
     books.note_key(command, "audit", entry.audit_id)
-    return Changed(entry)
+    return StopAnswer(entry, command.reason)

@@ -1,6 +1,6 @@
 """Owns tenants: the rows that everything else hangs on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -53,6 +53,16 @@ async def all_tenants(connection: AsyncConnection) -> dict[TenantId, str]:
     """Return the names of all tenants by id."""
     found = await connection.execute(select(tenants.c.tenant_id, tenants.c.name).where(tenants.c.tenant_id > 0))
     return {TenantId(row.tenant_id): row.name for row in found}
+
+
+async def find_stops(connection: AsyncConnection, tenants: Sequence[TenantId]) -> dict[TenantId, str]:
+    """Return the reasons of the emergency stops in force, of those tenants that have one."""
+    found = await connection.execute(
+        select(tenant_ledgers.c.tenant_id, tenant_ledgers.c.stopped_reason).where(
+            tenant_ledgers.c.tenant_id.in_(tenants), tenant_ledgers.c.stopped_reason.is_not(None)
+        )
+    )
+    return {TenantId(row.tenant_id): row.stopped_reason for row in found}
 
 
 async def tenants_with_due_holds(connection: AsyncConnection) -> list[TenantId]:
