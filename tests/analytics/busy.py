@@ -61,6 +61,7 @@ from token_ledger.core.outcomes import (
     RunAnswer,
     Settled,
     StepTaken,
+    StopAnswer,
     TriggerAnswer,
 )  # fmt: skip
 from token_ledger.core.run import RunState
@@ -323,6 +324,6 @@ async def _administer(ledger: Ledger) -> None:
         await ledger.settle(await ledger.hold(user=user), 100, 10)
     await ledger.ask(EraseUser("k", b"x", "frank", "root"), Changed)
     await ledger.ask(SetCalendar("k", b"x", CalendarRule(ZoneInfo("Asia/Tokyo"), 6, 4), "root"), Changed)
-    await ledger.ask(StopTenant("k", b"x", "a runaway agent", "root"), Changed)
+    await ledger.ask(StopTenant("k", b"x", "a runaway agent", "root"), StopAnswer)
     await ledger.ask(reserve(), Refused)
-    await ledger.ask(StopTenant("k", b"x", None, "root"), Changed)
+    await ledger.ask(StopTenant("k", b"x", None, "root"), StopAnswer)

@@ -118,6 +118,29 @@ async def test_what_differs_is_changed_and_nothing_else(
     assert await run("apply", path, "--diff", *arguments) == 0
 
 
+async def test_a_planned_calendar_is_told_of_and_put_right(
+    settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run("apply", written(settings, FILE))
+    tokyo, berlin = (f"{zone} (week from day 0, year from month 1)" for zone in ("Asia/Tokyo", "Europe/Berlin"))
+    await rows(
+        database_url,
+        "insert into calendar_changes select tenant_id, '2999-01-01Z', 'Asia/Tokyo', 0, 1 from tenants"
+        " where name = 'acme'",
+    )
+    capsys.readouterr()
+    path = written(settings, FILE.replace("Europe/Berlin", "Asia/Tokyo"))
+    assert await run("apply", path, "--diff") == 0
+    planned = f"acme: planned for the calendar: {tokyo} from 2999-01-01T00:00:00+00:00"
+    assert capsys.readouterr().out.splitlines() == [planned, "nothing to change"]
+    path = written(settings, FILE)
+    assert await run("apply", path) == 0
+    corrected = f"acme: keep the calendar {berlin}, in place of {tokyo} from 2999-01-01T00:00:00+00:00"
+    assert capsys.readouterr().out.splitlines() == [corrected]
+    assert await run("apply", path, "--diff") == 0
+    assert "Asia/Tokyo" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

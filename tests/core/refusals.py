@@ -242,10 +242,9 @@ REFUSALS = (
     Refusal("change the calendar", "it would begin in less than 5 minutes",
             lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", NOW + timedelta(minutes=4))),
             Code.TIME_OUT_OF_RANGE, "effective_from"),
-    Refusal("change the calendar", "a later change is planned already",
-            lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", FUTURE)), Code.TIME_OUT_OF_RANGE,
-            "effective_from",
-            before=lambda t: t.ledger.one(sealed(SetCalendar("p", b"", CalendarRule(UTC), "k", FUTURE)))),
+    Refusal("change the calendar", "it would begin in more than two years",
+            lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", NOW + timedelta(days=732))),
+            Code.TIME_OUT_OF_RANGE, "effective_from"),
     Refusal("any verb", "its key was used for another request", lambda t: reserve(key="hold 1", max_output_tokens=499),
             Code.IDEMPOTENCY_CONFLICT, "max_output_tokens"),
 )  # fmt: skip

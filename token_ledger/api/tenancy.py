@@ -63,14 +63,17 @@ async def erase_user(request: Request, admin: Admin, user: Name, body: KeyBody) 
 
 @router.get("/calendar", tags=["tenants"])
 async def get_calendar(request: Request, finance: Finance) -> dict[str, list[dict[str, Any]]]:
-    """Show the tenant's calendar: the rule it began with, then every change."""
+    """Show the tenant's calendar: the rule it began with, then every change, also planned ones."""
     async with service_of(request).database.reading(finance.tenant) as connection:
         return {"calendar": await find_calendar(connection, finance.tenant)}
 
 
 @router.post("/calendar", response_model=ChangeAnswer, tags=["tenants"])
 async def set_calendar(request: Request, admin: Admin, body: CalendarBody) -> Any:
-    """Change time zone, week start or fiscal year from an instant on; windows under way end as they would have."""
+    """Change time zone, week start or fiscal year from an instant on; windows under way end as they would have.
+
+    What is planned for that instant or later falls; to withdraw a plan, change to the rule that it would end.
+    """
     return await _changed(service_of(request), admin.tenant, set_calendar_command(body, actor_of(admin)))
 
 

@@ -7,6 +7,7 @@ Applied twice, the second time there is nothing to do.
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -31,7 +32,8 @@ from token_ledger.core.window import CalendarRule
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.audit import note_change
 from token_ledger.storage.database import Database
-from token_ledger.storage.limit_reads import find_calendar, find_users
+from token_ledger.storage.limit_reads import find_users
+from token_ledger.storage.periods import database_now, load_calendar
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.reads import find_budgets, find_triggers
 from token_ledger.storage.tenants import add_tenant, check_zone, find_tenant
@@ -53,6 +55,8 @@ class State:
     """What a tenant has set up now."""
 
     rule: CalendarRule
+    """In force."""
+    planned: list[tuple[datetime, CalendarRule]]
     users: dict[str, Any]
     budgets: dict[str, Budget]
     triggers: dict[str, Trigger]
@@ -84,6 +88,8 @@ async def apply(url: str, declared: Declared, *, change: bool, prune: bool, tell
             number, is_new = await _tenant(database, tenant, change=change, tell=tell)
             done += is_new
             state = _nothing(tenant) if number is None else await _state(database, number)
+            for text in _awaited(tenant, state):
+                tell(f"{tenant.name}: {text}")
             for step in plan(tenant, state, prune=prune):
                 tell(f"{tenant.name}: {step.text}")
                 done += 1
@@ -96,7 +102,7 @@ async def apply(url: str, declared: Declared, *, change: bool, prune: bool, tell
 
 def plan(tenant: DeclaredTenant, state: State, *, prune: bool) -> list[Change]:
     """Return what has to be done to come from a state to what is declared, in order."""
-    changes = _calendar(tenant, state.rule)
+    changes = _calendar(tenant, state)
     changed = [user for user in tenant.users if state.users.get(user.user) != _shown(user)]
     for start in range(0, len(changed), _USERS):
         users = changed[start : start + _USERS]
@@ -113,12 +119,32 @@ def plan(tenant: DeclaredTenant, state: State, *, prune: bool) -> list[Change]:
     return changes
 
 
-def _calendar(tenant: DeclaredTenant, rule: CalendarRule) -> list[Change]:
-    wanted = CalendarRule(ZoneInfo(tenant.time_zone), tenant.week_start, tenant.fiscal_month)
-    if wanted == rule:
+def _calendar(tenant: DeclaredTenant, state: State) -> list[Change]:
+    """Return the change that leads to the calendar declared, unless what is planned leads there already."""
+    wanted = _declared_rule(tenant)
+    if wanted == (state.planned[-1][1] if state.planned else state.rule):
         return []
-    text = f"change the calendar from {_rule_text(rule)} to {_rule_text(wanted)}, from the next windows on"
+    text = f"change the calendar from {_rule_text(state.rule)} to {_rule_text(wanted)}, from the next windows on"
+    if wanted == state.rule:
+        text = f"keep the calendar {_rule_text(state.rule)}"
+    if state.planned:
+        text += f", in place of {_plan_text(state)}"
     return [Change(text, SetCalendar(_key(), b"", wanted, ACTOR))]
+
+
+def _awaited(tenant: DeclaredTenant, state: State) -> list[str]:
+    """Return what to tell of a calendar that is as declared only once what is planned has come."""
+    if state.planned and state.planned[-1][1] == _declared_rule(tenant):
+        return [f"planned for the calendar: {_plan_text(state)}"]
+    return []
+
+
+def _plan_text(state: State) -> str:
+    return ", ".join(f"{_rule_text(rule)} from {since.isoformat()}" for since, rule in state.planned)
+
+
+def _declared_rule(tenant: DeclaredTenant) -> CalendarRule:
+    return CalendarRule(ZoneInfo(tenant.time_zone), tenant.week_start, tenant.fiscal_month)
 
 
 def _budget(terms: BudgetTerms, before: Budget | None) -> list[Change]:
@@ -195,7 +221,8 @@ async def _tenant(
 
 async def _state(database: Database, tenant: TenantId) -> State:
     async with database.reading(tenant) as connection:
-        latest = (await find_calendar(connection, tenant))[-1]
+        calendar, _ = await load_calendar(connection, tenant)
+        now = await database_now(connection)
         users: dict[str, Any] = {}
         after = ""
         while page := await find_users(connection, tenant, after=after, limit=_USERS):
@@ -203,13 +230,13 @@ async def _state(database: Database, tenant: TenantId) -> State:
             after = page[-1].user
         budgets = {budget.name: budget for budget, archived in await find_budgets(connection, tenant) if not archived}
         triggers = {trigger.kind.value: trigger for trigger in await find_triggers(connection, tenant)}
-    rule = CalendarRule(ZoneInfo(latest["time_zone"]), latest["week_start"], latest["fiscal_month"])
-    return State(rule, users, budgets, triggers)
+    planned = [change for change in calendar.changes if change[0] > now]
+    begun = calendar.changes[: len(calendar.changes) - len(planned)]
+    return State(begun[-1][1] if begun else calendar.first, planned, users, budgets, triggers)
 
 
 def _nothing(tenant: DeclaredTenant) -> State:
-    rule = CalendarRule(ZoneInfo(tenant.time_zone), tenant.week_start, tenant.fiscal_month)
-    return State(rule, {}, {}, {})
+    return State(_declared_rule(tenant), [], {}, {}, {})
 
 
 def _shown(user: Any) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from token_ledger.storage.rows import (
     increase_from,
     user_from,
 )  # fmt: skip
+from token_ledger.storage.setup_tables import STANDING_CHANGES
 
 
 async def _rows(connection: AsyncConnection, statement: str, **values: Any) -> Any:
@@ -143,12 +144,12 @@ async def find_audit(connection: AsyncConnection, tenant: TenantId, *, after: in
 
 
 async def find_calendar(connection: AsyncConnection, tenant: TenantId) -> list[dict[str, Any]]:
-    """Return the tenant's calendar: the rule that it began with, then every change."""
+    """Return the tenant's calendar: the rule that it began with, then every change, also planned ones."""
     found = await _rows(
         connection,
         "select cast(null as timestamptz) as effective_from, time_zone, week_start, fiscal_month from tenants"
         " where tenant_id = :tenant"
-        " union all select effective_from, time_zone, week_start, fiscal_month from calendar_changes"
+        f" union all select effective_from, time_zone, week_start, fiscal_month from {STANDING_CHANGES}"
         " where tenant_id = :tenant order by effective_from nulls first",
         tenant=tenant,
     )  # fmt: skip
