@@ -168,7 +168,8 @@ VERBS = (
             "response_id": "resp-1", "original_input_tokens": 2_000, "part": False, "tool": "search",
         },
         {
-            "idempotency_key": "text", "usage": "usage", "provider": "text", "model": "text", "occurred_at": "instant",
+            "idempotency_key": "text", "usage": "usage", "provider": "text", "model": "text",
+            "occurred_at": "claimed_instant",
             "outcome": "choice", "estimated": "flag", "response_id": "text", "original_input_tokens": "tokens",
             "part": "flag", "tool": "text", **_USAGE,
         },

@@ -16,7 +16,7 @@ from token_ledger.analytics.spend import (
     would_have_denied,
 )  # fmt: skip
 from token_ledger.api.access import FINANCE, USERS, Needs, authenticated, key_of, service_of
-from token_ledger.api.wire import Group, ReportInstant
+from token_ledger.api.wire import Group, Instant
 from token_ledger.core.books import ORDINAL_BITS, last_id
 from token_ledger.core.money import format_money
 from token_ledger.storage.api_keys import Principal
@@ -36,8 +36,8 @@ async def spend(
     request: Request,
     finance: Finance,
     group_by: Group = "user",
-    since: Annotated[ReportInstant | None, Query(alias="from")] = None,
-    until: Annotated[ReportInstant | None, Query(alias="to")] = None,
+    since: Annotated[Instant | None, Query(alias="from")] = None,
+    until: Annotated[Instant | None, Query(alias="to")] = None,
 ) -> dict[str, Any]:
     """Calls, tokens by kind and cost per value of a dimension; the last 31 days unless dates are given."""
     end = until or datetime.now(UTC) + timedelta(hours=1)
@@ -61,8 +61,8 @@ async def denials(request: Request, finance: Finance) -> dict[str, list[dict[str
 async def shadow_denials(
     request: Request,
     finance: Finance,
-    since: Annotated[ReportInstant | None, Query(alias="from")] = None,
-    until: Annotated[ReportInstant | None, Query(alias="to")] = None,
+    since: Annotated[Instant | None, Query(alias="from")] = None,
+    until: Annotated[Instant | None, Query(alias="to")] = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """What shadow and soft budgets would have denied; the last 31 days unless dates are given."""
     end = until or datetime.now(UTC) + timedelta(hours=1)
