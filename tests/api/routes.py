@@ -57,7 +57,7 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("POST", "/v1/tenants/{tenant_id}/identity-providers"): _OPERATORS,
     ("GET", "/v1/tenants/{tenant_id}/identity-providers"): _OPERATORS,
     ("DELETE", "/v1/tenants/{tenant_id}/identity-providers/{provider_id}"): _OPERATORS,
-    ("GET", "/v1/audit"): _FINANCE,
+    ("GET", "/v1/audit"): _FINANCE | _OPERATORS,
     ("POST", "/v1/triggers"): _ADMINS,
     ("GET", "/v1/triggers"): _FINANCE,
     ("GET", "/v1/quarantine"): _FINANCE,

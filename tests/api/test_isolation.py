@@ -325,7 +325,7 @@ async def test_the_queries_own_conditions_hold_without_row_level_security(acme: 
     """Two fences, each of them whole: row-level security would hide a query that forgot its tenant."""
     before = await world.state(world.tenants["acme"])
     for path in [path for _, path in READS if path != "/v1/tenants"]:
-        for role in sorted(ALLOWED["GET", path]):
+        for role in sorted(ALLOWED["GET", path] - {Role.OPERATOR}):
             # Globex sent ids of acme's runs itself, in events that are in its quarantine.
             _shows_nothing(acme, await world.get(path, tenant="globex", role=role), asked=json.dumps(acme.named))
     for path, name, value in FILTERS:
@@ -342,7 +342,7 @@ async def test_the_queries_own_conditions_hold_without_row_level_security(acme: 
 async def test_the_operator_sees_names_of_tenants_and_nothing_inside_them(acme: Acme, world: World) -> None:
     for route in [*READS, *NAMING]:
         answer = await _call(world, route, acme.named[0], "operator", Role.OPERATOR)
-        assert answer.status_code == (200 if route[1] == "/v1/tenants" else 403)
+        assert answer.status_code == (200 if Role.OPERATOR in ALLOWED[route] else 403)
         _shows_nothing(acme, answer)
     listed = (await world.get("/v1/tenants", tenant="operator", role=Role.OPERATOR)).json()["tenants"]
     assert {"acme", "globex"} <= {tenant["name"] for tenant in listed}

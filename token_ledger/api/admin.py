@@ -12,9 +12,10 @@ from token_ledger.api.problems import ProblemError, refused_problem
 from token_ledger.api.translate_admin import set_trigger_command
 from token_ledger.api.values import trigger_value
 from token_ledger.api.wire_admin import ApiKeyBody, RotationBody, TenantBody, TriggerBody
-from token_ledger.core.outcomes import Refused, TriggerAnswer
+from token_ledger.core.outcomes import Code, Refused, TriggerAnswer
 from token_ledger.storage.api_keys import Principal, Role, add_key, list_keys, revoke_key, rotate_key
 from token_ledger.storage.audit import note_change
+from token_ledger.storage.periods import database_now
 from token_ledger.storage.reads import find_quarantined, find_triggers
 from token_ledger.storage.tenants import add_tenant, check_zone, find_stops, list_tenants
 
@@ -57,6 +58,9 @@ async def create_key(request: Request, admin: Admin, body: ApiKeyBody) -> dict[s
     """Make an API key; it is shown this once."""
     service = service_of(request)
     async with service.database.reading(admin.tenant) as connection:
+        if body.expires_at is not None and body.expires_at <= await database_now(connection):
+            detail = f"expires_at {body.expires_at.isoformat()} is past: the key would never be good"
+            raise ProblemError(422, Code.TIME_OUT_OF_RANGE.value, detail, field="expires_at")
         key, key_id = await add_key(
             connection, admin.tenant, Role(body.role), body.name,
             environment=service.settings.environment, pepper=service.pepper, actor=actor_of(admin),
@@ -66,8 +70,11 @@ async def create_key(request: Request, admin: Admin, body: ApiKeyBody) -> dict[s
 
 
 @router.post("/api-keys/{key_id}/rotate", status_code=201, tags=["keys"])
-async def rotate_api_key(request: Request, admin: Admin, key_id: str, body: RotationBody) -> dict[str, str]:
-    """Make a key in the place of another, which goes on for an overlap; it is shown this once."""
+async def rotate_api_key(request: Request, admin: Admin, key_id: str, body: RotationBody) -> dict[str, str | None]:
+    """Make a key in the place of another, which goes on for an overlap; it is shown this once.
+
+    It ends when the other was to end, if it was; for a key that goes on for longer make a new one.
+    """
     service = service_of(request)
     rotated = None
     if key_id.isascii() and key_id.isalnum():
@@ -78,9 +85,15 @@ async def rotate_api_key(request: Request, admin: Admin, key_id: str, body: Rota
             )  # fmt: skip
     if rotated is None:
         raise ProblemError(404, "not_found", f"there is no API key {key_id!r} in force")
-    key, new_id, role, name, ends = rotated
     service.forget_keys()
-    return {"key_id": new_id, "key": key, "role": role, "name": name, "old_key_expires_at": ends.isoformat()}
+    return {
+        "key_id": rotated.key_id,
+        "key": rotated.key,
+        "role": rotated.role,
+        "name": rotated.name,
+        "expires_at": rotated.expires_at.isoformat() if rotated.expires_at else None,
+        "old_key_expires_at": rotated.old_expires_at.isoformat(),
+    }
 
 
 @router.get("/api-keys", tags=["keys"])

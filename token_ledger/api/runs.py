@@ -181,7 +181,8 @@ async def get_reservation(request: Request, reader: Reader, reservation_id: str)
 
 async def _end(request: Request, caller: Principal, body: RunEndBody, state: RunState) -> Any:
     service = service_of(request)
-    command = end_run_command(body, id_in_path(request, "run_id"), state)
+    actor = actor_of(caller) if caller.role in ADMINS else None
+    command = end_run_command(body, id_in_path(request, "run_id"), state, actor)
     return await _run_answer(service, caller.tenant, await service.submit(caller.tenant, command))
 
 

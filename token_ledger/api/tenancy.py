@@ -37,6 +37,7 @@ router = APIRouter(prefix="/v1")
 Admin = Annotated[Principal, Depends(Needs(ADMINS))]
 Finance = Annotated[Principal, Depends(Needs(FINANCE))]
 Operator = Annotated[Principal, Depends(Needs(OPERATORS))]
+Auditor = Annotated[Principal, Depends(Needs(FINANCE | OPERATORS))]
 
 
 @router.put("/users", response_model=ChangeAnswer, tags=["users"])
@@ -165,11 +166,11 @@ async def delete_identity_provider(
 
 @router.get("/audit", tags=["tenants"])
 async def list_audit(
-    request: Request, finance: Finance, after: Id = "0", limit: Annotated[int, Query(ge=1, le=1000)] = 200
+    request: Request, auditor: Auditor, after: Id = "0", limit: Annotated[int, Query(ge=1, le=1000)] = 200
 ) -> dict[str, list[dict[str, Any]]]:
-    """List who changed what, in order; `after` pages on."""
-    async with service_of(request).database.reading(finance.tenant) as connection:
-        return {"audit": await find_audit(connection, finance.tenant, after=int(after), limit=limit)}
+    """List who changed what, in order; `after` pages on. Operators see what was done to their own keys."""
+    async with service_of(request).database.reading(auditor.tenant) as connection:
+        return {"audit": await find_audit(connection, auditor.tenant, after=int(after), limit=limit)}
 
 
 async def _named_tenant(request: Request) -> TenantId:

@@ -236,10 +236,10 @@ def rebalance_command(body: RebalanceBody, run_id: int) -> Rebalance:
     return Rebalance(body.idempotency_key, print_, run_id, _shares(body.allocation))
 
 
-def end_run_command(body: RunEndBody, run_id: int, state: RunState) -> EndRun:
-    """Return the command that closes or cancels a run."""
+def end_run_command(body: RunEndBody, run_id: int, state: RunState, actor: str | None = None) -> EndRun:
+    """Return the command that closes or cancels a run; `actor` is who, if an administrator."""
     key = body.idempotency_key or f"{state}:{run_id}"
-    return EndRun(key, fingerprint(f"{run_id} {state}".encode()), run_id, state)
+    return EndRun(key, fingerprint(f"{run_id} {state}".encode()), run_id, state, actor)
 
 
 def _usage(body: UsageBody) -> Usage:

@@ -116,7 +116,7 @@ def rotate(url: str, settings: Settings, options: argparse.Namespace) -> int:
             )  # fmt: skip
         if rotated is None:
             raise ValueError(f"there is no API key {options.key_id!r} in force")
-        print(rotated[0])
+        print(rotated.key)
 
     return asyncio.run(_with_tenant(url, options.tenant, make))
 

@@ -93,11 +93,14 @@ def end_run(books: Books, command: EndRun) -> Outcome:
     if run is None:
         return Refused(Code.RUN_NOT_FOUND, f"there is no run {command.run_id}", "run_id")
     if run.state is RunState.OPEN or (run.state is RunState.CLOSED and command.state is RunState.CANCELLED):
-        run.state = command.state
+        before, run.state = run.state, command.state
         run.ended_at = run.ended_at or books.now
         books.writes.changed_runs[run.run_id] = run
         if run.external_id is not None and books.loaded.attachable_runs.get(run.external_id) == run.run_id:
             del books.loaded.attachable_runs[run.external_id]
+        if command.actor is not None:
+            action = "run.cancel" if run.state is RunState.CANCELLED else "run.close"
+            books.audit(command, action, str(run.run_id), {"state": before.value}, {"state": run.state.value})
     books.note_key(command, "run", run.run_id)
     return RunAnswer(replace(run))
 
