@@ -72,6 +72,7 @@ from token_ledger.core.window import CalendarRule, Window
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.quarantine import decide_quarantined
 from token_ledger.storage.schema import TENANT_TABLES
 from token_ledger.storage.tenants import add_tenant
 
@@ -327,3 +328,6 @@ async def _administer(ledger: Ledger) -> None:
     await ledger.ask(StopTenant("k", b"x", "a runaway agent", "root"), StopAnswer)
     await ledger.ask(reserve(), Refused)
     await ledger.ask(StopTenant("k", b"x", None, "root"), StopAnswer)
+    kept = await ledger.ask(Quarantine("event:a", "k", b"x", "invalid_request", "no model", "{}"), Quarantined)
+    async with ledger.database.reading(ledger.tenant) as connection:
+        await decide_quarantined(connection, ledger.tenant, kept.quarantine_id, "dismissed", "a test", actor="root")

@@ -63,6 +63,7 @@ async def _call(
 
 PLACES = (
     "run_id", "reservation_id", "budget_id", "key_id", "account_id", "increase_id", "user", "tenant_id", "provider_id",
+    "quarantine_id",
 )  # fmt: skip
 """What paths name."""
 
@@ -149,7 +150,9 @@ async def acme(world: World) -> Acme:
     )
     await post(f"/v1/reservations/{reservations[1]['reservation_id']}/release", {"reason": _name("reason")})
     good = event(source=_name("batch"), idempotency_key=_name(fresh()), user=_name("ada"))
-    await post("/v1/events", {"events": [good, {**good, "idempotency_key": _name(fresh()), "user": 5}]})
+    bad = [{**good, "idempotency_key": _name(fresh()), "user": 5} for _ in range(3)]
+    kept = (await post("/v1/events", {"events": [good, *bad]}))["results"][1:]
+    await post(f"/v1/quarantine/{kept.pop()['quarantine_id']}/dismiss", {"note": _name("nothing")})
     await post(f"/v1/runs/{runs[1]['run_id']}/cancel", {"idempotency_key": _name(fresh())})
     users = [{"user": _name(who), "cost_centers": [{"cost_center": _name("lab")}]} for who in ("lin", "mae")]
     await world.made("/v1/users", {"idempotency_key": _name(fresh()), "users": users}, method="PUT")
@@ -183,9 +186,10 @@ async def acme(world: World) -> Acme:
             "run_id": run["run_id"], "reservation_id": hold["reservation_id"], "budget_id": limit["budget_id"],
             "key_id": key["key_id"], "account_id": account, "increase_id": increase["increase_id"],
             "user": who["user"], "tenant_id": str(world.tenants["acme"]), "provider_id": provider["provider_id"],
+            "quarantine_id": item["quarantine_id"],
         }
-        for run, hold, limit, key, account, increase, who, provider in zip(
-            runs, reservations, budgets, keys, accounts, increases, users, providers, strict=False
+        for run, hold, limit, key, account, increase, who, provider, item in zip(
+            runs, reservations, budgets, keys, accounts, increases, users, providers, kept, strict=False
         )
     ]  # fmt: skip
     # All columns that hold ids, whichever table they stand in.

@@ -238,6 +238,14 @@ VERBS = (
         {"idempotency_key": "text", "note": "text"}, ("idempotency_key",), 200,
     ),
     Verb(
+        "resolve", "POST", "/v1/quarantine/{quarantine_id}/resolve", wire_admin.VerdictBody, {"note": "sent again"},
+        {"note": "text"}, ("note",), 200,
+    ),
+    Verb(
+        "dismiss", "POST", "/v1/quarantine/{quarantine_id}/dismiss", wire_admin.VerdictBody, {"note": "a test"},
+        {"note": "text"}, ("note",), 200,
+    ),
+    Verb(
         "users", "PUT", "/v1/users", wire_admin.UsersBody,
         {"users": [{"user": "grace", "cost_centers": [{"cost_center": "lab"},
                                                       {"from": "2026-01-01T00:00:00Z", "cost_center": "ops"}]}]},
@@ -343,7 +351,9 @@ async def named_ids(world: World, tenant: str = "acme") -> dict[str, str]:
     believed = {"issuer": "https://id.acme.test", "audience": fresh("app"), "default_role": "user"}
     path = f"/v1/tenants/{world.tenants[tenant]}/identity-providers"
     provider = await world.made(path, believed, tenant="operator", role=Role.OPERATOR)
+    [kept] = (await world.made("/v1/events", {"events": [event(agent_type=5)]}, tenant=tenant))["results"]
     return {
+        "quarantine_id": kept["quarantine_id"],
         "provider_id": provider["provider_id"],
         "run_id": run["run_id"],
         "reservation_id": hold["reservation_id"],

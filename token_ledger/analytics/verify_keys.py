@@ -75,10 +75,14 @@ made (action, target, times) as (
     from increases where tenant_id = :tenant and state <> 'asked'
     union all
     select 'calendar.set', 'calendar', count(*) from calendar_changes where tenant_id = :tenant having count(*) > 0
+    union all
+    select case state when 'resolved' then 'quarantine.resolve' else 'quarantine.dismiss' end, quarantine_id::text, 1
+    from quarantine_decisions where tenant_id = :tenant
 ), told as (
     select action, target, count(*) as times from log
     where action in (
-        'budget.create', 'budget.archive', 'grant.give', 'increase.approve', 'increase.refuse', 'calendar.set'
+        'budget.create', 'budget.archive', 'grant.give', 'increase.approve', 'increase.refuse', 'calendar.set',
+        'quarantine.resolve', 'quarantine.dismiss'
     )
     group by action, target
 )

@@ -1,13 +1,12 @@
-"""Routes of those who set up: triggers, API keys, tenants, quarantine."""
+"""Routes of those who set up: triggers, API keys, tenants."""
 
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 
 from token_ledger.api.access import ADMINS, FINANCE, OPERATORS, Needs, actor_of, service_of
 from token_ledger.api.answers import TriggerAnswerBody
-from token_ledger.api.kept import shown_body
 from token_ledger.api.problems import ProblemError, refused_problem
 from token_ledger.api.translate_admin import set_trigger_command
 from token_ledger.api.values import trigger_value
@@ -16,7 +15,7 @@ from token_ledger.core.outcomes import Code, Refused, TriggerAnswer
 from token_ledger.storage.api_keys import Principal, Role, add_key, list_keys, revoke_key, rotate_key
 from token_ledger.storage.audit import note_change
 from token_ledger.storage.periods import database_now
-from token_ledger.storage.reads import find_quarantined, find_triggers
+from token_ledger.storage.reads import find_triggers
 from token_ledger.storage.tenants import add_tenant, check_zone, find_stops, list_tenants
 
 router = APIRouter(prefix="/v1")
@@ -41,16 +40,6 @@ async def list_triggers(request: Request, finance: Finance) -> dict[str, list[Tr
     async with service_of(request).database.reading(finance.tenant) as connection:
         found = await find_triggers(connection, finance.tenant)
     return {"triggers": [TriggerAnswerBody(**trigger_value(trigger)) for trigger in found]}
-
-
-@router.get("/quarantine", tags=["events"])
-async def list_quarantine(
-    request: Request, finance: Finance, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-) -> dict[str, list[dict[str, Any]]]:
-    """List what could not be booked, newest first."""
-    async with service_of(request).database.reading(finance.tenant) as connection:
-        found = await find_quarantined(connection, finance.tenant, limit)
-    return {"quarantine": [{**kept, "body": shown_body(kept["body"])} for kept in found]}
 
 
 @router.post("/api-keys", status_code=201, tags=["keys"])

@@ -271,6 +271,22 @@ class EventResults(Answer):
     results: list[EventResult]
 
 
+class KeptAnswer(Answer):
+    """What could not be booked, why, and what became of it (`open`, `resolved`, `dismissed`)."""
+
+    quarantine_id: str
+    source: str
+    key: str
+    code: str
+    detail: str
+    body: Any
+    kept_at: datetime
+    state: str
+    note: str | None
+    decided_by: str | None
+    decided_at: datetime | None
+
+
 class BudgetAnswerBody(Answer):
     """A budget as it stands."""
 

@@ -130,18 +130,6 @@ async def find_accounts(
     return [account_from(row) for row in found]
 
 
-async def find_quarantined(connection: AsyncConnection, tenant: TenantId, limit: int) -> list[dict[str, Any]]:
-    """Return what waits in quarantine, newest first."""
-    found = await connection.execute(
-        text(
-            "select quarantine_id, source, key, code, detail, body, kept_at from quarantine"
-            " where tenant_id = :tenant order by quarantine_id desc limit :limit"
-        ),
-        {"tenant": tenant, "limit": limit},
-    )
-    return [{**row, "quarantine_id": str(row["quarantine_id"])} for row in found.mappings()]
-
-
 async def current_sequence(connection: AsyncConnection, tenant: TenantId) -> int:
     """Return the sequence number of a tenant's newest batch."""
     found = await _rows(connection, "select sequence from tenant_ledgers where tenant_id = :tenant", tenant=tenant)
