@@ -19,6 +19,7 @@ def test_core_decides_and_books_what_the_model_says() -> None:
         "warned", "downgraded", "extended", "step", "grant", "increase", "changed", "stop", "preflight", "lapsed",
         "rolled over",
         "denied lease_too_small", "refused tenant_stopped", "refused iterations_exceeded", "refused run_too_deep",
+        "refused run_of_another",
         "refused account_not_found", "refused account_closed", "refused no_limit", "refused increase_not_found",
         "refused increase_decided", "refused invalid_request", "refused time_out_of_range", "part", "lease", "re-armed",
         "closed",

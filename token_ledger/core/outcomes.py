@@ -33,6 +33,7 @@ class Code(StrEnum):
     RUN_NOT_FOUND = "run_not_found"
     RUN_NOT_OPEN = "run_not_open"
     RUN_TOO_DEEP = "run_too_deep"
+    RUN_OF_ANOTHER = "run_of_another"
     RESERVATION_NOT_FOUND = "reservation_not_found"
     RESERVATION_NOT_OPEN = "reservation_not_open"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"

@@ -44,8 +44,7 @@ def open_run(books: Books, command: OpenRun) -> Outcome:
     if command.attach and command.external_id is not None:
         attached = books.loaded.attachable_runs.get(command.external_id)
         if attached is not None:
-            books.note_key(command, "run", attached)
-            return RunAnswer(replace(books.loaded.runs[attached]))
+            return _attached(books, command, books.loaded.runs[attached])
     parent = None
     if command.parent_run_id is not None:
         found = find_open_run(books, command.parent_run_id)
@@ -58,6 +57,21 @@ def open_run(books: Books, command: OpenRun) -> Outcome:
     if isinstance(allocated, Refused):
         return allocated
     return _opened(books, command, parent, allocated)
+
+
+def _attached(books: Books, command: OpenRun, run: Run) -> Outcome:
+    """Take part in a run, unless it is another's than the command says: what is spent in it would be theirs."""
+    parent = run.ancestors[-1] if run.ancestors else None
+    for field, asked, found in (
+        ("user", command.user, run.user),
+        ("cost_center", command.cost_center, run.cost_center),
+        ("parent_run_id", command.parent_run_id, parent),
+    ):
+        if asked is not None and asked != found:
+            detail = f"the open run with external_id {run.external_id!r} is of another {field}"
+            return Refused(Code.RUN_OF_ANOTHER, detail, field)
+    books.note_key(command, "run", run.run_id)
+    return RunAnswer(replace(run))
 
 
 def _opened(books: Books, command: OpenRun, parent: Run | None, allocated: dict[str, int]) -> RunAnswer:
