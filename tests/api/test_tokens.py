@@ -115,6 +115,8 @@ async def test_a_runs_token_sees_that_run_and_its_parts(world: World, runs: dict
     check_problem(await asked(world, token, f"/v1/runs/{runs['bob']['run_id']}"), 404, "run_not_found", "run_id")
     shown = (await asked(world, token, "/v1/me")).json()
     assert [run["run_id"] for run in shown["runs"]] == [runs["ada"]["run_id"]]
+    listed = (await asked(world, token, "/v1/runs")).json()["runs"]
+    assert [run["run_id"] for run in listed] == [runs["part"]["run_id"], runs["ada"]["run_id"]]
 
 
 async def test_a_user_sees_their_balance_and_asks_for_more(world: World) -> None:

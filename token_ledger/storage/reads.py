@@ -42,17 +42,19 @@ async def find_run(connection: AsyncConnection, tenant: TenantId, run_id: int) -
 
 async def find_runs(
     connection: AsyncConnection, tenant: TenantId, *, user: str | None, state: str | None,
-    external_id: str | None, limit: int, run_id: int | None = None,
+    external_id: str | None, limit: int, after: int | None = None, run_id: int | None = None,
 ) -> list[Run]:  # fmt: skip
-    """Return the newest runs that fit what is asked for."""
+    """Return the runs that fit what is asked for, newest first, after one of them; of one run, it and its sub-runs."""
     found = await _rows(
         connection,
         f"select {RUN_COLUMNS} from runs where tenant_id = :tenant"
         " and (cast(:user as text) is null or user_id = :user)"
         " and (cast(:state as text) is null or state = :state)"
         " and (cast(:external_id as text) is null or external_id = :external_id)"
-        " and (cast(:run as bigint) is null or run_id = :run) order by run_id desc limit :limit",
-        tenant=tenant, user=user, state=state, external_id=external_id, limit=limit, run=run_id,
+        " and (cast(:after as bigint) is null or run_id < :after)"
+        " and (cast(:run as bigint) is null or run_id = :run or :run = any(ancestors))"
+        " order by run_id desc limit :limit",
+        tenant=tenant, user=user, state=state, external_id=external_id, limit=limit, after=after, run=run_id,
     )  # fmt: skip
     return [run_from(row._mapping) for row in found]
 
