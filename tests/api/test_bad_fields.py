@@ -43,7 +43,9 @@ BAD: dict[str, dict[str, str]] = {
     },
     "zone": {
         "unknown": '"Mars/Olympus"', "a path": '"../../etc/passwd"', "a rooted path": '"/etc/passwd"',
-        "a directory": '"Europe"', "empty": '""', "a NUL": '"UTC\\u0000"', **_NOT_TEXT,
+        "a directory": '"Europe"', "a clock that was not set": '"Factory"', "this machine's": '"localtime"',
+        "without leap seconds": '"posix/Europe/Berlin"', "with leap seconds": '"right/UTC"', "empty": '""',
+        "a NUL": '"UTC\\u0000"', **_NOT_TEXT,
     },
     "address": {
         "no scheme": '"id.acme.test"', "not https": '"http://id.acme.test"', "a file": '"file:///etc/passwd"',
