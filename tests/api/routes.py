@@ -40,7 +40,7 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("GET", "/v1/accounts/{account_id}"): _FINANCE,
     ("POST", "/v1/accounts/{account_id}/grants"): _ADMINS,
     ("POST", "/v1/accounts/{account_id}/increases"): _CALLERS | _USERS,
-    ("GET", "/v1/increases"): _FINANCE,
+    ("GET", "/v1/increases"): _FINANCE | _USERS,
     ("POST", "/v1/increases/{increase_id}/approve"): _ADMINS,
     ("POST", "/v1/increases/{increase_id}/refuse"): _ADMINS,
     ("GET", "/v1/thresholds"): _FINANCE,
