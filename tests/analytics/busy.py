@@ -62,6 +62,7 @@ from token_ledger.core.outcomes import (
     RunAnswer,
     Settled,
     StepTaken,
+    StopAnswer,
     TriggerAnswer,
 )  # fmt: skip
 from token_ledger.core.run import RunState
@@ -72,6 +73,7 @@ from token_ledger.core.window import CalendarRule, Window
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.quarantine import decide_quarantined
 from token_ledger.storage.schema import TENANT_TABLES
 from token_ledger.storage.tenants import add_tenant
 
@@ -330,6 +332,9 @@ async def _administer(ledger: Ledger) -> None:
         await ledger.settle(await ledger.hold(user=user), 100, 10)
     await ledger.ask(EraseUser("k", b"x", "frank", "root"), Changed)
     await ledger.ask(SetCalendar("k", b"x", CalendarRule(ZoneInfo("Asia/Tokyo"), 6, 4), "root"), Changed)
-    await ledger.ask(StopTenant("k", b"x", "a runaway agent", "root"), Changed)
+    await ledger.ask(StopTenant("k", b"x", "a runaway agent", "root"), StopAnswer)
     await ledger.ask(reserve(), Refused)
-    await ledger.ask(StopTenant("k", b"x", None, "root"), Changed)
+    await ledger.ask(StopTenant("k", b"x", None, "root"), StopAnswer)
+    kept = await ledger.ask(Quarantine("event:a", "k", b"x", "invalid_request", "no model", "{}"), Quarantined)
+    async with ledger.database.reading(ledger.tenant) as connection:
+        await decide_quarantined(connection, ledger.tenant, kept.quarantine_id, "dismissed", "a test", actor="root")

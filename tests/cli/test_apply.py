@@ -102,6 +102,29 @@ async def test_what_differs_is_changed_and_nothing_else(
     assert await run("apply", path, "--diff", *arguments) == 0
 
 
+async def test_a_planned_calendar_is_told_of_and_put_right(
+    settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run("apply", written(settings, FILE))
+    tokyo, berlin = (f"{zone} (week from day 0, year from month 1)" for zone in ("Asia/Tokyo", "Europe/Berlin"))
+    await rows(
+        database_url,
+        "insert into calendar_changes select tenant_id, '2999-01-01Z', 'Asia/Tokyo', 0, 1 from tenants"
+        " where name = 'acme'",
+    )
+    capsys.readouterr()
+    path = written(settings, FILE.replace("Europe/Berlin", "Asia/Tokyo"))
+    assert await run("apply", path, "--diff") == 0
+    planned = f"acme: planned for the calendar: {tokyo} from 2999-01-01T00:00:00+00:00"
+    assert capsys.readouterr().out.splitlines() == [planned, "nothing to change"]
+    path = written(settings, FILE)
+    assert await run("apply", path) == 0
+    corrected = f"acme: keep the calendar {berlin}, in place of {tokyo} from 2999-01-01T00:00:00+00:00"
+    assert capsys.readouterr().out.splitlines() == [corrected]
+    assert await run("apply", path, "--diff") == 0
+    assert "Asia/Tokyo" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -217,24 +240,6 @@ async def test_a_budget_is_replaced_in_one_step_with_one_entry_in_the_audit_log(
     )
     assert [tuple(row) for row in entries] == [(together[0]["new"], together[0]["old"], "day", "week")]
     assert (await verify_database(database_url)).clean
-
-
-async def test_a_calendar_that_can_not_be_changed_yet_keeps_all_else_from_being_changed(
-    settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    await run("apply", written(settings, FILE))
-    await rows(
-        database_url,
-        "insert into calendar_changes (tenant_id, effective_from, time_zone, week_start, fiscal_month)"
-        " select tenant_id, now() + interval '1 day', 'Asia/Tokyo', 0, 1 from tenants where name = 'acme'",
-    )
-    capsys.readouterr()
-    changed = FILE.replace("Europe/Berlin", "America/New_York").replace("tokens: 50000", "tokens: 60000")
-    for arguments in (("--plan",), ()):
-        assert await run("apply", written(settings, changed + OTHER), *arguments) == 1
-        assert "is planned already; take a later instant" in capsys.readouterr().err
-    assert await rows(database_url, "select from tenants where name = 'globex'") == []
-    assert await rows(database_url, "select from budgets where limit_tokens = 60000") == []
 
 
 async def test_stop_resume_users_and_keys(

@@ -52,6 +52,7 @@ class Tenant:
         self.part = ledger.opened(key="run 5", parent_run_id=self.parent, user=None, cost_center=None).run_id
         self.done = ledger.opened(key="run 6").run_id
         self.spent = ledger.opened(key="run 7", iterations=0).run_id
+        ledger.opened(key="run 8", external_id="thread")
         self.deep = self.free
         for depth in range(7):
             opened = ledger.opened(key=f"deep {depth}", parent_run_id=self.deep, user=None, cost_center=None)
@@ -183,6 +184,13 @@ REFUSALS = (
             lambda t: record(occurred_at=NOW + timedelta(minutes=5, seconds=1)), Code.TIME_OUT_OF_RANGE,
             kind="quarantined"),
     Refusal("open run", "the tenant is stopped", lambda t: _run(), Code.TENANT_STOPPED, before=Tenant.stop),
+    Refusal("open run", "the run to attach to is of another user",
+            lambda t: _run(external_id="thread", attach=True, user="eve"), Code.RUN_OF_ANOTHER, "user"),
+    Refusal("open run", "the run to attach to is of another cost center",
+            lambda t: _run(external_id="thread", attach=True, cost_center="sales"), Code.RUN_OF_ANOTHER,
+            "cost_center"),
+    Refusal("open run", "the run to attach to is no part of the parent",
+            lambda t: _sub_run(t.run, external_id="thread", attach=True), Code.RUN_OF_ANOTHER, "parent_run_id"),
     Refusal("open run", "there is no such parent", lambda t: _sub_run(NOTHING), Code.RUN_NOT_FOUND, "parent_run_id"),
     Refusal("open run", "the parent is closed", lambda t: _sub_run(t.done), Code.RUN_NOT_OPEN, "parent_run_id"),
     Refusal("open run", "a run that the parent is a part of is cancelled", lambda t: _sub_run(t.part),
@@ -256,10 +264,9 @@ REFUSALS = (
     Refusal("change the calendar", "it would begin in less than 5 minutes",
             lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", NOW + timedelta(minutes=4))),
             Code.TIME_OUT_OF_RANGE, "effective_from"),
-    Refusal("change the calendar", "a later change is planned already",
-            lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", FUTURE)), Code.TIME_OUT_OF_RANGE,
-            "effective_from",
-            before=lambda t: t.ledger.one(sealed(SetCalendar("p", b"", CalendarRule(UTC), "k", FUTURE)))),
+    Refusal("change the calendar", "it would begin in more than two years",
+            lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", NOW + timedelta(days=732))),
+            Code.TIME_OUT_OF_RANGE, "effective_from"),
     Refusal("any verb", "its key was used for another request", lambda t: reserve(key="hold 1", max_output_tokens=499),
             Code.IDEMPOTENCY_CONFLICT, "max_output_tokens"),
 )  # fmt: skip
@@ -276,6 +283,7 @@ ACCEPTED: tuple[tuple[str, Callable[[Tenant], Any]], ...] = (
     ("force release", lambda t: sealed(ForceRelease("f", b"", t.held, "dead", "k"))),
     ("event", lambda t: record(usage=replace(USED, cache_read_tokens=5_000))),
     ("open run", lambda t: _sub_run(t.run)),
+    ("open run", lambda t: _run(external_id="thread", attach=True)),
     ("end run", lambda t: sealed(EndRun("e", b"", t.done, RunState.CANCELLED))),
     ("step", lambda t: sealed(TakeStep("s", b"", t.run))),
     ("rebalance", lambda t: sealed(Rebalance("r", b"", t.run, (Share("a", 1, 5),)))),

@@ -165,14 +165,16 @@ class SetupModel:
     def _set_calendar(self, command: SetCalendar) -> Expected:
         earliest = self.now + timedelta(minutes=5)
         at = command.effective_from or earliest
-        if at < earliest or (self.calendar.changes and at <= self.calendar.changes[-1][0]):
+        if at < earliest or at > self.now + timedelta(days=731):
             return Expected("refused", code="time_out_of_range")
-        self.calendar = Calendar(self.calendar.first, (*self.calendar.changes, (at, command.rule)))
+        # What is planned for later falls with what it was to follow.
+        changes = [change for change in self.calendar.changes if change[0] < at]
+        self.calendar = Calendar(self.calendar.first, (*changes, (at, command.rule)))
         return Expected("changed", {})
 
     def _stop(self, command: StopTenant) -> Expected:
         self.stopped = command.reason
-        return Expected("changed", {})
+        return Expected("stop", {})
 
     def _tend(self, command: TendAccounts) -> Expected:
         for number in command.account_ids:

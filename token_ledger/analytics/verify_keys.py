@@ -76,12 +76,15 @@ made (action, target, times) as (
     from increases where tenant_id = :tenant and state <> 'asked'
     union all
     select 'calendar.set', 'calendar', count(*) from calendar_changes where tenant_id = :tenant having count(*) > 0
+    union all
+    select case state when 'resolved' then 'quarantine.resolve' else 'quarantine.dismiss' end, quarantine_id::text, 1
+    from quarantine_decisions where tenant_id = :tenant
 ), told as (
     select action, target, count(*) as times from (
         select case action when 'budget.replace' then 'budget.create' else action end as action, target from log
         where action in (
             'budget.create', 'budget.replace', 'budget.archive', 'grant.give', 'increase.approve', 'increase.refuse',
-            'calendar.set'
+            'calendar.set', 'quarantine.resolve', 'quarantine.dismiss'
         )
         union all
         select 'budget.archive', before ->> 'budget_id' from log where action = 'budget.replace'

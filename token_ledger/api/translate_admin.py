@@ -1,7 +1,6 @@
 """Turns the bodies of administrators into commands, with who asks."""
 
 from collections.abc import Iterable
-from zoneinfo import ZoneInfo
 
 from token_ledger.api.translate import fingerprint_of, invalid, limits_of, tags_of
 from token_ledger.api.wire import ForceReleaseBody, LimitsBody, RunChangeBody
@@ -40,6 +39,7 @@ from token_ledger.core.money import parse_money
 from token_ledger.core.tenant import User, check_cost_centers
 from token_ledger.core.trigger import Downgrade, Mode, TriggerKind
 from token_ledger.core.window import CalendarRule, Window
+from token_ledger.storage.tenants import check_zone
 
 
 def create_budget_command(body: BudgetBody, actor: str) -> CreateBudget:
@@ -155,10 +155,9 @@ def erase_user_command(body: KeyBody, user: str, actor: str) -> EraseUser:
 def set_calendar_command(body: CalendarBody, actor: str) -> SetCalendar:
     """Return the command that changes the calendar."""
     try:
-        zone = ZoneInfo(body.time_zone)
-    except (LookupError, ValueError, OSError):
-        message = f"{body.time_zone!r} is no IANA time zone; write one such as Europe/Berlin"
-        raise invalid("time_zone", message) from None
+        zone = check_zone(body.time_zone)
+    except ValueError as error:
+        raise invalid("time_zone", str(error)) from None
     rule = CalendarRule(zone, body.week_start, body.fiscal_month)
     return SetCalendar(body.idempotency_key, fingerprint_of(body), rule, actor, body.effective_from)
 

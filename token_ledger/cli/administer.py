@@ -18,7 +18,7 @@ from token_ledger.cli.user_lists import read_users
 from token_ledger.config import Settings
 from token_ledger.core.administration import EraseUser, StopTenant
 from token_ledger.core.commands import Command
-from token_ledger.core.outcomes import Changed, Refused
+from token_ledger.core.outcomes import Changed, Refused, StopAnswer
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import list_keys, revoke_key, rotate_key
 from token_ledger.storage.database import Database
@@ -93,7 +93,7 @@ def rotate(url: str, settings: Settings, options: argparse.Namespace) -> int:
             )  # fmt: skip
         if rotated is None:
             raise ValueError(f"there is no API key {options.key_id!r} in force")
-        print(rotated[0])
+        print(rotated.key)
 
     return asyncio.run(_with_tenant(url, options.tenant, make))
 
@@ -126,7 +126,7 @@ def _change(url: str, name: str, *commands: Command) -> int:
                 outcome = await commits.submit(tenant, command)
                 if isinstance(outcome, Refused):
                     raise ValueError(outcome.detail)
-                assert isinstance(outcome, Changed)
+                assert isinstance(outcome, Changed | StopAnswer)
                 print(f"{outcome.entry.action}: {outcome.entry.target}")
 
     asyncio.run(submit())

@@ -8,7 +8,7 @@ there is nothing to do.
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -38,10 +38,10 @@ from token_ledger.core.trigger import Trigger
 from token_ledger.core.window import Calendar, CalendarRule
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
-from token_ledger.storage.limit_reads import find_calendar, find_users
+from token_ledger.storage.limit_reads import find_users
+from token_ledger.storage.periods import database_now, load_calendar
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.reads import find_budgets, find_triggers
-from token_ledger.storage.rows import rule_from
 from token_ledger.storage.tenants import find_tenant
 
 _USERS = 1_000
@@ -63,13 +63,20 @@ class State:
 
     number: TenantId | None
     config: TenantConfig
+    now: datetime
     users: dict[str, Any]
 
     @property
     def rule(self) -> CalendarRule:
-        """The newest rule of the calendar, which may begin later."""
+        """The rule of the calendar that is in force."""
         calendar = self.config.calendar
-        return calendar.changes[-1][1] if calendar.changes else calendar.first
+        begun = [rule for since, rule in calendar.changes if since <= self.now]
+        return begun[-1] if begun else calendar.first
+
+    @property
+    def planned(self) -> list[tuple[datetime, CalendarRule]]:
+        """The rules that are to follow, and from when on."""
+        return [change for change in self.config.calendar.changes if change[0] > self.now]
 
 
 @asynccontextmanager
@@ -109,6 +116,8 @@ async def apply(url: str, declared: Declared, *, change: bool, prune: bool, tell
                 done += 1
                 if change:
                     number = await _make_tenant(database, tenant)
+            for text in _awaited(tenant, state):
+                tell(f"{tenant.name}: {text}")
             for step in changes:
                 tell(f"{tenant.name}: {step.text}")
                 done += 1
@@ -120,8 +129,7 @@ async def apply(url: str, declared: Declared, *, change: bool, prune: bool, tell
 def _try_out(tenant: DeclaredTenant, state: State, changes: Sequence[Change]) -> None:
     """Raise ValueError if the ledger would refuse a change, decided as it would: on books that are thrown away."""
     nothing_priced = PriceBook({}, lambda provider, model: None)
-    # This machine's clock will do: it is decided again, by the database's, when the change is made.
-    books = Books(state.config, nothing_priced, _NO_BATCH, datetime.now(UTC), Loaded())
+    books = Books(state.config, nothing_priced, _NO_BATCH, state.now, Loaded())
     for step, outcome in zip(changes, decide(books, [step.command for step in changes]), strict=True):
         _accepted(tenant, step, outcome)
 
@@ -133,7 +141,7 @@ def _accepted(tenant: DeclaredTenant, step: Change, outcome: Outcome) -> None:
 
 def plan(tenant: DeclaredTenant, state: State, *, prune: bool) -> list[Change]:
     """Return what has to be done to come from a state to what is declared, in order."""
-    changes = _calendar(tenant, state.rule)
+    changes = _calendar(tenant, state)
     changed = [user for user in tenant.users if state.users.get(user.user) != _shown(user)]
     for start in range(0, len(changed), _USERS):
         users = changed[start : start + _USERS]
@@ -152,12 +160,32 @@ def plan(tenant: DeclaredTenant, state: State, *, prune: bool) -> list[Change]:
     return changes
 
 
-def _calendar(tenant: DeclaredTenant, rule: CalendarRule) -> list[Change]:
-    wanted = _rule(tenant)
-    if wanted == rule:
+def _calendar(tenant: DeclaredTenant, state: State) -> list[Change]:
+    """Return the change that leads to the calendar declared, unless what is planned leads there already."""
+    wanted = _declared_rule(tenant)
+    if wanted == (state.planned[-1][1] if state.planned else state.rule):
         return []
-    text = f"change the calendar from {_rule_text(rule)} to {_rule_text(wanted)}, from the next windows on"
+    text = f"change the calendar from {_rule_text(state.rule)} to {_rule_text(wanted)}, from the next windows on"
+    if wanted == state.rule:
+        text = f"keep the calendar {_rule_text(state.rule)}"
+    if state.planned:
+        text += f", in place of {_plan_text(state)}"
     return [Change(text, SetCalendar(_key(), b"", wanted, actor()))]
+
+
+def _awaited(tenant: DeclaredTenant, state: State) -> list[str]:
+    """Return what to tell of a calendar that is as declared only once what is planned has come."""
+    if state.planned and state.planned[-1][1] == _declared_rule(tenant):
+        return [f"planned for the calendar: {_plan_text(state)}"]
+    return []
+
+
+def _plan_text(state: State) -> str:
+    return ", ".join(f"{_rule_text(rule)} from {since.isoformat()}" for since, rule in state.planned)
+
+
+def _declared_rule(tenant: DeclaredTenant) -> CalendarRule:
+    return CalendarRule(ZoneInfo(tenant.time_zone), tenant.week_start, tenant.fiscal_month)
 
 
 def _budget(terms: BudgetTerms, before: Budget | None) -> list[Change]:
@@ -233,10 +261,11 @@ async def _make_tenant(database: Database, tenant: DeclaredTenant) -> TenantId:
 async def _state(database: Database, tenant: DeclaredTenant) -> State:
     async with database.reading() as connection:
         number = await find_tenant(connection, tenant.name)
+        now = await database_now(connection)
     if number is None:
-        return State(None, TenantConfig(TenantId(0), 1, Calendar(_rule(tenant))), {})
+        return State(None, TenantConfig(TenantId(0), 1, Calendar(_declared_rule(tenant))), now, {})
     async with database.reading(number) as connection:
-        first, *later = await find_calendar(connection, number)
+        calendar, _ = await load_calendar(connection, number)
         users: dict[str, Any] = {}
         after = ""
         while page := await find_users(connection, number, after=after, limit=_USERS):
@@ -244,12 +273,7 @@ async def _state(database: Database, tenant: DeclaredTenant) -> State:
             after = page[-1].user
         budgets = tuple(budget for budget, archived in await find_budgets(connection, number) if not archived)
         triggers = tuple(await find_triggers(connection, number))
-    changes = tuple((datetime.fromisoformat(row["effective_from"]), rule_from(row)) for row in later)
-    return State(number, TenantConfig(number, 1, Calendar(rule_from(first), changes), budgets, triggers), users)
-
-
-def _rule(tenant: DeclaredTenant) -> CalendarRule:
-    return CalendarRule(ZoneInfo(tenant.time_zone), tenant.week_start, tenant.fiscal_month)
+    return State(number, TenantConfig(number, 1, calendar, budgets, triggers), now, users)
 
 
 def _shown(user: Any) -> list[dict[str, Any]]:

@@ -58,7 +58,8 @@ class Writes:
     users: dict[str, User] = field(default_factory=dict)
     erased_users: list[tuple[str, str]] = field(default_factory=list)
     """Names and the pseudonyms that take their place, once all else is written."""
-    calendar_changes: list[tuple[datetime, CalendarRule]] = field(default_factory=list)
+    calendar_changes: list[tuple[int, datetime, CalendarRule]] = field(default_factory=list)
+    """With the ids of their entries in the audit log."""
     stops: list[str | None] = field(default_factory=list)
     audit: list[AuditEntry] = field(default_factory=list)
     rollups: dict[RollupKey, list[int]] = field(default_factory=dict)

@@ -42,7 +42,8 @@ SET_USERS = (
 
 INSERT_CALENDAR_CHANGES = insert_from_arrays(
     "calendar_changes",
-    "tenant_id bigint, effective_from timestamptz, time_zone text, week_start smallint, fiscal_month smallint",
+    "tenant_id bigint, effective_from timestamptz, time_zone text, week_start smallint, fiscal_month smallint,"
+    " change_id bigint",
 )
 
 SET_STOPPED = update_from_arrays("tenant_ledgers", "tenant_id bigint", "stopped_reason text")
@@ -137,9 +138,9 @@ def _users(decided: Sequence[Decided]) -> Rows:
 
 def _calendar_changes(decided: Sequence[Decided]) -> Rows:
     return [
-        (tenant, effective_from, str(rule.zone), rule.week_start, rule.fiscal_month)
+        (tenant, effective_from, str(rule.zone), rule.week_start, rule.fiscal_month, change_id)
         for tenant, _, writes in decided
-        for effective_from, rule in writes.calendar_changes
+        for change_id, effective_from, rule in writes.calendar_changes
     ]
 
 
