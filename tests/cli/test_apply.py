@@ -9,6 +9,8 @@ import pytest
 from token_ledger.analytics.verify import verify_database
 from token_ledger.cli.declared import read_declared
 from token_ledger.cli.main import main
+from token_ledger.storage.database import Database
+from token_ledger.worker.erasure import Erasures
 
 FILE = """
 tenants:
@@ -162,7 +164,17 @@ async def test_stop_resume_users_and_keys(
         "ada",
         "bob",
     ]
+    assert await run("erase-user", "acme", "no-such-person") == 1
+    assert "there is no such user" in capsys.readouterr().err
     assert await run("erase-user", "acme", "ada") == 0
+    assert "under way" in capsys.readouterr().out
+    assert await run("erase-user", "acme", "ada") == 1
+    assert "being erased already" in capsys.readouterr().err
+    database = Database(database_url)
+    await Erasures(database, heard_seconds=0).erase_users()
+    await database.close()
+    assert await run("erase-user", "acme", "ada") == 1
+    assert "there is no such user" in capsys.readouterr().err
     assert [row["user_id"] for row in await rows(database_url, "select user_id from users order by 1")] == ["bob"]
     assert not await rows(database_url, "select from audit_log where before::text like '%\"ada\"%'")
     assert not await rows(database_url, "select from audit_log where after::text like '%\"ada\"%'")

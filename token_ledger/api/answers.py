@@ -215,6 +215,12 @@ class ChangeAnswer(Answer):
     replayed: bool = False
 
 
+class ErasureAnswer(ChangeAnswer):
+    """An erasure, and whether rows are still being renamed; `target` is the pseudonym."""
+
+    under_way: bool
+
+
 class OperationResults(Answer):
     """One result per operation, in order: the status and the body that its own route would have answered with."""
 

@@ -23,6 +23,7 @@ from token_ledger.core.outcomes import Changed, Outcome, Refused
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import list_keys, revoke_key, rotate_key
 from token_ledger.storage.database import Database
+from token_ledger.storage.erasures import is_known
 from token_ledger.storage.tenants import find_tenant
 
 ACTOR = "cli"
@@ -52,8 +53,18 @@ def resume(url: str, settings: Settings, options: argparse.Namespace) -> int:
 
 
 def erase_user(url: str, settings: Settings, options: argparse.Namespace) -> int:
-    """Put a pseudonym in a user's place."""
-    return _change(url, options.tenant, EraseUser(_key(), b"", options.user, ACTOR))
+    """Put a pseudonym in a user's place; whoever leads does the journals."""
+
+    async def erase() -> Outcome:
+        async with ledger_of(url) as (database, commits):
+            tenant = await _tenant(database, options.tenant)
+            async with database.reading(tenant) as connection:
+                known = await is_known(connection, tenant, options.user)
+            return await commits.submit(tenant, EraseUser(_key(), b"", options.user, ACTOR, known))
+
+    _tell(asyncio.run(erase()))
+    print("under way: the leader renames the journals; it is done when this command finds no such user")
+    return 0
 
 
 def import_users(url: str, settings: Settings, options: argparse.Namespace) -> int:
@@ -146,12 +157,16 @@ def _change(url: str, name: str, command: Command) -> int:
         async with ledger_of(url) as (database, commits):
             return await commits.submit(await _tenant(database, name), command)
 
-    outcome = asyncio.run(submit())
+    _tell(asyncio.run(submit()))
+    return 0
+
+
+def _tell(outcome: Outcome) -> None:
+    """Print what was changed; ValueError if it was refused."""
     if isinstance(outcome, Refused):
         raise ValueError(outcome.detail)
     assert isinstance(outcome, Changed)
     print(f"{outcome.entry.action}: {outcome.entry.target}")
-    return 0
 
 
 async def _tenant(database: Database, name: str) -> TenantId:

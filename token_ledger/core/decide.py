@@ -137,7 +137,9 @@ def _replay(books: Books, command: Command, stored: StoredKey) -> Outcome:
         case "increase":
             return IncreaseAnswer(replace(loaded.increases[target_id]), replayed=True)
         case "audit":
-            return Changed(loaded.audit[target_id], replayed=True)
+            entry = loaded.audit[target_id]
+            under_way = any(erasure.pseudonym == entry.target for erasure in books.config.erasures)
+            return Changed(entry, replayed=True, under_way=under_way)
     raise AssertionError(f"a key with the answer {stored.answer!r} has no row to answer with")
 
 
