@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -217,6 +218,15 @@ async def test_an_erased_user_is_nowhere_and_every_sum_stays(own_world: World) -
     assert shown["user"].startswith("erased-")
     report = await verify_database(world.url)
     assert report.clean, report.as_text()
+
+
+@pytest.mark.parametrize("name", ["team/ada", "a/erase", "/", "100%/2", "ada?"])
+async def test_a_user_of_any_name_can_be_erased(name: str, own_world: World) -> None:
+    await own_world.made("/v1/users", {"idempotency_key": fresh(), "users": [{"user": name}]}, method="PUT")
+    path = f"/v1/users/{quote(name, safe='')}/erase"
+    assert (await own_world.made(path, {"idempotency_key": fresh()}))["action"] == "user.erase"
+    assert (await own_world.get("/v1/users")).json()["users"] == []
+    assert 'route="/v1/users/{user:path}/erase"' in (await own_world.client.get("/metrics")).text
 
 
 async def test_a_mistyped_name_is_nobody_to_erase(own_world: World) -> None:

@@ -56,7 +56,7 @@ async def list_users(
     return {"users": [{"user": user.user, "cost_centers": user_state(user)} for user in found]}
 
 
-@router.post("/users/{user}/erase", response_model=ErasureAnswer, tags=["users"])
+@router.post("/users/{user:path}/erase", response_model=ErasureAnswer, tags=["users"])
 async def erase_user(request: Request, admin: Admin, user: Name, body: KeyBody) -> Any:
     """Put a pseudonym in the place of a user's name wherever it stands; every sum stays.
 
