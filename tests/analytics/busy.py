@@ -76,6 +76,7 @@ from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.quarantine import decide_quarantined
 from token_ledger.storage.schema import TENANT_TABLES
 from token_ledger.storage.tenants import add_tenant
+from token_ledger.worker.erasure import Erasures
 
 Kind = TypeVar("Kind")
 _numbers = itertools.count(1)
@@ -331,6 +332,7 @@ async def _administer(ledger: Ledger) -> None:
     for user in ("erin", "frank"):
         await ledger.settle(await ledger.hold(user=user), 100, 10)
     await ledger.ask(EraseUser("k", b"x", "frank", "root"), Changed)
+    await Erasures(ledger.database, heard_seconds=0).erase_users()
     await ledger.ask(SetCalendar("k", b"x", CalendarRule(ZoneInfo("Asia/Tokyo"), 6, 4), "root"), Changed)
     await ledger.ask(StopTenant("k", b"x", "a runaway agent", "root"), StopAnswer)
     await ledger.ask(reserve(), Refused)

@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.api.verbs import budget, reservation
 from tests.api.world import World, check_problem, fresh
@@ -11,7 +13,13 @@ from token_ledger.analytics.verify import verify_database
 from token_ledger.core.administration import DecideIncrease, GiveGrant, StopTenant
 from token_ledger.core.budget import Limits
 from token_ledger.core.outcomes import Refused
+from token_ledger.observability.metrics import Metrics
 from token_ledger.storage.api_keys import Role
+from token_ledger.worker.erasure import HEARD_SECONDS, Erasures
+from token_ledger.worker.gauges import refresh_gauges
+from token_ledger.worker.upkeep import GAUGE_SECONDS
+
+FIGURES = ("calls", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_nanos")
 
 
 async def limited(world: World, **fields: Any) -> tuple[str, str]:
@@ -186,7 +194,17 @@ async def test_an_erased_user_is_nowhere_and_every_sum_stays(own_world: World) -
     ):
         assert not isinstance(await world.service.submit(tenant, command), Refused)
     before = (await world.get("/v1/reports/spend", group_by="model")).json()["rows"]
-    await world.made(f"/v1/users/{name}/erase", {"idempotency_key": fresh()})
+    erase = {"idempotency_key": fresh()}
+    assert (await world.made(f"/v1/users/{name}/erase", erase))["under_way"]
+    problem = check_problem(await world.post(f"/v1/users/{name}/erase", {"idempotency_key": fresh()}), 409,
+                            "erasure_under_way", "user")  # fmt: skip
+    assert "already" in problem["detail"]
+    assert (await world.made(f"/v1/users/{name}/erase", erase))["under_way"]
+    report = await verify_database(world.url)
+    assert report.clean, report.as_text()
+    await Erasures(world.service.database, heard_seconds=0).erase_users()
+    done = await world.made(f"/v1/users/{name}/erase", erase)
+    assert (done["replayed"], done["under_way"]) == (True, False)
     assert (await world.get("/v1/reports/spend", group_by="model")).json()["rows"] == before
     found = []
     for row in await world.rows(
@@ -200,3 +218,64 @@ async def test_an_erased_user_is_nowhere_and_every_sum_stays(own_world: World) -
     assert shown["user"].startswith("erased-")
     report = await verify_database(world.url)
     assert report.clean, report.as_text()
+
+
+@pytest.mark.parametrize("name", ["team/ada", "a/erase", "/", "100%/2", "ada?"])
+async def test_a_user_of_any_name_can_be_erased(name: str, own_world: World) -> None:
+    await own_world.made("/v1/users", {"idempotency_key": fresh(), "users": [{"user": name}]}, method="PUT")
+    path = f"/v1/users/{quote(name, safe='')}/erase"
+    assert (await own_world.made(path, {"idempotency_key": fresh()}))["action"] == "user.erase"
+    assert (await own_world.get("/v1/users")).json()["users"] == []
+    assert 'route="/v1/users/{user:path}/erase"' in (await own_world.client.get("/metrics")).text
+
+
+async def test_a_mistyped_name_is_nobody_to_erase(own_world: World) -> None:
+    before = await own_world.state()
+    answer = await own_world.post("/v1/users/no-such-person/erase", {"idempotency_key": fresh()})
+    check_problem(answer, 404, "user_not_found", "user")
+    assert await own_world.state() == before
+
+
+@pytest.mark.parametrize("what", ["held", "denied", "booked", "budget", "run", "quarantine", "person"])
+async def test_whoever_any_row_names_can_be_erased(what: str, own_world: World) -> None:
+    world, user = own_world, "zaphodx"
+    match what:
+        case "held":
+            assert (await call(world, user, 5)).status_code == 201
+        case "denied":
+            await world.made("/v1/budgets", budget("none", selector={"agent_type": "*"}, limits={"tokens": 1}))
+            assert (await call(world, user, 5)).status_code == 402
+        case "booked":
+            await settled(world, user, 5)
+        case "budget":
+            await world.made("/v1/budgets", budget("hers", selector={"user": user}))
+        case "run":
+            await world.made("/v1/runs", {"idempotency_key": fresh(), "user": user})
+        case "quarantine":
+            bad = {"source": "batch", "idempotency_key": fresh(), "user": user, "agent_type": "\0"}
+            await world.post("/v1/events", {"events": [bad]})
+        case "person":
+            command = StopTenant("s", b"x", None, f"person:{user}")
+            assert not isinstance(await world.service.submit(world.tenants["acme"], command), Refused)
+    path = f"/v1/users/{user}/erase"
+    assert (await world.made(path, {"idempotency_key": fresh()}))["under_way"]
+    await Erasures(world.service.database, heard_seconds=0).erase_users()
+    check_problem(await world.post(path, {"idempotency_key": fresh()}), 404, "user_not_found")
+
+
+async def test_metrics_forget_who_is_erased_in_every_process(own_world: World) -> None:
+    await settled(own_world, "zaphodx", 5)
+    registry = CollectorRegistry()
+    elsewhere = Metrics(registry)
+    elsewhere.calls("acme", "zaphodx", "a", "c", "m", **dict.fromkeys(FIGURES, 1))
+    elsewhere.calls("acme", "arthur", "a", "c", "m", **dict.fromkeys(FIGURES, 1))
+    assert 'user="zaphodx"' in (await own_world.client.get("/metrics")).text
+    await own_world.made("/v1/users/zaphodx/erase", {"idempotency_key": fresh()})
+    assert "zaphodx" not in (await own_world.client.get("/metrics")).text
+    erasures = Erasures(own_world.service.database)
+    await erasures.erase_users()  # it stays until every process can have heard of it
+    await refresh_gauges(own_world.service.database, elsewhere)
+    shown = generate_latest(registry).decode()
+    assert ('user="zaphodx"' in shown, 'user="arthur"' in shown) == (False, True)
+    assert await own_world.rows("select from erasures where journal = 'done'")
+    assert HEARD_SECONDS > 2 * GAUGE_SECONDS

@@ -361,6 +361,6 @@ async def named_ids(world: World, tenant: str = "acme") -> dict[str, str]:
         "key_id": key["key_id"],
         "account_id": account_id,
         "increase_id": increase["increase_id"],
-        "user": fresh("user"),
+        "user": made["selector"]["user"],
         "tenant_id": str(world.tenants[tenant]),
     }

@@ -11,6 +11,8 @@ from tests.cli.commands import rows, run
 from token_ledger.analytics.verify import verify_database
 from token_ledger.cli.actor import actor
 from token_ledger.cli.declared import read_declared
+from token_ledger.storage.database import Database
+from token_ledger.worker.erasure import Erasures
 
 ACTOR = f"cli:{getpass.getuser()}"
 FILE = """
@@ -258,7 +260,17 @@ async def test_stop_resume_users_and_keys(
         "ada",
         "bob",
     ]
+    assert await run("erase-user", "acme", "no-such-person") == 1
+    assert "there is no such user" in capsys.readouterr().err
     assert await run("erase-user", "acme", "ada") == 0
+    assert "under way" in capsys.readouterr().out
+    assert await run("erase-user", "acme", "ada") == 1
+    assert "being erased already" in capsys.readouterr().err
+    database = Database(database_url)
+    await Erasures(database, heard_seconds=0).erase_users()
+    await database.close()
+    assert await run("erase-user", "acme", "ada") == 1
+    assert "there is no such user" in capsys.readouterr().err
     assert [row["user_id"] for row in await rows(database_url, "select user_id from users order by 1")] == ["bob"]
     assert not await rows(database_url, "select from audit_log where before::text like '%\"ada\"%'")
     assert not await rows(database_url, "select from audit_log where after::text like '%\"ada\"%'")
@@ -284,10 +296,10 @@ async def test_the_audit_log_says_who_did_what_on_the_command_line(
     await run("revoke-key", "acme", key["key_id"])
     await run("stop", "acme")
     await run("resume", "acme")
-    await run("erase-user", "acme", "ada")
     users = settings / "users.csv"
     users.write_text("user,cost_center\nada,lab\n")
     await run("import-users", "acme", str(users))
+    await run("erase-user", "acme", "ada")
     await run("apply", written(settings, FILE))
     entries = await rows(database_url, "select distinct action, actor from audit_log order by 1")
     assert [tuple(row) for row in entries] == [

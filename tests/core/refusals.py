@@ -17,6 +17,7 @@ from token_ledger.core.administration import (
     ChangeRun,
     CreateBudget,
     DecideIncrease,
+    EraseUser,
     ForceRelease,
     GiveGrant,
     ReplaceBudget,
@@ -131,6 +132,10 @@ def _grant(account: int, **fields: Any) -> Any:
 
 def _decide(number: int, **fields: Any) -> Any:
     return sealed(DecideIncrease("d", b"", number, True, "key:b", **fields))
+
+
+def _erase(**fields: Any) -> Any:
+    return sealed(EraseUser(**{"key": "e", "fingerprint": b"", "user": "ada", "actor": "key:b", **fields}))
 
 
 PAST, FUTURE = NOW - timedelta(seconds=1), NOW + timedelta(hours=1)
@@ -261,6 +266,9 @@ REFUSALS = (
             Code.ACCOUNT_CLOSED, "account_id", before=Tenant.close_windows),
     Refusal("decide on an increase", "its grant would end in the past", lambda t: _decide(t.asked, expires_at=PAST),
             Code.TIME_OUT_OF_RANGE, "expires_at"),
+    Refusal("erase user", "the user is being erased already", lambda t: _erase(), Code.ERASURE_UNDER_WAY, "user",
+            before=lambda t: t.ledger.one(_erase(key="first"))),
+    Refusal("erase user", "no row has the name", lambda t: _erase(known=False), Code.USER_NOT_FOUND, "user"),
     Refusal("change the calendar", "it would begin in less than 5 minutes",
             lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", NOW + timedelta(minutes=4))),
             Code.TIME_OUT_OF_RANGE, "effective_from"),
@@ -295,6 +303,7 @@ ACCEPTED: tuple[tuple[str, Callable[[Tenant], Any]], ...] = (
     ("grant", lambda t: _grant(t.account, expires_at=FUTURE)),
     ("ask for an increase", lambda t: sealed(AskIncrease("i", b"", t.account, Limits(tokens=5), "more", "k"))),
     ("decide on an increase", lambda t: _decide(t.asked)),
+    ("erase user", lambda t: _erase()),
     ("change the calendar", lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", FUTURE))),
     ("any verb", lambda t: reserve(key="hold 1")),
 )

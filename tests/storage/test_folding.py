@@ -16,6 +16,7 @@ from token_ledger.core.outcomes import Changed
 from token_ledger.storage import bookings, tenants
 from token_ledger.storage.database import Database
 from token_ledger.worker.duties import Duties
+from token_ledger.worker.erasure import Erasures
 
 TABLES = ("hourly_usage", "daily_usage", "run_usage", "daily_tag_usage")
 REPORTS = ("user", "agent_type", "model", "cost_center", "request_type")
@@ -82,6 +83,7 @@ async def test_who_is_erased_while_rows_are_folded_stays_nowhere(ledger: Ledger,
     folding = asyncio.create_task(Duties(ledger.database, ledger.commits.submit).fold_rollups())
     await ledger.ask(EraseUser("k", b"x", "ada", "root"), Changed)
     await folding
+    await Erasures(ledger.database, heard_seconds=0).erase_users()
     assert await ledger.owner.fetchval("select count(*) from daily_usage where user_id = 'ada'") == 0
     assert (await verify_database(database_url)).clean
 

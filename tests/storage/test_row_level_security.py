@@ -17,7 +17,7 @@ JOURNALS = (
     "audit_log", "calendar_changes", "denials", "limit_entries", "operation_keys", "quarantine", "quarantine_decisions",
     "run_steps", "threshold_events", "trigger_firings", "usage_events",
 )  # fmt: skip
-CHECKPOINTS = tuple(table for table in TENANT_TABLES if "checkpoint" in table)
+CHECKPOINTS = ("erasures", *(table for table in TENANT_TABLES if "checkpoint" in table))
 """Written by the owner's functions only; the service may read them."""
 STATES = tuple(table for table in TENANT_TABLES if table not in JOURNALS + CHECKPOINTS)
 NOW = datetime.now(UTC)

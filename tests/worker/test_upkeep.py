@@ -11,10 +11,10 @@ import pytest
 from tests.analytics.busy import HOLD, Ledger, open_ledger
 from tests.api.waiting import until
 from token_ledger.analytics.verify import verify_database
-from token_ledger.core.administration import CreateBudget, GiveGrant
+from token_ledger.core.administration import CreateBudget, EraseUser, GiveGrant
 from token_ledger.core.budget import Enforcement, Limits
 from token_ledger.core.commands import Command, ExpireDue, OpenLease, TendAccounts
-from token_ledger.core.outcomes import BudgetAnswer, GrantAnswer, Granted, Outcome
+from token_ledger.core.outcomes import BudgetAnswer, Changed, GrantAnswer, Granted, Outcome
 from token_ledger.core.tenant import TenantId
 from token_ledger.core.window import Window
 from token_ledger.ledger.errors import Unavailable
@@ -75,6 +75,15 @@ def _is(ledger: Ledger, query: str, wanted: Any) -> Callable[[], Awaitable[bool]
 
 
 HELD = "select count(*) from reservations where state = 'held'"
+
+
+async def test_the_leader_erases_users(ledger: Ledger) -> None:
+    await ledger.settle(await ledger.hold(user="zaphodx"), 10, 1)
+    await ledger.ask(EraseUser("k", b"x", "zaphodx", "root"), Changed)
+    async with _processes(ledger, 2):
+        await until(_is(ledger, "select count(*) from erasures where journal = 'done'", 1))
+    assert await ledger.owner.fetchval("select count(*) from usage_events where user_id = 'zaphodx'") == 0
+    assert await ledger.owner.fetchval("select count(*) from daily_usage where user_id = 'zaphodx'") == 0
 
 
 async def _leader(processes: list[Process]) -> Process:

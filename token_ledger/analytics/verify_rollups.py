@@ -16,9 +16,22 @@ def _rollup(table: str, checkpoint: str, key: str, values: str, source: str = "u
         f") as e group by {key}"
     )
     stored = f"select {key}, {_SUMS} from {table} where tenant_id = :tenant group by {key}"
+    if "user_id" in key.split(", "):
+        grouped, stored = _as_one_user(grouped, key), _as_one_user(stored, key)
     return (
         f"select 'stored' as found, * from (({stored}) except ({grouped})) as only_stored"
         f" union all select 'booked', * from (({grouped}) except ({stored})) as only_booked"
+    )
+
+
+def _as_one_user(sums: str, key: str) -> str:
+    """Return the query whose sums of a name and of its pseudonym are one, while an erasure is under way."""
+    named = ", ".join(f"s.{name}" for name in key.split(", "))
+    named = named.replace("s.user_id", "coalesce(e.user_id, s.user_id) as user_id")
+    return (
+        f"select {key}, {_SUMS} from (select {named}, {_FIGURES} from ({sums}) as s"
+        " left join erasures as e on e.tenant_id = :tenant and e.pseudonym = s.user_id"
+        f") as named group by {key}"
     )
 
 

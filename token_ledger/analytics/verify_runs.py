@@ -18,6 +18,7 @@ from runs as r left join counted as c using (run_id) full join taken as t using 
 where r.run_id is null or r.iterations <> coalesce(c.steps, 0)
 """
 
+# The runs of a user who is being erased bear either name.
 LINEAGE = f"""
 select r.run_id, r.ancestors, parent.run_id as parent_run_id, parent.ancestors as parent_ancestors
 from runs as r
@@ -25,7 +26,11 @@ left join runs as parent
   on parent.tenant_id = r.tenant_id and parent.run_id = r.ancestors[cardinality(r.ancestors)]
 where r.tenant_id = :tenant and cardinality(r.ancestors) > 0
   and (parent.run_id is null or r.ancestors <> parent.ancestors || parent.run_id or parent.run_id > r.run_id
-       or cardinality(r.ancestors) >= {DEEPEST} or r.user_id <> parent.user_id or r.cost_center <> parent.cost_center)
+       or cardinality(r.ancestors) >= {DEEPEST} or r.cost_center <> parent.cost_center
+       or (r.user_id <> parent.user_id and not exists (
+           select from erasures as e where e.tenant_id = :tenant
+           and array[e.user_id, e.pseudonym] @> array[r.user_id, parent.user_id]
+       )))
 """
 
 CHECKS = {

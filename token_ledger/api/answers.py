@@ -227,6 +227,12 @@ class StopState(Answer):
     stopped: str | None
 
 
+class ErasureAnswer(ChangeAnswer):
+    """An erasure, and whether rows are still being renamed; `target` is the pseudonym."""
+
+    under_way: bool
+
+
 class OperationResults(Answer):
     """One result per operation, in order: the status and the body that its own route would have answered with."""
 

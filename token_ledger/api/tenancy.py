@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 
 from token_ledger.api.access import ADMINS, FINANCE, OPERATORS, Needs, actor_of, service_of
-from token_ledger.api.answers import ChangeAnswer, StopAnswerBody, StopState
+from token_ledger.api.answers import ChangeAnswer, ErasureAnswer, StopAnswerBody, StopState
 from token_ledger.api.holds import id_in_path
 from token_ledger.api.people import checked_url
 from token_ledger.api.problems import ProblemError, refused_problem
@@ -24,6 +24,7 @@ from token_ledger.core.commands import Command
 from token_ledger.core.outcomes import Changed, Refused, StopAnswer
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import Principal
+from token_ledger.storage.erasures import is_known
 from token_ledger.storage.identity_providers import (
     IdentityProvider,
     add_provider,
@@ -56,10 +57,18 @@ async def list_users(
     return {"users": [{"user": user.user, "cost_centers": user_state(user)} for user in found]}
 
 
-@router.post("/users/{user}/erase", response_model=ChangeAnswer, tags=["users"])
+@router.post("/users/{user:path}/erase", response_model=ErasureAnswer, tags=["users"])
 async def erase_user(request: Request, admin: Admin, user: Name, body: KeyBody) -> Any:
-    """Put a pseudonym in the place of a user's name wherever it stands; every sum stays."""
-    return await _changed(service_of(request), admin.tenant, erase_user_command(body, user, actor_of(admin)))
+    """Put a pseudonym in the place of a user's name wherever it stands; every sum stays.
+
+    Journals are renamed bit by bit: the same request again says whether that is still under way.
+    """
+    service = service_of(request)
+    async with service.database.reading(admin.tenant) as connection:
+        known = await is_known(connection, admin.tenant, user)
+    outcome = await _outcome(service, admin.tenant, erase_user_command(body, user, known, actor_of(admin)))
+    assert isinstance(outcome, Changed)
+    return {**change_value(outcome.entry, replayed=outcome.replayed), "under_way": outcome.under_way}
 
 
 @router.get("/calendar", tags=["tenants"])
@@ -183,10 +192,14 @@ async def _named_tenant(request: Request) -> TenantId:
 
 
 async def _changed(service: Service, tenant: TenantId, command: Command) -> dict[str, Any]:
+    outcome = await _outcome(service, tenant, command)
+    value = change_value(outcome.entry, replayed=outcome.replayed)
+    return {**value, "stopped": outcome.stopped} if isinstance(outcome, StopAnswer) else value
+
+
+async def _outcome(service: Service, tenant: TenantId, command: Command) -> Changed | StopAnswer:
     outcome = await service.submit(tenant, command)
-    if isinstance(outcome, StopAnswer):
-        return {**change_value(outcome.entry, replayed=outcome.replayed), "stopped": outcome.stopped}
-    if not isinstance(outcome, Changed):
+    if not isinstance(outcome, Changed | StopAnswer):
         assert isinstance(outcome, Refused)
         raise refused_problem(outcome)
-    return change_value(outcome.entry, replayed=outcome.replayed)
+    return outcome

@@ -147,9 +147,9 @@ def _user(body: UserBody, position: int) -> User:
     return User(body.user, dated)
 
 
-def erase_user_command(body: KeyBody, user: str, actor: str) -> EraseUser:
-    """Return the command that erases a user."""
-    return EraseUser(body.idempotency_key, fingerprint(user.encode()), user, actor)
+def erase_user_command(body: KeyBody, user: str, known: bool, actor: str) -> EraseUser:
+    """Return the command that erases a user; `known` says whether any row has the name."""
+    return EraseUser(body.idempotency_key, fingerprint(user.encode()), user, actor, known)
 
 
 def set_calendar_command(body: CalendarBody, actor: str) -> SetCalendar:

@@ -18,10 +18,11 @@ from token_ledger.cli.user_lists import read_users
 from token_ledger.config import Settings
 from token_ledger.core.administration import EraseUser, StopTenant
 from token_ledger.core.commands import Command
-from token_ledger.core.outcomes import Changed, Refused, StopAnswer
+from token_ledger.core.outcomes import Changed, Outcome, Refused, StopAnswer
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import list_keys, revoke_key, rotate_key
 from token_ledger.storage.database import Database
+from token_ledger.storage.erasures import is_known
 from token_ledger.storage.tenants import find_tenant
 
 _USERS = 1_000
@@ -49,8 +50,19 @@ def resume(url: str, settings: Settings, options: argparse.Namespace) -> int:
 
 
 def erase_user(url: str, settings: Settings, options: argparse.Namespace) -> int:
-    """Put a pseudonym in a user's place."""
-    return _change(url, options.tenant, EraseUser(_key(), b"", checked_name("user", options.user), actor()))
+    """Put a pseudonym in a user's place; whoever leads does the journals."""
+    user = checked_name("user", options.user)
+
+    async def erase() -> None:
+        async with ledger_of(url) as (database, commits):
+            tenant = await _tenant(database, options.tenant)
+            async with database.reading(tenant) as connection:
+                known = await is_known(connection, tenant, user)
+            _tell(await commits.submit(tenant, EraseUser(_key(), b"", user, actor(), known)))
+
+    asyncio.run(erase())
+    print("under way: the leader renames the journals; it is done when this command finds no such user")
+    return 0
 
 
 def import_users(url: str, settings: Settings, options: argparse.Namespace) -> int:
@@ -123,14 +135,18 @@ def _change(url: str, name: str, *commands: Command) -> int:
         async with ledger_of(url) as (database, commits):
             tenant = await _tenant(database, name)
             for command in commands:
-                outcome = await commits.submit(tenant, command)
-                if isinstance(outcome, Refused):
-                    raise ValueError(outcome.detail)
-                assert isinstance(outcome, Changed | StopAnswer)
-                print(f"{outcome.entry.action}: {outcome.entry.target}")
+                _tell(await commits.submit(tenant, command))
 
     asyncio.run(submit())
     return 0
+
+
+def _tell(outcome: Outcome) -> None:
+    """Print what was changed; ValueError if it was refused."""
+    if isinstance(outcome, Refused):
+        raise ValueError(outcome.detail)
+    assert isinstance(outcome, Changed | StopAnswer)
+    print(f"{outcome.entry.action}: {outcome.entry.target}")
 
 
 async def _tenant(database: Database, name: str) -> TenantId:

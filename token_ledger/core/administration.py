@@ -168,13 +168,17 @@ class SetUsers:
 
 @value
 class EraseUser:
-    """Put a pseudonym in the place of a user's name wherever it stands; every sum stays."""
+    """Put a pseudonym in the place of a user's name wherever it stands; every sum stays.
+
+    `known` says whether any row has the name: to find that out may take long, so it is asked before.
+    """
 
     source: ClassVar[str] = "erasure"
     key: str
     fingerprint: bytes
     user: str
     actor: str
+    known: bool = True
 
 
 @value

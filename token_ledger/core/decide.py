@@ -187,7 +187,8 @@ def _replayed_trigger(books: Books, trigger_id: int) -> Outcome:
 def _replayed_change(books: Books, command: Command, entry: AuditEntry) -> Outcome:
     if isinstance(command, StopTenant):
         return StopAnswer(entry, books.config.stopped, replayed=True)
-    return Changed(entry, replayed=True)
+    under_way = any(erasure.pseudonym == entry.target for erasure in books.config.erasures)
+    return Changed(entry, replayed=True, under_way=under_way)
 
 
 def _conflict(books: Books, command: Command, stored: StoredKey) -> Refused:

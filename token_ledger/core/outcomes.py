@@ -45,6 +45,8 @@ class Code(StrEnum):
     NO_LIMIT = "no_limit"
     INCREASE_NOT_FOUND = "increase_not_found"
     INCREASE_DECIDED = "increase_decided"
+    USER_NOT_FOUND = "user_not_found"
+    ERASURE_UNDER_WAY = "erasure_under_way"
     TIME_OUT_OF_RANGE = "time_out_of_range"
     INVALID_REQUEST = "invalid_request"
 
@@ -211,10 +213,11 @@ class IncreaseAnswer:
 
 @value
 class Changed:
-    """The tenant's set-up was changed, as the audit log says."""
+    """The tenant's set-up was changed, as the audit log says; of an erasure rows may still be under way."""
 
     entry: AuditEntry
     replayed: bool = False
+    under_way: bool = False
 
 
 @value

@@ -5,9 +5,10 @@ from datetime import timedelta
 
 from token_ledger.core.administration import EraseUser, SetCalendar, SetUsers, StopTenant
 from token_ledger.core.audit import change_state, rule_state, user_state
-from token_ledger.core.books import Books
+from token_ledger.core.books import Books, last_id
 from token_ledger.core.event import NEWEST
 from token_ledger.core.outcomes import Changed, Code, Outcome, Refused, StopAnswer
+from token_ledger.core.tenant import Erasure
 from token_ledger.core.window import Calendar
 
 FURTHEST = timedelta(days=731)
@@ -28,13 +29,23 @@ def set_users(books: Books, command: SetUsers) -> Outcome:
 
 
 def erase_user(books: Books, command: EraseUser) -> Outcome:
-    """Put a pseudonym in a user's place, after everything else of the batch is written; sums stay as they are."""
+    """Put a pseudonym in a user's place, in everything up to this batch; sums stay as they are.
+
+    Journals are renamed in slices afterwards; until that is done, what is loaded of them is read as if it were.
+    """
+    if any(erasure.user == command.user for erasure in books.config.erasures):
+        detail = "this user is being erased already; when it is done, there is no such user"
+        return Refused(Code.ERASURE_UNDER_WAY, detail, "user")
+    if not command.known:
+        return Refused(Code.USER_NOT_FOUND, "there is no such user", "user")
     # The entry must not name whom it is about: what it shows is the pseudonym, which is made of its own id.
     pseudonym = f"erased-{books.next_id}"
     entry = books.audit(command, "user.erase", pseudonym, None, None)
-    books.writes.erased_users.append((command.user, pseudonym))
+    erasure = Erasure(command.user, pseudonym, last_id(books.sequence))
+    books.config = replace(books.config, erasures=(*books.config.erasures, erasure))
+    books.writes.erasures.append(erasure)
     books.note_key(command, "audit", entry.audit_id)
-    return Changed(entry)
+    return Changed(entry, under_way=True)
 
 
 def set_calendar(books: Books, command: SetCalendar) -> Outcome:

@@ -47,12 +47,21 @@ def check_cost_centers(dated: Sequence[tuple[datetime | None, str]]) -> None:
             raise ValueError("cost centers ascend by `from`; only the first may have none")
 
 
+@value
+class Erasure:
+    """A name that gives way to a pseudonym: the rows up to an id that bear it are the pseudonym's."""
+
+    user: str
+    pseudonym: str
+    last_id: int
+
+
 @dataclass(frozen=True, slots=True)
 class TenantConfig:
     """One version of a tenant's set-up. Immutable, so that a process may keep it until the version moves on.
 
     `stopped` is the reason of an emergency stop, None while the tenant works. `has_users` says that users are known,
-    so that a call's cost center may follow from its user.
+    so that a call's cost center may follow from its user. `erasures` are those that are under way.
     """
 
     tenant_id: TenantId
@@ -62,6 +71,7 @@ class TenantConfig:
     triggers: tuple[Trigger, ...] = ()
     stopped: str | None = None
     has_users: bool = False
+    erasures: tuple[Erasure, ...] = ()
     _matches: dict[CallFacts, tuple[Match, ...]] = field(default_factory=dict, compare=False, repr=False)
     _by_id: dict[int, Budget] = field(default_factory=dict, compare=False, repr=False)
 
@@ -86,6 +96,13 @@ class TenantConfig:
                 self._matches.clear()
             self._matches[facts] = found
         return found
+
+    def user_of(self, name: str, row_id: int) -> str:
+        """Return whose a stored row with a user's name is: the pseudonym's, if the name was erased after it."""
+        for erasure in self.erasures:
+            if erasure.user == name and row_id <= erasure.last_id:
+                return erasure.pseudonym
+        return name
 
     def with_budgets(self, budgets: tuple[Budget, ...]) -> "TenantConfig":
         """Return the set-up with other budgets."""

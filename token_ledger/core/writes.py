@@ -13,7 +13,7 @@ from token_ledger.core.loaded import KeptEvent
 from token_ledger.core.outcomes import Denial
 from token_ledger.core.reservation import CallFacts, HoldState, Reservation
 from token_ledger.core.run import Run, Step
-from token_ledger.core.tenant import User
+from token_ledger.core.tenant import Erasure, User
 from token_ledger.core.trigger import Advice, Trigger
 from token_ledger.core.window import CalendarRule
 
@@ -56,8 +56,8 @@ class Writes:
     triggers: list[Trigger] = field(default_factory=list)
     increases: dict[int, Increase] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
-    erased_users: list[tuple[str, str]] = field(default_factory=list)
-    """Names and the pseudonyms that take their place, once all else is written."""
+    erasures: list[Erasure] = field(default_factory=list)
+    """They begin once all else is written."""
     calendar_changes: list[tuple[int, datetime, CalendarRule]] = field(default_factory=list)
     """With the ids of their entries in the audit log."""
     stops: list[str | None] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Writes:
         """Whether the tenant's set-up has a new version after this batch."""
         return bool(
             self.new_budgets or self.changed_budgets or self.archived_budgets or self.triggers or self.users
-            or self.erased_users or self.calendar_changes or self.stops
+            or self.erasures or self.calendar_changes or self.stops
         )  # fmt: skip
 
     @property

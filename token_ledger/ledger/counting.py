@@ -28,6 +28,8 @@ class BatchCounter:
             self._count_denials(name, writes)
             self._count_thresholds(name, writes)
             self._count_savings(name, writes)
+            for erasure in writes.erasures:
+                self._metrics.forget_user(name, erasure.user)
 
     def _count_outcomes(self, outcomes: Sequence[tuple[Command, Outcome]]) -> None:
         counts = Counter((type(command), _result(outcome)) for command, outcome in outcomes)

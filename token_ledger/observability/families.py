@@ -23,11 +23,15 @@ Child = TypeVar("Child")
 class Family(Generic[Child]):
     """The children of one metric by label set: `limit` sets at most, besides those folded into `~other`."""
 
-    __slots__ = ("_children", "_folded", "_limit", "_make")
+    __slots__ = ("_children", "_folded", "_limit", "_make", "_remove")
 
-    def __init__(self, make: Callable[..., Child], labels: Sequence[str], *, folded: Sequence[str], limit: int) -> None:
+    def __init__(
+        self, make: Callable[..., Child], labels: Sequence[str], *, folded: Sequence[str], limit: int,
+        remove: Callable[..., None] | None = None,
+    ) -> None:  # fmt: skip
         """Keep what `make` returns for the values of `labels`; `folded` names those that become `~other`."""
         self._make = make
+        self._remove = remove
         self._folded = tuple(name in folded for name in labels)
         self._limit = limit
         self._children: dict[tuple[str, ...], Child] = {}
@@ -36,6 +40,13 @@ class Family(Generic[Child]):
         """Return the child of these label values, in the order of the labels."""
         child = self._children.get(values)
         return self._add(values) if child is None else child
+
+    def forget(self, *values: str) -> None:
+        """Show a label set no more; one that was folded into `~other` is not shown by itself."""
+        assert self._remove is not None, "only some families can forget"
+        child = self._children.pop(values, None)
+        if child is not None and OTHER not in values:
+            self._remove(*values)
 
     def _add(self, values: tuple[str, ...]) -> Child:
         # A family without folded labels holds closed sets only (tenants, outcomes) and is never cut.
@@ -106,7 +117,11 @@ class Declare:
         def make(*values: str) -> tuple[Counter, ...]:
             return tuple(counter.labels(*values, value) for value in last_values)
 
-        return Family(make, labels, folded=folded, limit=limit)
+        def remove(*values: str) -> None:
+            for value in last_values:
+                counter.remove(*values, value)
+
+        return Family(make, labels, folded=folded, limit=limit, remove=remove)
 
     def histograms(
         self,

@@ -187,6 +187,10 @@ class Metrics:
         _add(self._calls(tenant, agent_type, model), calls)
         _add(self._cost(tenant, cost_center, model), cost_nanos / NANOS_PER_DOLLAR)
 
+    def forget_user(self, tenant: str, user: str) -> None:
+        """Show a user no more; whoever comes under the name later is counted from zero."""
+        self._user_tokens.forget(tenant, user)
+
     def request_cost(self, tenant: str, model: str, cost_nanos: int) -> None:
         """Observe the cost of one call."""
         if cost_nanos >= 0:

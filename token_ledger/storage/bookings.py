@@ -90,10 +90,15 @@ SEGMENT_BITS = 8
 """How many batches of a tenant add to the same rows of its roll-ups, as a power of two (see `rollup_tables`)."""
 
 
+def segment_of(row_id: int) -> int:
+    """Return the segment, from 1, of the batch that an id is of: ids begin with the sequence number of their batch."""
+    return (row_id >> ORDINAL_BITS + SEGMENT_BITS) + 1
+
+
 def segments(decided: Sequence[Decided]) -> list[int]:
-    """Return the segment of each batch, from 1: ids begin with the sequence number of their batch."""
-    bits = ORDINAL_BITS + SEGMENT_BITS
-    return [(writes.events[0].event_id >> bits) + 1 if writes.events else 0 for _, _, writes in decided]
+    """Return the segment of each batch; 0 for one without events, which adds to no roll-up."""
+    booked = (writes.events or writes.parts for _, _, writes in decided)
+    return [segment_of(events[0].event_id) if events else 0 for events in booked]
 
 
 def _add_to(table: str, row: str, key: str) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from token_ledger.core.budget import Budget
-from token_ledger.core.tenant import TenantConfig, TenantId
+from token_ledger.core.tenant import Erasure, TenantConfig, TenantId
 from token_ledger.core.trigger import Trigger
 from token_ledger.core.window import Calendar, CalendarRule
 from token_ledger.storage.loading import Locked
@@ -24,6 +24,7 @@ from {STANDING_CHANGES} where tenant_id = any($1) order by effective_from
 LOAD_BUDGETS = (
     f"select {BUDGET_COLUMNS} from budgets where tenant_id = any($1) and archived_at is null order by budget_id"
 )
+LOAD_ERASURES = "select tenant_id, user_id, pseudonym, last_id from erasures where tenant_id = any($1) order by last_id"
 LOAD_TRIGGERS = f"select {TRIGGER_COLUMNS} from triggers where tenant_id = any($1) order by kind"
 
 
@@ -40,6 +41,9 @@ async def load_configs(connection: Any, locked: Sequence[Locked]) -> dict[Tenant
     triggers: dict[int, list[Trigger]] = {tenant: [] for tenant in tenants}
     for row in await connection.fetch(LOAD_TRIGGERS, tenants):
         triggers[row["tenant_id"]].append(trigger_from(row))
+    erasures: dict[int, list[Erasure]] = {tenant: [] for tenant in tenants}
+    for tenant_id, *erasure in await connection.fetch(LOAD_ERASURES, tenants):
+        erasures[tenant_id].append(Erasure(*erasure))
     return {
         lock.tenant_id: TenantConfig(
             lock.tenant_id,
@@ -49,6 +53,7 @@ async def load_configs(connection: Any, locked: Sequence[Locked]) -> dict[Tenant
             tuple(triggers[lock.tenant_id]),
             rows[lock.tenant_id]["stopped_reason"],
             rows[lock.tenant_id]["has_users"],
+            tuple(erasures[lock.tenant_id]),
         )
         for lock in locked
     }

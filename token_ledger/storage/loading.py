@@ -208,6 +208,9 @@ async def load(
     if replays:
         await load_replay_targets(connection, loaded, replays)
     await load_named(connection, ordered, configs, loaded)
+    for tenant, into in loaded.items():
+        if configs[tenant].erasures:
+            _put_pseudonyms(configs[tenant], into)
     # An extension touches a hold and none of its accounts, so these are not among what is laid over.
     changed = list(before.writes.changed_reservations.values()) if before is not None else []
     await _load_accounts(connection, locked, configs, commands, loaded, changed)
@@ -290,6 +293,16 @@ async def _load_runs(
         return
     for row in await connection.fetch(LOAD_RUNS, *zip(*wanted, strict=True)):
         loaded[row["tenant_id"]].runs[row["run_id"]] = run_from(row)
+
+
+def _put_pseudonyms(config: TenantConfig, loaded: Loaded) -> None:
+    """Put pseudonyms into holds and runs of users who are being erased, whose rows may not be renamed yet."""
+    for hold in loaded.reservations.values():
+        user = config.user_of(hold.facts.user, hold.reservation_id)
+        if user != hold.facts.user:
+            hold.facts = hold.facts._replace(user=user)
+    for run in loaded.runs.values():
+        run.user = config.user_of(run.user, run.run_id)
 
 
 def _runs_of(command: Command) -> Iterable[int]:

@@ -152,6 +152,21 @@ users = Table(
     PrimaryKeyConstraint("tenant_id", "user_id"),
 )
 
+erasures = Table(
+    "erasures",
+    metadata,
+    big("tenant_id"),
+    words("user_id"),
+    words("pseudonym"),
+    big("last_id"),
+    big("segment"),
+    at("began_at"),
+    words("journal"),
+    big("reached"),
+    PrimaryKeyConstraint("tenant_id", "user_id"),
+)
+"""Names that give way to pseudonyms, in rows with ids up to `last_id`; how far that is done, journal by journal."""
+
 audit_log = Table(
     "audit_log",
     metadata,

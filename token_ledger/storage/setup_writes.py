@@ -6,7 +6,7 @@ from typing import Any
 
 from token_ledger.core.audit import user_state
 from token_ledger.core.budget import Budget, Limits
-from token_ledger.storage.bookings import Decided, Rows, Write
+from token_ledger.storage.bookings import Decided, Rows, Write, segment_of
 from token_ledger.storage.statements import array_text, insert_from_arrays, plan_rows, update_from_arrays
 
 _BUDGET = (
@@ -58,14 +58,15 @@ RAISE_CONFIG_VERSIONS = (
     "update tenant_ledgers set config_version = config_version + 1 where tenant_id = any($1::bigint[])"
 )
 
-ERASE_USERS = """
-select token_ledger_erase_user(v.tenant_id, v.user_id, v.pseudonym)
-from unnest($1::bigint[], $2::text[], $3::text[]) as v (tenant_id, user_id, pseudonym)
+BEGIN_ERASURES = """
+select token_ledger_begin_erasure(v.tenant_id, v.user_id, v.pseudonym, v.last_id, v.segment, v.began_at)
+from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::timestamptz[])
+     as v (tenant_id, user_id, pseudonym, last_id, segment, began_at)
 """
 
 
 def plan_setup(decided: Sequence[Decided]) -> list[Write]:
-    """Return the statements for what is set up; users are erased last, from all that was written before."""
+    """Return the statements for what is set up; erasures begin last, of all that was written before."""
     writes = plan_rows(
         [
             # First, because of budgets in use each has a name of its own, and a new one may take that of an old one.
@@ -82,8 +83,7 @@ def plan_setup(decided: Sequence[Decided]) -> list[Write]:
     raised = [int(tenant) for tenant, _, changes in decided if changes.config_changed]
     if raised:
         writes.append((RAISE_CONFIG_VERSIONS, (raised,)))
-    erased = [(tenant, *names) for tenant, _, changes in decided for names in changes.erased_users]
-    return writes + plan_rows([(ERASE_USERS, erased)])
+    return writes + plan_rows([(BEGIN_ERASURES, _erasures(decided))])
 
 
 def _terms(budget: Budget) -> tuple[Any, ...]:
@@ -149,6 +149,14 @@ def _audit(decided: Sequence[Decided]) -> Rows:
         (tenant, e.audit_id, e.actor, e.action, e.target, _json(e.before), _json(e.after), now)
         for tenant, now, writes in decided
         for e in writes.audit
+    ]
+
+
+def _erasures(decided: Sequence[Decided]) -> Rows:
+    return [
+        (tenant, e.user, e.pseudonym, e.last_id, segment_of(e.last_id), now)
+        for tenant, now, writes in decided
+        for e in writes.erasures
     ]
 
 

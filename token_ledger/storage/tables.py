@@ -95,6 +95,13 @@ accounts = Table(
         postgresql_where=text("closed_at is null and window_end is not null"),
     ),
     Index("accounts_with_grants", "tenant_id", "grants_until", postgresql_where=text("grants_until is not null")),
+    Index(
+        "accounts_of_user",
+        "tenant_id",
+        text("(subject::jsonb ->> 'user')"),
+        text("(subject::jsonb ->> 'run')"),
+        postgresql_where=text("position('\"user\":' in subject) > 0"),
+    ),
     CheckConstraint("held_tokens >= 0 and held_nanos >= 0 and held_calls >= 0", name="held"),
     CheckConstraint("leases >= 0", name="leases"),
     postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"},

@@ -1,1 +1,1 @@
-"""Keeps things going beside the requests: expires holds, tends accounts, gives up old months, refreshes gauges."""
+"""Keeps things going beside the requests: expires holds, tends accounts, erases users, drops months, shows gauges."""

@@ -8,6 +8,7 @@ from token_ledger.observability.metrics import Metrics
 from token_ledger.storage.database import Database
 from token_ledger.storage.leadership import Leadership
 from token_ledger.worker.duties import Duties, Submit
+from token_ledger.worker.erasure import Erasures
 from token_ledger.worker.gauges import refresh_gauges
 from token_ledger.worker.loops import repeat
 from token_ledger.worker.retention import Retention
@@ -22,6 +23,7 @@ EXPIRY_SECONDS = 1.0
 TENDING_SECONDS = 5.0
 FOLDING_SECONDS = 5.0
 GAUGE_SECONDS = 15.0
+ERASURE_SECONDS = 1.0
 PARTITION_SECONDS = 3600.0
 RETENTION_SECONDS = 3600.0
 
@@ -32,6 +34,7 @@ class Upkeep:
     def __init__(self, database: Database, submit: Submit, *, retention_months: int | None = None) -> None:
         self._database = database
         self._duties = Duties(database, submit)
+        self._erasures = Erasures(database)
         self._retention = None if retention_months is None else Retention(database, retention_months)
         self._leadership = Leadership(database.dsn)
         self.leads = False
@@ -66,6 +69,7 @@ class Upkeep:
             group.create_task(repeat("expire due holds", EXPIRY_SECONDS, self._duties.expire_due_holds))
             group.create_task(repeat("tend accounts", TENDING_SECONDS, self._duties.tend_accounts))
             group.create_task(repeat("fold roll-ups", FOLDING_SECONDS, self._duties.fold_rollups))
+            group.create_task(repeat("erase users", ERASURE_SECONDS, self._erasures.erase_users))
             group.create_task(repeat("make partitions", PARTITION_SECONDS, self._duties.make_partitions))
             if self._retention is not None:
                 group.create_task(repeat("give up months", RETENTION_SECONDS, self._retention.give_up_months))
