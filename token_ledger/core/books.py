@@ -154,7 +154,7 @@ class Books:
                 accounts.append(self._account_of_run(run_account_key(each.run_id)))
                 if facts.agent_type in each.allocated:
                     accounts.append(self._account_of_run(allocation_account_key(each.run_id, facts.agent_type)))
-        for budget, subject in self.config.matches(facts):
+        for budget, subject in self.config.matches(facts, () if run is None else run.lineage):
             start, end = self.window(budget.window)
             account = self.find_account((budget.budget_id, subject, start))
             if account is None:
