@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.verbs import BY_NAME, event, reservation
+from tests.api.verbs import BY_NAME, budget, event, reservation
 from tests.api.world import World, check_problem, fresh
 from token_ledger.api.answers import RunAnswerBody
 
@@ -57,6 +57,26 @@ async def test_a_closed_run_can_be_cancelled_and_a_cancelled_one_stays_so(world:
     again = await world.made(f"/v1/runs/{run['run_id']}/close", {"idempotency_key": fresh()})
     assert [answer["state"] for answer in (closed, cancelled, again)] == ["closed", "cancelled", "cancelled"]
     assert closed["ended_at"] == cancelled["ended_at"] == again["ended_at"]
+
+
+async def test_a_budget_per_run_holds_for_a_run_with_its_sub_runs(world: World) -> None:
+    agent_type = fresh("agent")
+    limits = {"limits": {"tokens": 5_000}, "selector": {"agent_type": agent_type}}
+    await world.made("/v1/budgets", budget(fresh("per run"), window="run", **limits))
+    run = await _run(world)
+    for call in range(2):  # the account of the run is there already when the first call of a sub-run falls on it
+        part = await _run(world, parent_run_id=run["run_id"], user=None)
+        for each in (run, part)[call:]:
+            await world.made("/v1/reservations", _in(each, agent_type=agent_type))
+    for each in (run, part):
+        refused = await world.post("/v1/reservations", _in(each, agent_type=agent_type))
+        (refusal,) = check_problem(refused, 402, "budget_exceeded")["refusals"]
+        assert (refusal["subject"], refusal["held"]) == ({"run": run["run_id"]}, 4_500)
+    sent = event(run_id=part["run_id"], agent_type=agent_type)
+    del sent["user"]
+    await world.made("/v1/events", {"events": [sent]})
+    rows = await world.rows("select settled_tokens from accounts where budget like 'per run%' order by account_id")
+    assert [row["settled_tokens"] for row in rows] == [1_500, 0, 1_500]
 
 
 async def test_ending_one_run_leaves_the_others_open(world: World) -> None:

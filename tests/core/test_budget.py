@@ -28,7 +28,7 @@ NO_RUN = FACTS._replace(run_id=None, tool=None, tags=())
 def subject(facts: CallFacts, selector: dict[str, str], window: Window = Window.DAY) -> str | None:
     chosen = budget(tokens=1, window=window, selector=tuple(sorted(selector.items())))
     config: TenantConfig = Ledger(chosen).books.config
-    found = config.matches(facts)
+    found = config.matches(facts, () if facts.run_id is None else (facts.run_id,))
     return found[0][1] if found else None
 
 
@@ -75,8 +75,28 @@ def test_every_matching_budget_is_found_in_their_order() -> None:
         Budget(n, f"b{n}", (("user", user),), Limits(1), Window.DAY) for n, user in ((1, "*"), (2, "bob"), (3, "ada"))
     ]
     config = Ledger(*budgets).books.config
-    assert [found.budget_id for found, _ in config.matches(FACTS)] == [1, 3]
-    assert config.matches(FACTS) == config.matches(FACTS._replace())
+    assert [found.budget_id for found, _ in config.matches(FACTS, ())] == [1, 3]
+    assert config.matches(FACTS, ()) == config.matches(FACTS._replace(), ())
+
+
+@pytest.mark.parametrize(
+    ("selector", "window", "expected"),
+    [
+        ({}, Window.RUN, ['{"run":"75"}', '{"run":"76"}', '{"run":"77"}']),
+        ({"run": "*"}, Window.DAY, ['{"run":"75"}', '{"run":"76"}', '{"run":"77"}']),
+        ({"run": "76"}, Window.RUN, ['{"run":"76"}']),
+        ({"run": "75"}, Window.DAY, ["{}"]),
+        ({"run": "78"}, Window.DAY, []),
+        ({"user": "*"}, Window.DAY, ['{"user":"ada"}']),
+        ({}, Window.TOTAL, ["{}"]),
+    ],
+)
+def test_a_call_of_a_sub_run_is_one_of_every_run_that_it_is_a_part_of(
+    selector: dict[str, str], window: Window, expected: list[str]
+) -> None:
+    chosen = budget(tokens=1, window=window, selector=tuple(sorted(selector.items())))
+    found = Ledger(chosen).books.config.matches(FACTS, (75, 76, 77))
+    assert [subject for _, subject in found] == expected
 
 
 @pytest.mark.parametrize("selector", [{}, {"user": "*"}, {"tag.team": "red"}, {"run": "7", "tool": "*"}])

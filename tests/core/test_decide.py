@@ -22,12 +22,13 @@ from tests.core.given import (
 from token_ledger.core.administration import ArchiveBudget, ReplaceBudget
 from token_ledger.core.allocation import Share
 from token_ledger.core.budget import Counts, Enforcement, Limits
-from token_ledger.core.commands import EndRun, ExpireDue
+from token_ledger.core.commands import EndRun, ExpireDue, Preflight
 from token_ledger.core.outcomes import (
     BudgetAnswer,
     Code,
     Denied,
     Granted,
+    PreflightAnswer,
     Quarantined,
     Recorded,
     RunAnswer,
@@ -145,6 +146,29 @@ def test_a_run_an_allocation_and_a_budget_all_hold() -> None:
     assert held == [("run", 1_500), ("allocation", 1_500), ("cap", 1_500)]
     other = ledger.granted(run_id=run.run_id, agent_type="reviewer", key="r2").path
     assert [ledger.books.account(n).budget for n in other] == ["run", "cap"]
+
+
+@pytest.mark.parametrize(("selector", "window"), [((), Window.RUN), ((("run", "*"),), Window.DAY)])
+def test_sub_runs_share_what_a_budget_gives_each_run(selector: tuple[tuple[str, str], ...], window: Window) -> None:
+    ledger = Ledger(budget(tokens=5_000, selector=selector, window=window))
+    run = ledger.opened()
+    part = ledger.opened(key="part", parent_run_id=run.run_id, user=None, cost_center=None)
+    own = ledger.granted(run_id=run.run_id).path
+    inner = ledger.granted(run_id=part.run_id, key="inner")
+    caps = [n for n in inner.path if ledger.books.account(n).budget == "cap"]
+    assert [n in own for n in caps] == [True, False]
+    assert [ledger.books.account(n).held_tokens for n in caps] == [3_000, 1_500]
+    planned = Preflight(((reserve(run_id=part.run_id), 3),))
+    preflight = ledger.one(planned)
+    assert isinstance(preflight, PreflightAnswer)
+    assert preflight.fits == (1,)
+    ledger.granted(run_id=part.run_id, key="last")
+    for number, run_id in enumerate((run.run_id, part.run_id)):
+        denied = ledger.one(reserve(run_id=run_id, key=f"more {number}"))
+        assert isinstance(denied, Denied)
+        assert [int(refusal["account_id"]) for refusal in denied.denial.refusals] == caps[:1]
+    ledger.one(settle(inner.reservation_id, Usage(900, 100)))
+    assert [ledger.books.account(n).settled_tokens for n in caps] == [1_000, 1_000]
 
 
 # Settle and release

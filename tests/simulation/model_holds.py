@@ -161,15 +161,20 @@ class HoldModel(PricedModel, RunModel):
             wanted = dict(command.selector)
             if command.window == "run":
                 wanted.setdefault("run", "*")
-            if not budget["in_use"] or not all(v in ("*", facts.get(d)) and d in facts for d, v in wanted.items()):
+            if not budget["in_use"]:
                 continue
             kept = {d for d, v in wanted.items() if v == "*"} | ({"run"} if command.window == "run" else set())
-            subject = frozenset((d, facts[d]) for d in kept)
             start, end = self.calendar.bounds(command.window, self.now)
-            name = ("budget", budget["id"], subject, start)
-            if name not in self.accounts:
-                self.accounts[name] = self._fresh(budget, subject, start, end)
-            names.append(name)
+            # A call is one of its run and of every run that this is a part of, and a budget counts it once for each.
+            for number in [each["id"] for each in self.lineage(run)] if run and "run" in wanted else [None]:
+                seen = facts if number is None else facts | {"run": str(number)}
+                if not all(v in ("*", seen.get(d)) and d in seen for d, v in wanted.items()):
+                    continue
+                subject = frozenset((d, seen[d]) for d in kept)
+                name = ("budget", budget["id"], subject, start)
+                if name not in self.accounts:
+                    self.accounts[name] = self._fresh(budget, subject, start, end)
+                names.append(name)
         return names
 
     def _fresh(self, budget: dict[str, Any], subject: Any, start: datetime, end: datetime | None) -> Balance:

@@ -1,26 +1,49 @@
-"""A process with one writer connection: whoever asks the moment an answer is out is not forgotten."""
+"""A process with one writer connection: nobody who asks is forgotten, and no batch is more than it can decide."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-from token_ledger.core.commands import ExpireDue
-from token_ledger.core.outcomes import Swept
+from token_ledger.core.commands import ExpireDue, Preflight, Reserve
+from token_ledger.core.outcomes import PreflightAnswer, Swept
 from token_ledger.core.tenant import TenantId
-from token_ledger.ledger.group_commit import GroupCommit
+from token_ledger.ledger.group_commit import BatchReport, GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.tenants import add_tenant
 
 
-async def test_one_command_after_the_other_on_one_writer(database_url: str) -> None:
+@asynccontextmanager
+async def one_writer(
+    database_url: str, report: Callable[[BatchReport], None] = lambda _: None
+) -> AsyncIterator[tuple[GroupCommit, TenantId]]:
+    """Batches of one tenant on one connection."""
     database = Database(database_url, writers=1, readers=1)
     try:
         async with database.reading() as connection:
-            tenant: TenantId | None = await add_tenant(connection, "acme", "UTC")
+            tenant = await add_tenant(connection, "acme", "UTC")
             prices = await load_price_book(connection)
         assert tenant is not None
-        commits = GroupCommit(database, prices, writers=1)
-        for _ in range(20):
-            assert await asyncio.wait_for(commits.submit(tenant, ExpireDue()), 5) == Swept()
+        commits = GroupCommit(database, prices, writers=1, report=report)
+        yield commits, tenant
         await commits.drain()
     finally:
         await database.close()
+
+
+async def test_one_command_after_the_other_on_one_writer(database_url: str) -> None:
+    async with one_writer(database_url) as (commits, tenant):
+        for _ in range(20):
+            assert await asyncio.wait_for(commits.submit(tenant, ExpireDue()), 5) == Swept()
+
+
+async def test_a_preflight_takes_as_much_of_a_batch_as_it_plans_kinds_of_calls(database_url: str) -> None:
+    sizes: list[int] = []
+    call = Reserve("", b"", "data_agent", "openai", "gpt-5.4", 1_000, 500, user="ada")
+    async with one_writer(database_url, lambda report: sizes.append(report.operations)) as (commits, tenant):
+        preflights = [Preflight(((call, 1),) * 64) for _ in range(6)]
+        answers = await asyncio.gather(*(commits.submit(tenant, each) for each in preflights))
+        assert all(isinstance(answer, PreflightAnswer) and sum(answer.fits) == 64 for answer in answers)
+        await asyncio.gather(*(commits.submit(tenant, ExpireDue()) for _ in range(300)))
+        await commits.drain()
+    assert sizes == [4, 2, 256, 44]

@@ -35,6 +35,7 @@ from token_ledger.core.trigger import (
     Technique,
     TriggerKind,
     advice_value,
+    calls_before_evidence,
     choose_downgrade,
     find_evidence,
 )  # fmt: skip
@@ -75,6 +76,12 @@ class Candidate:
             return self.calls
         return self.counted(account)
 
+    def room(self, account: Account, unit: Unit) -> int | None:
+        """Return how many times an account has room for the calls in a unit, None where it sets no bound."""
+        limit, settled, held = account.figures(unit)
+        taken = self.taken(account, unit)
+        return None if limit is None or not taken else (limit - settled - held) // taken
+
 
 def reserve(books: Books, command: Reserve) -> Outcome:
     """Hold what a call may take on every account that it falls on, or deny it and hold nothing."""
@@ -98,7 +105,11 @@ def reserve(books: Books, command: Reserve) -> Outcome:
 
 
 def preflight(books: Books, command: Preflight) -> Outcome:
-    """Reserve the calls one after the other in books that are thrown away, and tell how far that went."""
+    """Reserve the calls one after the other in books that are thrown away, and tell how far that went.
+
+    Calls that are alike are decided together for as long as the decision stays the same, so that the work does not
+    grow with their number: what is decided here stops everything else that the process does.
+    """
     refused = stopped(books)
     if refused is not None:
         return refused
@@ -117,10 +128,39 @@ def preflight(books: Books, command: Preflight) -> Outcome:
             if outcome.reservation.warnings is not None and not warnings:
                 warnings = json.loads(outcome.reservation.warnings)
             fitting += 1
+            fitting += _repeat(scratch, call, outcome.reservation, count - fitting, warned=bool(warnings))
         fits.append(fitting)
     tokens = sum((call.input_tokens + call.max_output_tokens) * count for call, count in command.calls)
     nanos = sum(_worst_case_nanos(books, call) * count for call, count in command.calls)
     return PreflightAnswer(tuple(fits), tuple(count for _, count in command.calls), tokens, nanos, first, warnings)
+
+
+def _repeat(books: Books, command: Reserve, given: Reservation, most: int, *, warned: bool) -> int:
+    """Hold as many more such calls as are decided like the one that a hold was given for; return how many.
+
+    Holds only fill accounts up, so a decision stays what it is until an account is full or a trigger begins to fire.
+    """
+    run = None if command.run_id is None else books.loaded.runs[command.run_id]
+    price = _price_now(books, command.provider, command.model)
+    assert price is not None, "a hold was given for such a call"
+    size = _size(command)
+    facts = given.facts._replace(provider=command.provider, model=command.model)
+    asked = _candidate(books, run, facts, price, size)
+    call, _ = _choose(books, command, run, asked, size)
+    if call.facts != given.facts:
+        return 0
+    told = [account for account in call.accounts if is_hard(account) or not warned]
+    bounds = [call.room(account, unit) for account in told for unit in Unit]
+    for trigger in books.config.active_triggers:
+        if find_evidence(trigger, asked.accounts, size, asked.nanos) is None:
+            bounds += [
+                calls_before_evidence(trigger, account, call.taken(account, trigger.unit))
+                for account in asked.accounts
+                if account in call.accounts
+            ]
+    more = min([most, *(bound for bound in bounds if bound is not None)])
+    books.hold(call.accounts, call.tokens * more, call.uncached_tokens * more, call.nanos * more, more)
+    return more
 
 
 def _worst_case_nanos(books: Books, call: Reserve) -> int:
@@ -134,16 +174,7 @@ def _size(command: Reserve) -> Size:
 
 def _admit(books: Books, command: Reserve, run: Run | None, facts: CallFacts, price: Price) -> Outcome:
     size = _size(command)
-    call = _candidate(books, run, facts, price, size)
-    advice: list[Advice] = []
-    if books.config.triggers:
-        advice = _advise(books, command, call, size)
-        step = _applied_downgrade(advice)
-        if step is not None:
-            facts = facts._replace(provider=step.to_provider, model=step.to_model)
-            cheaper = _price_now(books, facts.provider, facts.model)
-            assert cheaper is not None, "a downgrade is only chosen when its price is known"
-            call = _candidate(books, run, facts, cheaper, size)
+    call, advice = _choose(books, command, run, _candidate(books, run, facts, price, size), size)
     refused = _refused(call)
     if any(is_hard(account) for account, _ in refused):
         fits = _fitting_output(call, size)
@@ -160,6 +191,22 @@ def _admit(books: Books, command: Reserve, run: Run | None, facts: CallFacts, pr
         _note_denial(books, command, call.facts, Code.BUDGET_EXCEEDED, refusals, None, enforced=False)
         warnings = json.dumps(refusals)
     return _grant(books, command, call, advice, warnings)
+
+
+def _choose(
+    books: Books, command: Reserve, run: Run | None, asked: Candidate, size: Size
+) -> tuple[Candidate, list[Advice]]:
+    """Return the call as it would be made, as asked for or with a cheaper model, and what the triggers advise."""
+    if not books.config.triggers:
+        return asked, []
+    advice = _advise(books, command, asked, size)
+    step = _applied_downgrade(advice)
+    if step is None:
+        return asked, advice
+    facts = asked.facts._replace(provider=step.to_provider, model=step.to_model)
+    cheaper = _price_now(books, facts.provider, facts.model)
+    assert cheaper is not None, "a downgrade is only chosen when its price is known"
+    return _candidate(books, run, facts, cheaper, size), advice
 
 
 def _refused(call: Candidate) -> list[tuple[Account, Unit]]:
@@ -188,11 +235,8 @@ def _lendable_calls(call: Candidate, asked: int) -> int:
 
 
 def _lendable(call: Candidate, account: Account, unit: Unit) -> int | None:
-    limit, settled, held = account.figures(unit)
-    taken = call.taken(account, unit)
-    if limit is None or not taken:
-        return None
-    return (limit - settled - held) // (2 * (account.leases + 1) * taken)
+    room = call.room(account, unit)
+    return None if room is None else room // (2 * (account.leases + 1))
 
 
 def _scarce(call: Candidate, account: Account) -> Unit | None:

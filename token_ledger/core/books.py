@@ -89,6 +89,7 @@ class Books:
         self._expiries: dict[int, datetime] = {}
         self._windows: dict[Window, tuple[datetime, datetime | None]] = {}
         self._periods: dict[datetime, tuple[datetime, datetime]] = {}
+        self._copied_from: Books | None = None
 
     def touched_reservations(self) -> dict[int, Reservation]:
         """Return the holds that this batch gave or ended, by id."""
@@ -128,7 +129,13 @@ class Books:
 
     def find_account(self, key: AccountKey) -> Account | None:
         """Return the account with a key, or None where it was never used."""
-        return self._accounts_by_key.get(key)
+        account = self._accounts_by_key.get(key)
+        if account is None and self._copied_from is not None:
+            original = self._copied_from.find_account(key)
+            if original is not None:
+                account = copy(original)
+                self._accounts_by_id[account.account_id] = self._accounts_by_key[key] = account
+        return account
 
     def add_account(self, account: Account) -> Account:
         """Keep a new account; it is written even if it never holds anything."""
@@ -142,15 +149,14 @@ class Books:
     def accounts_for(self, facts: CallFacts, run: Run | None) -> list[Account]:
         """Return every account that a call falls on: its runs' and their allocations', those of matching budgets."""
         accounts: list[Account] = []
-        by_key = self._accounts_by_key
         if run is not None:
             for each in self.lineage(run):
-                accounts.append(by_key[run_account_key(each.run_id)])
+                accounts.append(self._account_of_run(run_account_key(each.run_id)))
                 if facts.agent_type in each.allocated:
-                    accounts.append(by_key[allocation_account_key(each.run_id, facts.agent_type)])
-        for budget, subject in self.config.matches(facts):
+                    accounts.append(self._account_of_run(allocation_account_key(each.run_id, facts.agent_type)))
+        for budget, subject in self.config.matches(facts, () if run is None else run.lineage):
             start, end = self.window(budget.window)
-            account = by_key.get((budget.budget_id, subject, start))
+            account = self.find_account((budget.budget_id, subject, start))
             if account is None:
                 account = self._open_account(budget, subject, start, end)
             accounts.append(account)
@@ -159,6 +165,11 @@ class Books:
     def lineage(self, run: Run) -> list[Run]:
         """Return the runs that a run is a part of, the first one first, and itself."""
         return [*(self.loaded.runs[run_id] for run_id in run.ancestors), run]
+
+    def _account_of_run(self, key: AccountKey) -> Account:
+        account = self.find_account(key)
+        assert account is not None, "a run's accounts are made with it and loaded with every call in it"
+        return account
 
     def _open_account(self, budget: Budget, subject: str, start: datetime, end: datetime | None) -> Account:
         account = self.add_account(budget_account(self.new_id(), budget, subject, start, end))
@@ -239,12 +250,15 @@ class Books:
         self._periods.clear()
 
     def scratch(self) -> "Books":
-        """Return books to try something out in: what is decided there changes nothing here."""
+        """Return books to try something out in: what is decided there changes nothing here.
+
+        An account is copied when a call falls on it: a batch of many trials has the accounts of all of them.
+        """
         loaded = copy(self.loaded)
-        loaded.accounts = [copy(account) for account in self._accounts_by_id.values()]
-        loaded.reservations, loaded.keys, loaded.denials = {}, {}, {}
+        loaded.accounts, loaded.reservations, loaded.keys, loaded.denials = [], {}, {}, {}
         books = Books(self.config, self.prices, self.sequence, self.now, loaded)
         books._next_id = self._next_id
+        books._copied_from = self
         return books
 
     def hold(self, accounts: Iterable[Account], tokens: int, uncached: int, nanos: int, calls: int) -> None:

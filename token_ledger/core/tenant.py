@@ -72,7 +72,9 @@ class TenantConfig:
     stopped: str | None = None
     has_users: bool = False
     erasures: tuple[Erasure, ...] = ()
-    _matches: dict[CallFacts, tuple[Match, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _matches: dict[tuple[CallFacts, tuple[int, ...]], tuple[Match, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
     _by_id: dict[int, Budget] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -87,14 +89,19 @@ class TenantConfig:
             self._by_id.update((budget.budget_id, budget) for budget in self.budgets)
         return self._by_id
 
-    def matches(self, facts: CallFacts) -> tuple[Match, ...]:
-        """Return every budget that selects a call, with the call's subject; remembered per facts."""
-        found = self._matches.get(facts)
+    def matches(self, facts: CallFacts, lineage: tuple[int, ...]) -> tuple[Match, ...]:
+        """Return every budget that selects a call, with each subject that the call stands for in it.
+
+        `lineage` are the call's run and those that it is a part of: the call is one of each of them, so a budget
+        per run counts it for each. Remembered per facts and lineage.
+        """
+        asked = facts, lineage
+        found = self._matches.get(asked)
         if found is None:
-            found = self._find_matches(facts)
+            found = self._find_matches(facts, lineage)
             if len(self._matches) > _REMEMBERED_FACTS:
                 self._matches.clear()
-            self._matches[facts] = found
+            self._matches[asked] = found
         return found
 
     def user_of(self, name: str, row_id: int) -> str:
@@ -108,7 +115,7 @@ class TenantConfig:
         """Return the set-up with other budgets."""
         return replace(self, budgets=budgets, _matches={}, _by_id={})
 
-    def _find_matches(self, facts: CallFacts) -> tuple[Match, ...]:
+    def _find_matches(self, facts: CallFacts, lineage: tuple[int, ...]) -> tuple[Match, ...]:
         values = {
             "cost_center": facts.cost_center,
             "user": facts.user,
@@ -118,11 +125,11 @@ class TenantConfig:
         }
         if facts.tool is not None:
             values["tool"] = facts.tool
-        if facts.run_id is not None:
-            values["run"] = str(facts.run_id)
         values.update((TAG_PREFIX + name, value) for name, value in facts.tags)
-        pairs = ((budget, budget.subject_of(values)) for budget in self.budgets)
-        return tuple((budget, subject) for budget, subject in pairs if subject is not None)
+        in_each = [{**values, "run": str(run_id)} for run_id in lineage] or [values]
+        pairs = ((budget, budget.subject_of(each)) for budget in self.budgets for each in in_each)
+        # A budget that does not ask for the run has the same subject in each, and counts the call once.
+        return tuple(dict.fromkeys((budget, subject) for budget, subject in pairs if subject is not None))
 
     @property
     def active_triggers(self) -> tuple[Trigger, ...]:

@@ -70,6 +70,11 @@ class Trigger:
     per_call_nanos: int | None = None
     downgrades: tuple[Downgrade, ...] = ()
 
+    @property
+    def unit(self) -> Unit:
+        """What the condition is about: tokens or money."""
+        return _UNIT_OF[self.kind]
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -100,7 +105,7 @@ class Advice:
 
 def find_evidence(trigger: Trigger, accounts: Sequence[Account], size: Size, nanos: int) -> Evidence | None:
     """Return the strongest evidence that a trigger's condition holds for a call of this size and cost, or None."""
-    unit = _UNIT_OF[trigger.kind]
+    unit = trigger.unit
     per_call, taken = (
         (trigger.per_call_tokens, size.input_tokens + size.max_output_tokens)
         if unit is Unit.TOKENS
@@ -118,6 +123,15 @@ def find_evidence(trigger: Trigger, accounts: Sequence[Account], size: Size, nan
         if strongest is None or used * strongest.limit > strongest.used * limit:
             strongest = Evidence(account.budget, account.subject, unit, used, limit)
     return strongest
+
+
+def calls_before_evidence(trigger: Trigger, account: Account, taken: int) -> int | None:
+    """Return how many calls that take so much come before an account is evidence; None where it never is."""
+    limit, settled, held = account.figures(trigger.unit)
+    if limit is None or not taken:
+        return None
+    missing = trigger.at_percent * limit - (settled + held) * 100
+    return -(-missing // (taken * 100))
 
 
 def choose_downgrade(trigger: Trigger, facts: CallFacts, size: Size, requires: Sequence[str]) -> Downgrade | None:

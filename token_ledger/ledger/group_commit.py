@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from token_ledger.core.commands import Command
+from token_ledger.core.commands import Command, Preflight
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.tenant import TenantId
@@ -129,11 +129,10 @@ class GroupCommit:
             elif alone and batch:
                 continue
             tickets = self._waiting.pop(tenant)
-            if len(tickets) > room:
-                self._waiting[tenant] = tickets[room:]
-                tickets = tickets[:room]
-            batch[tenant] = tickets
-            room -= len(tickets)
+            fitting, room = _fill(tickets, room)
+            if fitting < len(tickets):
+                self._waiting[tenant] = tickets[fitting:]
+            batch[tenant] = tickets[:fitting]
             if room <= 0 or alone:
                 break
         self._contended.difference_update(batch)
@@ -270,6 +269,16 @@ class GroupCommit:
         self._waiting[tenant] = tickets + self._waiting.get(tenant, [])
         self._waiting_count += len(tickets)
         self._contended.add(tenant)
+
+
+def _fill(tickets: Sequence[Ticket], room: int) -> tuple[int, int]:
+    """Return how many tickets a batch with so much room takes, one at least, and the room that is left."""
+    for taken, ticket in enumerate(tickets, 1):
+        # A preflight is as many decisions as it plans kinds of calls.
+        room -= len(ticket.command.calls) if isinstance(ticket.command, Preflight) else 1
+        if room <= 0:
+            return taken, room
+    return len(tickets), room
 
 
 def _fail(batch: Batch, error: Exception) -> None:

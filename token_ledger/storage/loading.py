@@ -381,7 +381,7 @@ def _needed_accounts(
                 if facts in seen:
                     continue
                 seen.add(facts)
-                for budget, subject in config.matches(facts):
+                for budget, subject in config.matches(facts, () if run is None else run.lineage):
                     start = starts.get(budget.window)
                     if start is None:
                         start = starts[budget.window] = config.calendar.bounds(budget.window, now)[0]
