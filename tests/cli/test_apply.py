@@ -244,6 +244,19 @@ async def test_a_budget_is_replaced_in_one_step_with_one_entry_in_the_audit_log(
     assert (await verify_database(database_url)).clean
 
 
+async def test_what_the_ledger_would_refuse_keeps_all_else_from_being_changed(
+    settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run("apply", written(settings, FILE))
+    capsys.readouterr()
+    changed = FILE.replace("window: month", "window: total").replace("tokens: 50000", "tokens: 60000")
+    for arguments in (("--plan",), ()):
+        assert await run("apply", written(settings, changed + OTHER), *arguments) == 1
+        assert "nothing rolls over from a window that does not end" in capsys.readouterr().err
+    assert await rows(database_url, "select from tenants where name = 'globex'") == []
+    assert await rows(database_url, "select from budgets where limit_tokens = 60000") == []
+
+
 async def test_stop_resume_users_and_keys(
     settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
