@@ -1,5 +1,6 @@
 """Retention: months go, sums stay; the books verify wherever it stops; nothing that is younger can be taken."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -243,6 +244,19 @@ async def test_a_user_is_erased_from_checkpoints_too(ledger: Ledger, database_ur
     assert await ledger.owner.fetchval(held) > 0
     await ledger.ask(EraseUser("k", b"x", "ada", "root"), Changed)
     assert await ledger.owner.fetchval(held) == 0
+    await _clean(database_url)
+
+
+async def test_who_is_erased_while_a_checkpoint_is_written_stays_nowhere(ledger: Ledger, database_url: str) -> None:
+    async with ledger.database.reading(ledger.tenant) as connection:
+        periods = await load_periods(connection, ledger.tenant)
+        assert await add_to_checkpoint(connection, ledger.tenant, periods, MONTHS, 1_000)
+        erasing = asyncio.create_task(ledger.ask(EraseUser("k", b"x", "ada", "root"), Changed))
+        await asyncio.wait([erasing], timeout=0.5)
+        assert not erasing.done(), "the batch waits for the checkpoint"
+    await erasing
+    assert await ledger.owner.fetchval("select count(*) from daily_checkpoints") > 0
+    assert await ledger.owner.fetchval("select count(*) from daily_checkpoints where user_id = 'ada'") == 0
     await _clean(database_url)
 
 
