@@ -121,7 +121,7 @@ limit_entries = Table(
 )
 """The journal of limits (design D6): what an account's limit is the sum of.
 
-`hard` says that the entry made the account deny (1), or ended that (-1).
+`hard` says that the entry made the account deny (1), or ended that (-1); its sum says whether the account denies.
 """
 
 grants = Table(
