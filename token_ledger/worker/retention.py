@@ -6,9 +6,6 @@ from the start and finds what is done already: the month's partition is there un
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.database import Database
@@ -21,31 +18,13 @@ from token_ledger.storage.retention import (
     due_months,
     forget,
 )  # fmt: skip
-from token_ledger.storage.tenants import all_tenants
+from token_ledger.storage.tenants import all_tenants, lock_ledger
+from token_ledger.worker.pace import Pace
 
 log = logging.getLogger(__name__)
 
-SLICE_SECONDS = 0.05
 DROP_ATTEMPTS = 10
 DROP_AGAIN_SECONDS = 1.0
-
-
-class Pace:
-    """How much to do in one slice, learned from how long the last one took. After each it waits as long."""
-
-    def __init__(self, size: int, largest: int) -> None:
-        self.size = size
-        self._largest = largest
-
-    @asynccontextmanager
-    async def slice(self) -> AsyncIterator[int]:
-        """Time a slice and give its size."""
-        started = time.monotonic()
-        yield self.size
-        seconds = time.monotonic() - started
-        wanted = int(self.size * SLICE_SECONDS / max(seconds, 0.001))
-        self.size = max(1, min(self._largest, 2 * self.size, wanted))
-        await asyncio.sleep(seconds)
 
 
 class Retention:
@@ -78,6 +57,8 @@ class Retention:
         added = 1
         while added:
             async with pace.slice() as events, self._database.reading(tenant) as connection:
+                await lock_ledger(connection, tenant)
+                pace.begin()
                 added = await add_to_checkpoint(connection, tenant, periods, self._months, events)
 
     async def forget_rows(self, table: str) -> None:
