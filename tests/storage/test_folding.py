@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.analytics.busy import Ledger, do_everything, open_ledger
+from tests.analytics.busy import HOLD, Ledger, do_everything, open_ledger
 from token_ledger.analytics.spend import spend_by
 from token_ledger.analytics.verify import verify_database
 from token_ledger.core.administration import EraseUser
-from token_ledger.core.commands import OpenRun, TakeStep
-from token_ledger.core.outcomes import Changed, RunAnswer, StepTaken
+from token_ledger.core.commands import OpenLease, OpenRun, TakeStep
+from token_ledger.core.outcomes import Changed, Granted, RunAnswer, StepTaken
 from token_ledger.storage import bookings, folding
 from token_ledger.worker import duties
 from token_ledger.worker.duties import Duties
@@ -62,6 +62,18 @@ async def test_folding_changes_where_sums_stand_and_not_what_they_are(ledger: Le
     await duty.fold_rollups()
     assert (await verify_database(database_url)).clean
     assert await said(ledger) != before
+
+
+async def test_a_batch_that_only_draws_adds_to_its_own_segment(ledger: Ledger) -> None:
+    await Duties(ledger.database, ledger.commits.submit).fold_rollups()
+    lent = await ledger.ask(OpenLease("k", b"x", **HOLD, user="bob", calls=3), Granted)
+    before = await ledger.owner.fetch("select * from daily_usage where segment = 0 order by user_id")
+    for _ in range(2):
+        await ledger.settle(lent.reservation.reservation_id, 10, 10, part=True)
+    assert await ledger.owner.fetch("select * from daily_usage where segment = 0 order by user_id") == before
+    last = await ledger.owner.fetchval("select sequence + 1 from tenant_ledgers where tenant_id = $1", ledger.tenant)
+    for table in ("hourly_usage", "daily_usage"):
+        assert (await segments(ledger, table))[-2:] == [last - 1, last]
 
 
 async def test_several_may_fold_while_calls_are_booked(ledger: Ledger, database_url: str) -> None:

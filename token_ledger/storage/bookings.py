@@ -91,9 +91,10 @@ SEGMENT_BITS = 8
 
 
 def segments(decided: Sequence[Decided]) -> list[int]:
-    """Return the segment of each batch, from 1: ids begin with the sequence number of their batch."""
+    """Return the segment of each batch, from 1, or 0 where nothing was booked: ids begin with their batch's number."""
     bits = ORDINAL_BITS + SEGMENT_BITS
-    return [(writes.events[0].event_id >> bits) + 1 if writes.events else 0 for _, _, writes in decided]
+    booked = [writes.events or writes.parts for _, _, writes in decided]
+    return [(events[0].event_id >> bits) + 1 if events else 0 for events in booked]
 
 
 def _add_to(table: str, row: str, key: str) -> str:
