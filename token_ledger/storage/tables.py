@@ -94,6 +94,7 @@ accounts = Table(
         "window_end",
         postgresql_where=text("closed_at is null and window_end is not null"),
     ),
+    Index("accounts_open", "tenant_id", "budget_id", postgresql_where=text("closed_at is null")),
     Index("accounts_with_grants", "tenant_id", "grants_until", postgresql_where=text("grants_until is not null")),
     CheckConstraint("held_tokens >= 0 and held_nanos >= 0 and held_calls >= 0", name="held"),
     CheckConstraint("leases >= 0", name="leases"),
