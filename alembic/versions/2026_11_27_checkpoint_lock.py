@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_27_checkpoint_lock"
-down_revision = "2026_11_24_segments"
+down_revision = "2026_11_26_quarantine_decisions"
 branch_labels = None
 depends_on = None
 

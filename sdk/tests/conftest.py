@@ -63,6 +63,11 @@ class FakeLedger:
                 return httpx2.Response(201, json=self.run("open", self.body(-1)))
             case ["runs", _]:
                 return httpx2.Response(200, json=self.run("open", {}))
+            case ["runs", run_id, "steps"]:
+                step = {"run_id": run_id, "step_id": "51", "iteration": 1, "iterations": {"taken": 1, "limit": None}}
+                return httpx2.Response(201, json=step)
+            case ["runs", _, "rebalance"]:
+                return httpx2.Response(200, json=self.run("open", self.body(-1)))
             case ["runs", _, verb]:
                 state = {"cancel": "cancelled", "close": "closed"}[verb]
                 return httpx2.Response(200, json=self.run(state, {}))

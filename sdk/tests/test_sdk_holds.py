@@ -16,6 +16,8 @@ from token_ledger_sdk import (
     Hold,
     InvalidRequest,
     LedgerError,
+    OpenAIStreamUsage,
+    OutcomeUnknown,
     ReservationNotOpen,
     TokenLedger,
     Unreachable,
@@ -63,6 +65,13 @@ class ProxyConnectTimeout(httpx2.ConnectTimeout):
 )
 def test_endings(ended: bool, tried: bool, not_sent: bool, error: Any, ending: Ending) -> None:
     assert choose_ending(ended=ended, tried=tried, not_sent=not_sent, error=error) is ending
+
+
+@pytest.mark.parametrize("not_sent", [False, True])
+@pytest.mark.parametrize("error", [None, httpx2.ConnectError("refused")])
+def test_what_was_booked_in_part_is_not_released(not_sent: bool, error: Exception | None) -> None:
+    ending = choose_ending(ended=False, tried=False, not_sent=not_sent, error=error, ran=True)
+    assert ending is Ending.ESTIMATE
 
 
 def refusing(request: httpx2.Request) -> httpx2.Response:
@@ -139,6 +148,117 @@ def test_settling_a_response(hold: Hold, service: Any) -> None:
 def test_the_response_id_given_wins(hold: Hold, service: Any) -> None:
     hold.settle({"id": "theirs", "usage": {"prompt_tokens": 1}}, response_id="mine")
     assert service.body(1)["response_id"] == "mine"
+
+
+@pytest.mark.parametrize("odd", ["", "x" * 201, "two\nlines", "\x00", "\ud800", 7])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_odd_response_id_does_not_cost_the_usage(hold: Hold, service: Any, odd: Any, streamed: bool) -> None:
+    response: dict[str, Any] = {"id": odd, "usage": {"prompt_tokens": 1_100, "completion_tokens": 200}}
+    stream = OpenAIStreamUsage()
+    stream.add({**response, "choices": []})
+    hold.settle(stream if streamed else response)
+    assert "response_id" not in service.body(1)
+    assert service.body(1)["usage"]["input_tokens"] == 1_100
+
+
+@pytest.mark.parametrize("usual", ["x" * 200, "chatcmpl-ü 1"])
+def test_any_printable_response_id_is_kept(hold: Hold, service: Any, usual: str) -> None:
+    hold.settle({"id": usual, "usage": {"prompt_tokens": 1}})
+    assert service.body(1)["response_id"] == usual
+
+
+def booked_by(service: Any, index: int) -> tuple[int, int]:
+    usage = service.body(index)["usage"]
+    return usage["input_tokens"], usage["output_tokens"]
+
+
+def test_parts_and_their_settle_book_the_calls_use_once(hold: Hold, service: Any) -> None:
+    stream = OpenAIStreamUsage()
+    with hold:
+        for tokens, finish_reason in ((10, None), (30, None), (30, None), (40, "stop")):
+            usage = {"prompt_tokens": 600, "completion_tokens": tokens}
+            stream.add({"id": "a", "choices": [{"finish_reason": finish_reason}], "usage": usage})
+            hold.settle_part(stream.partial())
+        hold.settle(stream)
+    assert service.paths()[1:] == [SETTLE] * 4
+    assert [booked_by(service, index) for index in range(1, 5)] == [(600, 10), (0, 20), (0, 10), (0, 0)]
+    assert [service.body(index).get("part") for index in range(1, 5)] == [True, True, True, None]
+    assert len({service.body(index)["idempotency_key"] for index in range(1, 5)}) == 4
+
+
+def test_a_part_with_nothing_new_sends_nothing(hold: Hold, service: Any) -> None:
+    assert hold.settle_part(Usage(0, 0)) is None
+    assert hold.settle_part(Usage(600, 40)) is not None
+    assert hold.settle_part(Usage(600, 40)) is None
+    assert hold.settle_part(Usage(500, 30)) is None
+    assert service.paths()[1:] == [SETTLE]
+
+
+@pytest.mark.parametrize(("booked", "rest"), [(Usage(1_200, 200), (0, 300)), (Usage(1_300, 600), (0, 0))])
+def test_an_estimate_books_what_parts_have_not(hold: Hold, service: Any, booked: Usage, rest: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="mine"), hold:
+        hold.settle_part(booked)
+        raise ValueError("mine")
+    assert booked_by(service, 2) == rest
+    assert (service.body(2)["estimated"], service.body(2)["outcome"]) == (True, "error")
+
+
+def test_a_part_without_an_answer_is_sent_again_before_anything_else(hold: Hold, service: Any) -> None:
+    service.script = [httpx2.ReadTimeout("slow")] * 4
+    with hold:
+        with pytest.raises(Unreachable):
+            hold.settle_part(Usage(600, 10))
+        assert hold.settle_part(Usage(600, 30)) is not None
+        hold.settle(Usage(600, 40))
+    assert len({service.requests[index].content for index in range(1, 6)}) == 1
+    assert [booked_by(service, index) for index in (5, 6, 7)] == [(600, 10), (0, 20), (0, 10)]
+    assert service.paths()[8:] == []
+
+
+def test_a_part_repeated_alone_is_answered(hold: Hold, service: Any) -> None:
+    service.script = [service.problem(503, "outcome_unknown")] * 4
+    with pytest.raises(OutcomeUnknown):
+        hold.settle_part(Usage(600, 10))
+    assert hold.settle_part(Usage(600, 10)) is not None
+    assert service.paths()[1:] == [SETTLE] * 5
+    assert service.requests[5].content == service.requests[1].content
+
+
+def test_known_figures_wait_for_the_part_before_them(hold: Hold, service: Any) -> None:
+    with pytest.raises(Unreachable), hold:
+        service.script = [httpx2.ReadTimeout("slow")] * 4
+        with pytest.raises(Unreachable):
+            hold.settle_part(Usage(600, 10))
+        service.script = [httpx2.ReadTimeout("slow")] * 4
+        hold.settle(Usage(600, 40))
+    assert len({service.requests[index].content for index in range(1, 10)}) == 1
+    assert (booked_by(service, 10), "estimated" in service.body(10)) == ((0, 30), False)
+    assert len(service.requests) == 11
+
+
+def test_a_refused_part_is_not_counted_as_booked(hold: Hold, service: Any) -> None:
+    with hold:
+        service.script = [service.problem(422, "invalid_request")]
+        with pytest.raises(InvalidRequest):
+            hold.settle_part(Usage(600, 10))
+        hold.settle(Usage(600, 40))
+    assert [booked_by(service, index) for index in (1, 2)] == [(600, 10), (600, 40)]
+    assert service.body(2)["idempotency_key"] == "settle:21"
+
+
+def test_a_part_of_a_hold_that_ended_elsewhere_is_its_end(hold: Hold, service: Any) -> None:
+    service.script = [service.problem(409, "reservation_not_open")]
+    with pytest.raises(ReservationNotOpen), hold:
+        hold.settle_part(Usage(600, 10))
+    assert len(service.requests) == 2
+
+
+def test_a_connection_lost_after_a_part_proves_nothing(hold: Hold, service: Any) -> None:
+    with pytest.raises(httpx2.ConnectError), hold:
+        hold.settle_part(Usage(1_200, 10))
+        raise httpx2.ConnectError("refused")
+    assert service.paths()[1:] == [SETTLE] * 2
+    assert booked_by(service, 2) == (0, 490)
 
 
 def test_releasing(hold: Hold, service: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from token_ledger_sdk import (
     Amounts,
+    ClientClosed,
     ConfigurationError,
     InvalidAnswer,
     Limits,
@@ -47,6 +48,33 @@ def test_missing_settings(monkeypatch: pytest.MonkeyPatch, url: str | None, key:
 
 def test_the_key_is_not_printed() -> None:
     assert "secret" not in repr(Connection("http://x", "secret"))
+
+
+def test_blanks_around_address_and_key_are_nothing(service: Any) -> None:
+    with TokenLedger(" http://x.test/\n", "\ttl_key \r\n", transport=httpx2.MockTransport(service)) as client:
+        client.get_run("11")
+    assert service.requests[0].headers["Authorization"] == "Bearer tl_key"
+    assert str(service.requests[0].url) == "http://x.test/v1/runs/11"
+
+
+@pytest.mark.parametrize("odd", ["tl_sec\nret", "tl_sec ret", "tl_secrét", "tl_\x7fsecret", "tl_\u2028secret", " \n"])
+def test_an_odd_key_is_refused_and_not_told(odd: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        TokenLedger("http://x.test", odd)
+    assert "tl_" not in str(refused.value)
+    assert refused.value.__cause__ is refused.value.__context__ is None
+
+
+def test_a_closed_client_says_so(client: TokenLedger, service: Any, call: dict[str, Any]) -> None:
+    run = client.run(user="ana")
+    hold = client.reserve(user="ana", **call)
+    client.close()
+    with pytest.raises(ClientClosed):
+        run.open()
+    with pytest.raises(KeyError) as mine, hold:
+        raise KeyError("mine")
+    assert mine.value.__notes__ == ["Token Ledger could not end hold 21: the client is closed: nothing was sent"]
+    assert len(service.requests) == 1
 
 
 def test_a_run_is_opened_as_asked(client: TokenLedger, service: Any) -> None:
@@ -96,6 +124,17 @@ def test_an_unknown_argument_is_refused_before_sending(client: TokenLedger, serv
     with pytest.raises(TypeError, match="max_output_tokens"):
         client.reserve(user="ana", agent_type="a", provider="p", model="m", input_tokens=1)  # type: ignore[call-arg]
     assert service.requests == []
+
+
+def test_the_caller_may_give_the_key_of_what_counts(client: TokenLedger, service: Any) -> None:
+    run = client.attach("11")
+    run.step("plan", idempotency_key="step-1")
+    run.rebalance({"data_agent": 1}, idempotency_key="split-1")
+    run.step("plan")
+    run.rebalance({"data_agent": 1})
+    keys = [service.body(index)["idempotency_key"] for index in range(4)]
+    assert keys[:2] == ["step-1", "split-1"]
+    assert [len(key) for key in keys[2:]] == [32, 32]
 
 
 def test_a_run_is_read_as_values(client: TokenLedger) -> None:

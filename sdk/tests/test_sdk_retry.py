@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -81,7 +82,7 @@ def sending(service: Callable[[httpx2.Request], httpx2.Response], request: ApiRe
     """Send with a pause that only notes; returns the pauses and what came of it."""
     pauses: list[float] = []
     with httpx2.Client(transport=httpx2.MockTransport(service), base_url="http://ledger.test") as http:
-        sender = Sender(http, POLICY, pause=pauses.append, draw=lambda: 1.0)
+        sender = Sender(lambda: http, POLICY, pause=pauses.append, draw=lambda: 1.0)
         try:
             return pauses, sender.send(request).raw
         except LedgerError as error:
@@ -137,6 +138,15 @@ def test_retries_end(service: Any, failure: Any, kind: type[LedgerError]) -> Non
     assert error.__cause__ is (failure if isinstance(failure, Exception) else None)
 
 
+def test_a_client_closed_between_attempts_leaves_the_outcome_unknown(service: Any) -> None:
+    service.script = [httpx2.ReadTimeout("slow")]
+    http = httpx2.Client(transport=httpx2.MockTransport(service), base_url="http://ledger.test")
+    sender = Sender(lambda: http, POLICY, pause=lambda seconds: http.close())
+    with pytest.raises(Unreachable, match="slow"):
+        sender.send(post("/v1/runs", {}))
+    assert len(service.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("outcome", "kind"),
     [
@@ -178,3 +188,30 @@ def test_the_number_of_retries_is_the_callers(service: Any, call: Any) -> None:
     ):
         client.reserve(user="ana", **call)
     assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx2.ReadTimeout("slow"),
+        httpx2.Response(503, json={"code": "outcome_unknown"}),
+        httpx2.Response(504, text="<html>gateway time-out</html>"),
+    ],
+    ids=repr,
+)
+def test_who_got_no_answer_is_told_the_key_to_repeat_with(client: TokenLedger, service: Any, failure: Any) -> None:
+    run = client.attach("11")
+    service.script = [failure] * 4
+    with pytest.raises((Unreachable, Unavailable)) as failed:
+        run.step("plan")
+    assert failed.value.idempotency_key == service.body(0)["idempotency_key"]
+    assert pickle.loads(pickle.dumps(failed.value)).idempotency_key == failed.value.idempotency_key
+    run.step("plan", idempotency_key=failed.value.idempotency_key)
+    assert len({request.content for request in service.requests}) == 1
+
+
+def test_a_read_has_no_key(client: TokenLedger, service: Any) -> None:
+    service.script = [httpx2.ReadTimeout("slow")] * 4
+    with pytest.raises(Unreachable) as failed:
+        client.get_run("11")
+    assert failed.value.idempotency_key is None

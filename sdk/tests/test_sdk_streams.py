@@ -111,6 +111,61 @@ def test_a_cut_anthropic_stream_keeps_its_input() -> None:
     assert fed(AnthropicStreamUsage(), [message_delta(output_tokens=3)]).partial() is None
 
 
+def test_a_compaction_in_a_stream_is_added_once() -> None:
+    compaction = {"type": "compaction", "input_tokens": 900, "output_tokens": 80}
+    message = {"type": "message", "input_tokens": 20, "output_tokens": 40}
+    start = message_start(input_tokens=20, output_tokens=1)
+    start["message"]["usage"]["iterations"] = [compaction]
+    end = message_delta(output_tokens=40)
+    end["usage"]["iterations"] = [compaction, message]
+    stream = fed(AnthropicStreamUsage(), [start])
+    assert stream.partial() == Usage(920, 81)
+    assert fed(stream, [end]).usage() == Usage(920, 120)
+
+
+def chat_chunk(identifier: str, tokens: int | None, **choice: str | None) -> dict[str, Any]:
+    usage = None if tokens is None else {"prompt_tokens": 10, "completion_tokens": tokens}
+    return {"id": identifier, "choices": [choice] if choice else [], "usage": usage}
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "cut"),
+    [
+        (
+            OpenAIStreamUsage,
+            [chat_chunk("a", None, finish_reason="stop"), chat_chunk("a", 40)],
+            [chat_chunk("b", None, finish_reason=None)],
+        ),
+        (
+            OpenAIStreamUsage,
+            [{"type": "response.completed", "response": {"id": "a", "usage": {"input_tokens": 5, "output_tokens": 2}}}],
+            [{"type": "response.created", "response": {"id": "b", "usage": None}}],
+        ),
+        (
+            AnthropicStreamUsage,
+            [message_start(input_tokens=20, output_tokens=1), message_delta(output_tokens=40)],
+            [message_start(input_tokens=9, output_tokens=1)],
+        ),
+    ],
+)
+def test_a_second_stream_is_not_told_by_the_figures_of_the_first(
+    kind: type[StreamUsage], first: list[dict[str, Any]], cut: list[dict[str, Any]]
+) -> None:
+    stream = fed(kind(), first)
+    assert stream.complete
+    fed(stream, cut)
+    assert not stream.complete
+    assert stream.partial() in (None, Usage(9, 1))
+    with pytest.raises(UsageMissing):
+        stream.usage()
+
+
+def test_a_chunk_without_an_id_belongs_to_its_stream() -> None:
+    chunks = [chat_chunk("", None), chat_chunk("a", 40, finish_reason="stop"), chat_chunk("", None)]
+    stream = fed(OpenAIStreamUsage(), [*chunks, {"choices": []}])
+    assert (stream.usage(), stream.response_id) == (Usage(10, 40), "a")
+
+
 async def test_watching_passes_events_on(recorded: Callable[[str], str]) -> None:
     events = events_of(recorded("196"))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import tiktoken
 import tiktoken.registry
 
 from token_ledger_sdk import tokens
@@ -27,9 +29,9 @@ def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     monkeypatch.delenv("DATA_GYM_CACHE_DIR", raising=False)
     monkeypatch.setattr(tiktoken.registry, "ENCODINGS", {})
     monkeypatch.setattr(socket.socket, "connect", no_network)
-    tokens._encoding.cache_clear()
+    tokens._loaded.clear()
     yield tmp_path / "token-ledger" / "tiktoken"
-    tokens._encoding.cache_clear()
+    tokens._loaded.clear()
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_a_damaged_cache_is_written_anew(cache_home: Path) -> None:
     tokens.count_tokens("a", "gpt-4")
     (path,) = cache_home.iterdir()
     path.write_bytes(b"damaged")
-    tokens._encoding.cache_clear()
+    tokens._loaded.clear()
     tiktoken.registry.ENCODINGS.clear()
     assert tokens.count_tokens("Hello, world!", "gpt-4") == (4, True)
     assert hashlib.sha256(path.read_bytes()).hexdigest().startswith("223921b7")
@@ -102,3 +104,17 @@ async def test_large_texts_count_in_a_thread() -> None:
     text = "word " * 20_000
     assert await tokens.count_tokens_async(text, "gpt-5") == tokens.count_tokens(text, "gpt-5")
     assert await tokens.count_tokens_async("a", "gpt-5") == (1, True)
+
+
+async def test_an_encoding_is_loaded_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, threads = tokens._load, []
+
+    def noted(name: str) -> tiktoken.Encoding:
+        threads.append(threading.current_thread())
+        return load(name)
+
+    monkeypatch.setattr(tokens, "_load", noted)
+    for _ in range(2):
+        assert await tokens.count_tokens_async("Hello, world!", "gpt-5") == (4, True)
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()

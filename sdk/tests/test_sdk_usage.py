@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from anthropic.types.beta import BetaUsage
 
 from token_ledger_sdk import (
     AnthropicStreamUsage,
@@ -132,6 +133,36 @@ def test_anthropic_thinking_is_reasoning() -> None:
     assert (usage.output_tokens, usage.reasoning_tokens) == (7, 6)
 
 
+COMPACTED = ANTHROPIC | {
+    "iterations": [
+        {
+            "type": "compaction",
+            "input_tokens": 1_000,
+            "output_tokens": 90,
+            "cache_read_input_tokens": 150_000,
+            "cache_creation_input_tokens": 40,
+            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 40},
+        },
+        {
+            "type": "message",
+            "input_tokens": 3,
+            "output_tokens": 7,
+            "cache_read_input_tokens": 100,
+            "cache_creation_input_tokens": 0,
+        },
+    ]
+}
+
+
+def test_a_compaction_is_added_and_messages_are_not_counted_twice() -> None:
+    expected = Usage(103 + 151_040, 97, cache_read_tokens=150_100, cache_write_1h_tokens=40)
+    assert usage_from({"type": "message", "usage": COMPACTED}) == expected
+    assert usage_from(BetaUsage.model_validate(COMPACTED)) == expected
+    bare = {"input_tokens": 3, "output_tokens": 7, "iterations": COMPACTED["iterations"]}
+    assert usage_from(bare) == Usage(3 + 151_040, 97, cache_read_tokens=150_000, cache_write_1h_tokens=40)
+    assert usage_from_anthropic(COMPACTED | {"iterations": None}) == Usage(103, 7, cache_read_tokens=100)
+
+
 def test_dispatch_by_shape_takes_objects_and_bare_usage() -> None:
     assert usage_from(SimpleNamespace(usage=SimpleNamespace(prompt_tokens=4, completion_tokens=2))) == Usage(4, 2)
     assert usage_from(SimpleNamespace(input_tokens=4, output_tokens=2)) == Usage(4, 2)
@@ -175,7 +206,40 @@ def test_an_error_body_is_named(recorded: Callable[[str], str]) -> None:
         usage_from(json.loads(recorded("301")))
 
 
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"usageMetadata": {"promptTokenCount": 4, "candidatesTokenCount": 2}},
+        SimpleNamespace(usage_metadata=SimpleNamespace(prompt_token_count=4, candidates_token_count=2)),
+        {"usage": {"inputTokens": 4, "outputTokens": 2, "totalTokens": 6}},
+        SimpleNamespace(usage_metadata={"input_tokens": 4, "output_tokens": 2, "total_tokens": 6}),
+    ],
+    ids=["gemini", "google-genai", "bedrock-converse", "langchain"],
+)
+def test_what_is_not_understood_can_be_given(response: object) -> None:
+    with pytest.raises(UsageMissing, match="and of Anthropic; for anything else give Usage"):
+        usage_from(response)
+
+
 @pytest.mark.parametrize("wrong", [-1, 1.0, "1", None, True])
 def test_a_usage_takes_whole_counts_only(wrong: Any) -> None:
     with pytest.raises(ValueError, match="reasoning_tokens"):
         Usage(1, 1, reasoning_tokens=wrong)
+
+
+@pytest.mark.parametrize(
+    ("use", "booked", "rest"),
+    [
+        (Usage(7, 1, 163), Usage(0, 0), Usage(7, 1, 163)),
+        (Usage(600, 40), Usage(600, 10), Usage(0, 30)),
+        (Usage(600, 40), Usage(700, 50), Usage(0, 0)),
+        (Usage(900, 40, 800, 30, 20, 10), Usage(300, 30, 200, 20, 10, 5), Usage(600, 10, 600, 0, 0, 5)),
+        (Usage(900, 40, 100, 30, 20, 10), Usage(300, 30, 0, 10, 10, 5), Usage(600, 10, 100, 20, 10, 5)),
+        # Told only once the whole was booked: it is input, or output, of another kind already.
+        (Usage(600, 40, 500, reasoning_tokens=30), Usage(600, 30), Usage(0, 10, reasoning_tokens=10)),
+        (Usage(600, 40, 0, 300, 200), Usage(500, 40), Usage(100, 0, 0, 0, 100)),
+    ],
+)
+def test_what_is_not_booked_yet(use: Usage, booked: Usage, rest: Usage) -> None:
+    assert use.less(booked) == rest
+    assert use.less(booked + rest) == Usage(0, 0)

@@ -13,6 +13,7 @@ from .directives import Advice, Directive, Evidence, Fits, Refusal
 from .errors import (
     ApiError,
     BudgetExceeded,
+    ClientClosed,
     ConfigurationError,
     Conflict,
     Denied,
@@ -61,6 +62,7 @@ __all__ = [
     "Balance",
     "BudgetExceeded",
     "Call",
+    "ClientClosed",
     "ConfigurationError",
     "Conflict",
     "Denied",

@@ -73,7 +73,11 @@ class NoAnswer:
 
 def error_from(answer: Answer) -> ApiError:
     """Build the error an answer describes, by its code, else by its status."""
-    problem = _problem(answer)
+    return error_of(_problem(answer))
+
+
+def error_of(problem: Problem) -> ApiError:
+    """Build the error a problem describes."""
     if problem.code == "budget_exceeded":
         return budget_exceeded(problem)
     kind = _BY_CODE.get(problem.code) or _BY_STATUS.get(problem.status, ApiError)

@@ -26,7 +26,7 @@ class Connection:
 
     @classmethod
     def resolve(cls, base_url: str | None, key: str | None) -> Connection:
-        """Take what was given, else the environment; raises ConfigurationError if either is missing."""
+        """Take what was given, else the environment, less blanks around it; raises ConfigurationError if unusable."""
         return cls(
             _given_or_set(base_url, "base_url", URL_VARIABLE).rstrip("/"),
             _given_or_set(key, "key", KEY_VARIABLE),
@@ -35,6 +35,9 @@ class Connection:
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
             raise ConfigurationError(f"the address {self.base_url!r} does not begin with http:// or https://")
+        # A header of such a key would be refused by the transport, in an error that quotes it.
+        if not (self.key.isascii() and self.key.isprintable()) or " " in self.key:
+            raise ConfigurationError("the key has a blank or a character that is not printable ASCII")
 
     def headers(self) -> dict[str, str]:
         """Build the headers every request carries."""
@@ -47,7 +50,8 @@ class Connection:
 
 
 def _given_or_set(given: str | None, name: str, variable: str) -> str:
-    value = given if given is not None else os.environ.get(variable, "")
+    # Keys come from files, which end with a line break.
+    value = (given if given is not None else os.environ.get(variable, "")).strip()
     if not value:
         raise ConfigurationError(f"no {name}: give it to the client or set {variable}")
     return value

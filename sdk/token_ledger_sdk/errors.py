@@ -1,7 +1,8 @@
 """What can go wrong, as one tree.
 
     LedgerError
-    ├── ConfigurationError         no address or no key was given
+    ├── ConfigurationError         no address or no key was given, or one that can't be used
+    ├── ClientClosed               nothing was sent, as the client is closed: nothing is unknown, nothing worth a retry
     ├── UsageMissing               a provider's response carries no token counts
     ├── Unreachable                no answer after every retry; the outcome is unknown
     ├── InvalidAnswer              the service answered something that is not its wire format
@@ -69,7 +70,14 @@ class LedgerError(Exception):
 
 
 class ConfigurationError(LedgerError):
-    """The client was made without an address or without a key."""
+    """The client was made without an address or without a key, or with one that can't be used."""
+
+
+class ClientClosed(LedgerError):
+    """The client was closed before this call, so nothing was sent: a mistake in the order of the caller's blocks.
+
+    It is no Unreachable, which would mean that the service may have got the request, or may be there later.
+    """
 
 
 class UsageMissing(LedgerError):
@@ -77,7 +85,12 @@ class UsageMissing(LedgerError):
 
 
 class Unreachable(LedgerError):
-    """No answer came, after every retry; the cause is the transport's own error."""
+    """No answer came, after every retry; the cause is the transport's own error.
+
+    The request may have been served: sent again with its `idempotency_key`, it is answered and not done twice.
+    """
+
+    idempotency_key: str | None = None
 
 
 class InvalidAnswer(LedgerError):
@@ -214,7 +227,15 @@ class ReservationNotOpen(Conflict):
 
 
 class Unavailable(ApiError):
-    """The service could not serve the request now; every retry was used."""
+    """The service could not serve the request now; every retry was used.
+
+    A proxy may have said so of a request that was served: sent again with its `idempotency_key`, it is not done twice.
+    """
+
+    idempotency_key: str | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.problem,), {"idempotency_key": self.idempotency_key}
 
     @property
     def retry_after_seconds(self) -> float | None:

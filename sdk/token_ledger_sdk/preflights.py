@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, cast
 
+from .answers import error_of
 from .directives import Refusal
+from .errors import Problem
 from .fields import Fields
 from .reservations import Call, call_body
 from .wire import ApiRequest, path_to, post
 
 
 class PlannedCall(Call, total=False):
-    """A call that may come, `count` times (once unless given)."""
+    """A call that may come, `count` times (once unless given).
+
+    A `Call` is planned as `{**call, "count": 1}`: type checkers can't tell that a `Call` has no other `count`.
+    """
 
     count: int
 
@@ -26,6 +31,10 @@ class Stop:
     code: str
     detail: str
     refusals: tuple[Refusal, ...]
+
+
+# What stops a call and is no denial (402): no budget, however large, would admit it.
+_MISTAKES = {"unknown_model": 422, "run_not_found": 404, "run_not_open": 409}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +65,20 @@ class Preflight:
         )
 
 
+def affordable(preflight: Preflight) -> bool:
+    """Say whether the calls would be admitted; raises UnknownModel, NotFound or RunNotOpen if no budget would help."""
+    stop = preflight.stopped_by
+    if stop is not None and stop.code in _MISTAKES:
+        raise error_of(Problem(_MISTAKES[stop.code], stop.code, detail=stop.detail))
+    return preflight.finishes
+
+
 def _refusals(fields: Fields, name: str) -> tuple[Refusal, ...]:
     return tuple(Refusal.parse(item) for item in fields.children(name))
 
 
 def preflight_request(
-    calls: Sequence[PlannedCall | Call],
+    calls: Sequence[PlannedCall],
     *,
     run_id: str | None = None,
     user: str | None = None,
@@ -71,9 +88,7 @@ def preflight_request(
     return post(path_to("preflight"), {"calls": [_planned(call, run_id, user, cost_center) for call in calls]})
 
 
-def _planned(
-    call: PlannedCall | Call, run_id: str | None, user: str | None, cost_center: str | None
-) -> dict[str, object]:
+def _planned(call: PlannedCall, run_id: str | None, user: str | None, cost_center: str | None) -> dict[str, object]:
     told: dict[str, Any] = dict(call)
     count = told.pop("count", 1)
     # What matters only to a hold is nothing to a plan.

@@ -54,6 +54,22 @@ class Actual(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """What a call used in all, and what else its settle says."""
+
+    usage: Usage
+    actual: Actual
+
+
+@dataclass(frozen=True, slots=True)
+class SentPart:
+    """A part of what a call uses, in the request that books it: whatever is lost, this and no other is repeated."""
+
+    request: ApiRequest
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
     """A hold as the service granted it; `warnings` are soft or shadow accounts that would have refused."""
 
@@ -216,10 +232,10 @@ def settle_request(reservation_id: str, usage: Usage, **actual: Unpack[Actual]) 
     )
 
 
-def part_request(reservation_id: str, usage: Usage, **actual: Unpack[Actual]) -> ApiRequest:
-    """Build the request that books a part of what a call uses; its hold stays."""
+def new_part(reservation_id: str, usage: Usage, **actual: Unpack[Actual]) -> SentPart:
+    """Make a part of what a call uses, with the request that books it; its hold stays."""
     body = {"idempotency_key": new_key(), "part": True, **settle_body(usage, **actual)}
-    return post(path_to("reservations", reservation_id, "settle"), body)
+    return SentPart(post(path_to("reservations", reservation_id, "settle"), body), usage)
 
 
 def extend_request(reservation_id: str, ttl_seconds: int) -> ApiRequest:

@@ -148,14 +148,16 @@ def open_request(
     )
 
 
-def step_request(run_id: str, label: str | None = None) -> ApiRequest:
+def step_request(run_id: str, label: str | None = None, idempotency_key: str | None = None) -> ApiRequest:
     """Build the request that begins another iteration of a run."""
-    return post(path_to("runs", run_id, "steps"), {"idempotency_key": new_key(), "label": label})
+    return post(path_to("runs", run_id, "steps"), {"idempotency_key": idempotency_key or new_key(), "label": label})
 
 
-def rebalance_request(run_id: str, allocation: Mapping[str, int | Share]) -> ApiRequest:
+def rebalance_request(
+    run_id: str, allocation: Mapping[str, int | Share], idempotency_key: str | None = None
+) -> ApiRequest:
     """Build the request that splits anew what a run has available."""
-    body = {"idempotency_key": new_key(), "allocation": _allocation_list(allocation)}
+    body = {"idempotency_key": idempotency_key or new_key(), "allocation": _allocation_list(allocation)}
     return post(path_to("runs", run_id, "rebalance"), body)
 
 

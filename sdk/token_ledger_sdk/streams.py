@@ -2,7 +2,8 @@
 
 An accumulator is given every event (`add`, or `watch` around the iterator) and holds the last figures seen.
 It is `complete` when the provider has sent the final ones; a stream that was cut is not, and then `usage`
-raises rather than book a placeholder. `Hold.settle` takes an accumulator like a response.
+raises rather than book a placeholder. `Hold.settle` takes an accumulator like a response. It is for one stream; where
+another begins, what is known of the one before is forgotten, so that it is not booked in the other's place.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ class OpenAIStreamUsage(StreamUsage):
         # Responses events carry the response; the chat helper of openai wraps its chunks.
         holder = member(event, "response") or member(event, "chunk") or event
         identifier = member(holder, "id")
-        if isinstance(identifier, str):
+        # Azure sends chunks about filtered content between the others, with an empty id.
+        if isinstance(identifier, str) and identifier:
+            if self.response_id not in (None, identifier):
+                self._latest, self._finished = None, False
             self.response_id = identifier
         for part in (holder, *_choices(holder)):
             self._latest = _openai_usage(part) or self._latest
@@ -106,6 +110,7 @@ class AnthropicStreamUsage(StreamUsage):
             message = member(event, "message")
             identifier = member(message, "id")
             self.response_id = identifier if isinstance(identifier, str) else None
+            self._usage, self._finished = {}, False
             self._merge(member(message, "usage"))
         elif kind == "message_delta":
             self._merge(member(event, "usage"))
@@ -133,7 +138,7 @@ class AnthropicStreamUsage(StreamUsage):
 
 
 _INPUT_FIELDS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-_ANTHROPIC_FIELDS = (*_INPUT_FIELDS, "cache_creation", "output_tokens", "output_tokens_details")
+_ANTHROPIC_FIELDS = (*_INPUT_FIELDS, "cache_creation", "iterations", "output_tokens", "output_tokens_details")
 
 
 def _choices(holder: object) -> list[object]:

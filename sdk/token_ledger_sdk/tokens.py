@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import os
 import tempfile
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -62,6 +61,7 @@ _DEFAULT_ENCODING = "o200k_base"
 _SMALL_BYTES = 64 * 1024
 
 _loading = Lock()
+_loaded: dict[str, tiktoken.Encoding] = {}
 
 
 def count_tokens(text: str, model: str) -> tuple[int, bool]:
@@ -75,8 +75,11 @@ def count_tokens(text: str, model: str) -> tuple[int, bool]:
 
 
 async def count_tokens_async(text: str, model: str) -> tuple[int, bool]:
-    """Count like `count_tokens`, in a thread if the text is above 64 kB, so that other tasks go on."""
-    if len(text) <= _SMALL_BYTES:
+    """Count like `count_tokens`, in a thread if that takes long, so that other tasks go on.
+
+    It does above 64 kB of text, and the first time an encoding is used, which is loaded then.
+    """
+    if len(text) <= _SMALL_BYTES and encoding_for(model)[0] in _loaded:
         return count_tokens(text, model)
     return await anyio.to_thread.run_sync(count_tokens, text, model)
 
@@ -92,17 +95,24 @@ def encoding_for(model: str) -> tuple[str, bool]:
     return _DEFAULT_ENCODING, False
 
 
-@cache
 def _encoding(name: str) -> tiktoken.Encoding:
+    if name in _loaded:
+        return _loaded[name]
     with _loading:
-        if any(variable in os.environ for variable in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")):
-            return tiktoken.get_encoding(name)
-        # Set only while loading: others in this process may use tiktoken with the environment as it was.
-        os.environ["TIKTOKEN_CACHE_DIR"] = str(_provide_ranks(name))
-        try:
-            return tiktoken.get_encoding(name)
-        finally:
-            del os.environ["TIKTOKEN_CACHE_DIR"]
+        if name not in _loaded:  # another thread may have had the lock before
+            _loaded[name] = _load(name)
+        return _loaded[name]
+
+
+def _load(name: str) -> tiktoken.Encoding:
+    if any(variable in os.environ for variable in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")):
+        return tiktoken.get_encoding(name)
+    # Set only while loading: others in this process may use tiktoken with the environment as it was.
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(_provide_ranks(name))
+    try:
+        return tiktoken.get_encoding(name)
+    finally:
+        del os.environ["TIKTOKEN_CACHE_DIR"]
 
 
 def _provide_ranks(encoding_name: str) -> Path:

@@ -3,6 +3,7 @@
 A hold may be released only when the provider surely did not run; in every other case money may have been
 spent, and what was held is booked as an estimate. Proof is either the caller's word (`hold.not_sent()`) or
 an exception that means no connection was made. A read time-out proves nothing: the provider may have run.
+A part of the call's use that was sent to be booked proves that it did run.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ class Ending(Enum):
     ESTIMATE = "the provider may have run: settle what was held"
 
 
-def choose_ending(*, ended: bool, tried: bool, not_sent: bool, error: BaseException | None) -> Ending:
-    """Decide how a hold ends; `error` is what left the block, None if nothing did."""
+def choose_ending(
+    *, ended: bool, tried: bool, not_sent: bool, error: BaseException | None, ran: bool = False
+) -> Ending:
+    """Decide how a hold ends; `error` is what left the block, None if nothing did, and `ran` that the provider did."""
     if ended:
         return Ending.NOTHING
     if tried:
         return Ending.REPEAT
-    if not_sent or (error is not None and proves_not_sent(error)):
+    if not ran and (not_sent or (error is not None and proves_not_sent(error))):
         return Ending.RELEASE
     return Ending.ESTIMATE
 

@@ -8,7 +8,8 @@ One meaning for all: `input_tokens` is the whole prompt, `output_tokens` everyth
   output, and reasoning.
 * OpenAI Responses: the same under other names; the total adds nothing.
 * Anthropic Messages: `input_tokens` excludes cache reads and writes, so both are added. A write without its
-  5 minute / 1 hour split is a 5 minute write, which is the default.
+  5 minute / 1 hour split is a 5 minute write, which is the default. Of `iterations`, those of a compaction are not in
+  the figures above them and are added (docstring of `BetaUsage.iterations` in the anthropic SDK); messages are.
 
 Figures that contradict each other are passed on: the service clamps and flags them. None is ever negative.
 """
@@ -22,6 +23,9 @@ from math import isfinite
 from typing import TypeGuard
 
 from .errors import UsageMissing
+
+_LONGEST_NAME = 200
+_OF_ANTHROPIC = ("cache_read_input_tokens", "cache_creation_input_tokens", "iterations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,34 @@ class Usage:
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ValueError(f"{field.name} is {value!r}, not a number of tokens")
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    def less(self, booked: Usage) -> Usage:
+        """Return what of this use is not booked yet: the difference of each kind, never below zero.
+
+        Where something is booked, a part of input or output is cut to what is new of its whole, as the service would
+        do: input that was booked before its provider said that it came from a cache is not booked again.
+        """
+        if booked == NO_USAGE:
+            return self
+        new = Usage(*(max(0, getattr(self, field.name) - getattr(booked, field.name)) for field in fields(self)))
+        read = min(new.cache_read_tokens, new.input_tokens)
+        write_1h = min(new.cache_write_1h_tokens, new.input_tokens - read)
+        return Usage(
+            input_tokens=new.input_tokens,
+            output_tokens=new.output_tokens,
+            cache_read_tokens=read,
+            cache_write_5m_tokens=min(new.cache_write_5m_tokens, new.input_tokens - read - write_1h),
+            cache_write_1h_tokens=write_1h,
+            reasoning_tokens=min(new.reasoning_tokens, new.output_tokens),
+        )
+
     def to_json(self) -> dict[str, int]:
         return asdict(self)
+
+
+NO_USAGE = Usage(0, 0)
 
 
 class UsageSource(ABC):
@@ -98,11 +128,15 @@ def usage_from_anthropic(response: object) -> Usage:
 
 
 def response_id_of(response: object) -> str | None:
-    """Read the provider's id of a response, by which a call reported twice can be recognized."""
-    if isinstance(response, UsageSource):
-        return response.response_id
-    identifier = member(response, "id")
-    return identifier if isinstance(identifier, str) else None
+    """Read the provider's id of a response, by which a call reported twice can be recognized; None if it is odd.
+
+    The service takes names of 1 to 200 printable characters. Over any other the settle would be refused, and what the
+    call used be lost, which matters more than its id.
+    """
+    identifier = response.response_id if isinstance(response, UsageSource) else member(response, "id")
+    if isinstance(identifier, str) and 0 < len(identifier) <= _LONGEST_NAME and identifier.isprintable():
+        return identifier
+    return None
 
 
 def member(value: object, name: str) -> object:
@@ -144,6 +178,15 @@ def _from_responses(usage: object) -> Usage:
 
 
 def _from_messages(usage: object) -> Usage:
+    iterations = member(usage, "iterations")
+    whole = _from_iteration(usage)
+    for iteration in iterations if isinstance(iterations, list) else []:
+        if member(iteration, "type") == "compaction":
+            whole += _from_iteration(iteration)
+    return whole
+
+
+def _from_iteration(usage: object) -> Usage:
     split = member(usage, "cache_creation")
     write_1h = _count(split, "ephemeral_1h_input_tokens")
     # The split is missing in older responses and in the deltas of streams; the total always counts.
@@ -162,7 +205,7 @@ def _from_messages(usage: object) -> Usage:
 def _is_anthropic(response: object, usage: object) -> bool:
     if member(response, "type") == "message":
         return True
-    return any(member(usage, name) is not None for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
+    return any(member(usage, name) is not None for name in _OF_ANTHROPIC)
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
@@ -183,6 +226,8 @@ def _missing(response: object) -> UsageMissing:
     if member(response, "error") is not None:
         return UsageMissing("the response is an error of the provider and carries no usage")
     return UsageMissing(
-        f"no token counts in this {type(response).__name__}: expected `usage` with prompt_tokens or"
-        " input_tokens (OpenAI streams carry it only with stream_options={'include_usage': True})"
+        f"no token counts in this {type(response).__name__}. Understood are responses like those of OpenAI"
+        " (`usage` with prompt_tokens or input_tokens; a stream has it only with"
+        " stream_options={'include_usage': True}) and of Anthropic; for anything else give"
+        " Usage(input_tokens=..., output_tokens=...)"
     )

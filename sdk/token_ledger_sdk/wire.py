@@ -16,11 +16,12 @@ from urllib.parse import quote
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One call to the service; `content` is the JSON body, None for a read."""
+    """One call to the service; `content` is the JSON body, None for a read, and `idempotency_key` the one inside it."""
 
     method: str
     path: str
     content: bytes | None = None
+    idempotency_key: str | None = None
 
 
 def new_key() -> str:
@@ -31,7 +32,9 @@ def new_key() -> str:
 def post(path: str, body: Mapping[str, object]) -> ApiRequest:
     """Build a POST; fields that are None are left out, which is how "not given" is written."""
     given = {name: value for name, value in body.items() if value is not None}
-    return ApiRequest("POST", path, json.dumps(given, allow_nan=False).encode())
+    key = given.get("idempotency_key")
+    content = json.dumps(given, allow_nan=False).encode()
+    return ApiRequest("POST", path, content, key if isinstance(key, str) else None)
 
 
 def get(path: str) -> ApiRequest:

@@ -256,7 +256,7 @@ BREAKS = {
             for kind in (
                 "source = 'reserve' and answer = 'reservation'", "source = 'lease'", "answer = 'event'",
                 "answer = 'denial'", "answer = 'kept'", "answer = 'step'", "source = 'budget'",
-                "source = 'increase'", "answer = 'grant'", "answer = 'audit'",
+                "source = 'budget_replacement'", "source = 'increase'", "answer = 'grant'", "answer = 'audit'",
             )
         ),
         "delete from operation_keys where source = 'run'",
@@ -280,10 +280,15 @@ BREAKS = {
         "delete from audit_log where action = 'budget.archive'",
         "delete from audit_log where action = 'budget.create' and audit_id >"
         " (select min(audit_id) from audit_log)",
+        "delete from audit_log where action = 'budget.replace'",
+        "update audit_log set before = before - 'budget_id' where action = 'budget.replace'",
         "delete from audit_log where action = 'grant.give'",
         "delete from audit_log where action = 'increase.refuse'",
         "delete from audit_log where action = 'calendar.set'",
         "delete from calendar_changes",
+        "delete from quarantine_decisions",
+        "update quarantine_decisions set state = 'resolved'",
+        "delete from audit_log where action = 'quarantine.dismiss'",
         "update budgets set archived_at = null where name = 'gone'",
         "update increases set state = 'refused' where increase_id = " + _APPROVED,
     ),
@@ -292,6 +297,7 @@ BREAKS = {
         "update budgets set limit_nanos = limit_nanos + 1 where name = 'per user'",
         "update budgets set enforcement = 'hard' where name = 'soft'",
         "update budgets set thresholds = '{99}' where name = 'soft'",
+        "update budgets set limit_tokens = 7 where name = 'another' and archived_at is null",
         "update triggers set at_percent = 1",
         "update runs set limit_iterations = 1000 where run_id = " + _RUN,
         "update tenant_ledgers set stopped_reason = 'for fun'",

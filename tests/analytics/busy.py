@@ -23,6 +23,7 @@ from token_ledger.core.administration import (
     EraseUser,
     ForceRelease,
     GiveGrant,
+    ReplaceBudget,
     SetCalendar,
     SetTrigger,
     SetUsers,
@@ -61,6 +62,7 @@ from token_ledger.core.outcomes import (
     RunAnswer,
     Settled,
     StepTaken,
+    StopAnswer,
     TriggerAnswer,
 )  # fmt: skip
 from token_ledger.core.run import RunState
@@ -72,6 +74,7 @@ from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.periods import load_calendar
 from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.quarantine import decide_quarantined
 from token_ledger.storage.schema import TENANT_TABLES
 from token_ledger.storage.tenants import add_tenant
 
@@ -232,6 +235,12 @@ async def _set_up(ledger: Ledger) -> None:
     ):  # fmt: skip
         answer = await ledger.ask(command, BudgetAnswer)
     await ledger.ask(ArchiveBudget("k", b"x", answer.budget.budget_id, "root"), BudgetAnswer)
+    selector = (("user", "nobody"),)
+    answer = await ledger.ask(CreateBudget("k", b"x", "another", selector, Limits(5), Window.DAY), BudgetAnswer)
+    number = answer.budget.budget_id
+    await ledger.ask(
+        ReplaceBudget("k", b"x", "another", selector, Limits(5), Window.WEEK, replaced_id=number), BudgetAnswer
+    )
     for percent in (50, 60):
         await ledger.ask(SetTrigger("k", b"x", TriggerKind.HIGH_TOKEN_USAGE, percent, Mode.OBSERVE), TriggerAnswer)
 
@@ -341,6 +350,9 @@ async def _administer(ledger: Ledger) -> None:
         await ledger.settle(await ledger.hold(user=user), 100, 10)
     await ledger.ask(EraseUser("k", b"x", "frank", "root"), Changed)
     await ledger.ask(SetCalendar("k", b"x", CalendarRule(ZoneInfo("Asia/Tokyo"), 6, 4), "root"), Changed)
-    await ledger.ask(StopTenant("k", b"x", "a runaway agent", "root"), Changed)
+    await ledger.ask(StopTenant("k", b"x", "a runaway agent", "root"), StopAnswer)
     await ledger.ask(reserve(), Refused)
-    await ledger.ask(StopTenant("k", b"x", None, "root"), Changed)
+    await ledger.ask(StopTenant("k", b"x", None, "root"), StopAnswer)
+    kept = await ledger.ask(Quarantine("event:a", "k", b"x", "invalid_request", "no model", "{}"), Quarantined)
+    async with ledger.database.reading(ledger.tenant) as connection:
+        await decide_quarantined(connection, ledger.tenant, kept.quarantine_id, "dismissed", "a test", actor="root")

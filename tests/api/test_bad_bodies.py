@@ -176,6 +176,7 @@ async def test_an_id_that_names_nothing_is_404_and_changes_nothing(text: str, wo
 
 BAD_PARAMETERS = (
     ("/v1/runs", "limit", ("0", "-1", "501", "1.5", "abc", "", "9" * 30)),
+    ("/v1/runs", "after", ("-1", "abc", "9" * 20, "")),
     ("/v1/runs", "state", ("ended", "", "OPEN", "\0")),
     ("/v1/runs", "user", ("", "\0", "a\nb", "x" * 201)),
     ("/v1/runs", "external_id", ("", "\0", "a\x7fb", "x" * 201)),
@@ -183,6 +184,8 @@ BAD_PARAMETERS = (
     ("/v1/accounts", "after", ("-1", "abc", "9" * 20, "9223372036854775808", "")),
     ("/v1/accounts", "budget_id", ("-1", "abc", "9223372036854775808", "\u0663")),
     ("/v1/quarantine", "limit", ("0", "1001", "abc")),
+    ("/v1/quarantine", "after", ("-1", "abc", "9" * 20, "")),
+    ("/v1/quarantine", "state", ("held", "", "OPEN", "\0")),
     ("/v1/reports/spend", "group_by", ("planet", "", "user; drop table runs", "user_id")),
     (
         "/v1/reports/spend", "from",

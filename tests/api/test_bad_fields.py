@@ -43,7 +43,9 @@ BAD: dict[str, dict[str, str]] = {
     },
     "zone": {
         "unknown": '"Mars/Olympus"', "a path": '"../../etc/passwd"', "a rooted path": '"/etc/passwd"',
-        "a directory": '"Europe"', "empty": '""', "a NUL": '"UTC\\u0000"', **_NOT_TEXT,
+        "a directory": '"Europe"', "a clock that was not set": '"Factory"', "this machine's": '"localtime"',
+        "without leap seconds": '"posix/Europe/Berlin"', "with leap seconds": '"right/UTC"', "empty": '""',
+        "a NUL": '"UTC\\u0000"', **_NOT_TEXT,
     },
     "address": {
         "no scheme": '"id.acme.test"', "not https": '"http://id.acme.test"', "a file": '"file:///etc/passwd"',
@@ -109,10 +111,15 @@ BAD: dict[str, dict[str, str]] = {
     },
     "choice_or_none": {"unknown": '"nonsense"', "empty": '""', "without quotes": "5", **_NOT_TEXT},
     "choices": {"unknown": '["nonsense"]', "text": '"model_downgrade"', "a number": "[5]", "an object": "{}"},
-    "instant": {
+    "claimed_instant": {
         "a number": "1763719200", "a float": "1.7e9", "digits": '"1763719200"', "no zone": '"2026-11-21T10:00:00"',
         "a date": '"2026-11-21"', "no month": '"2026-13-21T10:00:00Z"', "words": '"yesterday"', "empty": '""',
         "a boolean": "true", "a list": "[]", "NaN": "NaN", "year 10000": '"10000-01-01T00:00:00Z"',
+    },
+    "instant": {
+        "a number": "1763719200", "no zone": '"2026-11-21T10:00:00"', "words": '"yesterday"', "empty": '""',
+        "before all": '"0001-01-01T00:00:00+14:00"', "last century": '"1999-12-31T23:59:59Z"',
+        "year 3000": '"3000-01-01T00:00:00Z"', "after all": '"9999-12-31T23:59:59-23:00"',
     },
     "id": {
         "a number": "5", "empty": '""', "negative": '"-1"', "a float": '"1.0"', "words": '"abc"',

@@ -162,3 +162,29 @@ async def test_what_is_kept_can_be_seen(world: World) -> None:
     listed = (await world.get("/v1/quarantine", limit=1)).json()["quarantine"][0]
     assert (listed["quarantine_id"], listed["key"]) == (kept["quarantine_id"], bad["idempotency_key"])
     assert listed["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("levels", [60, 70, 300, 900])
+async def test_what_is_nested_deep_is_kept_and_can_be_seen(levels: int, world: World) -> None:
+    key = fresh()
+    bad = f'{{"source": "s", "idempotency_key": "{key}", "x": {"[" * levels}{"]" * levels}}}'
+    kept = (await _send(world, bad))[0]
+    assert kept["status"] == "quarantined"
+    assert (await _send(world, bad))[0]["quarantine_id"] == kept["quarantine_id"]
+    answer = await world.get("/v1/quarantine", limit=1)
+    assert answer.status_code == 200, answer.text
+    [listed] = answer.json()["quarantine"]
+    assert listed["key"] == key
+    assert ("as_sent" in listed["body"]) is (levels > 63)
+    [row] = await world.rows("select body ? 'as_sent' as as_text from quarantine where key = $1", key)
+    assert row["as_text"] is (levels > 63)
+
+
+async def test_what_an_earlier_version_kept_too_deep_can_be_seen(world: World) -> None:
+    kept = (await _send(world, json.dumps(event(note="unknown"))))[0]
+    deep = f'{{"x": {"[" * 300}{"]" * 300}}}'
+    number = int(kept["quarantine_id"])
+    await world.owner.execute("update quarantine set body = $1::text::jsonb where quarantine_id = $2", deep, number)
+    answer = await world.get("/v1/quarantine", limit=1)
+    assert answer.status_code == 200, answer.text
+    assert json.loads(answer.json()["quarantine"][0]["body"]["as_sent"]) == json.loads(deep)

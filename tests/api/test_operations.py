@@ -59,6 +59,8 @@ WRONG: list[tuple[Any, int, str, str | None]] = [
     ({"op": "reserve", "lambda": lambda: reservation(model="unheard-of")}, 422, "unknown_model", None),
     ({"op": "reserve", "lambda": lambda: reservation(user=None)}, 422, "invalid_request", None),
     ({"op": "lease", "lambda": lambda: {**reservation(), "calls": 0}}, 422, "invalid_request", "operations.1.calls"),
+    ({"op": "event", "user": "ada"}, 422, "invalid_request", "operations.1.source"),
+    ({"op": "event", "lambda": lambda: event(idempotency_key=None)}, 422, "invalid_request", None),
 ]
 
 
@@ -100,3 +102,11 @@ async def test_more_than_a_request_takes_is_refused_as_a_whole(world: World) -> 
     calls = [{"op": "reserve", **reservation()} for _ in range(257)]
     check_problem(await world.post("/v1/operations", {"operations": calls}), 422, "invalid_request", "operations")
     check_problem(await world.post("/v1/operations", {"operations": []}), 422, "invalid_request", "operations")
+
+
+async def test_an_event_under_a_key_that_was_used_conflicts_as_any_other_operation(world: World) -> None:
+    first = event()
+    results = await operate(world, {"op": "event", **first}, {"op": "event", **first, "agent_type": "other"})
+    assert [result["status"] for result in results] == [200, 409]
+    problem = results[1]["body"]
+    assert (problem["code"], problem["errors"][0]["field"]) == ("idempotency_conflict", "agent_type")

@@ -107,3 +107,22 @@ async def test_runs_are_found_by_what_they_are_called(world: World) -> None:
     assert await found(user="ada") == [runs[0]["run_id"]]
     assert await found(state="open") == [runs[1]["run_id"]]
     assert await found(user="ada", state="open") == []
+
+
+async def test_nobody_takes_part_in_a_run_of_another(world: World) -> None:
+    thread = {"external_id": fresh("thread"), "attach": True}
+    run = await world.made("/v1/runs", {"idempotency_key": fresh(), "user": "q", "cost_center": "lab", **thread})
+    same = await world.made("/v1/runs", {"idempotency_key": fresh(), "user": "q", **thread})
+    assert (same["run_id"], same["user"]) == (run["run_id"], "q")
+    for field, named in (("user", {"user": "evil"}), ("cost_center", {"user": "q", "cost_center": "sales"})):
+        answer = await world.post("/v1/runs", {"idempotency_key": fresh(), **named, **thread})
+        check_problem(answer, 409, "run_of_another", field)
+
+
+async def test_runs_are_paged_to_the_oldest(world: World) -> None:
+    user = fresh("user")
+    runs = [(await world.made("/v1/runs", {"idempotency_key": fresh(), "user": user}))["run_id"] for _ in range(5)]
+    pages = [await world.get("/v1/runs", user=user, limit=2)]
+    while page := pages[-1].json()["runs"]:
+        pages.append(await world.get("/v1/runs", user=user, limit=2, after=page[-1]["run_id"]))
+    assert [run["run_id"] for page in pages for run in page.json()["runs"]] == runs[::-1]

@@ -115,6 +115,8 @@ async def test_a_runs_token_sees_that_run_and_its_parts(world: World, runs: dict
     check_problem(await asked(world, token, f"/v1/runs/{runs['bob']['run_id']}"), 404, "run_not_found", "run_id")
     shown = (await asked(world, token, "/v1/me")).json()
     assert [run["run_id"] for run in shown["runs"]] == [runs["ada"]["run_id"]]
+    listed = (await asked(world, token, "/v1/runs")).json()["runs"]
+    assert [run["run_id"] for run in listed] == [runs["part"]["run_id"], runs["ada"]["run_id"]]
 
 
 async def test_a_user_sees_their_balance_and_asks_for_more(world: World) -> None:
@@ -133,6 +135,41 @@ async def test_a_user_sees_their_balance_and_asks_for_more(world: World) -> None
     assert (answer.status_code, answer.json()["asked_by"]) == (201, user)
     other = world.token("acme", user=fresh("other"))
     check_problem(await asked(world, other, path, "POST", json=more), 404, "account_not_found", "account_id")
+    await world.made(f"/v1/increases/{answer.json()['increase_id']}/refuse", {"idempotency_key": fresh(), "note": "no"})
+    [shown] = (await asked(world, token, "/v1/increases")).json()["increases"]
+    assert (shown["increase_id"], shown["state"], shown["note"]) == (answer.json()["increase_id"], "refused", "no")
+    assert (await asked(world, other, "/v1/increases")).json()["increases"] == []
+
+
+async def test_a_runs_token_sees_what_was_asked_for_on_its_accounts(world: World) -> None:
+    limits = {"limits": {"tokens": 9_000}}
+    runs = [await world.made("/v1/runs", {"idempotency_key": fresh(), "user": "ada", **limits}) for _ in range(2)]
+    asked_for = []
+    for run in runs:
+        [row] = await world.rows("select account_id from accounts where subject::jsonb ->> 'run' = $1", run["run_id"])
+        more = {"idempotency_key": fresh(), "tokens": 5, "reason": "a deadline"}
+        asked_for.append(await world.made(f"/v1/accounts/{row['account_id']}/increases", more))
+    listed = await asked(world, world.token("acme", run_id=int(runs[0]["run_id"])), "/v1/increases")
+    assert [each["increase_id"] for each in listed.json()["increases"]] == [asked_for[0]["increase_id"]]
+
+
+async def test_a_user_sees_every_account_that_only_their_calls_fall_on(world: World) -> None:
+    user, other = fresh("user"), fresh("other")
+    selectors = {
+        "each": {"user": "*", "agent_type": "*"}, "hers": {"user": user, "agent_type": "*"}, "all": {"agent_type": "*"},
+        "theirs": {"user": other, "agent_type": "*"},
+    }  # fmt: skip
+    names = {label: fresh(label) for label in selectors}
+    for label, selector in selectors.items():
+        await world.made("/v1/budgets", budget(names[label], selector=selector))
+    for each in (user, other):
+        await world.made("/v1/reservations", reservation(user=each))
+    shown = (await asked(world, world.token("acme", user=user), "/v1/me")).json()["accounts"]
+    found = {a["budget"]: a["subject"] for a in shown if a["budget"] in names.values()}
+    agent = {"agent_type": "data_agent"}
+    assert found == {names["each"]: {**agent, "user": user}, names["hers"]: agent}
+    star = (await asked(world, world.token("acme", user="*"), "/v1/me")).json()["accounts"]
+    assert star == []
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,8 @@ VERBS = (
             "response_id": "resp-1", "original_input_tokens": 2_000, "part": False, "tool": "search",
         },
         {
-            "idempotency_key": "text", "usage": "usage", "provider": "text", "model": "text", "occurred_at": "instant",
+            "idempotency_key": "text", "usage": "usage", "provider": "text", "model": "text",
+            "occurred_at": "claimed_instant",
             "outcome": "choice", "estimated": "flag", "response_id": "text", "original_input_tokens": "tokens",
             "part": "flag", "tool": "text", **_USAGE,
         },
@@ -235,6 +236,14 @@ VERBS = (
     Verb(
         "refuse", "POST", "/v1/increases/{increase_id}/refuse", wire_admin.RefusalBody, {"note": "no"},
         {"idempotency_key": "text", "note": "text"}, ("idempotency_key",), 200,
+    ),
+    Verb(
+        "resolve", "POST", "/v1/quarantine/{quarantine_id}/resolve", wire_admin.VerdictBody, {"note": "sent again"},
+        {"note": "text"}, ("note",), 200,
+    ),
+    Verb(
+        "dismiss", "POST", "/v1/quarantine/{quarantine_id}/dismiss", wire_admin.VerdictBody, {"note": "a test"},
+        {"note": "text"}, ("note",), 200,
     ),
     Verb(
         "users", "PUT", "/v1/users", wire_admin.UsersBody,
@@ -342,7 +351,9 @@ async def named_ids(world: World, tenant: str = "acme") -> dict[str, str]:
     believed = {"issuer": "https://id.acme.test", "audience": fresh("app"), "default_role": "user"}
     path = f"/v1/tenants/{world.tenants[tenant]}/identity-providers"
     provider = await world.made(path, believed, tenant="operator", role=Role.OPERATOR)
+    [kept] = (await world.made("/v1/events", {"events": [event(agent_type=5)]}, tenant=tenant))["results"]
     return {
+        "quarantine_id": kept["quarantine_id"],
         "provider_id": provider["provider_id"],
         "run_id": run["run_id"],
         "reservation_id": hold["reservation_id"],

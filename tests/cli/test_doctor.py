@@ -23,6 +23,7 @@ from token_ledger.core.outcomes import Quarantined
 from token_ledger.storage.diagnosis import Facts, LongTransaction, read_facts
 from token_ledger.storage.leadership import Leadership
 from token_ledger.storage.migrations import head_revision
+from token_ledger.storage.quarantine import decide_quarantined, find_quarantined
 
 COMMAND = Path(sys.executable).with_name("token-ledger")
 
@@ -203,6 +204,11 @@ async def test_what_waits_in_quarantine_is_found(database_url: str, ledger: Ledg
     await ledger.ask(Quarantine("event:a", "k", b"x", "invalid_request", "no model", "{}"), Quarantined)
     finding = _found(await _examine(database_url), "quarantine")
     assert (finding.level, "1 wait since 2" in finding.found) == (Level.WARNING, True)
+    async with ledger.database.reading(ledger.tenant) as connection:
+        [item] = await find_quarantined(connection, ledger.tenant, state="open", after=None, limit=5)
+        number = int(item["quarantine_id"])
+        await decide_quarantined(connection, ledger.tenant, number, "resolved", "sent again", actor="root")
+    assert _found(await _examine(database_url), "quarantine").level is Level.OK
 
 
 async def test_a_database_that_is_away_or_wants_another_password_is_one_line_not_a_traceback(server_url: str) -> None:

@@ -19,6 +19,7 @@ from token_ledger.core.administration import (
     DecideIncrease,
     ForceRelease,
     GiveGrant,
+    ReplaceBudget,
     SetCalendar,
     StopTenant,
 )
@@ -51,6 +52,7 @@ class Tenant:
         self.part = ledger.opened(key="run 5", parent_run_id=self.parent, user=None, cost_center=None).run_id
         self.done = ledger.opened(key="run 6").run_id
         self.spent = ledger.opened(key="run 7", iterations=0).run_id
+        ledger.opened(key="run 8", external_id="thread")
         self.deep = self.free
         for depth in range(7):
             opened = ledger.opened(key=f"deep {depth}", parent_run_id=self.deep, user=None, cost_center=None)
@@ -110,6 +112,12 @@ def _sub_run(parent: int, **fields: Any) -> Any:
 def _budget(**fields: Any) -> Any:
     values: Fields = {"name": "other", "selector": (), "limits": Limits(5), "window": Window.DAY, "actor": "key:b"}
     return sealed(CreateBudget(**{"key": "b", "fingerprint": b"", **values, **fields}))
+
+
+def _replace_budget(number: int, **fields: Any) -> Any:
+    created = _budget(**fields)
+    values = {each.name: getattr(created, each.name) for each in dataclasses.fields(created)}
+    return sealed(ReplaceBudget(**{**values, "replaced_id": number, "fingerprint": b""}))
 
 
 def _change_budget(number: int, **fields: Any) -> Any:
@@ -176,6 +184,13 @@ REFUSALS = (
             lambda t: record(occurred_at=NOW + timedelta(minutes=5, seconds=1)), Code.TIME_OUT_OF_RANGE,
             kind="quarantined"),
     Refusal("open run", "the tenant is stopped", lambda t: _run(), Code.TENANT_STOPPED, before=Tenant.stop),
+    Refusal("open run", "the run to attach to is of another user",
+            lambda t: _run(external_id="thread", attach=True, user="eve"), Code.RUN_OF_ANOTHER, "user"),
+    Refusal("open run", "the run to attach to is of another cost center",
+            lambda t: _run(external_id="thread", attach=True, cost_center="sales"), Code.RUN_OF_ANOTHER,
+            "cost_center"),
+    Refusal("open run", "the run to attach to is no part of the parent",
+            lambda t: _sub_run(t.run, external_id="thread", attach=True), Code.RUN_OF_ANOTHER, "parent_run_id"),
     Refusal("open run", "there is no such parent", lambda t: _sub_run(NOTHING), Code.RUN_NOT_FOUND, "parent_run_id"),
     Refusal("open run", "the parent is closed", lambda t: _sub_run(t.done), Code.RUN_NOT_OPEN, "parent_run_id"),
     Refusal("open run", "a run that the parent is a part of is cancelled", lambda t: _sub_run(t.part),
@@ -215,6 +230,13 @@ REFUSALS = (
             lambda t: _budget(window=Window.TOTAL, rollover=Limits(5)), Code.INVALID_REQUEST, "rollover"),
     Refusal("change budget", "there is no such budget in use", lambda t: _change_budget(NOTHING),
             Code.BUDGET_NOT_FOUND, "budget_id"),
+    Refusal("replace budget", "there is no such budget in use", lambda t: _replace_budget(NOTHING),
+            Code.BUDGET_NOT_FOUND, "budget_id"),
+    Refusal("replace budget", "another has its name", lambda t: _replace_budget(BUDGET, name="taken"),
+            Code.BUDGET_EXISTS, "name", before=lambda t: t.ledger.one(_budget(key="n", name="taken"))),
+    Refusal("replace budget", "rollover from a window that does not end",
+            lambda t: _replace_budget(BUDGET, window=Window.RUN, rollover=Limits(5)), Code.INVALID_REQUEST,
+            "rollover"),
     Refusal("archive budget", "there is no such budget in use", lambda t: sealed(ArchiveBudget("a", b"", NOTHING)),
             Code.BUDGET_NOT_FOUND, "budget_id"),
     Refusal("grant", "there is no such account", lambda t: _grant(NOTHING), Code.ACCOUNT_NOT_FOUND, "account_id"),
@@ -242,10 +264,9 @@ REFUSALS = (
     Refusal("change the calendar", "it would begin in less than 5 minutes",
             lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", NOW + timedelta(minutes=4))),
             Code.TIME_OUT_OF_RANGE, "effective_from"),
-    Refusal("change the calendar", "a later change is planned already",
-            lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", FUTURE)), Code.TIME_OUT_OF_RANGE,
-            "effective_from",
-            before=lambda t: t.ledger.one(sealed(SetCalendar("p", b"", CalendarRule(UTC), "k", FUTURE)))),
+    Refusal("change the calendar", "it would begin in more than two years",
+            lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", NOW + timedelta(days=732))),
+            Code.TIME_OUT_OF_RANGE, "effective_from"),
     Refusal("any verb", "its key was used for another request", lambda t: reserve(key="hold 1", max_output_tokens=499),
             Code.IDEMPOTENCY_CONFLICT, "max_output_tokens"),
 )  # fmt: skip
@@ -262,12 +283,14 @@ ACCEPTED: tuple[tuple[str, Callable[[Tenant], Any]], ...] = (
     ("force release", lambda t: sealed(ForceRelease("f", b"", t.held, "dead", "k"))),
     ("event", lambda t: record(usage=replace(USED, cache_read_tokens=5_000))),
     ("open run", lambda t: _sub_run(t.run)),
+    ("open run", lambda t: _run(external_id="thread", attach=True)),
     ("end run", lambda t: sealed(EndRun("e", b"", t.done, RunState.CANCELLED))),
     ("step", lambda t: sealed(TakeStep("s", b"", t.run))),
     ("rebalance", lambda t: sealed(Rebalance("r", b"", t.run, (Share("a", 1, 5),)))),
     ("change run", lambda t: sealed(ChangeRun("c", b"", t.run, Limits(1), 0, "less", "k"))),
     ("create budget", lambda t: _budget(rollover=Limits(5))),
     ("change budget", lambda t: _change_budget(BUDGET, limits=Limits(1), enforcement=Enforcement.SOFT)),
+    ("replace budget", lambda t: _replace_budget(BUDGET, name="cap", window=Window.TOTAL)),
     ("archive budget", lambda t: sealed(ArchiveBudget("a", b"", BUDGET))),
     ("grant", lambda t: _grant(t.account, expires_at=FUTURE)),
     ("ask for an increase", lambda t: sealed(AskIncrease("i", b"", t.account, Limits(tokens=5), "more", "k"))),

@@ -19,7 +19,7 @@ from tests.core.given import (
     sealed,
     settle,
 )
-from token_ledger.core.administration import ArchiveBudget
+from token_ledger.core.administration import ArchiveBudget, ReplaceBudget
 from token_ledger.core.allocation import Share
 from token_ledger.core.budget import Counts, Enforcement, Limits
 from token_ledger.core.commands import EndRun, ExpireDue
@@ -36,6 +36,7 @@ from token_ledger.core.outcomes import (
 )  # fmt: skip
 from token_ledger.core.run import RunState
 from token_ledger.core.usage import Usage
+from token_ledger.core.window import Window
 
 NANOS = 1_000 * 2_500 + 500 * 10_000
 """What the usual reserve holds."""
@@ -349,6 +350,29 @@ def test_an_archived_budget_matches_no_more_and_frees_its_name() -> None:
     assert isinstance(ledger.one(sealed(ArchiveBudget("a", b"", 90))), BudgetAnswer)
     assert ledger.granted().path == []
     assert isinstance(ledger.one(BUDGET), BudgetAnswer)
+
+
+def test_a_replaced_budget_gives_way_at_once_and_what_it_holds_settles_there() -> None:
+    ledger = Ledger(budget(tokens=2_000))
+    held = ledger.granted()
+    limits = Limits(tokens=1_600)
+    replacing = sealed(ReplaceBudget("p", b"", "cap", (), limits, Window.TOTAL, actor="key:b", replaced_id=90))
+    answer = ledger.one(replacing)
+    assert isinstance(answer, BudgetAnswer)
+    assert answer.budget.window is Window.TOTAL
+    assert [each.budget_id for each in ledger.books.config.budgets] == [answer.budget.budget_id]
+    # Of 1,500 that a call holds, the new account has room for one: what the old one held is not on it.
+    ledger.granted(key="r2")
+    assert isinstance(ledger.one(reserve(key="r3")), Denied)
+    ledger.one(settle(held.reservation_id))
+    assert balance(ledger) == [(1_000, 0, 0), (0, 1_500, 1)]
+    [entry] = ledger.books.writes.audit
+    assert (entry.action, entry.target, entry.actor) == ("budget.replace", str(answer.budget.budget_id), "key:b")
+    assert (entry.before["window"], entry.after["window"]) == ("day", "total")
+    assert entry.before["budget_id"] == "90"
+    again = ledger.one(replacing)
+    assert isinstance(again, BudgetAnswer)
+    assert (again.budget, again.replayed) == (answer.budget, True)
 
 
 def test_ids_rise_in_the_order_of_decisions() -> None:

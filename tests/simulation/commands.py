@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from hypothesis import strategies as st
 
 from tests.simulation.price_list import MODELS, PROVIDER, UNPRICED
-from token_ledger.core.administration import ArchiveBudget, CreateBudget, SetTrigger
+from token_ledger.core.administration import ArchiveBudget, CreateBudget, ReplaceBudget, SetTrigger
 from token_ledger.core.allocation import Share
 from token_ledger.core.budget import Counts, Enforcement, Limits
 from token_ledger.core.commands import (
@@ -175,6 +175,16 @@ created_budgets = st.builds(
     st.sampled_from((None, None, Limits(1_500, None, 3), Limits(None, 10**8, None))),
 )
 
+
+def replaced_budgets(budget_id: int) -> st.SearchStrategy[ReplaceBudget]:
+    """Put another budget in the place of one, perhaps under the name of a third."""
+    return created_budgets.map(
+        lambda command: ReplaceBudget(
+            **{f.name: getattr(command, f.name) for f in fields(command)}, replaced_id=budget_id
+        )
+    )
+
+
 set_triggers = st.builds(
     SetTrigger,
     st.just(""),
@@ -197,6 +207,7 @@ about_nothing = st.one_of(
     records(()).map(lambda command: replace(command, run_id=NOTHING, user=None)),
     st.just(EndRun("", b"", NOTHING, RunState.CLOSED)),
     st.just(ArchiveBudget("", b"", NOTHING)),
+    replaced_budgets(NOTHING),
 )
 """What names something that does not exist."""
 

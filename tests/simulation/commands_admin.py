@@ -134,13 +134,13 @@ def set_users(clock: datetime) -> st.SearchStrategy[SetUsers]:
 
 
 def set_calendars(clock: datetime) -> st.SearchStrategy[SetCalendar]:
-    """Another zone, week or year, from soon on, or too soon."""
+    """Another zone, week or year, from soon on, too soon, or too late."""
     rules = st.builds(
         CalendarRule,
         st.sampled_from(("America/New_York", "Asia/Kathmandu", "Pacific/Auckland")).map(ZoneInfo),
         st.sampled_from((0, 6)), st.sampled_from((1, 4)),
     )  # fmt: skip
-    at = st.sampled_from((None, 60, 3_600, 86_400)).map(
+    at = st.sampled_from((None, 60, 3_600, 86_400, 800 * 86_400)).map(
         lambda seconds: None if seconds is None else clock + timedelta(seconds=seconds)
     )
     return st.builds(lambda rule, instant: SetCalendar("", b"", rule, ACTOR, instant), rules, at)

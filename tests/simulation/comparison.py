@@ -32,6 +32,7 @@ from token_ledger.core.outcomes import (
     RunAnswer,
     Settled,
     StepTaken,
+    StopAnswer,
     Swept,
     TriggerAnswer,
 )  # fmt: skip
@@ -40,7 +41,7 @@ from token_ledger.core.reservation import Reservation
 KINDS: dict[type[Outcome], str] = {
     Granted: "granted", Denied: "denied", Settled: "settled", Released: "released", Recorded: "recorded",
     Extended: "extended", StepTaken: "step", GrantAnswer: "grant", IncreaseAnswer: "increase", Changed: "changed",
-    PreflightAnswer: "preflight",
+    StopAnswer: "stop", PreflightAnswer: "preflight",
     Quarantined: "quarantined", RunAnswer: "run", BudgetAnswer: "budget", TriggerAnswer: "trigger", Swept: "swept",
     Refused: "refused",
 }  # fmt: skip
@@ -123,6 +124,8 @@ class Comparison:
                 assert step.iteration == thing["iteration"]
             case GrantAnswer(grant) if not expected.replayed:
                 assert grant.expires_at == thing["until"]
+            case StopAnswer(_, stopped):
+                assert stopped == self.model.stopped
             case IncreaseAnswer(increase):
                 assert increase.state == thing["state"]
         if isinstance(outcome, Settled) and not expected.replayed:
@@ -349,7 +352,7 @@ def _id_of(outcome: Outcome) -> int:
             return grant.grant_id
         case IncreaseAnswer(increase):
             return increase.increase_id
-        case Changed(entry):
+        case Changed(entry) | StopAnswer(entry):
             return entry.audit_id
         case Extended(reservation):
             return reservation.reservation_id

@@ -22,6 +22,7 @@ from token_ledger.core.administration import (
     DecideIncrease,
     ForceRelease,
     GiveGrant,
+    ReplaceBudget,
     SetCalendar,
     SetTrigger,
     SetUsers,
@@ -118,9 +119,9 @@ class Model(HoldModel):
         decisions: dict[type[Any], Any] = {
             OpenRun: self._open_run, EndRun: self._end_run, TakeStep: self._take_step, Rebalance: self._rebalance,
             ChangeRun: self._change_run, CreateBudget: self._create_budget, ChangeBudget: self._change_budget,
-            ArchiveBudget: self._archive, GiveGrant: self._give_grant, AskIncrease: self._ask,
-            DecideIncrease: self._decide_increase, SetUsers: self._set_users, SetCalendar: self._set_calendar,
-            StopTenant: self._stop, TendAccounts: self._tend,
+            ReplaceBudget: self._replace_budget, ArchiveBudget: self._archive, GiveGrant: self._give_grant,
+            AskIncrease: self._ask, DecideIncrease: self._decide_increase, SetUsers: self._set_users,
+            SetCalendar: self._set_calendar, StopTenant: self._stop, TendAccounts: self._tend,
         }  # fmt: skip
         answer: Expected = decisions[type(command)](command)
         return answer

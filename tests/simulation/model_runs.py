@@ -33,9 +33,13 @@ class RunModel(SetupModel):
         if self.stopped is not None:
             return Expected("refused", code="tenant_stopped")
         if command.attach and command.external_id is not None:
-            same = [r for r in self.runs.values() if r["external_id"] == command.external_id and r["state"] == "open"]
+            same = [
+                run
+                for run in self.runs.values()
+                if run["external_id"] == command.external_id and not isinstance(self.going(run["id"]), Expected)
+            ]
             if same:
-                return Expected("run", max(same, key=lambda run: run["id"]))
+                return self._attach(command, max(same, key=lambda run: run["id"]))
         ancestors: tuple[int, ...] = ()
         user, cost_center = command.user, command.cost_center
         if command.parent_run_id is not None:
@@ -57,6 +61,12 @@ class RunModel(SetupModel):
             "limits": amounts_of(command.limits),
             "external_id": command.external_id, "limit_iterations": command.iterations, "iterations": 0,
         })  # fmt: skip
+
+    @staticmethod
+    def _attach(command: OpenRun, run: dict[str, Any]) -> Expected:
+        mine = command.user in (None, run["user"]) and command.cost_center in (None, run["cost_center"])
+        inside = command.parent_run_id in (None, *run["ancestors"][-1:])
+        return Expected("run", run) if mine and inside else Expected("refused", code="run_of_another")
 
     def bind_run(self, run: dict[str, Any], run_id: int, shares: dict[str, int]) -> None:
         """Take over the id of a new run and how its tokens were split (any exact split above the minimums is right)."""

@@ -12,6 +12,7 @@ from token_ledger.core.administration import (
     CreateBudget,
     DecideIncrease,
     GiveGrant,
+    ReplaceBudget,
     SetCalendar,
     SetUsers,
     StopTenant,
@@ -53,6 +54,15 @@ class SetupModel:
 
     def _in_use(self, number: int) -> dict[str, Any] | None:
         return next((b for b in self.budgets if b["id"] == number and b["in_use"]), None)
+
+    def _replace_budget(self, command: ReplaceBudget) -> Expected:
+        budget = self._in_use(command.replaced_id)
+        if budget is None:
+            return Expected("refused", code="budget_not_found")
+        budget["in_use"] = False
+        expected = self._create_budget(command)
+        budget["in_use"] = expected.kind == "refused"
+        return expected
 
     def _archive(self, command: ArchiveBudget) -> Expected:
         budget = self._in_use(command.budget_id)
@@ -155,14 +165,16 @@ class SetupModel:
     def _set_calendar(self, command: SetCalendar) -> Expected:
         earliest = self.now + timedelta(minutes=5)
         at = command.effective_from or earliest
-        if at < earliest or (self.calendar.changes and at <= self.calendar.changes[-1][0]):
+        if at < earliest or at > self.now + timedelta(days=731):
             return Expected("refused", code="time_out_of_range")
-        self.calendar = Calendar(self.calendar.first, (*self.calendar.changes, (at, command.rule)))
+        # What is planned for later falls with what it was to follow.
+        changes = [change for change in self.calendar.changes if change[0] < at]
+        self.calendar = Calendar(self.calendar.first, (*changes, (at, command.rule)))
         return Expected("changed", {})
 
     def _stop(self, command: StopTenant) -> Expected:
         self.stopped = command.reason
-        return Expected("changed", {})
+        return Expected("stop", {})
 
     def _tend(self, command: TendAccounts) -> Expected:
         for number in command.account_ids:

@@ -153,7 +153,10 @@ class LedgerRules(RuleBasedStateMachine):
         accounts = [(a.limit["tokens"], a.settled["tokens"] + a.held["tokens"]) for a in self.model.accounts.values()]
         return sorted({limit - used for limit, used in accounts if limit is not None and limit >= used})
 
-    @rule(data=st.data(), kind=st.sampled_from(("run", "run", "end", "budget", "archive", "trigger", "nothing")))
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from(("run", "run", "end", "budget", "replace", "archive", "trigger", "nothing")),
+    )
     def administer(self, data: st.DataObject, kind: str) -> None:
         """Change what the tenant has set up, or name something that does not exist."""
         pick = data.draw(recent)
@@ -165,6 +168,8 @@ class LedgerRules(RuleBasedStateMachine):
                 self.ask(EndRun("", b"", self.run_ids[-1 - pick % len(self.run_ids)], state))
             case "budget":
                 self.ask(data.draw(calls.created_budgets))
+            case "replace" if self.budget_ids:
+                self.ask(data.draw(calls.replaced_budgets(self.budget_ids[-1 - pick % len(self.budget_ids)])))
             case "archive" if self.budget_ids:
                 self.ask(ArchiveBudget("", b"", self.budget_ids[-1 - pick % len(self.budget_ids)]))
             case "trigger":

@@ -84,7 +84,12 @@ async def test_a_tenants_calendar_is_loaded_with_its_changes(database_url: str) 
             tenant = await add_tenant(connection, "acme", "America/Havana")
             assert tenant is not None
             await connection.execute(
-                text("insert into calendar_changes values (:tenant, now() - interval '3 days', 'Asia/Tokyo', 6, 4)"),
+                text(
+                    "insert into calendar_changes values (:tenant, now() - interval '3 days', 'Asia/Tokyo', 6, 4, 3),"
+                    # What was decided before, for then or later, does not stand any more.
+                    " (:tenant, now() - interval '3 days', 'Asia/Kathmandu', 0, 1, 2),"
+                    " (:tenant, now() - interval '1 day', 'Asia/Kathmandu', 0, 1, 1)"
+                ),
                 {"tenant": tenant},
             )
             calendar, made_at = await load_calendar(connection, tenant)

@@ -14,8 +14,8 @@ from token_ledger.storage.schema import GLOBAL_TABLES, PARTITIONED_TABLES, TENAN
 
 MINE, OTHER = 1, 2
 JOURNALS = (
-    "audit_log", "calendar_changes", "denials", "limit_entries", "operation_keys", "quarantine", "run_steps",
-    "threshold_events", "trigger_firings", "usage_events",
+    "audit_log", "calendar_changes", "denials", "limit_entries", "operation_keys", "quarantine", "quarantine_decisions",
+    "run_steps", "threshold_events", "trigger_firings", "usage_events",
 )  # fmt: skip
 CHECKPOINTS = tuple(table for table in TENANT_TABLES if "checkpoint" in table)
 """Written by the owner's functions only; the service may read them."""
@@ -26,6 +26,7 @@ NOW = datetime.now(UTC)
 CERTAIN = {
     "role": "agent", "state": "held", "ended_at": None, "ended_id": None, "booked_at": NOW,
     ("limit_entries", "kind"): "opening", ("reservations", "event_id"): None, ("increases", "state"): "asked",
+    ("quarantine_decisions", "state"): "dismissed",
 }  # fmt: skip
 
 

@@ -27,7 +27,8 @@ with answered as ({_ANSWERED}), keyed as (
     select answer, target_id, count(*) as keys,
            count(*) filter (where case answer
                when 'reservation' then source in ('reserve', 'lease') when 'run' then source = 'run'
-               when 'budget' then source = 'budget' when 'increase' then source = 'increase' else true end) as made_by
+               when 'budget' then source in ('budget', 'budget_replacement')
+               when 'increase' then source = 'increase' else true end) as made_by
     from operation_keys where tenant_id = :tenant group by answer, target_id
 )
 select answer, target_id, a.target_id is not null as there, k.keys
@@ -75,12 +76,19 @@ made (action, target, times) as (
     from increases where tenant_id = :tenant and state <> 'asked'
     union all
     select 'calendar.set', 'calendar', count(*) from calendar_changes where tenant_id = :tenant having count(*) > 0
+    union all
+    select case state when 'resolved' then 'quarantine.resolve' else 'quarantine.dismiss' end, quarantine_id::text, 1
+    from quarantine_decisions where tenant_id = :tenant
 ), told as (
-    select action, target, count(*) as times from log
-    where action in (
-        'budget.create', 'budget.archive', 'grant.give', 'increase.approve', 'increase.refuse', 'calendar.set'
-    )
-    group by action, target
+    select action, target, count(*) as times from (
+        select case action when 'budget.replace' then 'budget.create' else action end as action, target from log
+        where action in (
+            'budget.create', 'budget.replace', 'budget.archive', 'grant.give', 'increase.approve', 'increase.refuse',
+            'calendar.set', 'quarantine.resolve', 'quarantine.dismiss'
+        )
+        union all
+        select 'budget.archive', before ->> 'budget_id' from log where action = 'budget.replace'
+    ) as each group by action, target
 )
 select action, target, m.times as made, t.times as told from made as m full join told as t using (action, target)
 where m.times is distinct from t.times
@@ -92,7 +100,10 @@ with log as (
     select distinct on (case when action like 'tenant.%' then 'tenant' else split_part(action, '.', 1) end, target)
            action, target, after
     from audit_log where tenant_id = :tenant
-      and action in ('budget.create', 'budget.change', 'trigger.set', 'run.change', 'tenant.stop', 'tenant.resume')
+      and action in (
+          'budget.create', 'budget.change', 'budget.replace', 'trigger.set', 'run.change', 'tenant.stop',
+          'tenant.resume'
+      )
     order by case when action like 'tenant.%' then 'tenant' else split_part(action, '.', 1) end, target, audit_id desc
 ), stands (kind, target, shown) as (
     select 'budget', budget_id::text, jsonb_build_object(

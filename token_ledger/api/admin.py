@@ -1,9 +1,9 @@
-"""Routes of those who set up: triggers, API keys, tenants, quarantine."""
+"""Routes of those who set up: triggers, API keys, tenants."""
 
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 
 from token_ledger.api.access import ADMINS, FINANCE, OPERATORS, Needs, actor_of, service_of
 from token_ledger.api.answers import TriggerAnswerBody
@@ -11,11 +11,12 @@ from token_ledger.api.problems import ProblemError, refused_problem
 from token_ledger.api.translate_admin import set_trigger_command
 from token_ledger.api.values import trigger_value
 from token_ledger.api.wire_admin import ApiKeyBody, RotationBody, TenantBody, TriggerBody
-from token_ledger.core.outcomes import Refused, TriggerAnswer
+from token_ledger.core.outcomes import Code, Refused, TriggerAnswer
 from token_ledger.storage.api_keys import Principal, Role, add_key, list_keys, revoke_key, rotate_key
 from token_ledger.storage.audit import note_change
-from token_ledger.storage.reads import find_quarantined, find_triggers
-from token_ledger.storage.tenants import add_tenant, check_zone, list_tenants
+from token_ledger.storage.periods import database_now
+from token_ledger.storage.reads import find_triggers
+from token_ledger.storage.tenants import add_tenant, check_zone, find_stops, list_tenants
 
 router = APIRouter(prefix="/v1")
 Admin = Annotated[Principal, Depends(Needs(ADMINS))]
@@ -41,20 +42,14 @@ async def list_triggers(request: Request, finance: Finance) -> dict[str, list[Tr
     return {"triggers": [TriggerAnswerBody(**trigger_value(trigger)) for trigger in found]}
 
 
-@router.get("/quarantine", tags=["events"])
-async def list_quarantine(
-    request: Request, finance: Finance, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-) -> dict[str, list[dict[str, Any]]]:
-    """List what could not be booked, newest first."""
-    async with service_of(request).database.reading(finance.tenant) as connection:
-        return {"quarantine": await find_quarantined(connection, finance.tenant, limit)}
-
-
 @router.post("/api-keys", status_code=201, tags=["keys"])
 async def create_key(request: Request, admin: Admin, body: ApiKeyBody) -> dict[str, str]:
     """Make an API key; it is shown this once."""
     service = service_of(request)
     async with service.database.reading(admin.tenant) as connection:
+        if body.expires_at is not None and body.expires_at <= await database_now(connection):
+            detail = f"expires_at {body.expires_at.isoformat()} is past: the key would never be good"
+            raise ProblemError(422, Code.TIME_OUT_OF_RANGE.value, detail, field="expires_at")
         key, key_id = await add_key(
             connection, admin.tenant, Role(body.role), body.name,
             environment=service.settings.environment, pepper=service.pepper, actor=actor_of(admin),
@@ -64,8 +59,11 @@ async def create_key(request: Request, admin: Admin, body: ApiKeyBody) -> dict[s
 
 
 @router.post("/api-keys/{key_id}/rotate", status_code=201, tags=["keys"])
-async def rotate_api_key(request: Request, admin: Admin, key_id: str, body: RotationBody) -> dict[str, str]:
-    """Make a key in the place of another, which goes on for an overlap; it is shown this once."""
+async def rotate_api_key(request: Request, admin: Admin, key_id: str, body: RotationBody) -> dict[str, str | None]:
+    """Make a key in the place of another, which goes on for an overlap; it is shown this once.
+
+    It ends when the other was to end, if it was; for a key that goes on for longer make a new one.
+    """
     service = service_of(request)
     rotated = None
     if key_id.isascii() and key_id.isalnum():
@@ -76,9 +74,15 @@ async def rotate_api_key(request: Request, admin: Admin, key_id: str, body: Rota
             )  # fmt: skip
     if rotated is None:
         raise ProblemError(404, "not_found", f"there is no API key {key_id!r} in force")
-    key, new_id, role, name, ends = rotated
     service.forget_keys()
-    return {"key_id": new_id, "key": key, "role": role, "name": name, "old_key_expires_at": ends.isoformat()}
+    return {
+        "key_id": rotated.key_id,
+        "key": rotated.key,
+        "role": rotated.role,
+        "name": rotated.name,
+        "expires_at": rotated.expires_at.isoformat() if rotated.expires_at else None,
+        "old_key_expires_at": rotated.old_expires_at.isoformat(),
+    }
 
 
 @router.get("/api-keys", tags=["keys"])
@@ -126,7 +130,16 @@ async def create_tenant(request: Request, operator: Operator, body: TenantBody) 
 
 @router.get("/tenants", tags=["tenants"])
 async def get_tenants(request: Request, operator: Operator) -> dict[str, list[dict[str, Any]]]:
-    """List tenants."""
-    async with service_of(request).database.reading(operator.tenant) as connection:
+    """List tenants, each with the reason of its emergency stop while one is in force."""
+    database = service_of(request).database
+    async with database.reading(operator.tenant) as connection:
         found = await list_tenants(connection)
-    return {"tenants": [{**tenant, "tenant_id": str(tenant["tenant_id"])} for tenant in found]}
+    numbers = [tenant["tenant_id"] for tenant in found]
+    async with database.reading(*numbers) as connection:
+        stops = await find_stops(connection, numbers)
+    return {
+        "tenants": [
+            {**tenant, "tenant_id": str(number), "stopped": stops.get(number)}
+            for number, tenant in zip(numbers, found, strict=True)
+        ]
+    }

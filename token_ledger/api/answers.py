@@ -215,6 +215,18 @@ class ChangeAnswer(Answer):
     replayed: bool = False
 
 
+class StopAnswerBody(ChangeAnswer):
+    """A stop or its end, as the audit log has it; `stopped` is the reason of the stop in force now, null without."""
+
+    stopped: str | None
+
+
+class StopState(Answer):
+    """Why every call of the tenant is stopped; null while it works."""
+
+    stopped: str | None
+
+
 class OperationResults(Answer):
     """One result per operation, in order: the status and the body that its own route would have answered with."""
 
@@ -257,6 +269,22 @@ class EventResults(Answer):
     """One result per event, in order."""
 
     results: list[EventResult]
+
+
+class KeptAnswer(Answer):
+    """What could not be booked, why, and what became of it (`open`, `resolved`, `dismissed`)."""
+
+    quarantine_id: str
+    source: str
+    key: str
+    code: str
+    detail: str
+    body: Any
+    kept_at: datetime
+    state: str
+    note: str | None
+    decided_by: str | None
+    decided_at: datetime | None
 
 
 class BudgetAnswerBody(Answer):

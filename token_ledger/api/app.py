@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import token_ledger
-from token_ledger.api import admin, budgets, events, operations, own, reports, runs, tenancy
+from token_ledger.api import admin, budgets, events, operations, own, quarantine, reports, runs, tenancy
 from token_ledger.api.answers import Problem
 from token_ledger.api.holds import HOT_ROUTES, hot_routes
 from token_ledger.api.problems import (
@@ -55,7 +55,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.router.routes.extend(hot_routes())
-    for routes in (own, runs, events, operations, budgets, tenancy, admin, reports):
+    for routes in (own, runs, events, operations, budgets, tenancy, admin, quarantine, reports):
         app.include_router(routes.router)
     _add_health(app, service)
     _add_errors(app)

@@ -43,6 +43,7 @@ router = APIRouter(prefix="/v1")
 Admin = Annotated[Principal, Depends(Needs(ADMINS))]
 Asker = Annotated[Principal, Depends(Needs(CALLERS | USERS))]
 Finance = Annotated[Principal, Depends(Needs(FINANCE))]
+IncreaseReader = Annotated[Principal, Depends(Needs(FINANCE | USERS))]
 
 
 @router.post("/budgets", status_code=201, response_model=BudgetAnswerBody, tags=["budgets"])
@@ -142,14 +143,20 @@ async def ask_increase(request: Request, caller: Asker, account_id: str, body: A
 @router.get("/increases", tags=["budgets"])
 async def list_increases(
     request: Request,
-    finance: Finance,
+    reader: IncreaseReader,
     state: Literal["asked", "approved", "refused"] | None = None,
     after: Id = "0",
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, list[IncreaseAnswerBody]]:
-    """List what was asked for and what became of it, in order; `after` pages on."""
-    async with service_of(request).database.reading(finance.tenant) as connection:
-        found = await find_increases(connection, finance.tenant, state=state, after=int(after), limit=limit)
+    """List what was asked for and what became of it, in order; `after` pages on.
+
+    A user sees what they asked for themselves, a run's token what was asked for on its accounts.
+    """
+    async with service_of(request).database.reading(reader.tenant) as connection:
+        found = await find_increases(
+            connection, reader.tenant, state=state, after=int(after), limit=limit,
+            asked_by=reader.user, run_id=reader.run_id,
+        )  # fmt: skip
     return {"increases": [IncreaseAnswerBody(**increase_value(increase)) for increase in found]}
 
 

@@ -8,9 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from token_ledger.api.access import CALLERS, Needs, service_of
 from token_ledger.api.answers import EventResults
+from token_ledger.api.kept import kept_body
 from token_ledger.api.problems import ProblemError, invalid_problem
 from token_ledger.api.service import Service
-from token_ledger.api.translate import kept_body, record_command
+from token_ledger.api.translate import record_command
 from token_ledger.api.wire import EventBody, EventsBody
 from token_ledger.core.commands import Quarantine, Record, fingerprint
 from token_ledger.core.money import format_money
@@ -32,7 +33,10 @@ async def record_events(
     """Book calls that had no hold; each event has a result of its own, and what can't be booked is quarantined."""
     service = service_of(request)
     results = await asyncio.gather(
-        *(record_event(service, caller.tenant, event, position) for position, event in enumerate(body.events))
+        *(
+            record_event(service, caller.tenant, event, f"events.{position}")
+            for position, event in enumerate(body.events)
+        )
     )
     return {"results": results}
 
@@ -40,9 +44,8 @@ async def record_events(
 _event = TypeAdapter(EventBody)
 
 
-async def record_event(service: Service, tenant: TenantId, value: Any, position: int) -> dict[str, Any]:
-    """Book one event of a list and return its result."""
-    within = f"events.{position}"
+async def record_event(service: Service, tenant: TenantId, value: Any, within: str) -> dict[str, Any]:
+    """Book one event of a list, at the place that `within` names, and return its result."""
     try:
         body = _event.validate_python(value)
         command: Record | Quarantine = record_command(body, f"{within}.")

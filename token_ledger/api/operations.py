@@ -11,7 +11,7 @@ from token_ledger.api import verbs
 from token_ledger.api.access import CALLERS, Needs, service_of
 from token_ledger.api.answers import OperationResults
 from token_ledger.api.events import record_event
-from token_ledger.api.problems import ProblemError, invalid_problem, ledger_problem
+from token_ledger.api.problems import STATUS_OF, ProblemError, invalid_problem, ledger_problem
 from token_ledger.api.service import Service
 from token_ledger.api.wire import (
     ExtensionBody,
@@ -23,6 +23,7 @@ from token_ledger.api.wire import (
     SettlementBody,
     StepBody,
 )  # fmt: skip
+from token_ledger.core.outcomes import Code
 from token_ledger.core.tenant import TenantId
 from token_ledger.ledger.errors import LedgerError
 from token_ledger.storage.api_keys import Principal
@@ -58,7 +59,7 @@ async def operate(request: Request, caller: Caller, body: OperationsBody) -> Any
 async def _operate(service: Service, tenant: TenantId, value: Any, position: int) -> verbs.Result:
     within = f"operations.{position}"
     try:
-        return await _done(service, tenant, value, within, position)
+        return await _done(service, tenant, value, within)
     except ValidationError as error:
         problem = invalid_problem(error, within)
     except LedgerError as error:
@@ -68,13 +69,17 @@ async def _operate(service: Service, tenant: TenantId, value: Any, position: int
     return problem.status, problem.value()
 
 
-async def _done(service: Service, tenant: TenantId, value: Any, within: str, position: int) -> verbs.Result:
+async def _done(service: Service, tenant: TenantId, value: Any, within: str) -> verbs.Result:
     if not isinstance(value, dict):
         raise ProblemError(422, "invalid_request", f"{within}: an operation is an object", field=within)
     fields = dict(value)
     op = fields.pop("op", None)
     if op == "event":
-        return 200, await record_event(service, tenant, fields, position)
+        result = await record_event(service, tenant, fields, within)
+        if result["status"] in ("conflict", "refused"):
+            status = STATUS_OF[Code(result["code"])]
+            raise ProblemError(status, result["code"], result["detail"], field=result.get("field"))
+        return 200, result
     if not isinstance(op, str) or op not in OPERATIONS:
         known = ", ".join((*OPERATIONS, "event"))
         raise ProblemError(422, "invalid_request", f"{within}.op: use one of {known}", field=f"{within}.op")

@@ -16,7 +16,7 @@ from token_ledger.analytics.spend import (
     would_have_denied,
 )  # fmt: skip
 from token_ledger.api.access import FINANCE, USERS, Needs, authenticated, key_of, service_of
-from token_ledger.api.wire import Group, ReportInstant
+from token_ledger.api.wire import Group, Instant
 from token_ledger.core.books import ORDINAL_BITS, last_id
 from token_ledger.core.money import format_money
 from token_ledger.storage.api_keys import Principal
@@ -36,8 +36,8 @@ async def spend(
     request: Request,
     finance: Finance,
     group_by: Group = "user",
-    since: Annotated[ReportInstant | None, Query(alias="from")] = None,
-    until: Annotated[ReportInstant | None, Query(alias="to")] = None,
+    since: Annotated[Instant | None, Query(alias="from")] = None,
+    until: Annotated[Instant | None, Query(alias="to")] = None,
 ) -> dict[str, Any]:
     """Calls, tokens by kind and cost per value of a dimension; the last 31 days unless dates are given."""
     end = until or datetime.now(UTC) + timedelta(hours=1)
@@ -48,7 +48,11 @@ async def spend(
 
 @router.get("/reports/denials", tags=["reports"])
 async def denials(request: Request, finance: Finance) -> dict[str, list[dict[str, Any]]]:
-    """Denials by account, those of soft and shadow budgets included."""
+    """Denials by account, those of soft and shadow budgets included.
+
+    What an emergency stop refuses, or a run that has made all of its iterations, is not among them: no account said
+    no, and nothing is recorded of it.
+    """
     async with service_of(request).database.reading(finance.tenant) as connection:
         return {"rows": await denials_by_account(connection, finance.tenant)}
 
@@ -57,8 +61,8 @@ async def denials(request: Request, finance: Finance) -> dict[str, list[dict[str
 async def shadow_denials(
     request: Request,
     finance: Finance,
-    since: Annotated[ReportInstant | None, Query(alias="from")] = None,
-    until: Annotated[ReportInstant | None, Query(alias="to")] = None,
+    since: Annotated[Instant | None, Query(alias="from")] = None,
+    until: Annotated[Instant | None, Query(alias="to")] = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """What shadow and soft budgets would have denied; the last 31 days unless dates are given."""
     end = until or datetime.now(UTC) + timedelta(hours=1)

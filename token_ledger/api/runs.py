@@ -55,13 +55,15 @@ async def list_runs(
     user: Name | None = None,
     state: Literal["open", "closed", "cancelled"] | None = None,
     external_id: Name | None = None,
+    after: Id | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> dict[str, list[RunAnswerBody]]:
-    """List the newest runs."""
+    """List runs, newest first; `after` a run come those that are older. A run's token sees it and its sub-runs."""
     async with service_of(request).database.reading(reader.tenant) as connection:
         runs = await find_runs(
             connection, reader.tenant,
-            user=reader.user or user, state=state, external_id=external_id, limit=limit, run_id=reader.run_id,
+            user=reader.user or user, state=state, external_id=external_id, limit=limit,
+            after=None if after is None else int(after), run_id=reader.run_id,
         )  # fmt: skip
     return {"runs": [RunAnswerBody(**run_value(run, [])) for run in runs]}
 
@@ -181,7 +183,8 @@ async def get_reservation(request: Request, reader: Reader, reservation_id: str)
 
 async def _end(request: Request, caller: Principal, body: RunEndBody, state: RunState) -> Any:
     service = service_of(request)
-    command = end_run_command(body, id_in_path(request, "run_id"), state)
+    actor = actor_of(caller) if caller.role in ADMINS else None
+    command = end_run_command(body, id_in_path(request, "run_id"), state, actor)
     return await _run_answer(service, caller.tenant, await service.submit(caller.tenant, command))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 
 from token_ledger.api.access import ADMINS, FINANCE, OPERATORS, Needs, actor_of, service_of
-from token_ledger.api.answers import ChangeAnswer
+from token_ledger.api.answers import ChangeAnswer, StopAnswerBody, StopState
 from token_ledger.api.holds import id_in_path
 from token_ledger.api.people import checked_url
 from token_ledger.api.problems import ProblemError, refused_problem
@@ -21,7 +21,7 @@ from token_ledger.api.wire import Id, Name
 from token_ledger.api.wire_admin import CalendarBody, IdentityProviderBody, KeyBody, StopBody, UsersBody
 from token_ledger.core.audit import user_state
 from token_ledger.core.commands import Command
-from token_ledger.core.outcomes import Changed, Refused
+from token_ledger.core.outcomes import Changed, Refused, StopAnswer
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import Principal
 from token_ledger.storage.identity_providers import (
@@ -31,12 +31,13 @@ from token_ledger.storage.identity_providers import (
     remove_provider,
 )
 from token_ledger.storage.limit_reads import find_audit, find_calendar, find_users
-from token_ledger.storage.tenants import tenant_exists
+from token_ledger.storage.tenants import find_stops, tenant_exists
 
 router = APIRouter(prefix="/v1")
 Admin = Annotated[Principal, Depends(Needs(ADMINS))]
 Finance = Annotated[Principal, Depends(Needs(FINANCE))]
 Operator = Annotated[Principal, Depends(Needs(OPERATORS))]
+Auditor = Annotated[Principal, Depends(Needs(FINANCE | OPERATORS))]
 
 
 @router.put("/users", response_model=ChangeAnswer, tags=["users"])
@@ -63,37 +64,47 @@ async def erase_user(request: Request, admin: Admin, user: Name, body: KeyBody) 
 
 @router.get("/calendar", tags=["tenants"])
 async def get_calendar(request: Request, finance: Finance) -> dict[str, list[dict[str, Any]]]:
-    """Show the tenant's calendar: the rule it began with, then every change."""
+    """Show the tenant's calendar: the rule it began with, then every change, also planned ones."""
     async with service_of(request).database.reading(finance.tenant) as connection:
         return {"calendar": await find_calendar(connection, finance.tenant)}
 
 
 @router.post("/calendar", response_model=ChangeAnswer, tags=["tenants"])
 async def set_calendar(request: Request, admin: Admin, body: CalendarBody) -> Any:
-    """Change time zone, week start or fiscal year from an instant on; windows under way end as they would have."""
+    """Change time zone, week start or fiscal year from an instant on; windows under way end as they would have.
+
+    What is planned for that instant or later falls; to withdraw a plan, change to the rule that it would end.
+    """
     return await _changed(service_of(request), admin.tenant, set_calendar_command(body, actor_of(admin)))
 
 
-@router.post("/stop", response_model=ChangeAnswer, tags=["tenants"])
+@router.get("/stop", tags=["tenants"])
+async def get_stop(request: Request, finance: Finance) -> StopState:
+    """Show whether every call of the tenant is stopped, and why."""
+    async with service_of(request).database.reading(finance.tenant) as connection:
+        return StopState(stopped=(await find_stops(connection, [finance.tenant])).get(finance.tenant))
+
+
+@router.post("/stop", response_model=StopAnswerBody, tags=["tenants"])
 async def stop(request: Request, admin: Admin, body: StopBody) -> Any:
     """Stop every call of the tenant; what is under way still settles."""
     return await _changed(service_of(request), admin.tenant, stop_command(body, actor_of(admin)))
 
 
-@router.post("/resume", response_model=ChangeAnswer, tags=["tenants"])
+@router.post("/resume", response_model=StopAnswerBody, tags=["tenants"])
 async def resume(request: Request, admin: Admin, body: KeyBody) -> Any:
     """Let the tenant's calls go on."""
     return await _changed(service_of(request), admin.tenant, stop_command(body, actor_of(admin)))
 
 
-@router.post("/tenants/{tenant_id}/stop", response_model=ChangeAnswer, tags=["tenants"])
+@router.post("/tenants/{tenant_id}/stop", response_model=StopAnswerBody, tags=["tenants"])
 async def stop_tenant(request: Request, operator: Operator, tenant_id: str, body: StopBody) -> Any:
     """Stop every call of a tenant."""
     tenant = await _named_tenant(request)
     return await _changed(service_of(request), tenant, stop_command(body, f"operator:{operator.key_id}"))
 
 
-@router.post("/tenants/{tenant_id}/resume", response_model=ChangeAnswer, tags=["tenants"])
+@router.post("/tenants/{tenant_id}/resume", response_model=StopAnswerBody, tags=["tenants"])
 async def resume_tenant(request: Request, operator: Operator, tenant_id: str, body: KeyBody) -> Any:
     """Let a tenant's calls go on."""
     tenant = await _named_tenant(request)
@@ -155,11 +166,11 @@ async def delete_identity_provider(
 
 @router.get("/audit", tags=["tenants"])
 async def list_audit(
-    request: Request, finance: Finance, after: Id = "0", limit: Annotated[int, Query(ge=1, le=1000)] = 200
+    request: Request, auditor: Auditor, after: Id = "0", limit: Annotated[int, Query(ge=1, le=1000)] = 200
 ) -> dict[str, list[dict[str, Any]]]:
-    """List who changed what, in order; `after` pages on."""
-    async with service_of(request).database.reading(finance.tenant) as connection:
-        return {"audit": await find_audit(connection, finance.tenant, after=int(after), limit=limit)}
+    """List who changed what, in order; `after` pages on. Operators see what was done to their own keys."""
+    async with service_of(request).database.reading(auditor.tenant) as connection:
+        return {"audit": await find_audit(connection, auditor.tenant, after=int(after), limit=limit)}
 
 
 async def _named_tenant(request: Request) -> TenantId:
@@ -173,6 +184,8 @@ async def _named_tenant(request: Request) -> TenantId:
 
 async def _changed(service: Service, tenant: TenantId, command: Command) -> dict[str, Any]:
     outcome = await service.submit(tenant, command)
+    if isinstance(outcome, StopAnswer):
+        return {**change_value(outcome.entry, replayed=outcome.replayed), "stopped": outcome.stopped}
     if not isinstance(outcome, Changed):
         assert isinstance(outcome, Refused)
         raise refused_problem(outcome)

@@ -1,6 +1,5 @@
 """Turns request bodies into commands. What a body alone can't show (who the run belongs to) is the core's to decide."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -237,10 +236,10 @@ def rebalance_command(body: RebalanceBody, run_id: int) -> Rebalance:
     return Rebalance(body.idempotency_key, print_, run_id, _shares(body.allocation))
 
 
-def end_run_command(body: RunEndBody, run_id: int, state: RunState) -> EndRun:
-    """Return the command that closes or cancels a run."""
+def end_run_command(body: RunEndBody, run_id: int, state: RunState, actor: str | None = None) -> EndRun:
+    """Return the command that closes or cancels a run; `actor` is who, if an administrator."""
     key = body.idempotency_key or f"{state}:{run_id}"
-    return EndRun(key, fingerprint(f"{run_id} {state}".encode()), run_id, state)
+    return EndRun(key, fingerprint(f"{run_id} {state}".encode()), run_id, state, actor)
 
 
 def _usage(body: UsageBody) -> Usage:
@@ -253,20 +252,3 @@ def _usage(body: UsageBody) -> Usage:
 def limits_of(body: LimitsBody) -> Limits:
     """Return amounts as the core counts them."""
     return Limits(body.tokens, None if body.cost is None else parse_money(body.cost), body.calls)
-
-
-def kept_body(value: Any) -> str:
-    """Return JSON that PostgreSQL takes for an event that could not be read, cut to what quarantine keeps."""
-    text = json.dumps(value)
-    if not _is_storable(value, text):
-        text = json.dumps({"as_sent": text})
-    return text if len(text) <= 20_000 else json.dumps({"cut": text[:20_000]})
-
-
-def _is_storable(value: Any, text: str) -> bool:
-    """Tell whether PostgreSQL keeps this JSON: it has no NUL, no half of a surrogate pair, no NaN and no Infinity."""
-    try:
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except ValueError:
-        return False
-    return "\\u0000" not in text

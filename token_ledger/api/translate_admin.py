@@ -1,7 +1,6 @@
 """Turns the bodies of administrators into commands, with who asks."""
 
 from collections.abc import Iterable
-from zoneinfo import ZoneInfo
 
 from token_ledger.api.translate import fingerprint_of, invalid, limits_of, tags_of
 from token_ledger.api.wire import ForceReleaseBody, LimitsBody, RunChangeBody
@@ -37,9 +36,10 @@ from token_ledger.core.administration import (
 from token_ledger.core.budget import Counts, Enforcement, Limits
 from token_ledger.core.commands import fingerprint
 from token_ledger.core.money import parse_money
-from token_ledger.core.tenant import User
+from token_ledger.core.tenant import User, check_cost_centers
 from token_ledger.core.trigger import Downgrade, Mode, TriggerKind
 from token_ledger.core.window import CalendarRule, Window
+from token_ledger.storage.tenants import check_zone
 
 
 def create_budget_command(body: BudgetBody, actor: str) -> CreateBudget:
@@ -139,15 +139,12 @@ def set_users_command(body: UsersBody, actor: str) -> SetUsers:
 
 
 def _user(body: UserBody, position: int) -> User:
-    dated = [(each.since, each.cost_center) for each in body.cost_centers]
-    instants = [since for since, _ in dated[1:]]
-    first = dated[0][0] if dated else None
-    if None in instants or any(
-        later is not None and earlier is not None and later <= earlier
-        for earlier, later in zip([first, *instants], instants, strict=False)
-    ):
-        raise invalid(f"users.{position}.cost_centers", "cost centers ascend by `from`; only the first may have none")
-    return User(body.user, tuple(dated))
+    dated = tuple((each.since, each.cost_center) for each in body.cost_centers)
+    try:
+        check_cost_centers(dated)
+    except ValueError as error:
+        raise invalid(f"users.{position}.cost_centers", str(error)) from None
+    return User(body.user, dated)
 
 
 def erase_user_command(body: KeyBody, user: str, actor: str) -> EraseUser:
@@ -158,10 +155,9 @@ def erase_user_command(body: KeyBody, user: str, actor: str) -> EraseUser:
 def set_calendar_command(body: CalendarBody, actor: str) -> SetCalendar:
     """Return the command that changes the calendar."""
     try:
-        zone = ZoneInfo(body.time_zone)
-    except (LookupError, ValueError, OSError):
-        message = f"{body.time_zone!r} is no IANA time zone; write one such as Europe/Berlin"
-        raise invalid("time_zone", message) from None
+        zone = check_zone(body.time_zone)
+    except ValueError as error:
+        raise invalid("time_zone", str(error)) from None
     rule = CalendarRule(zone, body.week_start, body.fiscal_month)
     return SetCalendar(body.idempotency_key, fingerprint_of(body), rule, actor, body.effective_from)
 

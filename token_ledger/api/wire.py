@@ -48,7 +48,10 @@ def _is_written_out(value: object) -> object:
     return value
 
 
-Instant = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
+ClaimedInstant = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
+"""What a caller's clock says; however wrong it is, the call is booked, or quarantined, and not lost."""
+Instant = Annotated[ClaimedInstant, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
+"""An instant that every zone and every database can show."""
 
 
 def _is_money(text: str) -> str:
@@ -212,7 +215,7 @@ class SettlementBody(Body):
     idempotency_key: Key | None = None
     provider: Name | None = None
     model: Name | None = None
-    occurred_at: Instant | None = None
+    occurred_at: ClaimedInstant | None = None
     outcome: Literal["ok", "error"] = "ok"
     estimated: StrictBool = False
     response_id: Name | None = None
@@ -241,7 +244,7 @@ class EventBody(Body):
     user: Name | None = None
     cost_center: Name | None = None
     request_type: Name = "chat"
-    occurred_at: Instant | None = None
+    occurred_at: ClaimedInstant | None = None
     outcome: Literal["ok", "error"] = "ok"
     estimated: StrictBool = False
     response_id: Name | None = None
@@ -265,5 +268,3 @@ class OperationsBody(Body):
 
 
 Group = Literal["user", "agent_type", "model", "cost_center", "request_type"]
-ReportInstant = Annotated[Instant, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
-"""An instant that every zone and every database can show."""

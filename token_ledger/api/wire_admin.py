@@ -121,6 +121,12 @@ class StopBody(Body):
     reason: Name
 
 
+class VerdictBody(Body):
+    """Why an item of quarantine needs nobody's attention any more."""
+
+    note: Name
+
+
 class CalendarBody(Body):
     """Change the calendar from an instant on."""
 

@@ -2,40 +2,37 @@
 
 import argparse
 import asyncio
-import csv
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from pydantic import ValidationError
 
-from token_ledger.api.problems import ProblemError
 from token_ledger.api.translate_admin import set_users_command
-from token_ledger.api.wire_admin import UserBody, UsersBody
+from token_ledger.api.wire_admin import RotationBody, UsersBody
+from token_ledger.cli.actor import actor
 from token_ledger.cli.apply import apply, ledger_of
+from token_ledger.cli.complaints import checked_name
 from token_ledger.cli.declared import read_declared
+from token_ledger.cli.user_lists import read_users
 from token_ledger.config import Settings
 from token_ledger.core.administration import EraseUser, StopTenant
 from token_ledger.core.commands import Command
-from token_ledger.core.outcomes import Changed, Outcome, Refused
+from token_ledger.core.outcomes import Changed, Refused, StopAnswer
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import list_keys, revoke_key, rotate_key
 from token_ledger.storage.database import Database
 from token_ledger.storage.tenants import find_tenant
 
-ACTOR = "cli"
+_USERS = 1_000
+"""How many users one command sets."""
 
 
 def apply_file(url: str, settings: Settings, options: argparse.Namespace) -> int:
     """Set up what a file says, or say what would be changed."""
     declared = read_declared(options.file)
     change = not (options.plan or options.diff)
-    try:
-        differing = asyncio.run(apply(url, declared, change=change, prune=options.prune, tell=print))
-    except ProblemError as error:
-        raise ValueError(error.detail) from None
+    differing = asyncio.run(apply(url, declared, change=change, prune=options.prune, tell=print))
     if not differing:
         print("nothing to change")
     return 1 if options.diff and differing else 0
@@ -43,51 +40,27 @@ def apply_file(url: str, settings: Settings, options: argparse.Namespace) -> int
 
 def stop(url: str, settings: Settings, options: argparse.Namespace) -> int:
     """Stop every call of a tenant."""
-    return _change(url, options.tenant, StopTenant(_key(), b"", options.reason, ACTOR))
+    return _change(url, options.tenant, StopTenant(_key(), b"", checked_name("--reason", options.reason), actor()))
 
 
 def resume(url: str, settings: Settings, options: argparse.Namespace) -> int:
     """Let a tenant's calls go on."""
-    return _change(url, options.tenant, StopTenant(_key(), b"", None, ACTOR))
+    return _change(url, options.tenant, StopTenant(_key(), b"", None, actor()))
 
 
 def erase_user(url: str, settings: Settings, options: argparse.Namespace) -> int:
     """Put a pseudonym in a user's place."""
-    return _change(url, options.tenant, EraseUser(_key(), b"", options.user, ACTOR))
+    return _change(url, options.tenant, EraseUser(_key(), b"", checked_name("user", options.user), actor()))
 
 
 def import_users(url: str, settings: Settings, options: argparse.Namespace) -> int:
     """Make the users of a CSV file known."""
-    users = _read_users(options.file)
-    for start in range(0, len(users), 1_000):
-        try:
-            body = UsersBody(idempotency_key=_key(), users=tuple(users[start : start + 1_000]))
-            command = set_users_command(body, ACTOR)
-        except ProblemError as error:
-            raise ValueError(f"{options.file}: {error.detail}") from None
-        _change(url, options.tenant, command)
-    return 0
-
-
-def _read_users(path: Path) -> list[UserBody]:
-    """Return the users of a CSV file; several rows of one user are cost centers one after the other."""
-    dated: dict[str, list[dict[str, Any]]] = {}
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        if not {"user", "cost_center"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: the first line names the columns: user,cost_center and perhaps from")
-        for row in rows:
-            centers = dated.setdefault(row["user"], [])
-            if row["cost_center"]:
-                centers.append({"cost_center": row["cost_center"], "from": row.get("from") or None})
-    users = []
-    for number, (user, centers) in enumerate(dated.items(), start=1):
-        try:
-            users.append(UserBody.model_validate({"user": user, "cost_centers": centers}))
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{path}: user {number} ({user!r}): {first['msg']}") from None
-    return users
+    users = read_users(options.file)
+    bodies = [
+        UsersBody(idempotency_key=_key(), users=tuple(users[start : start + _USERS]))
+        for start in range(0, len(users), _USERS)
+    ]
+    return _change(url, options.tenant, *(set_users_command(body, actor()) for body in bodies))
 
 
 def show_keys(url: str, settings: Settings, options: argparse.Namespace) -> int:
@@ -107,16 +80,20 @@ def show_keys(url: str, settings: Settings, options: argparse.Namespace) -> int:
 
 def rotate(url: str, settings: Settings, options: argparse.Namespace) -> int:
     """Print a key in the place of another."""
+    try:
+        overlap = RotationBody(overlap_seconds=options.overlap_hours * 3_600)
+    except ValidationError:
+        raise ValueError("--overlap-hours: an old key goes on for 0 to 168 hours, which is a week") from None
 
     async def make(database: Database, tenant: TenantId) -> None:
         async with database.reading(tenant) as connection:
             rotated = await rotate_key(
-                connection, tenant, options.key_id, timedelta(hours=options.overlap_hours),
-                environment=settings.environment, pepper=settings.pepper(), actor=ACTOR,
+                connection, tenant, options.key_id, timedelta(seconds=overlap.overlap_seconds),
+                environment=settings.environment, pepper=settings.pepper(), actor=actor(),
             )  # fmt: skip
         if rotated is None:
             raise ValueError(f"there is no API key {options.key_id!r} in force")
-        print(rotated[0])
+        print(rotated.key)
 
     return asyncio.run(_with_tenant(url, options.tenant, make))
 
@@ -126,7 +103,7 @@ def revoke(url: str, settings: Settings, options: argparse.Namespace) -> int:
 
     async def end(database: Database, tenant: TenantId) -> None:
         async with database.reading(tenant) as connection:
-            if await revoke_key(connection, tenant, options.key_id, actor=ACTOR) is None:
+            if await revoke_key(connection, tenant, options.key_id, actor=actor()) is None:
                 raise ValueError(f"there is no API key {options.key_id!r}")
 
     return asyncio.run(_with_tenant(url, options.tenant, end))
@@ -141,16 +118,18 @@ async def _with_tenant(url: str, name: str, work: Callable[[Database, TenantId],
     return 0
 
 
-def _change(url: str, name: str, command: Command) -> int:
-    async def submit() -> Outcome:
+def _change(url: str, name: str, *commands: Command) -> int:
+    async def submit() -> None:
         async with ledger_of(url) as (database, commits):
-            return await commits.submit(await _tenant(database, name), command)
+            tenant = await _tenant(database, name)
+            for command in commands:
+                outcome = await commits.submit(tenant, command)
+                if isinstance(outcome, Refused):
+                    raise ValueError(outcome.detail)
+                assert isinstance(outcome, Changed | StopAnswer)
+                print(f"{outcome.entry.action}: {outcome.entry.target}")
 
-    outcome = asyncio.run(submit())
-    if isinstance(outcome, Refused):
-        raise ValueError(outcome.detail)
-    assert isinstance(outcome, Changed)
-    print(f"{outcome.entry.action}: {outcome.entry.target}")
+    asyncio.run(submit())
     return 0
 
 

@@ -1,12 +1,14 @@
 """The command `apply`: compares a file with what is set up, says what it would change, and changes it.
 
 Everything that is changed goes through the ledger like any administrator's request, so that it is in the audit log.
-Applied twice, the second time there is nothing to do.
+What the ledger would refuse is found before the first change, of any tenant, is made. Applied twice, the second time
+there is nothing to do.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -19,25 +21,32 @@ from token_ledger.api.translate_admin import (
     set_users_command,
 )  # fmt: skip
 from token_ledger.api.wire_admin import BudgetBody, BudgetTerms, TriggerBody, TriggerTerms, UsersBody
+from token_ledger.cli.actor import actor
 from token_ledger.cli.declared import Declared, DeclaredTenant
-from token_ledger.core.administration import ChangeBudget, SetCalendar
+from token_ledger.cli.setup import add_noted_tenant
+from token_ledger.core.administration import ChangeBudget, CreateBudget, ReplaceBudget, SetCalendar
 from token_ledger.core.audit import trigger_state, user_state
+from token_ledger.core.books import Books
 from token_ledger.core.budget import Budget, Limits
 from token_ledger.core.commands import Command
-from token_ledger.core.outcomes import Refused
-from token_ledger.core.tenant import TenantId
+from token_ledger.core.decide import decide
+from token_ledger.core.loaded import Loaded
+from token_ledger.core.outcomes import Outcome, Refused
+from token_ledger.core.price import PriceBook
+from token_ledger.core.tenant import TenantConfig, TenantId
 from token_ledger.core.trigger import Trigger
-from token_ledger.core.window import CalendarRule
+from token_ledger.core.window import Calendar, CalendarRule
 from token_ledger.ledger.group_commit import GroupCommit
-from token_ledger.storage.audit import note_change
 from token_ledger.storage.database import Database
-from token_ledger.storage.limit_reads import find_calendar, find_users
+from token_ledger.storage.limit_reads import find_users
+from token_ledger.storage.periods import database_now, load_calendar
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.reads import find_budgets, find_triggers
-from token_ledger.storage.tenants import add_tenant, check_zone, find_tenant
+from token_ledger.storage.tenants import find_tenant
 
-ACTOR = "cli:apply"
 _USERS = 1_000
+_NO_BATCH = 1 << 40
+"""A sequence number that no batch will ever have, so that what is tried out has no ids of what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +57,26 @@ class Change:
     command: Command
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class State:
-    """What a tenant has set up now."""
+    """What a tenant has set up now; `number` is None of one that is yet to be made."""
 
-    rule: CalendarRule
+    number: TenantId | None
+    config: TenantConfig
+    now: datetime
     users: dict[str, Any]
-    budgets: dict[str, Budget]
-    triggers: dict[str, Trigger]
+
+    @property
+    def rule(self) -> CalendarRule:
+        """The rule of the calendar that is in force."""
+        calendar = self.config.calendar
+        begun = [rule for since, rule in calendar.changes if since <= self.now]
+        return begun[-1] if begun else calendar.first
+
+    @property
+    def planned(self) -> list[tuple[datetime, CalendarRule]]:
+        """The rules that are to follow, and from when on."""
+        return [change for change in self.config.calendar.changes if change[0] > self.now]
 
 
 @asynccontextmanager
@@ -64,7 +85,10 @@ async def ledger_of(url: str) -> AsyncIterator[tuple[Database, GroupCommit]]:
     database = Database(url, writers=1, readers=1)
     try:
         async with database.reading() as connection:
-            prices = await load_price_book(connection)
+            try:
+                prices = await load_price_book(connection)
+            except LookupError as error:
+                raise ValueError(str(error)) from None
         commits = GroupCommit(database, prices, writers=1)
         yield database, commits
         await commits.drain()
@@ -75,54 +99,97 @@ async def ledger_of(url: str) -> AsyncIterator[tuple[Database, GroupCommit]]:
 async def apply(url: str, declared: Declared, *, change: bool, prune: bool, tell: Callable[[str], None]) -> int:
     """Tell what differs from what is declared and, with `change`, set it up; return how much differs.
 
-    Raises ValueError where the ledger refuses a change, with what it said.
+    Raises ValueError where the ledger refuses a change, with what it said; as a rule before anything is changed.
     """
     done = 0
     async with ledger_of(url) as (database, commits):
+        plans: list[tuple[DeclaredTenant, State, list[Change]]] = []
         for tenant in declared.tenants:
-            check_zone(tenant.time_zone)
-            number, is_new = await _tenant(database, tenant, change=change, tell=tell)
-            done += is_new
-            state = _nothing(tenant) if number is None else await _state(database, number)
-            for step in plan(tenant, state, prune=prune):
+            state = await _state(database, tenant)
+            changes = plan(tenant, state, prune=prune)
+            _try_out(tenant, state, changes)
+            plans.append((tenant, state, changes))
+        for tenant, state, changes in plans:
+            number = state.number
+            if number is None:
+                tell(f"{tenant.name}: create the tenant")
+                done += 1
+                if change:
+                    number = await _make_tenant(database, tenant)
+            for text in _awaited(tenant, state):
+                tell(f"{tenant.name}: {text}")
+            for step in changes:
                 tell(f"{tenant.name}: {step.text}")
                 done += 1
                 if change and number is not None:
-                    outcome = await commits.submit(number, step.command)
-                    if isinstance(outcome, Refused):
-                        raise ValueError(f"{tenant.name}: {step.text}: {outcome.detail}")
+                    _accepted(tenant, step, await commits.submit(number, step.command))
     return done
+
+
+def _try_out(tenant: DeclaredTenant, state: State, changes: Sequence[Change]) -> None:
+    """Raise ValueError if the ledger would refuse a change, decided as it would: on books that are thrown away."""
+    nothing_priced = PriceBook({}, lambda provider, model: None)
+    books = Books(state.config, nothing_priced, _NO_BATCH, state.now, Loaded())
+    for step, outcome in zip(changes, decide(books, [step.command for step in changes]), strict=True):
+        _accepted(tenant, step, outcome)
+
+
+def _accepted(tenant: DeclaredTenant, step: Change, outcome: Outcome) -> None:
+    if isinstance(outcome, Refused):
+        raise ValueError(f"{tenant.name}: {step.text}: {outcome.detail}")
 
 
 def plan(tenant: DeclaredTenant, state: State, *, prune: bool) -> list[Change]:
     """Return what has to be done to come from a state to what is declared, in order."""
-    changes = _calendar(tenant, state.rule)
+    changes = _calendar(tenant, state)
     changed = [user for user in tenant.users if state.users.get(user.user) != _shown(user)]
     for start in range(0, len(changed), _USERS):
         users = changed[start : start + _USERS]
         body = UsersBody(idempotency_key=_key(), users=tuple(users))
         names = ", ".join(user.user for user in users[:5]) + (", …" if len(users) > 5 else "")
-        changes.append(Change(f"set {len(users)} users ({names})", set_users_command(body, ACTOR)))
+        changes.append(Change(f"set {len(users)} users ({names})", set_users_command(body, actor())))
+    budgets = {budget.name: budget for budget in state.config.budgets}
     for terms in tenant.budgets:
-        changes += _budget(terms, state.budgets.get(terms.name))
+        changes += _budget(terms, budgets.get(terms.name))
     if prune:
-        left = state.budgets.keys() - {terms.name for terms in tenant.budgets}
-        changes += [_archive(state.budgets[name]) for name in sorted(left)]
+        left = budgets.keys() - {terms.name for terms in tenant.budgets}
+        changes += [_archive(budgets[name]) for name in sorted(left)]
+    triggers = {trigger.kind.value: trigger for trigger in state.config.triggers}
     for policy in tenant.policies:
-        changes += _policy(policy, state.triggers.get(policy.kind))
+        changes += _policy(policy, triggers.get(policy.kind))
     return changes
 
 
-def _calendar(tenant: DeclaredTenant, rule: CalendarRule) -> list[Change]:
-    wanted = CalendarRule(ZoneInfo(tenant.time_zone), tenant.week_start, tenant.fiscal_month)
-    if wanted == rule:
+def _calendar(tenant: DeclaredTenant, state: State) -> list[Change]:
+    """Return the change that leads to the calendar declared, unless what is planned leads there already."""
+    wanted = _declared_rule(tenant)
+    if wanted == (state.planned[-1][1] if state.planned else state.rule):
         return []
-    text = f"change the calendar from {_rule_text(rule)} to {_rule_text(wanted)}, from the next windows on"
-    return [Change(text, SetCalendar(_key(), b"", wanted, ACTOR))]
+    text = f"change the calendar from {_rule_text(state.rule)} to {_rule_text(wanted)}, from the next windows on"
+    if wanted == state.rule:
+        text = f"keep the calendar {_rule_text(state.rule)}"
+    if state.planned:
+        text += f", in place of {_plan_text(state)}"
+    return [Change(text, SetCalendar(_key(), b"", wanted, actor()))]
+
+
+def _awaited(tenant: DeclaredTenant, state: State) -> list[str]:
+    """Return what to tell of a calendar that is as declared only once what is planned has come."""
+    if state.planned and state.planned[-1][1] == _declared_rule(tenant):
+        return [f"planned for the calendar: {_plan_text(state)}"]
+    return []
+
+
+def _plan_text(state: State) -> str:
+    return ", ".join(f"{_rule_text(rule)} from {since.isoformat()}" for since, rule in state.planned)
+
+
+def _declared_rule(tenant: DeclaredTenant) -> CalendarRule:
+    return CalendarRule(ZoneInfo(tenant.time_zone), tenant.week_start, tenant.fiscal_month)
 
 
 def _budget(terms: BudgetTerms, before: Budget | None) -> list[Change]:
-    command = create_budget_command(BudgetBody(idempotency_key=_key(), **terms.model_dump()), ACTOR)
+    command = create_budget_command(BudgetBody(idempotency_key=_key(), **terms.model_dump()), actor())
     if before is None:
         return [Change(f"create the budget {terms.name!r}", command)]
     after = Budget(
@@ -132,10 +199,11 @@ def _budget(terms: BudgetTerms, before: Budget | None) -> list[Change]:
     if after == before:
         return []
     if _is_another(before, after):
-        return [_archive(before), Change(f"create the budget {terms.name!r} anew", command)]
+        text = f"replace the budget {terms.name!r} by another, on which nothing is spent: {_difference(before, after)}"
+        return [Change(text, _replace(before, command))]
     limits = limits_of(terms.limits)
     change = ChangeBudget(
-        _key(), b"", before.budget_id, limits, after.enforcement, after.thresholds, after.rollover, ACTOR
+        _key(), b"", before.budget_id, limits, after.enforcement, after.thresholds, after.rollover, actor()
     )
     return [Change(f"change the budget {terms.name!r}: {_difference(before, after)}", change)]
 
@@ -155,16 +223,21 @@ def _pairs(before: Limits, after: Limits) -> Sequence[tuple[int | None, int | No
 
 
 def _difference(before: Budget, after: Budget) -> str:
-    names = ("limits", "enforcement", "thresholds", "rollover")
+    names = ("selector", "window", "counts", "limits", "enforcement", "thresholds", "rollover")
     return ", ".join(name for name in names if getattr(before, name) != getattr(after, name))
 
 
+def _replace(before: Budget, command: CreateBudget) -> ReplaceBudget:
+    values = {field.name: getattr(command, field.name) for field in fields(command)}
+    return ReplaceBudget(**values, replaced_id=before.budget_id)
+
+
 def _archive(budget: Budget) -> Change:
-    return Change(f"archive the budget {budget.name!r}", archive_budget_command(budget.budget_id, ACTOR))
+    return Change(f"archive the budget {budget.name!r}", archive_budget_command(budget.budget_id, actor()))
 
 
 def _policy(terms: TriggerTerms, before: Trigger | None) -> list[Change]:
-    command = set_trigger_command(TriggerBody(idempotency_key=_key(), **terms.model_dump()), ACTOR)
+    command = set_trigger_command(TriggerBody(idempotency_key=_key(), **terms.model_dump()), actor())
     after = Trigger(
         0, command.kind, command.at_percent, command.mode, command.per_call_tokens, command.per_call_nanos,
         command.downgrades,
@@ -174,42 +247,33 @@ def _policy(terms: TriggerTerms, before: Trigger | None) -> list[Change]:
     return [Change(f"set the policy {terms.kind!r}", command)]
 
 
-async def _tenant(
-    database: Database, tenant: DeclaredTenant, *, change: bool, tell: Callable[[str], None]
-) -> tuple[TenantId | None, bool]:
+async def _make_tenant(database: Database, tenant: DeclaredTenant) -> TenantId:
     async with database.reading() as connection:
-        number = await find_tenant(connection, tenant.name)
-        if number is not None:
-            return number, False
-        tell(f"{tenant.name}: create the tenant")
-        if not change:
-            return None, True
-        made = await add_tenant(
+        made = await add_noted_tenant(
             connection, tenant.name, tenant.time_zone,
             week_start=tenant.week_start, fiscal_month=tenant.fiscal_month,
         )  # fmt: skip
-        assert made is not None, "it was not there a moment ago"
-        await note_change(connection, made, ACTOR, "tenant.create", str(made), after={"name": tenant.name})
-        return made, True
+    if made is None:
+        raise ValueError(f"{tenant.name}: somebody else has made the tenant just now; apply the file again")
+    return made
 
 
-async def _state(database: Database, tenant: TenantId) -> State:
-    async with database.reading(tenant) as connection:
-        latest = (await find_calendar(connection, tenant))[-1]
+async def _state(database: Database, tenant: DeclaredTenant) -> State:
+    async with database.reading() as connection:
+        number = await find_tenant(connection, tenant.name)
+        now = await database_now(connection)
+    if number is None:
+        return State(None, TenantConfig(TenantId(0), 1, Calendar(_declared_rule(tenant))), now, {})
+    async with database.reading(number) as connection:
+        calendar, _ = await load_calendar(connection, number)
         users: dict[str, Any] = {}
         after = ""
-        while page := await find_users(connection, tenant, after=after, limit=_USERS):
+        while page := await find_users(connection, number, after=after, limit=_USERS):
             users.update((user.user, user_state(user)) for user in page)
             after = page[-1].user
-        budgets = {budget.name: budget for budget, archived in await find_budgets(connection, tenant) if not archived}
-        triggers = {trigger.kind.value: trigger for trigger in await find_triggers(connection, tenant)}
-    rule = CalendarRule(ZoneInfo(latest["time_zone"]), latest["week_start"], latest["fiscal_month"])
-    return State(rule, users, budgets, triggers)
-
-
-def _nothing(tenant: DeclaredTenant) -> State:
-    rule = CalendarRule(ZoneInfo(tenant.time_zone), tenant.week_start, tenant.fiscal_month)
-    return State(rule, {}, {}, {})
+        budgets = tuple(budget for budget, archived in await find_budgets(connection, number) if not archived)
+        triggers = tuple(await find_triggers(connection, number))
+    return State(number, TenantConfig(number, 1, calendar, budgets, triggers), now, users)
 
 
 def _shown(user: Any) -> list[dict[str, Any]]:

@@ -255,9 +255,12 @@ def _quarantine(books: Books) -> Finding:
     if books.quarantined:
         found = f"{books.quarantined} wait since {books.oldest_quarantined_at:%Y-%m-%d}: spend that is not in the books"
         return Finding(
-            "quarantine", Level.WARNING, found, "look at GET /v1/quarantine and report them again, corrected"
+            "quarantine",
+            Level.WARNING,
+            found,
+            "look at GET /v1/quarantine, report them again, corrected, and POST …/resolve or …/dismiss",
         )
-    return Finding("quarantine", Level.OK, "empty")
+    return Finding("quarantine", Level.OK, "nothing waits")
 
 
 def _retention(books: Books) -> Finding:

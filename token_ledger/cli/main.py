@@ -6,10 +6,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 import token_ledger
 from token_ledger.cli.parsers import add_commands
 from token_ledger.config import Settings
+from token_ledger.ledger.errors import LedgerError
 from token_ledger.storage.api_keys import KEY_ROLES, Role
 from token_ledger.storage.database import DatabaseAway
 
@@ -17,14 +21,35 @@ from token_ledger.storage.database import DatabaseAway
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     options = _parser().parse_args(arguments)
-    given = {name: getattr(options, name) for name in ("host", "port", "data_dir") if getattr(options, name, None)}
-    settings = Settings(**given)
     try:
-        status: int = options.run(settings, options)
-    except (ValueError, OSError, DatabaseAway) as error:
-        print(f"token-ledger: {error}", file=sys.stderr)
-        return 1
+        status: int = options.run(_settings(options), options)
+    except (ValueError, OSError, DatabaseAway, LedgerError) as error:
+        return _complain(str(error))
+    except Exception as error:
+        from token_ledger.cli.complaints import database_complaint
+
+        complaint = database_complaint(error)
+        if complaint is None:
+            raise
+        return _complain(complaint)
     return status
+
+
+def _complain(what: str) -> int:
+    print(f"token-ledger: {what}", file=sys.stderr)
+    return 1
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Return the settings, with what the options say in place of variables; ValueError names the one that is wrong."""
+    options_given = {name: getattr(options, name, None) for name in ("host", "port", "data_dir")}
+    given: dict[str, Any] = {name: value for name, value in options_given.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        from token_ledger.cli.complaints import setting_complaint
+
+        raise ValueError(setting_complaint(error, given)) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,19 +127,23 @@ def _migrate(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _tenant(settings: Settings, options: argparse.Namespace) -> int:
+    from token_ledger.cli.complaints import checked_name
     from token_ledger.cli.setup import make_tenant
     from token_ledger.storage.tenants import check_zone
 
+    name = checked_name("the tenant's name", options.name)
     check_zone(options.time_zone)
-    _, key = asyncio.run(make_tenant(settings, _database_url(settings), options.name, options.time_zone))
+    _, key = asyncio.run(make_tenant(settings, _database_url(settings), name, options.time_zone))
     print(key)
     return 0
 
 
 def _key(settings: Settings, options: argparse.Namespace) -> int:
+    from token_ledger.cli.complaints import checked_name
     from token_ledger.cli.setup import make_key
 
-    print(asyncio.run(make_key(settings, _database_url(settings), options.tenant, options.role, options.name)))
+    name = checked_name("--name", options.name)
+    print(asyncio.run(make_key(settings, _database_url(settings), options.tenant, options.role, name)))
     return 0
 
 

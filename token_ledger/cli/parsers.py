@@ -39,7 +39,7 @@ def add_commands(commands: Any, url_of: UrlOf) -> None:
     rotate = command("rotate-key", "print a key in the place of another, which ends after the overlap", "rotate")
     rotate.add_argument("tenant")
     rotate.add_argument("key_id")
-    rotate.add_argument("--overlap-hours", type=int, default=24)
+    rotate.add_argument("--overlap-hours", type=int, default=24, help="how long the old key goes on, 0 to 168")
     revoke = command("revoke-key", "revoke an API key", "revoke")
     revoke.add_argument("tenant")
     revoke.add_argument("key_id")

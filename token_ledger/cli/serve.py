@@ -22,16 +22,18 @@ from token_ledger.worker.upkeep import Upkeep
 class Server(uvicorn.Server):
     """A server that says where it listens, and tells live streams to end as soon as it is asked to stop."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, greeting: str) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, credentials: Credentials | None) -> None:
         super().__init__(config)
         self._service = service
-        self._greeting = greeting
+        self._credentials = credentials
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen and print where."""
         await super().startup(sockets)
         if self.started:
-            print(self._greeting, flush=True)
+            # Of port 0 the system makes one that is free.
+            port = self.servers[0].sockets[0].getsockname()[1]
+            print(_greeting(self.config.host, port, self._credentials), flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop taking requests; those under way get their answers."""
@@ -67,7 +69,7 @@ async def _serve(settings: Settings, url: str, credentials: Credentials | None, 
         server_header=False,
         timeout_graceful_shutdown=settings.drain_seconds,
     )
-    server = Server(config, service, _greeting(settings, credentials))
+    server = Server(config, service, credentials)
     upkeep = Upkeep(service.database, service.submit, retention_months=settings.retention_months)
     beside = [asyncio.create_task(upkeep.show_gauges(service.metrics))]
     if worker:
@@ -85,8 +87,8 @@ async def _serve(settings: Settings, url: str, credentials: Credentials | None, 
     return 0 if server.started else 1
 
 
-def _greeting(settings: Settings, credentials: Credentials | None) -> str:
-    base = f"http://{settings.host}:{settings.port}"
+def _greeting(host: str, port: int, credentials: Credentials | None) -> str:
+    base = f"http://{host}:{port}"
     lines = [f"Token Ledger listens on {base} (documentation: {base}/docs)"]
     if credentials is not None:
         lines += [

@@ -5,11 +5,14 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from token_ledger.cli.actor import actor
 from token_ledger.config import Settings
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.api_keys import OPERATOR_TENANT, Role, add_key
-from token_ledger.storage.database import Database
+from token_ledger.storage.audit import note_change
+from token_ledger.storage.database import Database, DatabaseAway
 from token_ledger.storage.embedded import embedded_url, start_embedded
 from token_ledger.storage.migrations import migrate
 from token_ledger.storage.prices import seed_prices
@@ -39,7 +42,10 @@ def prepare_database(url: str) -> int:
     """Migrate a database and seed its price book; return how many prices were added."""
 
     async def prepare() -> int:
-        await migrate(url)
+        try:
+            await migrate(url)
+        except OSError as error:
+            raise DatabaseAway(f"the database can't be reached: {str(error) or type(error).__name__}") from error
         return await seed_prices(url)
 
     return asyncio.run(prepare())
@@ -50,16 +56,27 @@ async def make_tenant(settings: Settings, url: str, name: str, time_zone: str) -
     database = Database(url, writers=1, readers=1)
     try:
         async with database.reading() as connection:
-            tenant = await add_tenant(connection, name, time_zone)
+            tenant = await add_noted_tenant(connection, name, time_zone)
             if tenant is None:
                 raise ValueError(f"there is a tenant named {name!r} already")
             key, _ = await add_key(
                 connection, tenant, Role.ADMIN, "first admin",
-                environment=settings.environment, pepper=settings.pepper(),
+                environment=settings.environment, pepper=settings.pepper(), actor=actor(),
             )  # fmt: skip
         return tenant, key
     finally:
         await database.close()
+
+
+async def add_noted_tenant(
+    connection: Any, name: str, time_zone: str, *, week_start: int = 0, fiscal_month: int = 1
+) -> TenantId | None:
+    """Make a tenant, with the entry in its audit log that says by whom; None if the name is taken."""
+    tenant = await add_tenant(connection, name, time_zone, week_start=week_start, fiscal_month=fiscal_month)
+    if tenant is not None:
+        after = {"name": name, "time_zone": time_zone, "week_start": week_start, "fiscal_month": fiscal_month}
+        await note_change(connection, tenant, actor(), "tenant.create", str(tenant), after=after)
+    return tenant
 
 
 async def make_key(settings: Settings, url: str, tenant_name: str, role: Role, name: str) -> str:
@@ -75,8 +92,9 @@ async def make_key(settings: Settings, url: str, tenant_name: str, role: Role, n
             raise ValueError(f"there is no tenant named {tenant_name!r}")
         async with database.reading(tenant) as connection:
             key, _ = await add_key(
-                connection, tenant, role, name, environment=settings.environment, pepper=settings.pepper()
-            )
+                connection, tenant, role, name,
+                environment=settings.environment, pepper=settings.pepper(), actor=actor(),
+            )  # fmt: skip
         return key
     finally:
         await database.close()

@@ -51,6 +51,17 @@ class ChangeBudget:
 
 
 @value
+class ReplaceBudget(CreateBudget):
+    """Put a budget in the place of another, in one step, where the other can't be changed into it.
+
+    What a budget selects, its window and what it counts are what its accounts are, so another begins with new ones.
+    """
+
+    source: ClassVar[str] = "budget_replacement"
+    replaced_id: int = 0
+
+
+@value
 class ArchiveBudget:
     """Let a budget match no further call; its accounts stay."""
 

@@ -1,5 +1,6 @@
 """Owns entries of the audit log, and the JSON values that they show of what was changed."""
 
+from datetime import datetime
 from typing import Any
 
 from token_ledger.core.budget import Budget, Limits
@@ -74,3 +75,8 @@ def user_state(user: User) -> list[dict[str, Any]]:
 def rule_state(rule: CalendarRule) -> dict[str, Any]:
     """Return a calendar rule as the audit log shows it."""
     return {"time_zone": str(rule.zone), "week_start": rule.week_start, "fiscal_month": rule.fiscal_month}
+
+
+def change_state(effective_from: datetime, rule: CalendarRule) -> dict[str, Any]:
+    """Return a change of the calendar as the audit log shows it."""
+    return {**rule_state(rule), "effective_from": effective_from.isoformat()}

@@ -34,7 +34,7 @@ from token_ledger.core.writes import Writes
 Key = TypeVar("Key")
 
 ORDINAL_BITS = 16
-"""Ids of one batch: 65,536. A batch is far smaller, so they never run out."""
+"""Ids of one batch: 65,536."""
 
 
 def last_id(sequence: int) -> int:
@@ -66,6 +66,10 @@ def lay_over(loaded: Loaded, before: "Books") -> None:
     loaded.accounts.extend(changed.values())
     for name, account in loaded.earlier_accounts.items():
         loaded.earlier_accounts[name] = changed.get(account.account_id, account)
+    for account in writes.new_accounts:  # of a window that may have ended between the two batches
+        known = loaded.earlier_accounts.get((account.budget_id, account.subject))
+        if known is None or known.window_start < account.window_start:
+            loaded.earlier_accounts[account.budget_id, account.subject] = account
 
 
 class Books:
@@ -103,8 +107,10 @@ class Books:
         return self._next_id
 
     def new_id(self) -> int:
-        """Return the next id of this batch."""
+        """Return the next id of this batch; OverflowError after the last, upon which the batch is divided."""
         issued = self._next_id
+        if issued > last_id(self.sequence):
+            raise OverflowError(f"a batch has {1 << ORDINAL_BITS:,} ids, and these commands need more")
         self._next_id += 1
         return issued
 

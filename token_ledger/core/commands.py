@@ -17,6 +17,7 @@ from token_ledger.core.administration import (
     EraseUser,
     ForceRelease,
     GiveGrant,
+    ReplaceBudget,
     SetCalendar,
     SetTrigger,
     SetUsers,
@@ -184,13 +185,17 @@ class OpenRun:
 
 @value
 class EndRun:
-    """Close or cancel a run: later reserves are refused, settles are still booked. So it is for its sub-runs."""
+    """Close or cancel a run: later reserves are refused, settles are still booked. So it is for its sub-runs.
+
+    With an `actor` it is an administrator's doing, and noted as such; agents and users end runs in the ordinary way.
+    """
 
     source: ClassVar[str] = "run_end"
     key: str
     fingerprint: bytes
     run_id: int
     state: RunState
+    actor: str | None = None
 
 
 @value
@@ -237,7 +242,8 @@ class ExpireDue:
 Command = (
     Reserve | OpenLease | Preflight | Settle | Extend | Release | ForceRelease | Record | Quarantine
     | OpenRun | EndRun | TakeStep | Rebalance | ChangeRun
-    | CreateBudget | ChangeBudget | ArchiveBudget | SetTrigger | GiveGrant | AskIncrease | DecideIncrease
+    | CreateBudget | ChangeBudget | ReplaceBudget | ArchiveBudget | SetTrigger
+    | GiveGrant | AskIncrease | DecideIncrease
     | SetUsers | EraseUser | SetCalendar | StopTenant
     | TendAccounts | ExpireDue
 )  # fmt: skip

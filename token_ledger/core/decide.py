@@ -15,11 +15,13 @@ from token_ledger.core.administration import (
     EraseUser,
     ForceRelease,
     GiveGrant,
+    ReplaceBudget,
     SetCalendar,
     SetTrigger,
     SetUsers,
     StopTenant,
 )  # fmt: skip
+from token_ledger.core.audit import AuditEntry
 from token_ledger.core.books import Books
 from token_ledger.core.commands import (
     Command,
@@ -57,6 +59,7 @@ from token_ledger.core.outcomes import (
     RunAnswer,
     Settled,
     StepTaken,
+    StopAnswer,
     TriggerAnswer,
 )  # fmt: skip
 from token_ledger.core.reservation import Reservation
@@ -80,6 +83,7 @@ _DECISIONS: dict[type[Command], Callable[[Books, Any], Outcome]] = {
     ChangeRun: runs.change_run,
     CreateBudget: setup.create_budget,
     ChangeBudget: setup.change_budget,
+    ReplaceBudget: setup.replace_budget,
     ArchiveBudget: setup.archive_budget,
     SetTrigger: setup.set_trigger,
     GiveGrant: limits.give_grant,
@@ -137,7 +141,7 @@ def _replay(books: Books, command: Command, stored: StoredKey) -> Outcome:
         case "increase":
             return IncreaseAnswer(replace(loaded.increases[target_id]), replayed=True)
         case "audit":
-            return Changed(loaded.audit[target_id], replayed=True)
+            return _replayed_change(books, command, loaded.audit[target_id])
     raise AssertionError(f"a key with the answer {stored.answer!r} has no row to answer with")
 
 
@@ -178,6 +182,12 @@ def _replayed_trigger(books: Books, trigger_id: int) -> Outcome:
         "the trigger that this key set was replaced since; use a new key to set it again",
         "idempotency_key",
     )
+
+
+def _replayed_change(books: Books, command: Command, entry: AuditEntry) -> Outcome:
+    if isinstance(command, StopTenant):
+        return StopAnswer(entry, books.config.stopped, replayed=True)
+    return Changed(entry, replayed=True)
 
 
 def _conflict(books: Books, command: Command, stored: StoredKey) -> Refused:

@@ -33,6 +33,7 @@ class Code(StrEnum):
     RUN_NOT_FOUND = "run_not_found"
     RUN_NOT_OPEN = "run_not_open"
     RUN_TOO_DEEP = "run_too_deep"
+    RUN_OF_ANOTHER = "run_of_another"
     RESERVATION_NOT_FOUND = "reservation_not_found"
     RESERVATION_NOT_OPEN = "reservation_not_open"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
@@ -217,6 +218,15 @@ class Changed:
 
 
 @value
+class StopAnswer:
+    """All calls were stopped, or go on, as the audit log says; `stopped` is the reason of the stop in force now."""
+
+    entry: AuditEntry
+    stopped: str | None
+    replayed: bool = False
+
+
+@value
 class Swept:
     """What was due has been done: so many holds expired, grants lapsed and accounts closed."""
 
@@ -225,7 +235,8 @@ class Swept:
 
 Outcome = (
     Granted | Denied | Settled | Extended | Released | Recorded | Quarantined | PreflightAnswer
-    | RunAnswer | StepTaken | BudgetAnswer | TriggerAnswer | GrantAnswer | IncreaseAnswer | Changed | Swept | Refused
+    | RunAnswer | StepTaken | BudgetAnswer | TriggerAnswer | GrantAnswer | IncreaseAnswer | Changed | StopAnswer
+    | Swept | Refused
 )  # fmt: skip
 
 

@@ -42,10 +42,9 @@ def open_run(books: Books, command: OpenRun) -> Outcome:
     if refused is not None:
         return refused
     if command.attach and command.external_id is not None:
-        attached = books.loaded.attachable_runs.get(command.external_id)
+        attached = _attachable(books, command.external_id)
         if attached is not None:
-            books.note_key(command, "run", attached)
-            return RunAnswer(replace(books.loaded.runs[attached]))
+            return _attached(books, command, attached)
     parent = None
     if command.parent_run_id is not None:
         found = find_open_run(books, command.parent_run_id)
@@ -58,6 +57,21 @@ def open_run(books: Books, command: OpenRun) -> Outcome:
     if isinstance(allocated, Refused):
         return allocated
     return _opened(books, command, parent, allocated)
+
+
+def _attached(books: Books, command: OpenRun, run: Run) -> Outcome:
+    """Take part in a run, unless it is another's than the command says: what is spent in it would be theirs."""
+    parent = run.ancestors[-1] if run.ancestors else None
+    for field, asked, found in (
+        ("user", command.user, run.user),
+        ("cost_center", command.cost_center, run.cost_center),
+        ("parent_run_id", command.parent_run_id, parent),
+    ):
+        if asked is not None and asked != found:
+            detail = f"the open run with external_id {run.external_id!r} is of another {field}"
+            return Refused(Code.RUN_OF_ANOTHER, detail, field)
+    books.note_key(command, "run", run.run_id)
+    return RunAnswer(replace(run))
 
 
 def _opened(books: Books, command: OpenRun, parent: Run | None, allocated: dict[str, int]) -> RunAnswer:
@@ -87,17 +101,27 @@ def _opened(books: Books, command: OpenRun, parent: Run | None, allocated: dict[
     return RunAnswer(replace(run), tuple(accounts))
 
 
+def _attachable(books: Books, external_id: str) -> Run | None:
+    """Return the run that is taken part in under a name: open, like all that it is a part of."""
+    run_id = books.loaded.attachable_runs.get(external_id)
+    found = None if run_id is None else find_open_run(books, run_id)
+    return None if isinstance(found, Refused) else found
+
+
 def end_run(books: Books, command: EndRun) -> Outcome:
     """Close or cancel a run. Ending it again changes nothing, but a closed run can still be cancelled."""
     run = books.loaded.runs.get(command.run_id)
     if run is None:
         return Refused(Code.RUN_NOT_FOUND, f"there is no run {command.run_id}", "run_id")
     if run.state is RunState.OPEN or (run.state is RunState.CLOSED and command.state is RunState.CANCELLED):
-        run.state = command.state
+        before, run.state = run.state, command.state
         run.ended_at = run.ended_at or books.now
         books.writes.changed_runs[run.run_id] = run
         if run.external_id is not None and books.loaded.attachable_runs.get(run.external_id) == run.run_id:
             del books.loaded.attachable_runs[run.external_id]
+        if command.actor is not None:
+            action = "run.cancel" if run.state is RunState.CANCELLED else "run.close"
+            books.audit(command, action, str(run.run_id), {"state": before.value}, {"state": run.state.value})
     books.note_key(command, "run", run.run_id)
     return RunAnswer(replace(run))
 

@@ -1,11 +1,12 @@
 """Decides on what is set up: budgets and triggers (design D4, D17)."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from token_ledger.core.administration import ArchiveBudget, ChangeBudget, CreateBudget, SetTrigger
+from token_ledger.core.administration import ArchiveBudget, ChangeBudget, CreateBudget, ReplaceBudget, SetTrigger
 from token_ledger.core.audit import budget_state, trigger_state
 from token_ledger.core.books import Books
-from token_ledger.core.budget import Budget
+from token_ledger.core.budget import Budget, Limits
 from token_ledger.core.limits import take_terms
 from token_ledger.core.outcomes import BudgetAnswer, Code, Outcome, Refused, TriggerAnswer
 from token_ledger.core.trigger import Trigger
@@ -14,11 +15,31 @@ from token_ledger.core.window import Window
 
 def create_budget(books: Books, command: CreateBudget) -> Outcome:
     """Add a budget; calls that are decided after it fall on its accounts."""
-    if any(budget.name == command.name for budget in books.config.budgets):
-        return Refused(Code.BUDGET_EXISTS, f"there is a budget named {command.name!r} already", "name")
-    if command.rollover is not None and command.window in (Window.RUN, Window.TOTAL):
-        detail = f"nothing rolls over from a window that does not end ({command.window})"
-        return Refused(Code.INVALID_REQUEST, detail, "rollover")
+    if refusal := _name_taken(books.config.budgets, command.name) or _rolls_nowhere(command.rollover, command.window):
+        return refusal
+    budget = _add_budget(books, command)
+    books.audit(command, "budget.create", str(budget.budget_id), None, budget_state(budget))
+    books.note_key(command, "budget", budget.budget_id)
+    return BudgetAnswer(budget)
+
+
+def replace_budget(books: Books, command: ReplaceBudget) -> Outcome:
+    """Add a budget and take the one that it replaces out of use; at no instant is there neither."""
+    before = _budget_in_use(books, command.replaced_id)
+    if before is None:
+        return _no_budget(command.replaced_id)
+    others = [budget for budget in books.config.budgets if budget is not before]
+    if refusal := _name_taken(others, command.name) or _rolls_nowhere(command.rollover, command.window):
+        return refusal
+    _take_out_of_use(books, before)
+    after = _add_budget(books, command)
+    replaced = {**budget_state(before), "budget_id": str(before.budget_id)}
+    books.audit(command, "budget.replace", str(after.budget_id), replaced, budget_state(after))
+    books.note_key(command, "budget", after.budget_id)
+    return BudgetAnswer(after)
+
+
+def _add_budget(books: Books, command: CreateBudget) -> Budget:
     budget = Budget(
         budget_id=books.new_id(),
         name=command.name,
@@ -33,9 +54,7 @@ def create_budget(books: Books, command: CreateBudget) -> Outcome:
     )
     books.config = books.config.with_budgets((*books.config.budgets, budget))
     books.writes.new_budgets.append(budget)
-    books.audit(command, "budget.create", str(budget.budget_id), None, budget_state(budget))
-    books.note_key(command, "budget", budget.budget_id)
-    return BudgetAnswer(budget)
+    return budget
 
 
 def change_budget(books: Books, command: ChangeBudget) -> Outcome:
@@ -50,9 +69,8 @@ def change_budget(books: Books, command: ChangeBudget) -> Outcome:
         thresholds=before.thresholds if command.thresholds is None else command.thresholds,
         rollover=before.rollover if command.rollover is None else command.rollover,
     )
-    if after.rollover is not None and after.window in (Window.RUN, Window.TOTAL):
-        detail = f"nothing rolls over from a window that does not end ({after.window})"
-        return Refused(Code.INVALID_REQUEST, detail, "rollover")
+    if refusal := _rolls_nowhere(after.rollover, after.window):
+        return refusal
     rest = tuple(after if budget is before else budget for budget in books.config.budgets)
     books.config = books.config.with_budgets(rest)
     books.writes.changed_budgets.append(after)
@@ -68,13 +86,17 @@ def archive_budget(books: Books, command: ArchiveBudget) -> Outcome:
     budget = _budget_in_use(books, command.budget_id)
     if budget is None:
         return _no_budget(command.budget_id)
+    _take_out_of_use(books, budget)
+    books.audit(command, "budget.archive", str(budget.budget_id), budget_state(budget), None)
+    books.note_key(command, "budget", budget.budget_id)
+    return BudgetAnswer(budget, archived=True)
+
+
+def _take_out_of_use(books: Books, budget: Budget) -> None:
     rest = tuple(b for b in books.config.budgets if b is not budget)
     books.config = books.config.with_budgets(rest)
     books.writes.archived_budgets.append(budget)
     books.loaded.archived_budgets[budget.budget_id] = budget
-    books.audit(command, "budget.archive", str(budget.budget_id), budget_state(budget), None)
-    books.note_key(command, "budget", budget.budget_id)
-    return BudgetAnswer(budget, archived=True)
 
 
 def set_trigger(books: Books, command: SetTrigger) -> Outcome:
@@ -100,6 +122,19 @@ def set_trigger(books: Books, command: SetTrigger) -> Outcome:
 
 def _budget_in_use(books: Books, budget_id: int) -> Budget | None:
     return books.config.budgets_by_id.get(budget_id)
+
+
+def _name_taken(budgets: Iterable[Budget], name: str) -> Refused | None:
+    if any(budget.name == name for budget in budgets):
+        return Refused(Code.BUDGET_EXISTS, f"there is a budget named {name!r} already", "name")
+    return None
+
+
+def _rolls_nowhere(rollover: Limits | None, window: Window) -> Refused | None:
+    if rollover is not None and window in (Window.RUN, Window.TOTAL):
+        detail = f"nothing rolls over from a window that does not end ({window})"
+        return Refused(Code.INVALID_REQUEST, detail, "rollover")
+    return None
 
 
 def _no_budget(budget_id: int) -> Refused:

@@ -1,13 +1,17 @@
 """Decides on the tenant itself: its users, its calendar, and the button that stops all of its calls."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 from token_ledger.core.administration import EraseUser, SetCalendar, SetUsers, StopTenant
-from token_ledger.core.audit import rule_state, user_state
+from token_ledger.core.audit import change_state, rule_state, user_state
 from token_ledger.core.books import Books
 from token_ledger.core.event import NEWEST
-from token_ledger.core.outcomes import Changed, Code, Outcome, Refused
+from token_ledger.core.outcomes import Changed, Code, Outcome, Refused, StopAnswer
 from token_ledger.core.window import Calendar
+
+FURTHEST = timedelta(days=731)
+"""How far ahead a change of the calendar may be planned: two years."""
 
 
 def set_users(books: Books, command: SetUsers) -> Outcome:
@@ -34,24 +38,28 @@ def erase_user(books: Books, command: EraseUser) -> Outcome:
 
 
 def set_calendar(books: Books, command: SetCalendar) -> Outcome:
-    """Change the calendar from an instant on. What is reported about the past keeps the calendar it was booked by."""
+    """Change the calendar from an instant on, in place of every change that is planned for then or later.
+
+    What is reported about the past keeps the calendar it was booked by: nothing in force, or about to be, is replaced.
+    """
     # A call may be posted as far ahead as this: its hour and day must not depend on when the change is known.
     earliest = books.now + NEWEST
     effective_from = command.effective_from or earliest
     if effective_from < earliest:
         detail = f"effective_from {effective_from.isoformat()} is too soon; the earliest is {earliest.isoformat()}"
         return Refused(Code.TIME_OUT_OF_RANGE, detail, "effective_from")
-    calendar = books.config.calendar
-    if calendar.changes and effective_from <= calendar.changes[-1][0]:
-        detail = f"a change at {calendar.changes[-1][0].isoformat()} is planned already; take a later instant"
+    if effective_from > books.now + FURTHEST:
+        detail = f"effective_from {effective_from.isoformat()} is more than two years ahead"
         return Refused(Code.TIME_OUT_OF_RANGE, detail, "effective_from")
-    before = calendar.changes[-1][1] if calendar.changes else calendar.first
-    change = effective_from, command.rule
-    books.config = replace(books.config, calendar=Calendar(calendar.first, (*calendar.changes, change)))
+    first, changes = books.config.calendar.first, books.config.calendar.changes
+    kept = tuple(change for change in changes if change[0] < effective_from)
+    books.config = replace(books.config, calendar=Calendar(first, (*kept, (effective_from, command.rule))))
     books.forget_windows()
-    books.writes.calendar_changes.append(change)
-    after = {**rule_state(command.rule), "effective_from": effective_from.isoformat()}
-    entry = books.audit(command, "calendar.set", "calendar", rule_state(before), after)
+    before = rule_state(kept[-1][1] if kept else first)
+    if replaced := [change_state(*change) for change in changes[len(kept) :]]:
+        before["replaced"] = replaced
+    entry = books.audit(command, "calendar.set", "calendar", before, change_state(effective_from, command.rule))
+    books.writes.calendar_changes.append((entry.audit_id, effective_from, command.rule))
     books.note_key(command, "audit", entry.audit_id)
     return Changed(entry)
 
@@ -64,4 +72,4 @@ def stop_tenant(books: Books, command: StopTenant) -> Outcome:
     action = "tenant.resume" if command.reason is None else "tenant.stop"
     entry = books.audit(command, action, "tenant", {"stopped": before}, {"stopped": command.reason})
     books.note_key(command, "audit", entry.audit_id)
-    return Changed(entry)
+    return StopAnswer(entry, command.reason)

@@ -1,7 +1,9 @@
 """Owns what a tenant has set up: calendar, budgets, triggers, people, and which accounts a call falls on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import NewType
 
 from token_ledger.core.budget import TAG_PREFIX, Budget
@@ -36,6 +38,13 @@ class User:
             if since is None or since <= at:
                 current = cost_center
         return current
+
+
+def check_cost_centers(dated: Sequence[tuple[datetime | None, str]]) -> None:
+    """Raise ValueError unless each cost center begins after the one before; only the first may have no beginning."""
+    for (before, _), (since, _) in pairwise(dated):
+        if since is None or (before is not None and since <= before):
+            raise ValueError("cost centers ascend by `from`; only the first may have none")
 
 
 @dataclass(frozen=True, slots=True)

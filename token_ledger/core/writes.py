@@ -58,7 +58,8 @@ class Writes:
     users: dict[str, User] = field(default_factory=dict)
     erased_users: list[tuple[str, str]] = field(default_factory=list)
     """Names and the pseudonyms that take their place, once all else is written."""
-    calendar_changes: list[tuple[datetime, CalendarRule]] = field(default_factory=list)
+    calendar_changes: list[tuple[int, datetime, CalendarRule]] = field(default_factory=list)
+    """With the ids of their entries in the audit log."""
     stops: list[str | None] = field(default_factory=list)
     audit: list[AuditEntry] = field(default_factory=list)
     rollups: dict[RollupKey, list[int]] = field(default_factory=dict)
@@ -78,4 +79,7 @@ class Writes:
     @property
     def stands_alone(self) -> bool:
         """Whether the next batch has to see these changes in the database, not laid over what it loads."""
-        return self.config_changed or bool(self.new_grants or self.changed_grants or self.increases or self.audit)
+        return self.config_changed or bool(
+            self.new_grants or self.changed_grants or self.increases or self.audit
+            or any(run.external_id is not None and run.ended_at is not None for run in self.changed_runs.values())
+        )  # fmt: skip

@@ -2,10 +2,12 @@
 
 A batch of one tenant may be decided ahead, while the batch before it is being written: on the rows that are loaded
 without the lock, with what that batch decided laid over them, at an instant of the database's clock. It then waits
-for the lock; only if the sequence number and the set-up are the ones it assumed has nothing happened in between, and
-its decisions stand. Otherwise they are thrown away and taken again under the lock.
+for the lock; only if that batch was committed, and the sequence number and the set-up are the ones it assumed, has
+nothing happened in between, and its decisions stand. Otherwise they are thrown away and taken again under the lock.
+(The number alone does not tell: if that batch fails, another one gets its number.)
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +32,17 @@ SHARED_BATCHES = 32
 """For how many batches nothing is decided ahead after another process was found to work for the same tenant."""
 
 Commands = Mapping[TenantId, Sequence[Command]]
-Ahead = Callable[[TenantId, Books], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A batch of one tenant that is decided and being written; `committed` is false if that went wrong in any way."""
+
+    books: Books
+    committed: asyncio.Future[bool]
+
+
+Ahead = Callable[[TenantId, Before], None]
 """Told when a tenant's batch is decided and its writes are planned: the next one may be decided on top of it."""
 
 
@@ -62,8 +74,20 @@ class Batches:
         self._recent = RecentHolds()
         self._shared: dict[TenantId, int] = {}
 
-    async def run(self, connection: Any, commands: Commands, before: Books | None, ahead: Ahead) -> Committed:
+    async def run(self, connection: Any, commands: Commands, before: Before | None, ahead: Ahead) -> Committed:
         """Run a batch to its commit. Raises OutcomeUnknown when the connection is lost at commit, else the driver's."""
+        committed = asyncio.get_running_loop().create_future()
+        try:
+            done = await self._run(connection, commands, before, committed, ahead)
+            committed.set_result(True)
+        finally:
+            if not committed.done():
+                committed.set_result(False)
+        return done
+
+    async def _run(
+        self, connection: Any, commands: Commands, before: Before | None, committed: asyncio.Future[bool], ahead: Ahead
+    ) -> Committed:
         tenants = sorted(commands)
         # The ids are integers, so they can stand in the text; that saves a round trip per batch.
         await connection.execute(f"begin; set local app.tenants = '{tenant_list(tenants)}'")
@@ -75,7 +99,7 @@ class Batches:
             if not plan.books:
                 raise LookupError(f"tenant {tenants[0]} has no ledger")
             if self._may_go_ahead(plan.books[0]):
-                ahead(tenants[0], plan.books[0])
+                ahead(tenants[0], Before(plan.books[0], committed))
         await send(connection, plan.writes)
         await _commit(connection)
         for books in plan.books:
@@ -94,14 +118,16 @@ class Batches:
             commands,
         )
 
-    async def _decide_ahead(self, connection: Any, commands: Commands, before: Books) -> "_Plan":
+    async def _decide_ahead(self, connection: Any, commands: Commands, before: Before) -> "_Plan":
         (tenant,) = commands
-        now = max(before.now, await connection.fetchval("select clock_timestamp()"))
-        assumed = Locked(tenant, before.sequence + 1, before.config.version, now)
-        loaded = await load(connection, [assumed], {tenant: before.config}, commands, self._recent, before)
-        plan = _Plan([Books(before.config, self._prices, assumed.sequence, now, loaded[tenant])], commands)
+        books = before.books
+        now = max(books.now, await connection.fetchval("select clock_timestamp()"))
+        assumed = Locked(tenant, books.sequence + 1, books.config.version, now)
+        loaded = await load(connection, [assumed], {tenant: books.config}, commands, self._recent, books)
+        plan = _Plan([Books(books.config, self._prices, assumed.sequence, now, loaded[tenant])], commands)
         lock = await lock_at(connection, tenant, now)
-        if lock == assumed:
+        # Nobody waits for long: whoever has this lock knows that the batch before has ended.
+        if await before.committed and lock == assumed:
             return plan
         self._shared[tenant] = SHARED_BATCHES
         return await self._decide(connection, [lock], commands)

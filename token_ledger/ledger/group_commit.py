@@ -20,12 +20,11 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from token_ledger.core.books import Books
 from token_ledger.core.commands import Command
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.price import PriceBook
 from token_ledger.core.tenant import TenantId
-from token_ledger.ledger.batches import Batches, Committed, is_lost
+from token_ledger.ledger.batches import Batches, Before, Committed, is_lost
 from token_ledger.ledger.errors import LedgerError, Unavailable, Unstorable
 from token_ledger.observability.traces import BATCH, OPERATIONS, TENANTS, tracer
 from token_ledger.storage.bookings import Decided
@@ -84,7 +83,7 @@ class GroupCommit:
         self._waiting: Batch = {}
         self._waiting_count = 0
         self._busy: Counter[TenantId] = Counter()
-        self._ahead: dict[TenantId, Books] = {}
+        self._ahead: dict[TenantId, Before] = {}
         self._contended: set[TenantId] = set()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -113,7 +112,7 @@ class GroupCommit:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
-    def _take(self) -> tuple[Batch, Books | None]:
+    def _take(self) -> tuple[Batch, Before | None]:
         """Take the commands of the next batch, oldest tenant first, and mark their tenants busy.
 
         A busy tenant is taken alone, to be decided ahead, when its batch is being written and enough is waiting.
@@ -162,7 +161,7 @@ class GroupCommit:
                     if not self._busy[tenant]:
                         del self._busy[tenant]
 
-    async def _run(self, batch: Batch, before: Books | None = None) -> None:
+    async def _run(self, batch: Batch, before: Before | None = None) -> None:
         """Run a batch to its end, whatever happens: every ticket gets an outcome or an error."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -208,7 +207,7 @@ class GroupCommit:
                 half.setdefault(tenant, []).append(ticket)
             await self._run(half)
 
-    async def _attempt(self, batch: Batch, before: Books | None) -> None:
+    async def _attempt(self, batch: Batch, before: Before | None) -> None:
         started = time.perf_counter()
         with tracer().start_as_current_span(BATCH) as span:
             span.set_attribute(TENANTS, len(batch))
@@ -216,13 +215,13 @@ class GroupCommit:
             committed = await self._on_connection(batch, before)
         self._answer(batch, committed, started)
 
-    async def _on_connection(self, batch: Batch, before: Books | None) -> Committed:
+    async def _on_connection(self, batch: Batch, before: Before | None) -> Committed:
         commands = {tenant: [ticket.command for ticket in tickets] for tenant, tickets in batch.items()}
-        published: list[tuple[TenantId, Books]] = []
+        published: list[tuple[TenantId, Before]] = []
 
-        def publish(tenant: TenantId, books: Books) -> None:
-            published.append((tenant, books))
-            self._ahead[tenant] = books
+        def publish(tenant: TenantId, decided: Before) -> None:
+            published.append((tenant, decided))
+            self._ahead[tenant] = decided
             if len(self._waiting.get(tenant, ())) >= AHEAD_OPERATIONS:
                 self._start_worker()
 
@@ -239,8 +238,8 @@ class GroupCommit:
                 raise ConnectionError(str(error)) from error
             raise
         finally:
-            for tenant, books in published:
-                if self._ahead.get(tenant) is books:
+            for tenant, decided in published:
+                if self._ahead.get(tenant) is decided:
                     del self._ahead[tenant]
             await pool.release(connection)
 

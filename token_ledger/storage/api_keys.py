@@ -63,6 +63,18 @@ class Principal:
         return self.role is Role.USER
 
 
+@dataclass(frozen=True, slots=True)
+class RotatedKey:
+    """A key that was made in the place of another; it ends when that one was to, which now ends after an overlap."""
+
+    key: str
+    key_id: str
+    role: Role
+    name: str
+    expires_at: datetime | None
+    old_expires_at: datetime
+
+
 def new_key(tenant: TenantId, environment: str) -> tuple[str, str]:
     """Return a new key and its public id."""
     key_id = f"{tenant}k{_random(10)}"
@@ -99,7 +111,7 @@ async def add_key(
             expires_at=expires_at,
         )
     )  # fmt: skip
-    after = {"name": name, "role": role.value, "expires_at": expires_at.isoformat() if expires_at else None}
+    after = _key_state(name, role.value, expires_at)
     await note_change(connection, tenant, actor, "key.create", key_id, after=after)
     return key, key_id
 
@@ -107,28 +119,36 @@ async def add_key(
 async def rotate_key(
     connection: AsyncConnection, tenant: TenantId, key_id: str, overlap: timedelta,
     *, environment: str, pepper: bytes, actor: str,
-) -> tuple[str, str, Role, str, datetime] | None:  # fmt: skip
-    """Make a key with the role and name of another, which ends after an overlap.
-
-    Return the new key, its id, role, name, and when the old one ends; None if there is no such key in force.
-    """
+) -> RotatedKey | None:  # fmt: skip
+    """Make a key with the role, name and end of another, which ends after an overlap; None if none is in force."""
+    this = (api_keys.c.tenant_id == tenant) & (api_keys.c.key_id == key_id)
     found = await connection.execute(
-        update(api_keys)
+        select(api_keys.c.role, api_keys.c.name, api_keys.c.expires_at)
         .where(
-            api_keys.c.tenant_id == tenant, api_keys.c.key_id == key_id, api_keys.c.revoked_at.is_(None),
+            this, api_keys.c.revoked_at.is_(None),
             or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()),
         )
-        .values(expires_at=func.least(api_keys.c.expires_at, func.now() + overlap))
-        .returning(api_keys.c.role, api_keys.c.name, api_keys.c.expires_at)
+        .with_for_update()
     )  # fmt: skip
     old = found.one_or_none()
     if old is None:
         return None
+    shortened = await connection.execute(
+        update(api_keys)
+        .where(this)
+        .values(expires_at=func.least(api_keys.c.expires_at, func.now() + overlap))
+        .returning(api_keys.c.expires_at)
+    )
+    ends: datetime = shortened.scalar_one()
     role = Role(old.role)
-    key, new_id = await add_key(connection, tenant, role, old.name, environment=environment, pepper=pepper, actor=actor)
-    after = {"expires_at": old.expires_at.isoformat(), "replaced_by": new_id}
-    await note_change(connection, tenant, actor, "key.rotate", key_id, after=after)
-    return key, new_id, role, old.name, old.expires_at
+    key, new_id = await add_key(
+        connection, tenant, role, old.name,
+        environment=environment, pepper=pepper, actor=actor, expires_at=old.expires_at,
+    )  # fmt: skip
+    before = _key_state(old.name, old.role, old.expires_at)
+    after = {**_key_state(old.name, old.role, ends), "replaced_by": new_id}
+    await note_change(connection, tenant, actor, "key.rotate", key_id, before=before, after=after)
+    return RotatedKey(key, new_id, role, old.name, old.expires_at, ends)
 
 
 async def find_principal(connection: AsyncConnection, key: str, pepper: bytes) -> Principal | None:
@@ -182,17 +202,25 @@ async def revoke_key(
 ) -> datetime | None:
     """Revoke a key and return when it was revoked; None if the tenant has no such key."""
     known = (api_keys.c.tenant_id == tenant) & (api_keys.c.key_id == key_id)
-    before = (await connection.execute(select(api_keys.c.revoked_at).where(known))).one_or_none()
-    if before is None:
+    columns = api_keys.c.name, api_keys.c.role, api_keys.c.expires_at, api_keys.c.revoked_at
+    key = (await connection.execute(select(*columns).where(known).with_for_update())).one_or_none()
+    if key is None:
         return None
-    at: datetime | None = before.revoked_at
+    at: datetime | None = key.revoked_at
     if at is None:
         revoked = await connection.execute(
             update(api_keys).where(known).values(revoked_at=func.now()).returning(api_keys.c.revoked_at)
         )
         at = revoked.scalar_one()
-        await note_change(connection, tenant, actor, "key.revoke", key_id, after={"revoked_at": at.isoformat()})
+        before = {**_key_state(key.name, key.role, key.expires_at), "revoked_at": None}
+        after = {**before, "revoked_at": at.isoformat()}
+        await note_change(connection, tenant, actor, "key.revoke", key_id, before=before, after=after)
     return at
+
+
+def _key_state(name: str, role: str, expires_at: datetime | None) -> dict[str, Any]:
+    """Return a key as the audit log shows it."""
+    return {"name": name, "role": role, "expires_at": expires_at.isoformat() if expires_at else None}
 
 
 def _random(length: int) -> str:

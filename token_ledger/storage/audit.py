@@ -1,4 +1,4 @@
-"""Notes in the audit log what administrators change outside the ledger's batches: keys, tenants.
+"""Notes in the audit log what administrators change outside the ledger's batches: keys, tenants, quarantine.
 
 The note takes the tenant's lock and a sequence number, so that it has its place in the one order of the tenant.
 """
@@ -22,17 +22,25 @@ _INSERT = text(
 )
 
 
+async def lock_tenant(connection: AsyncConnection, tenant: TenantId) -> None:
+    """Wait until nobody else changes a tenant, and keep it so to the end of the transaction."""
+    await connection.execute(
+        text("select from tenant_ledgers where tenant_id = :tenant for update"), {"tenant": tenant}
+    )
+
+
 async def note_change(
     connection: AsyncConnection, tenant: TenantId, actor: str, action: str, target: str,
     *, before: dict[str, Any] | None = None, after: dict[str, Any] | None = None,
-) -> None:  # fmt: skip
-    """Note a change in the transaction that makes it."""
+) -> int:  # fmt: skip
+    """Note a change in the transaction that makes it, and return the id of the entry."""
     lock = (await connection.execute(_LOCK, {"tenant": tenant})).one()
+    audit_id: int = lock.sequence << ORDINAL_BITS
     await connection.execute(
         _INSERT,
         {
             "tenant": tenant,
-            "audit_id": lock.sequence << ORDINAL_BITS,
+            "audit_id": audit_id,
             "actor": actor,
             "action": action,
             "target": target,
@@ -41,3 +49,4 @@ async def note_change(
             "at": lock.booked_at,
         },
     )
+    return audit_id

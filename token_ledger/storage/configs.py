@@ -10,15 +10,16 @@ from token_ledger.core.trigger import Trigger
 from token_ledger.core.window import Calendar, CalendarRule
 from token_ledger.storage.loading import Locked
 from token_ledger.storage.rows import BUDGET_COLUMNS, TRIGGER_COLUMNS, budget_from, rule_from, trigger_from
+from token_ledger.storage.setup_tables import STANDING_CHANGES
 
 LOAD_TENANTS = """
 select t.tenant_id, t.time_zone, t.week_start, t.fiscal_month, l.stopped_reason,
        exists (select from users as u where u.tenant_id = t.tenant_id) as has_users
 from tenants as t join tenant_ledgers as l using (tenant_id) where t.tenant_id = any($1)
 """
-LOAD_CALENDAR_CHANGES = """
+LOAD_CALENDAR_CHANGES = f"""
 select tenant_id, effective_from, time_zone, week_start, fiscal_month
-from calendar_changes where tenant_id = any($1) order by effective_from
+from {STANDING_CHANGES} where tenant_id = any($1) order by effective_from
 """
 LOAD_BUDGETS = (
     f"select {BUDGET_COLUMNS} from budgets where tenant_id = any($1) and archived_at is null order by budget_id"

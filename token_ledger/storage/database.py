@@ -7,6 +7,7 @@ a tenant set in the transaction a query on a tenant's table fails.
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from typing import Any
 
 import asyncpg
@@ -158,6 +159,47 @@ def is_away(error: BaseException) -> bool:
     if isinstance(error, DriverError) and error.__cause__ is not None:
         return is_away(error.__cause__)
     return isinstance(error, AWAY)
+
+
+class Refusal(StrEnum):
+    """Why a database that answers does not do what it is asked: what those who run it can put right."""
+
+    ADDRESS = "the address can't be used"
+    LOGIN = "the login is refused, or may not do this"
+    SCHEMA = "the schema is not there, or not this version's"
+    BUSY = "something else holds what is needed"
+    AWAY = "the server takes no connections"
+
+
+def refusal_of(error: BaseException) -> tuple[Refusal, str] | None:
+    """Return why the database refuses, with its own words, or None for an error that is of another kind."""
+    while isinstance(error, DBAPIError | DriverError):
+        inner = error.orig if isinstance(error, DBAPIError) else error.__cause__
+        if inner is None:
+            return None
+        error = inner
+    # The role is made by the first migration, so a server without it has no schema either.
+    if isinstance(error, asyncpg.InvalidParameterValueError) and APP_ROLE in str(error):
+        return Refusal.SCHEMA, str(error)
+    for refusal, kinds in _REFUSALS.items():
+        if isinstance(error, kinds):
+            return refusal, str(error)
+    return None
+
+
+_REFUSALS: dict[Refusal, tuple[type[Exception], ...]] = {
+    Refusal.ADDRESS: (asyncpg.ClientConfigurationError,),
+    Refusal.LOGIN: (
+        asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError,
+        asyncpg.InsufficientPrivilegeError,
+    ),
+    Refusal.SCHEMA: (
+        asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError,
+        asyncpg.UndefinedObjectError,
+    ),
+    Refusal.BUSY: (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError),
+    Refusal.AWAY: AWAY,
+}  # fmt: skip
 
 
 async def _keep_as_is(connection: Any) -> None:

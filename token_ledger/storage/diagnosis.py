@@ -127,8 +127,12 @@ select (select count(*) from tenants where tenant_id > 0) as tenants,
         where state = 'held' and expires_at <= clock_timestamp()) as overdue_hold_seconds,
        (select extract(epoch from clock_timestamp() - min(grants_until))::float8 from accounts
         where grants_until <= clock_timestamp()) as overdue_grant_seconds,
-       (select count(*) from quarantine) as quarantined,
-       (select min(kept_at) from quarantine) as oldest_quarantined_at
+       waiting.items as quarantined, waiting.oldest_at as oldest_quarantined_at
+from (
+    select count(*) as items, min(kept_at) as oldest_at from quarantine as q where not exists (
+        select from quarantine_decisions as d where d.tenant_id = q.tenant_id and d.quarantine_id = q.quarantine_id
+    )
+) as waiting
 """
 
 

@@ -20,6 +20,7 @@ from token_ledger.storage.rows import (
     increase_from,
     user_from,
 )  # fmt: skip
+from token_ledger.storage.setup_tables import STANDING_CHANGES
 
 
 async def _rows(connection: AsyncConnection, statement: str, **values: Any) -> Any:
@@ -38,13 +39,17 @@ async def find_account(connection: AsyncConnection, tenant: TenantId, account_id
 async def find_user_accounts(
     connection: AsyncConnection, tenant: TenantId, user: str, *, account_id: int | None = None
 ) -> list[Account]:
-    """Return the accounts that stand for one user alone and whose windows have not ended, or that one of them."""
+    """Return the accounts on which one user's calls fall and nobody else's, or that one of them.
+
+    Only those whose windows have not ended. The user stands in the subject, or in the selector of the budget alone.
+    """
     found = await _rows(
         connection,
         f"select {ACCOUNT_COLUMNS} from accounts where tenant_id = :tenant"
-        " and (subject = :subject or (subject = '{}' and budget_id = any (array(select budget_id from budgets"
-        " where tenant_id = :tenant and selector = cast(:subject as jsonb)))))"
         " and (window_end is null or window_end > now()) and (cast(:id as bigint) = 0 or account_id = :id)"
+        " and (cast(subject as jsonb) @> cast(:subject as jsonb)"
+        " or (cast(subject as jsonb) -> 'user' is null and budget_id = any (array(select budget_id from budgets"
+        " where tenant_id = :tenant and selector @> cast(:subject as jsonb)))))"
         " order by account_id",
         tenant=tenant, subject=subject_text({"user": user}), id=account_id or 0,
     )  # fmt: skip
@@ -83,14 +88,20 @@ async def find_grants(connection: AsyncConnection, tenant: TenantId, account_id:
 
 
 async def find_increases(
-    connection: AsyncConnection, tenant: TenantId, *, state: str | None, after: int, limit: int
-) -> list[Increase]:
-    """Return increases in the order they were asked for, from after one of them."""
+    connection: AsyncConnection, tenant: TenantId, *, state: str | None, after: int, limit: int,
+    asked_by: str | None = None, run_id: int | None = None,
+) -> list[Increase]:  # fmt: skip
+    """Return increases in the order they were asked for, from after one of them: of all, someone's, or a run's."""
     found = await _rows(
         connection,
-        f"select {INCREASE_COLUMNS} from increases where tenant_id = :tenant and increase_id > :after"
-        " and (cast(:state as text) is null or state = :state) order by increase_id limit :limit",
-        tenant=tenant, state=state, after=after, limit=limit,
+        f"select {INCREASE_COLUMNS} from increases as i where tenant_id = :tenant and increase_id > :after"
+        " and (cast(:state as text) is null or state = :state)"
+        " and (cast(:asked_by as text) is null or asked_by = :asked_by)"
+        " and (cast(:run as text) is null or exists (select from accounts as a where a.tenant_id = i.tenant_id"
+        " and a.account_id = i.account_id and cast(a.subject as jsonb) ->> 'run' = :run))"
+        " order by increase_id limit :limit",
+        tenant=tenant, state=state, after=after, limit=limit, asked_by=asked_by,
+        run=None if run_id is None else str(run_id),
     )  # fmt: skip
     return [increase_from(row) for row in found]
 
@@ -143,12 +154,12 @@ async def find_audit(connection: AsyncConnection, tenant: TenantId, *, after: in
 
 
 async def find_calendar(connection: AsyncConnection, tenant: TenantId) -> list[dict[str, Any]]:
-    """Return the tenant's calendar: the rule that it began with, then every change."""
+    """Return the tenant's calendar: the rule that it began with, then every change, also planned ones."""
     found = await _rows(
         connection,
         "select cast(null as timestamptz) as effective_from, time_zone, week_start, fiscal_month from tenants"
         " where tenant_id = :tenant"
-        " union all select effective_from, time_zone, week_start, fiscal_month from calendar_changes"
+        f" union all select effective_from, time_zone, week_start, fiscal_month from {STANDING_CHANGES}"
         " where tenant_id = :tenant order by effective_from nulls first",
         tenant=tenant,
     )  # fmt: skip

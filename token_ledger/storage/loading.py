@@ -12,7 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from token_ledger.core.account import AccountKey
-from token_ledger.core.administration import AskIncrease, ChangeRun, DecideIncrease, ForceRelease, GiveGrant
+from token_ledger.core.administration import (
+    AskIncrease,
+    ChangeBudget,
+    ChangeRun,
+    DecideIncrease,
+    ForceRelease,
+    GiveGrant,
+)
 from token_ledger.core.books import Books, lay_over, lay_over_runs
 from token_ledger.core.commands import (
     Command,
@@ -204,10 +211,11 @@ async def load(
     # An extension touches a hold and none of its accounts, so these are not among what is laid over.
     changed = list(before.writes.changed_reservations.values()) if before is not None else []
     await _load_accounts(connection, locked, configs, commands, loaded, changed)
-    await load_grants(connection, ordered, {lock.tenant_id: lock.now for lock in locked}, loaded)
     if before is not None:
         for into in loaded.values():
             lay_over(into, before)
+    # Last, because what is laid over may be due as well.
+    await load_grants(connection, ordered, {lock.tenant_id: lock.now for lock in locked}, loaded)
     return loaded
 
 
@@ -322,6 +330,12 @@ async def _load_accounts(
             loaded[row[0]].accounts.append(account)
             found.add((row[0], *account.key))
     rolling = {(tenant, budget_id) for tenant in loaded for budget_id in configs[tenant].rolling_budgets}
+    rolling.update(
+        (tenant, command.budget_id)
+        for tenant in loaded
+        for command in commands[tenant]
+        if isinstance(command, ChangeBudget) and command.rollover is not None
+    )
     if rolling:
         missing = [name for name in keys if name[:2] in rolling and name not in found]
         await load_earlier_accounts(connection, missing, loaded)

@@ -43,13 +43,28 @@ from unnest($1::bigint[], $2::bigint[]) as wanted (tenant_id, increase_id)
 join increases as i using (tenant_id, increase_id)
 """
 
+# The newest that is open, like all that it is a part of; these come with it.
 LOAD_ATTACHABLE = f"""
-select {of_table("r", RUN_COLUMNS)}
-from unnest($1::bigint[], $2::text[]) as wanted (tenant_id, external_id)
+with attachable as materialized (
+    select {of_table("r", RUN_COLUMNS)}
+    from unnest($1::bigint[], $2::text[]) as wanted (tenant_id, external_id)
+    cross join lateral (
+        select * from runs as stored
+        where stored.tenant_id = wanted.tenant_id and stored.external_id = wanted.external_id
+          and stored.state = 'open' and not exists (
+            select from runs as above
+            where above.tenant_id = stored.tenant_id and above.run_id = any(stored.ancestors) and above.state <> 'open'
+          )
+        order by stored.run_id desc limit 1
+    ) as r
+)
+select true as is_asked, * from attachable
+union all
+select false, {of_table("r", RUN_COLUMNS)}
+from attachable cross join lateral unnest(attachable.ancestors) as wanted (run_id)
 cross join lateral (
     select * from runs as stored
-    where stored.tenant_id = wanted.tenant_id and stored.external_id = wanted.external_id and stored.state = 'open'
-    order by stored.run_id desc limit 1
+    where stored.tenant_id = attachable.tenant_id and stored.run_id = wanted.run_id limit 1
 ) as r
 """
 
@@ -96,8 +111,10 @@ async def load_named(
     ]
     if attaching:
         for row in await connection.fetch(LOAD_ATTACHABLE, *zip(*attaching, strict=True)):
-            run = loaded[row["tenant_id"]].runs.setdefault(row["run_id"], run_from(row))
-            loaded[row["tenant_id"]].attachable_runs[row["external_id"]] = run.run_id
+            into = loaded[row["tenant_id"]]
+            run = into.runs.setdefault(row["run_id"], run_from(row))
+            if row["is_asked"]:
+                into.attachable_runs[row["external_id"]] = run.run_id
 
 
 async def load_earlier_accounts(

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from token_ledger.core.tenant import TenantId
 from token_ledger.core.window import ALL_TIME, HOUR, INSTANT, Calendar, Window
 from token_ledger.storage.rows import rule_from
+from token_ledger.storage.setup_tables import STANDING_CHANGES
 
 _DAY = timedelta(days=1)
 
@@ -60,7 +61,7 @@ async def load_calendar(connection: AsyncConnection, tenant: TenantId) -> tuple[
     first = (await connection.execute(text(of_tenant), values)).mappings().one()
     changes = await connection.execute(
         text(
-            "select effective_from, time_zone, week_start, fiscal_month from calendar_changes"
+            f"select effective_from, time_zone, week_start, fiscal_month from {STANDING_CHANGES}"
             " where tenant_id = :tenant order by effective_from"
         ),
         values,
@@ -72,8 +73,13 @@ async def load_calendar(connection: AsyncConnection, tenant: TenantId) -> tuple[
 async def load_periods(connection: AsyncConnection, tenant: TenantId) -> Periods:
     """Return the hours and days of a tenant, from the oldest event that it can have to a day ahead of now."""
     calendar, made_at = await load_calendar(connection, tenant)
-    now = (await connection.execute(text("select clock_timestamp()"))).scalar_one()
-    return periods_between(calendar, made_at - OLDEST_POST, now + 2 * _DAY)
+    return periods_between(calendar, made_at - OLDEST_POST, await database_now(connection) + 2 * _DAY)
+
+
+async def database_now(connection: AsyncConnection) -> datetime:
+    """Return the instant that it is by the database's clock, the one that decides."""
+    now: datetime = (await connection.execute(text("select clock_timestamp()"))).scalar_one()
+    return now
 
 
 def periods_between(calendar: Calendar, begin: datetime, end: datetime) -> Periods:

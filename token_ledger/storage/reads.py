@@ -42,17 +42,19 @@ async def find_run(connection: AsyncConnection, tenant: TenantId, run_id: int) -
 
 async def find_runs(
     connection: AsyncConnection, tenant: TenantId, *, user: str | None, state: str | None,
-    external_id: str | None, limit: int, run_id: int | None = None,
+    external_id: str | None, limit: int, after: int | None = None, run_id: int | None = None,
 ) -> list[Run]:  # fmt: skip
-    """Return the newest runs that fit what is asked for."""
+    """Return the runs that fit what is asked for, newest first, after one of them; of one run, it and its sub-runs."""
     found = await _rows(
         connection,
         f"select {RUN_COLUMNS} from runs where tenant_id = :tenant"
         " and (cast(:user as text) is null or user_id = :user)"
         " and (cast(:state as text) is null or state = :state)"
         " and (cast(:external_id as text) is null or external_id = :external_id)"
-        " and (cast(:run as bigint) is null or run_id = :run) order by run_id desc limit :limit",
-        tenant=tenant, user=user, state=state, external_id=external_id, limit=limit, run=run_id,
+        " and (cast(:after as bigint) is null or run_id < :after)"
+        " and (cast(:run as bigint) is null or run_id = :run or :run = any(ancestors))"
+        " order by run_id desc limit :limit",
+        tenant=tenant, user=user, state=state, external_id=external_id, limit=limit, after=after, run=run_id,
     )  # fmt: skip
     return [run_from(row._mapping) for row in found]
 
@@ -128,18 +130,6 @@ async def find_accounts(
         tenant=tenant, budget=budget_id, after=after, limit=limit,
     )  # fmt: skip
     return [account_from(row) for row in found]
-
-
-async def find_quarantined(connection: AsyncConnection, tenant: TenantId, limit: int) -> list[dict[str, Any]]:
-    """Return what waits in quarantine, newest first."""
-    found = await connection.execute(
-        text(
-            "select quarantine_id, source, key, code, detail, body, kept_at from quarantine"
-            " where tenant_id = :tenant order by quarantine_id desc limit :limit"
-        ),
-        {"tenant": tenant, "limit": limit},
-    )
-    return [{**row, "quarantine_id": str(row["quarantine_id"])} for row in found.mappings()]
 
 
 async def current_sequence(connection: AsyncConnection, tenant: TenantId) -> int:

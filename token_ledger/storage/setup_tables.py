@@ -41,8 +41,19 @@ calendar_changes = Table(
     words("time_zone"),
     small("week_start", default=None),
     small("fiscal_month", default=None),
-    PrimaryKeyConstraint("tenant_id", "effective_from"),
+    big("change_id", default="0"),
+    PrimaryKeyConstraint("tenant_id", "effective_from", "change_id"),
 )
+"""All that were ever decided on, by the id of their audit entry; 0 stands for those of before there was one here."""
+
+STANDING_CHANGES = """(
+    select * from calendar_changes as c where not exists (
+        select from calendar_changes as later
+        where later.tenant_id = c.tenant_id and later.effective_from <= c.effective_from
+          and later.change_id > c.change_id
+    )
+) as standing"""
+"""The changes that make the calendar: each takes the place of those decided before it for its instant or later."""
 
 tenant_ledgers = Table(
     "tenant_ledgers",

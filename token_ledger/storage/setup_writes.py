@@ -17,7 +17,7 @@ _BUDGET = (
 INSERT_BUDGETS = insert_from_arrays(
     "budgets",
     'tenant_id bigint, budget_id bigint, name text, selector jsonb, "window" text, counts text,'
-    f" created_at timestamptz, {_BUDGET}",
+    f" created_at timestamptz, archived_at timestamptz, {_BUDGET}",
 )
 
 UPDATE_BUDGETS = update_from_arrays("budgets", "tenant_id bigint, budget_id bigint", _BUDGET)
@@ -42,7 +42,8 @@ SET_USERS = (
 
 INSERT_CALENDAR_CHANGES = insert_from_arrays(
     "calendar_changes",
-    "tenant_id bigint, effective_from timestamptz, time_zone text, week_start smallint, fiscal_month smallint",
+    "tenant_id bigint, effective_from timestamptz, time_zone text, week_start smallint, fiscal_month smallint,"
+    " change_id bigint",
 )
 
 SET_STOPPED = update_from_arrays("tenant_ledgers", "tenant_id bigint", "stopped_reason text")
@@ -67,9 +68,10 @@ def plan_setup(decided: Sequence[Decided]) -> list[Write]:
     """Return the statements for what is set up; users are erased last, from all that was written before."""
     writes = plan_rows(
         [
+            # First, because of budgets in use each has a name of its own, and a new one may take that of an old one.
+            (ARCHIVE_BUDGETS, _archived_budgets(decided)),
             (INSERT_BUDGETS, _new_budgets(decided)),
             (UPDATE_BUDGETS, _changed_budgets(decided)),
-            (ARCHIVE_BUDGETS, [(tenant, b.budget_id, now) for tenant, now, w in decided for b in w.archived_budgets]),
             (SET_TRIGGERS, _triggers(decided)),
             (SET_USERS, _users(decided)),
             (INSERT_CALENDAR_CHANGES, _calendar_changes(decided)),
@@ -89,12 +91,22 @@ def _terms(budget: Budget) -> tuple[Any, ...]:
     return (budget.enforcement, *budget.limits.amounts, array_text(budget.thresholds), *rollover.amounts)
 
 
+def _archived_budgets(decided: Sequence[Decided]) -> Rows:
+    return [(tenant, b.budget_id, now) for tenant, now, writes in decided for b in writes.archived_budgets]
+
+
 def _new_budgets(decided: Sequence[Decided]) -> Rows:
-    return [
-        (tenant, b.budget_id, b.name, json.dumps(dict(b.selector)), b.window, b.counts, b.created_at, *_terms(b))
-        for tenant, _, writes in decided
-        for b in writes.new_budgets
-    ]
+    rows: Rows = []
+    for tenant, now, writes in decided:
+        gone = {b.budget_id for b in writes.archived_budgets}  # made and archived in one batch
+        rows += [
+            (
+                tenant, b.budget_id, b.name, json.dumps(dict(b.selector)), b.window, b.counts, b.created_at,
+                now if b.budget_id in gone else None, *_terms(b),
+            )
+            for b in writes.new_budgets
+        ]  # fmt: skip
+    return rows
 
 
 def _changed_budgets(decided: Sequence[Decided]) -> Rows:
@@ -126,9 +138,9 @@ def _users(decided: Sequence[Decided]) -> Rows:
 
 def _calendar_changes(decided: Sequence[Decided]) -> Rows:
     return [
-        (tenant, effective_from, str(rule.zone), rule.week_start, rule.fiscal_month)
+        (tenant, effective_from, str(rule.zone), rule.week_start, rule.fiscal_month, change_id)
         for tenant, _, writes in decided
-        for effective_from, rule in writes.calendar_changes
+        for change_id, effective_from, rule in writes.calendar_changes
     ]
 
 

@@ -317,3 +317,15 @@ quarantine = Table(
     at("kept_at"),
     PrimaryKeyConstraint("tenant_id", "quarantine_id"),
 )
+
+quarantine_decisions = Table(
+    "quarantine_decisions",
+    metadata,
+    big("tenant_id"),
+    big("quarantine_id"),
+    words("state"),
+    big("audit_id"),
+    PrimaryKeyConstraint("tenant_id", "quarantine_id"),
+    CheckConstraint("state in ('resolved', 'dismissed')", name="state"),
+)
+"""What became of an item; it is open without. Who decided, when and why stands in the audit log."""

@@ -1,8 +1,9 @@
 """Owns tenants: the rows that everything else hangs on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from sqlalchemy import insert, select, text
 from sqlalchemy.dialects.postgresql import insert as insert_or
@@ -12,13 +13,20 @@ from token_ledger.core.tenant import TenantId
 from token_ledger.storage.database import tenant_list
 from token_ledger.storage.setup_tables import tenant_ledgers, tenants
 
+_NO_PLACE = {"Factory", "localtime"}
+"""Listed as zones, but one is for a clock that was not set, the other is whatever a machine's is."""
 
-def check_zone(name: str) -> None:
-    """Raise ValueError unless `name` is an IANA time zone."""
-    try:
-        ZoneInfo(name)
-    except (LookupError, ValueError, OSError):
-        raise ValueError(f"{name!r} is no IANA time zone; write one such as Europe/Berlin") from None
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones() - _NO_PLACE)
+
+
+def check_zone(name: str) -> ZoneInfo:
+    """Return the zone of a name; ValueError unless it is an IANA time zone."""
+    if name not in _zones():
+        raise ValueError(f"{name!r} is no IANA time zone; write one such as Europe/Berlin")
+    return ZoneInfo(name)
 
 
 async def add_tenant(
@@ -52,6 +60,16 @@ async def all_tenants(connection: AsyncConnection) -> dict[TenantId, str]:
     """Return the names of all tenants by id."""
     found = await connection.execute(select(tenants.c.tenant_id, tenants.c.name).where(tenants.c.tenant_id > 0))
     return {TenantId(row.tenant_id): row.name for row in found}
+
+
+async def find_stops(connection: AsyncConnection, tenants: Sequence[TenantId]) -> dict[TenantId, str]:
+    """Return the reasons of the emergency stops in force, of those tenants that have one."""
+    found = await connection.execute(
+        select(tenant_ledgers.c.tenant_id, tenant_ledgers.c.stopped_reason).where(
+            tenant_ledgers.c.tenant_id.in_(tenants), tenant_ledgers.c.stopped_reason.is_not(None)
+        )
+    )
+    return {TenantId(row.tenant_id): row.stopped_reason for row in found}
 
 
 async def tenants_with_due_holds(connection: AsyncConnection) -> list[TenantId]:

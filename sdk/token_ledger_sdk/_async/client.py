@@ -10,7 +10,7 @@ import httpx2
 
 from ..connection import POOL, Connection
 from ..events import Recorded, UsageEvent, parse_results, record_request
-from ..preflights import PlannedCall, Preflight, preflight_request
+from ..preflights import PlannedCall, Preflight, affordable, preflight_request
 from ..reservations import Call, reserve_request
 from ..retry import RetryPolicy
 from ..runs import Opening, RunSnapshot, open_request, read_request
@@ -21,7 +21,7 @@ from .sender import AsyncSender
 
 
 class AsyncTokenLedger:
-    """A client of one Token Ledger tenant; make one per process and share it.
+    """A client of one Token Ledger tenant; make one and share it, also with processes that are forked later.
 
     `base_url` and `key` default to TOKEN_LEDGER_URL and TOKEN_LEDGER_KEY, read here and nowhere else.
     `timeout` is in seconds, for each attempt. Raises ConfigurationError if address or key is missing.
@@ -37,14 +37,17 @@ class AsyncTokenLedger:
         max_retries: int = 3,
     ) -> None:
         connection = Connection.resolve(base_url, key)
-        http = httpx2.AsyncClient(
-            base_url=connection.base_url,
-            headers=connection.headers(),
-            transport=transport,
-            timeout=timeout,
-            limits=POOL,
-        )
-        self._sender = AsyncSender(http, RetryPolicy(max_retries))
+
+        def connect() -> httpx2.AsyncClient:
+            return httpx2.AsyncClient(
+                base_url=connection.base_url,
+                headers=connection.headers(),
+                transport=transport,
+                timeout=timeout,
+                limits=POOL,
+            )
+
+        self._sender = AsyncSender(connect, RetryPolicy(max_retries))
 
     def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> AsyncRun:
         """Prepare a run for a user; entering its block opens it, leaving the block closes it."""
@@ -84,16 +87,18 @@ class AsyncTokenLedger:
             cost_center=cost_center,
         )
 
-    async def preflight(
-        self, calls: Sequence[PlannedCall | Call], *, user: str, cost_center: str | None = None
-    ) -> Preflight:
+    async def preflight(self, calls: Sequence[PlannedCall], *, user: str, cost_center: str | None = None) -> Preflight:
         """Ask whether calls outside any run would fit now, one after the other; nothing is held."""
         request = preflight_request(calls, user=user, cost_center=cost_center)
         return Preflight.parse(await self._sender.send(request))
 
     async def can_afford(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> bool:
-        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
-        return (await self.preflight([call], user=user, cost_center=cost_center)).finishes
+        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ.
+
+        False is a denial for want of budget or of an allocation; anything else raises as a reserve would:
+        UnknownModel, TenantStopped.
+        """
+        return affordable(await self.preflight([{**call, "count": 1}], user=user, cost_center=cost_center))
 
     async def record(self, events: Sequence[UsageEvent]) -> tuple[Recorded, ...]:
         """Report calls that were made without a hold, from 1 to 256; answers in their order."""

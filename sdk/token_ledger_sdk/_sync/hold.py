@@ -14,14 +14,16 @@ from ..reservations import (
     Actual,
     Call,
     Reservation,
+    SentPart,
     Settlement,
+    Use,
     extend_request,
-    part_request,
+    new_part,
     release_request,
     settle_request,
 )
 from ..unsettled import Ending, choose_ending, held_usage, outcome_of
-from ..usage import Usage, response_id_of, usage_from
+from ..usage import NO_USAGE, Usage, response_id_of, usage_from
 from ..waiting import uncanceled_sync
 from ..wire import ApiRequest
 from .sender import Sender
@@ -40,7 +42,9 @@ class Hold:
         self._held = held
         self._ended = False
         self._not_sent = False
-        self._tried: ApiRequest | None = None
+        self._tried: Use | ApiRequest | None = None
+        self._booked = NO_USAGE
+        self._unanswered: SentPart | None = None
         self.reservation = reservation
 
     @property
@@ -82,22 +86,28 @@ class Hold:
     def settle(self, response: object, **actual: Unpack[Actual]) -> Settlement:
         """Book what the call used: a `Usage`, a response of OpenAI or Anthropic, or a stream's accumulator.
 
-        Raises UsageMissing if the response carries no token counts, ReservationNotOpen if the hold has ended.
+        It says what the whole call used; what parts have booked of that is not booked again. Raises UsageMissing if
+        the response carries no token counts, ReservationNotOpen if the hold has ended.
         """
         usage = usage_from(response)
         identifier = response_id_of(response)
         if identifier is not None:
             actual.setdefault("response_id", identifier)
-        request = settle_request(self.reservation_id, usage, **actual)
-        return Settlement.parse(self._end(request))
+        return Settlement.parse(self._end(Use(usage, actual)))
 
-    def settle_part(self, response: object, **actual: Unpack[Actual]) -> Settlement:
-        """Book a part of what the call uses, such as a stream's so far; the hold stays, for the rest.
+    def settle_part(self, response: object, **actual: Unpack[Actual]) -> Settlement | None:
+        """Book what the call has used so far, such as `stream.partial()`; the hold stays, for the rest.
 
-        Every part adds up, so the settle at the end books what the parts have not.
+        It says what was used since the call began, and only what the parts before have not booked is sent. A part
+        that got no answer is first sent again as it was. Returns what was booked last by this; None if there was
+        nothing new to book, and nothing was sent. Raises like `settle`.
         """
-        request = part_request(self.reservation_id, usage_from(response), **actual)
-        return Settlement.parse(self._sender.send(request))
+        usage = usage_from(response)
+        settlement = self._repeat_part()
+        rest = usage.less(self._booked)
+        if rest == NO_USAGE:
+            return settlement
+        return self._send_part(new_part(self.reservation_id, rest, **actual))
 
     def extend(self, ttl_seconds: int) -> Reservation:
         """Let the hold expire so many seconds from now, if that is later; `directive.stop` says if it is to end."""
@@ -105,7 +115,7 @@ class Hold:
         return self.reservation
 
     def settle_estimate(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> Settlement:
-        """Book an estimate, marked as one; without a usage, what was held."""
+        """Book an estimate of the whole call, marked as one; without a usage, what was held."""
         actual["estimated"] = True
         return self.settle(self._held if usage is None else usage, **actual)
 
@@ -113,8 +123,27 @@ class Hold:
         """End the hold with nothing; only when the provider surely did not run."""
         return Reservation.parse(self._end(release_request(self.reservation_id, reason)))
 
-    def _end(self, request: ApiRequest) -> Fields:
-        self._tried = request
+    def _repeat_part(self) -> Settlement | None:
+        return None if self._unanswered is None else self._send_part(self._unanswered)
+
+    def _send_part(self, part: SentPart) -> Settlement:
+        self._unanswered = part
+        try:
+            answer = self._sender.send(part.request)
+        except ApiError as error:
+            self._ended = self._ended or isinstance(error, Conflict)
+            if not isinstance(error, Unavailable):
+                self._unanswered = None
+            raise
+        self._unanswered = None
+        self._booked += part.usage
+        return Settlement.parse(answer)
+
+    def _end(self, last: Use | ApiRequest) -> Fields:
+        self._tried = last
+        # Only once it is known whether the last part was booked is it known what is left to book.
+        self._repeat_part()
+        request = last if isinstance(last, ApiRequest) else self._settle_request(last)
         try:
             answer = self._sender.send(request)
         except Conflict:
@@ -128,6 +157,9 @@ class Hold:
         self._ended = True
         return answer
 
+    def _settle_request(self, use: Use) -> ApiRequest:
+        return settle_request(self.reservation_id, use.usage.less(self._booked), **use.actual)
+
     def __enter__(self) -> Self:
         return self
 
@@ -137,7 +169,13 @@ class Hold:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        ending = choose_ending(ended=self._ended, tried=self._tried is not None, not_sent=self._not_sent, error=error)
+        ending = choose_ending(
+            ended=self._ended,
+            tried=self._tried is not None,
+            not_sent=self._not_sent,
+            error=error,
+            ran=self._booked != NO_USAGE or self._unanswered is not None,
+        )
 
         def finish() -> None:
             self._finish(ending, outcome=outcome_of(error))

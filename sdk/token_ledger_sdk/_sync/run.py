@@ -9,7 +9,7 @@ from typing import Self, Unpack
 
 from ..amounts import Share
 from ..errors import LedgerError, RunNotOpen
-from ..preflights import PlannedCall, Preflight, preflight_request
+from ..preflights import PlannedCall, Preflight, affordable, preflight_request
 from ..reservations import Call, reserve_request
 from ..runs import (
     Opening,
@@ -79,26 +79,34 @@ class Run:
             run_id=self.run_id,
         )
 
-    def step(self, label: str | None = None) -> Step:
-        """Begin another iteration; raises IterationsExceeded once all are made, here or in a run this is a part of."""
-        return Step.parse(self._sender.send(step_request(self.run_id, label)))
+    def step(self, label: str | None = None, *, idempotency_key: str | None = None) -> Step:
+        """Begin another iteration; raises IterationsExceeded once all are made, here or in a run this is a part of.
+
+        Repeated with its key, as after Unreachable, it is the same iteration; without one it is another.
+        """
+        return Step.parse(self._sender.send(step_request(self.run_id, label, idempotency_key)))
 
     def sub_run(self, **opening: Unpack[Opening]) -> Run:
         """Prepare a part of this run, with limits of its own within those of this; its block opens and closes it."""
         request = open_request(parent_run_id=self.run_id, **opening)
         return Run(self._sender, opening=request, closes=not opening.get("attach", False))
 
-    def preflight(self, calls: Sequence[PlannedCall | Call]) -> Preflight:
+    def preflight(self, calls: Sequence[PlannedCall]) -> Preflight:
         """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
         return Preflight.parse(self._sender.send(preflight_request(calls, run_id=self.run_id)))
 
     def can_afford(self, **call: Unpack[Call]) -> bool:
-        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ."""
-        return (self.preflight([call])).finishes
+        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ.
 
-    def rebalance(self, allocation: Mapping[str, int | Share]) -> RunSnapshot:
-        """Split anew over agent types what the run has available."""
-        return RunSnapshot.parse(self._sender.send(rebalance_request(self.run_id, allocation)))
+        False is a denial for want of budget or of an allocation; anything else raises as a reserve would:
+        UnknownModel, RunNotOpen, TenantStopped.
+        """
+        return affordable(self.preflight([{**call, "count": 1}]))
+
+    def rebalance(self, allocation: Mapping[str, int | Share], *, idempotency_key: str | None = None) -> RunSnapshot:
+        """Split anew over agent types what the run has available; repeated with its key, it changes nothing more."""
+        request = rebalance_request(self.run_id, allocation, idempotency_key)
+        return RunSnapshot.parse(self._sender.send(request))
 
     def cancel(self) -> RunSnapshot:
         """Stop the run: every later reserve is refused, calls under way are still booked."""

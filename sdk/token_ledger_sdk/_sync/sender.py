@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from itertools import count
 import httpx2
 
 from ..answers import Answer, NoAnswer
+from ..errors import ClientClosed, Unavailable, Unreachable
 from ..fields import Fields
 from ..retry import RetryPolicy, retry_after_seconds
 from ..waiting import pause_sync
@@ -20,29 +22,39 @@ _NEVER_SENT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
 
 class Sender:
-    """An HTTP client with a retry policy; `pause` and `draw` are given by tests."""
+    """An HTTP client with a retry policy, made by `connect` once in every process; tests give `pause` and `draw`."""
 
     def __init__(
         self,
-        http: httpx2.Client,
+        connect: Callable[[], httpx2.Client],
         policy: RetryPolicy,
         *,
         pause: Callable[[float], None] = pause_sync,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._http = http
+        self._connect = connect
+        self._http = connect()
+        self._process = os.getpid()
         self._policy = policy
         self._pause = pause
         self._draw = draw
 
     def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer worth reading, or not `again` but once; raises a LedgerError."""
+        if self._process != os.getpid():
+            # Connections that a fork has copied are the other process's: each would read the other's answers.
+            self._http, self._process = self._connect(), os.getpid()
+        # The transport's own error for this is a RuntimeError, which nobody catches.
+        if self._http.is_closed:
+            raise ClientClosed("the client is closed: nothing was sent")
         for retries in count():
             outcome = self._try(request)
             delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
             if delay_seconds is None or not again:
-                return outcome.read()
+                return _read(outcome, request)
             self._pause(delay_seconds)
+            if self._http.is_closed:  # meanwhile, and the attempt before may have been served
+                return _read(outcome, request)
         raise AssertionError("count() is endless")
 
     def _try(self, request: ApiRequest) -> Answer | NoAnswer:
@@ -56,3 +68,11 @@ class Sender:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+
+def _read(outcome: Answer | NoAnswer, request: ApiRequest) -> Fields:
+    try:
+        return outcome.read()
+    except (Unreachable, Unavailable) as error:
+        error.idempotency_key = request.idempotency_key
+        raise

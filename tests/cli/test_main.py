@@ -1,0 +1,196 @@
+"""The command line itself: whatever is wrong, it is one sentence that says where and what would be right."""
+
+import tempfile
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.cli.commands import rows, run
+from tests.conftest import with_database
+from token_ledger.config import Settings
+from token_ledger.storage import database
+from token_ledger.storage.embedded import start_embedded
+
+
+async def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail, and return its one sentence."""
+    capsys.readouterr()
+    assert await run(*arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("token-ledger: ")
+    assert said.count("\n") == 1
+    return said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "DATABASE_URL",
+            "mysql://root:secret@localhost/x",
+            "TOKEN_LEDGER_DATABASE_URL: an address reads postgresql://",
+        ),
+        ("DATABASE_URL", "foo", "TOKEN_LEDGER_DATABASE_URL: an address reads postgresql://"),
+        (
+            "DATABASE_URL",
+            "postgresql://root:secret@localhost:99999/x",
+            "its port is no number up to 65535; an address reads",
+        ),
+        ("DATABASE_URL", "postgresql://root:secret@one:5432,two:x/y", "its port is no number"),
+        ("DATABASE_URL", "postgresql://root:secret/s@localhost/y", "its port is no number"),
+        ("DATABASE_URL", "postgresql://root:secret@localhost/x?sslmode=maybe", "can't be used: `sslmode` parameter"),
+        ("DATABASE_URL", "postgresql://root:secret@127.0.0.1:1/x", "the database can't be reached"),
+        ("RETENTION_MONTHS", "1", "TOKEN_LEDGER_RETENTION_MONTHS: Input should be greater than or equal to 3"),
+        ("PORT", "99999", "TOKEN_LEDGER_PORT: Input should be less than or equal to 65535"),
+        ("PORT", "http", "TOKEN_LEDGER_PORT: Input should be a valid integer"),
+    ],
+)
+async def test_a_setting_that_is_wrong_is_named_and_no_password_is_told(
+    name: str, value: str, message: str, settings: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv(f"TOKEN_LEDGER_{name}", value)
+    for command in (("keys", "acme"), ("migrate",), ("verify",)):
+        said = await complaint(capsys, *command)
+        assert message in said
+        assert "secret" not in said
+        if "can't be" not in message:
+            assert await complaint(capsys, "doctor") == said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://postgres:@/postgres?host=/tmp/tl", "postgres://ada@localhost", "postgresql+asyncpg://[::1]:5432/x",
+        "postgresql://one:5432,two:65535/x", "postgresql://u:p%2F@host:/x", "postgresql://",
+    ],
+)  # fmt: skip
+def test_an_address_is_taken_in_every_form(url: str) -> None:
+    assert Settings(database_url=url).database_url == url
+
+
+@pytest.mark.usefixtures("settings")
+async def test_the_doctor_says_of_a_database_that_is_not_there_what_to_do(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TOKEN_LEDGER_DATABASE_URL", with_database(database_url, "nosuch"))
+    assert await run("doctor") == 1
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert 'database "nosuch" does not exist' in captured.out
+    assert "-> start PostgreSQL, or correct TOKEN_LEDGER_DATABASE_URL" in captured.out
+
+
+@pytest.mark.usefixtures("settings")
+async def test_an_option_that_is_wrong_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for port in ("99999", "-1"):
+        assert "--port: Input should be" in await complaint(capsys, "serve", "--port", port)
+
+
+@pytest.mark.parametrize("variable", ["TOKEN_LEDGER_DATABASE_URL", "TOKEN_LEDGER_KEY_PEPPER"])
+async def test_an_empty_variable_is_one_that_is_not_set(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "")
+    assert (Settings().database_url, Settings().key_pepper) == (None, None)
+
+
+async def test_a_database_without_a_schema_is_to_be_migrated(
+    settings: Path, database_url: str, server_url: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    await rows(server_url, "create database bare")
+    try:
+        monkeypatch.setenv("TOKEN_LEDGER_DATABASE_URL", with_database(database_url, "bare"))
+        users = settings / "users.csv"
+        users.write_text("user,cost_center\nada,lab\n")
+        budgets = settings / "budgets.yaml"
+        budgets.write_text("tenants: [{name: acme}]")
+        for command in (
+            ("tenant", "acme"), ("key", "acme"), ("keys", "acme"), ("stop", "acme"), ("erase-user", "acme", "ada"),
+            ("import-users", "acme", str(users)), ("apply", str(budgets)), ("verify",),
+        ):  # fmt: skip
+            said = await complaint(capsys, *command)
+            assert "lacks this version's schema" in said
+            assert "run token-ledger migrate" in said
+    finally:
+        await rows(server_url, "drop database bare with (force)")
+
+
+async def test_in_a_fresh_data_directory_the_schema_is_to_be_made_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="tl-fresh-") as directory:  # short, as the path of a unix socket is
+        server = start_embedded(Path(directory), keep_running=False)
+        try:
+            monkeypatch.setenv("TOKEN_LEDGER_DATA_DIR", directory)
+            monkeypatch.delenv("TOKEN_LEDGER_DATABASE_URL", raising=False)
+            said = await complaint(capsys, "tenant", "acme")
+            assert 'role "token_ledger_app" does not exist); run token-ledger migrate' in said
+            assert await run("migrate") == 0
+            assert await run("tenant", "acme") == 0
+        finally:
+            server.cleanup()
+
+
+async def test_a_price_book_that_is_empty_is_to_be_filled(
+    settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run("tenant", "acme")
+    await rows(database_url, "delete from prices")
+    assert "the price book is empty: run token-ledger migrate" in await complaint(capsys, "stop", "acme")
+
+
+@pytest.mark.parametrize(
+    ("role", "database_name", "message"),
+    [
+        ("nobody", None, 'role "nobody" does not exist'),
+        (None, "nosuch", 'database "nosuch" does not exist'),
+        ("stranger", None, 'permission denied to set role "token_ledger_app"'),
+    ],
+)
+async def test_a_login_that_is_refused_is_to_be_corrected(
+    role: str | None, database_name: str | None, message: str, settings: Path, database_url: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    await rows(database_url, "drop role if exists stranger")
+    await rows(database_url, "create role stranger login")
+    try:
+        url = with_database(database_url, database_name) if database_name else database_url
+        if role:
+            url = url.replace("//postgres:@", f"//{role}:@")
+        monkeypatch.setenv("TOKEN_LEDGER_DATABASE_URL", url)
+        said = await complaint(capsys, "keys", "acme")
+        assert f"the database refuses: {message}" in said
+        assert "correct TOKEN_LEDGER_DATABASE_URL" in said
+    finally:
+        await rows(database_url, "drop role stranger")
+
+
+async def test_a_tenant_that_is_locked_is_told_of(
+    settings: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run("tenant", "acme")
+    [key] = await rows(database_url, "select key_id from api_keys where name = 'first admin'")
+    monkeypatch.setitem(database._WRITER_SETTINGS, "lock_timeout", "100ms")
+    monkeypatch.setitem(database._READER_SETTINGS, "lock_timeout", "100ms")
+    holder = await asyncpg.connect(database_url)
+    try:
+        async with holder.transaction():
+            await holder.execute("select from tenant_ledgers for update")
+            assert "the database" in await complaint(capsys, "stop", "acme")
+            assert "the database is busy" in await complaint(capsys, "key", "acme")
+            assert "the database is busy" in await complaint(capsys, "revoke-key", "acme", key["key_id"])
+    finally:
+        await holder.close()
+    assert await run("stop", "acme") == 0
+
+
+@pytest.mark.parametrize("hours", ["9999999999999", "169", "-1"])
+async def test_an_overlap_is_a_week_at_most(
+    hours: str, settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run("tenant", "acme")
+    [key] = await rows(database_url, "select key_id from api_keys where name = 'first admin'")
+    said = await complaint(capsys, "rotate-key", "acme", key["key_id"], "--overlap-hours", hours)
+    assert "--overlap-hours: an old key goes on for 0 to 168 hours" in said
+    assert await run("rotate-key", "acme", key["key_id"], "--overlap-hours", "168") == 0
