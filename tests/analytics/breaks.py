@@ -79,6 +79,63 @@ BREAKS = {
         "delete from accounts where account_id = " + _GRANTED,
         "update limit_entries set kind = 'opening' where kind = 'increase'",
     ),
+    "accounts deny when their journal says so": (
+        "update accounts set enforcement = 'soft' where enforcement = 'hard'",
+        "update accounts set enforcement = 'hard' where enforcement = 'shadow'",
+        "update accounts set enforcement = 'shadow' where account_id = " + _DAY_ACCOUNT,
+        "update limit_entries set hard = 0 where kind = 'opening'",
+        "delete from limit_entries where hard = -1",
+    ),
+    "every account was opened in a window of the calendar": (
+        "update accounts set window_end = window_end + interval '40 days' where account_id = " + _DAY_ACCOUNT,
+        "update accounts set window_start = window_start - interval '7 hours' where account_id = " + _DAY_ACCOUNT,
+        "update accounts set window_end = null where account_id = " + _DAY_ACCOUNT,
+        "update accounts set window_end = now() where budget = 'uncached'",
+        "update accounts set window_end = now() where budget_id = 0",
+        # A window like any other, but not the one in which the account was opened.
+        "update accounts set window_start = window_start - interval '1 day', window_end = window_end - interval '1 day'"
+        " where account_id = " + _CLOSED,
+        "update limit_entries set booked_at = booked_at + interval '1 day' where kind = 'opening'",
+        "delete from calendar_changes",
+        "update tenants set time_zone = 'America/New_York'",
+    ),
+    "new windows got what the ones before them left": (
+        "update limit_entries set tokens = tokens + 1000000 where kind = 'rollover';"
+        "update accounts as a set limit_tokens = limit_tokens + 1000000 from limit_entries as e"
+        " where e.account_id = a.account_id and e.kind = 'rollover'",
+        "update limit_entries set calls = calls - 1 where kind = 'rollover'",
+        "delete from limit_entries where kind = 'rollover'",
+        "update limit_entries set kind = 'increase' where kind = 'rollover'",
+        "update limit_entries set kind = 'rollover' where kind = 'increase'",
+    ),
+    "what is left of grants follows from the use of their account": (
+        "update grants set mark = '{999999999,999999999,999}' where lapsed_at is null",
+        "update grants set mark = '{0,0,0}' where lapsed_at is not null",
+        "update grants set left_calls = left_calls - 1 where left_calls > 0",
+        "update grants set left_tokens = left_tokens + 1 where left_tokens < tokens",
+        "update grants set given_at = given_at - interval '1 day' where calls = 2",
+    ),
+    "what a hold sets aside is that of its calls": (
+        "update reservations set held_calls = held_calls + 5 where reservation_id = " + _LEASE,
+        "update reservations set held_calls = 0 where reservation_id = " + _LEASE,
+        "update reservations set held_tokens = held_tokens + 1 where reservation_id = " + _PLAIN,
+        "update reservations set held_uncached_tokens = held_uncached_tokens - 1 where reservation_id = " + _PLAIN,
+        "update reservations set held_nanos = held_nanos + 1 where reservation_id = " + _LEASE,
+        "update reservations set cached_input_tokens = 1 where reservation_id = " + _PLAIN,
+        "update reservations set max_output_tokens = max_output_tokens - 1 where reservation_id = " + _LEASE,
+        "update reservations set lease = false where reservation_id = " + _LEASE,
+    ),
+    "denials name accounts that had too little left": (
+        "update denials set refusals = '[]' where enforced",
+        "update denials set refusals = '[]' where not enforced",
+        "update denials set enforced = not enforced",
+        "update denials set code = 'not_allocated' where enforced",
+        "update denials set refusals = jsonb_set(refusals, '{0,account_id}', '\"1\"') where enforced",
+        "update denials set refusals = jsonb_set(refusals, '{0,enforcement}', '\"soft\"') where enforced",
+        "update denials set refusals = jsonb_set(refusals, '{0,limit}', '1') where enforced",
+        "update denials set refusals = jsonb_set(refusals, '{0,requested}', '1') where enforced",
+        "update denials set refusals = jsonb_set(refusals, '{0,subject}', '\"{}\"') where enforced",
+    ),
     "what accounts took from budgets and runs is in their journal": (
         "update accounts set base_tokens = base_tokens + 1 where account_id = " + _GRANTED,
         "update accounts set base_calls = null where account_id = " + _GRANTED,

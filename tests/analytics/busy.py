@@ -72,6 +72,7 @@ from token_ledger.core.usage import Usage
 from token_ledger.core.window import CalendarRule, Window
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
+from token_ledger.storage.periods import load_calendar
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.quarantine import decide_quarantined
 from token_ledger.storage.schema import TENANT_TABLES
@@ -133,7 +134,24 @@ class Ledger:
             for table, columns in await _instants(self.owner):
                 moved = ", ".join(f'"{name}" = "{name}" - make_interval(days => $1)' for name in columns)
                 await self.owner.execute(f"update {table} set {moved} where tenant_id = $2", days, self.tenant)
+        await self._move_windows(back=days > 0)
         await self.restart()
+
+    async def _move_windows(self, *, back: bool) -> None:
+        """Give every account the window that its opening lies in now: months and weeks are not moved by days."""
+        async with self.database.reading(self.tenant) as connection:
+            calendar, _ = await load_calendar(connection, self.tenant)
+        opened = await self.owner.fetch(
+            'select account_id, b."window", e.booked_at from accounts as a'
+            " join budgets as b using (tenant_id, budget_id) join limit_entries as e using (tenant_id, account_id)"
+            " where e.kind = 'opening' and tenant_id = $1 and a.window_end is not null order by a.window_start",
+            self.tenant,
+        )  # fmt: skip
+        for row in opened if back else reversed(opened):
+            await self.owner.execute(
+                "update accounts set window_start = $3, window_end = $4 where tenant_id = $1 and account_id = $2",
+                self.tenant, row["account_id"], *calendar.bounds(Window(row["window"]), row["booked_at"]),
+            )  # fmt: skip
 
     async def account_of(self, budget: str, subject: str = "{}") -> int:
         """Return the newest account of a budget and subject."""

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from tests.analytics.breaks import BREAKS
 from tests.analytics.busy import HOLD, Ledger, do_everything, open_ledger
-from token_ledger.analytics.verify import CHECKS, find_wrong, verify_database
+from token_ledger.analytics.verify import APPLIED, CHECKS, find_wrong, verify_database
 from token_ledger.analytics.verify_costs import COSTS
 from token_ledger.core.commands import OpenLease, TendAccounts
 from token_ledger.core.outcomes import Granted
@@ -56,7 +56,7 @@ async def books(shared_url: str, ledger: Ledger) -> AsyncIterator[AsyncConnectio
 
 
 def test_every_check_is_tried() -> None:
-    assert set(BREAKS) == {*CHECKS, COSTS}
+    assert set(BREAKS) == {*CHECKS, *APPLIED, COSTS}
 
 
 async def test_books_in_which_everything_has_happened_are_clean(shared_url: str, ledger: Ledger) -> None:

@@ -29,7 +29,7 @@ from token_ledger.core.run import RunState
 from token_ledger.core.tenant import User
 from token_ledger.core.usage import Usage
 from token_ledger.core.window import Window
-from token_ledger.storage import bookings, tenants
+from token_ledger.storage import bookings, folding
 from token_ledger.storage.erasures import erase_next, is_known
 from token_ledger.worker.duties import Duties
 
@@ -40,7 +40,7 @@ ERASE_ADA = EraseUser("erase ada", b"x", "ada", "root")
 async def ledger(database_url: str, monkeypatch: pytest.MonkeyPatch, request: Any) -> AsyncIterator[Ledger]:
     """A busy tenant whose user ada is everywhere, in budgets per user, per run and with rollover too."""
     monkeypatch.setattr(bookings, "SEGMENT_BITS", request.param)
-    monkeypatch.setattr(tenants, "SEGMENT_BITS", request.param)
+    monkeypatch.setattr(folding, "SEGMENT_BITS", request.param)
     async with open_ledger(database_url) as opened:
         for window in (Window.RUN, Window.TOTAL, Window.HOUR):
             budget = CreateBudget(
@@ -290,11 +290,31 @@ async def test_a_closed_run_that_is_booked_on_meanwhile_keeps_both_of_its_accoun
     await _clean(database_url)
 
 
+async def test_what_rolled_over_from_window_to_window_verifies_while_some_of_them_are_renamed(
+    database_url: str,
+) -> None:
+    async with open_ledger(database_url) as ledger:
+        daily = CreateBudget(
+            "k", b"x", "user per day", (("user", "*"),), Limits(tokens=10_000), Window.DAY,
+            rollover=Limits(tokens=9_000), actor="root",
+        )  # fmt: skip
+        await ledger.ask(daily, BudgetAnswer)
+        for _ in range(4):
+            await ledger.settle(await ledger.hold(user="ada"), 9_000, 500)
+            await ledger.move_back(1)
+        await ledger.hold(user="ada")
+        await _clean(database_url)
+        await ledger.ask(ERASE_ADA, Changed)
+        await _clean(database_url)
+        while await _next(ledger, 1):
+            await _clean(database_url)
+
+
 async def test_rows_of_other_tenants_are_refused(ledger: Ledger) -> None:
     for statement in (
         "select token_ledger_erase(99, 10, 0)",
         "select token_ledger_begin_erasure(99, 'ada', 'erased-1', 1, 1, now())",
-        "select token_ledger_fold(99, 8, 10)",
+        "select token_ledger_fold(99, 8, 0, 'daily_usage', '[]')",
     ):
         with pytest.raises(DBAPIError, match="is not one of this transaction"):
             async with ledger.database.reading(ledger.tenant) as connection:

@@ -5,18 +5,19 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 
-from tests.analytics.busy import Ledger, do_everything, open_ledger
+from tests.analytics.busy import HOLD, Ledger, do_everything, open_ledger
 from token_ledger.analytics.spend import spend_by
 from token_ledger.analytics.verify import verify_database
 from token_ledger.core.administration import EraseUser
-from token_ledger.core.outcomes import Changed
-from token_ledger.storage import bookings, tenants
-from token_ledger.storage.database import Database
+from token_ledger.core.commands import OpenLease, OpenRun, TakeStep
+from token_ledger.core.outcomes import Changed, Granted, RunAnswer, StepTaken
+from token_ledger.storage import bookings, folding
+from token_ledger.worker import duties
 from token_ledger.worker.duties import Duties
 from token_ledger.worker.erasure import Erasures
+from token_ledger.worker.pace import Pace
 
 TABLES = ("hourly_usage", "daily_usage", "run_usage", "daily_tag_usage")
 REPORTS = ("user", "agent_type", "model", "cost_center", "request_type")
@@ -26,7 +27,7 @@ REPORTS = ("user", "agent_type", "model", "cost_center", "request_type")
 async def ledger(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ledger]:
     """A busy tenant of whose batches every one has a segment of its own."""
     monkeypatch.setattr(bookings, "SEGMENT_BITS", 0)
-    monkeypatch.setattr(tenants, "SEGMENT_BITS", 0)
+    monkeypatch.setattr(folding, "SEGMENT_BITS", 0)
     async with open_ledger(database_url) as opened:
         await do_everything(opened)
         yield opened
@@ -50,8 +51,8 @@ async def segments(ledger: Ledger, table: str) -> list[int]:
 async def test_folding_changes_where_sums_stand_and_not_what_they_are(ledger: Ledger, database_url: str) -> None:
     before = await said(ledger)
     assert len(await segments(ledger, "daily_usage")) > 10
-    duties = Duties(ledger.database, ledger.commits.submit)
-    await duties.fold_rollups()
+    duty = Duties(ledger.database, ledger.commits.submit)
+    await duty.fold_rollups()
     last = await ledger.owner.fetchval("select sequence + 1 from tenant_ledgers where tenant_id = $1", ledger.tenant)
     for table in TABLES:
         assert await segments(ledger, table) in ([0], [0, last])
@@ -59,9 +60,21 @@ async def test_folding_changes_where_sums_stand_and_not_what_they_are(ledger: Le
     await ledger.settle(await ledger.hold(tags=(("team", "core"),)), 900, 100)
     await ledger.settle(await ledger.hold(tags=(("team", "core"),)), 900, 100)
     assert (await verify_database(database_url)).clean
-    await duties.fold_rollups()
+    await duty.fold_rollups()
     assert (await verify_database(database_url)).clean
     assert await said(ledger) != before
+
+
+async def test_a_batch_that_only_draws_adds_to_its_own_segment(ledger: Ledger) -> None:
+    await Duties(ledger.database, ledger.commits.submit).fold_rollups()
+    lent = await ledger.ask(OpenLease("k", b"x", **HOLD, user="bob", calls=3), Granted)
+    before = await ledger.owner.fetch("select * from daily_usage where segment = 0 order by user_id")
+    for _ in range(2):
+        await ledger.settle(lent.reservation.reservation_id, 10, 10, part=True)
+    assert await ledger.owner.fetch("select * from daily_usage where segment = 0 order by user_id") == before
+    last = await ledger.owner.fetchval("select sequence + 1 from tenant_ledgers where tenant_id = $1", ledger.tenant)
+    for table in ("hourly_usage", "daily_usage"):
+        assert (await segments(ledger, table))[-2:] == [last - 1, last]
 
 
 async def test_several_may_fold_while_calls_are_booked(ledger: Ledger, database_url: str) -> None:
@@ -72,7 +85,8 @@ async def test_several_may_fold_while_calls_are_booked(ledger: Ledger, database_
     async def fold() -> None:
         for _ in range(20):
             async with ledger.database.reading(ledger.tenant) as connection:
-                await tenants.fold_rollups(connection, ledger.tenant, 3)
+                for each in await folding.find_unfolded(connection, ledger.tenant):
+                    await folding.fold(connection, ledger.tenant, each, each.keys[:3])
 
     await asyncio.gather(book("ada"), book("bob"), fold(), fold(), fold())
     report = await verify_database(database_url)
@@ -88,19 +102,54 @@ async def test_who_is_erased_while_rows_are_folded_stays_nowhere(ledger: Ledger,
     assert (await verify_database(database_url)).clean
 
 
-async def test_the_service_can_fold_but_not_delete_and_only_what_it_sees(ledger: Ledger, database_url: str) -> None:
-    database = Database(database_url)
-    try:
-        with pytest.raises(Exception, match="is not one of this transaction"):
-            async with database.reading() as connection:
-                await tenants.fold_rollups(connection, ledger.tenant, 1)
-        assert not await _folds(database, ledger, most=0)
-    finally:
-        await database.close()
+async def test_the_service_can_fold_but_only_what_it_sees_and_what_has_ended(ledger: Ledger) -> None:
+    unseen = folding.Unfolded("daily_usage", 1, [{}])
+    with pytest.raises(Exception, match="is not one of this transaction"):
+        async with ledger.database.reading() as connection:
+            await folding.fold(connection, ledger.tenant, unseen, unseen.keys)
+    open_yet = folding.Unfolded("daily_usage", 1 << 40, [{}])
+    with pytest.raises(Exception, match="batches still add to segment"):
+        async with ledger.database.reading(ledger.tenant) as connection:
+            await folding.fold(connection, ledger.tenant, open_yet, open_yet.keys)
 
 
-async def _folds(database: Database, ledger: Ledger, most: int) -> bool:
-    async with database.reading(ledger.tenant) as connection:
-        rows: list[asyncpg.Record] = await ledger.owner.fetch("select * from daily_usage")
-        await tenants.fold_rollups(connection, ledger.tenant, most)
-    return bool(rows != await ledger.owner.fetch("select * from daily_usage"))
+async def test_much_is_folded_in_slices_that_each_leave_books_that_verify(
+    ledger: Ledger, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "SEGMENTS_AT_ONCE", 5)
+    monkeypatch.setattr(folding, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(duties, "Pace", lambda size, largest: Pace(2, 2))
+    before, sizes = await said(ledger), []
+
+    async def fold(connection: Any, tenant: Any, unfolded: folding.Unfolded, keys: Any) -> None:
+        sizes.append(len(keys))
+        await folding.fold(connection, tenant, unfolded, keys)
+        if len(sizes) % 10 == 1:
+            await connection.commit()
+            assert (await verify_database(database_url)).clean
+            assert await said(ledger) == before
+
+    monkeypatch.setattr(duties, "fold", fold)
+    await Duties(ledger.database, ledger.commits.submit).fold_rollups()
+    assert max(sizes) == 2
+    assert len(sizes) > 20
+    last = await ledger.owner.fetchval("select sequence + 1 from tenant_ledgers where tenant_id = $1", ledger.tenant)
+    for table in TABLES:
+        assert await segments(ledger, table) in ([0], [0, last])
+    assert await said(ledger) == before
+
+
+async def test_calls_are_booked_between_the_slices(ledger: Ledger) -> None:
+    await ledger.owner.execute(
+        "insert into daily_usage select tenant_id, day, user_id || n, agent_type, model, request_type, calls,"
+        " input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_nanos, segment"
+        " from (select * from daily_usage where user_id = 'ada' limit 1) as one, generate_series(1, 20000) as n"
+    )
+    run = (await ledger.ask(OpenRun("k", b"x"), RunAnswer)).run.run_id
+    folded = asyncio.create_task(Duties(ledger.database, ledger.commits.submit).fold_rollups())
+    booked = 0
+    while not folded.done():
+        await ledger.ask(TakeStep("k", b"x", run, "wait"), StepTaken)
+        booked += 1
+    await folded
+    assert booked > 5, "folded at once"

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import command
+from tests.analytics.busy import do_everything, open_ledger
 from token_ledger.storage.database import APP_ROLE, plain_dsn
 from token_ledger.storage.migrations import current_revision, head_revision, migrate, migration_config
 from token_ledger.storage.prices import seed_prices
@@ -126,6 +127,26 @@ async def test_down_to_nothing_and_up_again_is_the_same_schema(empty_url: str) -
     assert (left["functions"], left["policies"], left["types"]) == (set(), set(), {("alembic_version",)})
     await migrate(empty_url)
     assert await _catalog(empty_url, CATALOG, BEYOND_MODELS) == before
+
+
+async def test_openings_are_filled_with_whether_their_account_denied_at_first(database_url: str) -> None:
+    async with open_ledger(database_url) as ledger:
+        await do_everything(ledger)
+        journal = "select account_id, entry_id, hard from limit_entries order by account_id, entry_id"
+        before = await ledger.owner.fetch(journal)
+        assert {row["hard"] for row in before} == {1, 0, -1}
+        await ledger.database.close()
+
+        def down(connection: Connection) -> None:
+            config = migration_config()
+            config.attributes["connection"] = connection
+            command.downgrade(config, "2026_11_27_checkpoint_lock")
+
+        await _run(database_url, down)
+        openings = "select sum(hard) from limit_entries where account_id = entry_id"
+        assert await ledger.owner.fetchval(openings) == 0
+        await migrate(database_url)
+        assert await ledger.owner.fetch(journal) == before
 
 
 async def test_migrating_again_changes_nothing(database_url: str) -> None:

@@ -1,5 +1,6 @@
 """Retention: months go, sums stay; the books verify wherever it stops; nothing that is younger can be taken."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -248,6 +249,20 @@ async def test_a_user_is_erased_from_checkpoints_too(ledger: Ledger, database_ur
     await _clean(database_url)
 
 
+async def test_who_is_erased_while_a_checkpoint_is_written_stays_nowhere(ledger: Ledger, database_url: str) -> None:
+    async with ledger.database.reading(ledger.tenant) as connection:
+        periods = await load_periods(connection, ledger.tenant)
+        assert await add_to_checkpoint(connection, ledger.tenant, periods, MONTHS, 1_000)
+        erasing = asyncio.create_task(ledger.ask(EraseUser("k", b"x", "ada", "root"), Changed))
+        await asyncio.wait([erasing], timeout=0.5)
+        assert not erasing.done(), "the batch waits for the checkpoint"
+    await erasing
+    await Erasures(ledger.database, heard_seconds=0).erase_users()
+    assert await ledger.owner.fetchval("select count(*) from daily_checkpoints") > 0
+    assert await ledger.owner.fetchval("select count(*) from daily_checkpoints where user_id = 'ada'") == 0
+    await _clean(database_url)
+
+
 async def test_closed_accounts_lose_their_threshold_events_and_open_ones_keep_them(
     ledger: Ledger, database_url: str
 ) -> None:
@@ -327,7 +342,6 @@ FORBIDDEN = [
         for statement in ("delete from {}", "update {0} set tenant_id = tenant_id", "insert into {0} select * from {0}")
     ),
     "select token_ledger_erase_user_rows(1, 'ada', 'bob')",
-    "select token_ledger_fold_segments(1, 8, 16)",
 ]  # fmt: skip
 
 

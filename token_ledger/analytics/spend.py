@@ -123,20 +123,29 @@ async def events_after(
     return [dict(row) for row in found.mappings()]
 
 
-async def fullest_accounts(connection: AsyncConnection, tenants: list[TenantId]) -> list[dict[str, Any]]:
-    """Return the open accounts that have used half of a limit or more, for the gauges."""
-    found = await connection.execute(
-        text(
-            "select tenant_id, budget, subject, settled_tokens + held_tokens as tokens, limit_tokens,"
-            "       settled_nanos + held_nanos as nanos, limit_nanos, settled_calls + held_calls as calls, limit_calls"
-            " from accounts where tenant_id = any(:tenants) and (window_end is null or window_end > now())"
-            "  and (2 * (settled_tokens + held_tokens) >= limit_tokens"
-            "       or 2 * (settled_nanos + held_nanos) >= limit_nanos"
-            "       or 2 * (settled_calls + held_calls) >= limit_calls)"
-            " limit 5000"
-        ),
-        {"tenants": list(tenants)},
-    )
+# Budgets first, so that the accounts of closed windows and of runs, of which there are ever more, are not gone through.
+_FULLEST = """
+select a.tenant_id, a.budget, a.subject, a.settled_tokens + a.held_tokens as tokens, a.limit_tokens,
+       a.settled_nanos + a.held_nanos as nanos, a.limit_nanos, a.settled_calls + a.held_calls as calls, a.limit_calls
+from budgets as b
+join accounts as a on a.tenant_id = b.tenant_id and a.budget_id = b.budget_id and a.closed_at is null
+cross join lateral (select greatest(
+    (a.settled_tokens + a.held_tokens)::float8 / nullif(a.limit_tokens, 0),
+    (a.settled_nanos + a.held_nanos)::float8 / nullif(a.limit_nanos, 0),
+    (a.settled_calls + a.held_calls)::float8 / nullif(a.limit_calls, 0)
+) as share) as used
+where b.tenant_id = any(:tenants) and b.archived_at is null and b."window" <> 'run'
+  and (a.window_end is null or a.window_end > now()) and used.share >= 0.5
+order by used.share desc limit :most
+"""
+
+
+async def fullest_accounts(connection: AsyncConnection, tenants: list[TenantId], most: int) -> list[dict[str, Any]]:
+    """Return the fullest open accounts of budgets in use, of those that have used half of a limit or more.
+
+    Not those of runs: they have no window that ends, so they would be the fullest for ever.
+    """
+    found = await connection.execute(text(_FULLEST), {"tenants": list(tenants), "most": most})
     return [dict(row) for row in found.mappings()]
 
 

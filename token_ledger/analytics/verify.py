@@ -1,9 +1,10 @@
 """Proves that the books follow from the journal: every balance, roll-up and limit is computed again (design D6, D11).
 
-Each check is a query that returns what is wrong; an empty answer is the proof. A tenant is looked at in one snapshot,
-so that it can be proven beside a busy service: it takes no lock, but while it runs, vacuum can't clear what the
-service leaves behind. What is older than a tenant's checkpoint (see `storage.retention`) is not read again: its sums
-are taken from the checkpoint, which only the database's own functions can write.
+A check is a query that returns what is wrong, or applies a rule of the core again; an empty answer is the proof. A
+tenant is looked at in one snapshot, so that it can be proven beside a busy service: it takes no lock, but while it
+runs, vacuum can't clear what the service leaves behind. What is older than a tenant's checkpoint (see
+`storage.retention`) is not read again: its sums are taken from the checkpoint, which only the database's own functions
+can write.
 """
 
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from token_ledger.analytics import (
     verify_runs,
 )  # fmt: skip
 from token_ledger.analytics.verify_costs import COSTS, find_wrong_costs
+from token_ledger.analytics.verify_grants import LEFT, find_wrong_grants
+from token_ledger.analytics.verify_rollovers import ROLLOVERS, find_wrong_rollovers
+from token_ledger.analytics.verify_windows import WINDOWS, find_wrong_windows
 from token_ledger.core.price import Price
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.database import Database
@@ -38,6 +42,9 @@ CHECKS = {
     **verify_keys.CHECKS,
     **verify_rollups.CHECKS,
 }
+
+APPLIED = {WINDOWS: find_wrong_windows, ROLLOVERS: find_wrong_rollovers, LEFT: find_wrong_grants}
+"""Checks for which a rule of the core is applied again; that of the costs is another, which reads all events."""
 
 _CUT = """
 select coalesce(max(last_id), 0) as cut, coalesce(max(booked_at), 'epoch') as cut_at
@@ -73,7 +80,7 @@ class Report:
         """Return the report for people."""
         looked = f"{self.tenants} tenants, {self.accounts} accounts, {self.holds} holds, {self.events} events"
         if self.clean:
-            return f"verify: clean ({looked}; {len(CHECKS) + 1} checks each)"
+            return f"verify: clean ({looked}; {len(CHECKS) + len(APPLIED) + 1} checks each)"
         lines = [f"verify: {len(self.findings)} FINDINGS ({looked})"]
         for finding in self.findings:
             lines.append(f"  tenant {finding.tenant}: not true that {finding.check}")
@@ -142,6 +149,8 @@ async def find_wrong(
     for check, query in CHECKS.items():
         found = await connection.execute(text(f"{query} limit {_SHOWN}"), values)
         wrong[check] = tuple(dict(row) for row in found.mappings())
+    for check, find in APPLIED.items():
+        wrong[check] = tuple(await find(connection, values, _SHOWN))
     events, costs = await find_wrong_costs(connection, tenant, cut["cut"], prices, _SHOWN)
     wrong[COSTS] = tuple(costs)
     return {check: rows for check, rows in wrong.items() if rows}, events

@@ -1,6 +1,52 @@
-"""Checks of verify: holds and the events that settle or draw on them belong together (design D1, D2, D8)."""
+"""Checks of verify: holds are of their calls, belong to their events, and denials say who refused (D1, D2, D3, D8)."""
 
-from token_ledger.analytics.verify_balances import each_unit
+from token_ledger.analytics.movements import each_unit
+
+# A lease sets aside so many calls of one size, anything else one call. Which rate its input has at most, only the
+# caller knows; the money of every call is the same.
+SIZES = """
+select reservation_id, lease, held_calls, input_tokens, cached_input_tokens, max_output_tokens, held_tokens,
+       held_uncached_tokens, held_nanos
+from reservations where tenant_id = :tenant and (
+    held_calls < 1 or (not lease and held_calls <> 1) or held_nanos % nullif(held_calls, 0) <> 0
+    or held_tokens <> held_calls * (input_tokens + max_output_tokens)
+    or held_uncached_tokens <> held_calls * (input_tokens - cached_input_tokens + max_output_tokens)
+)
+"""
+
+# Only an account that denies makes a denial count, and who has enough left for the calls refuses none of them.
+# While a user is being erased, account and denial may differ in who that is; a second account of one run, which a
+# new person of the name got meanwhile, has its id behind the pseudonym.
+DENIALS = """
+with refusal as (
+    select d.denial_id, d.code, r.value ->> 'enforcement' = 'hard' as hard,
+           a.account_id is not null and a.budget = r.value ->> 'budget' and a.subject::jsonb - 'user' = said.rest
+               and (coalesce(of_account.pseudonym, a.subject::jsonb ->> 'user')
+                       is not distinct from coalesce(of_denial.pseudonym, said.user_id)
+                   or coalesce(a.subject::jsonb ->> 'user' = said.user_id || '-' || a.account_id, false)) as known,
+           (r.value ->> 'available')::numeric as available, (r.value ->> 'requested')::numeric as requested,
+           (r.value ->> 'limit')::numeric - (r.value ->> 'settled')::numeric - (r.value ->> 'held')::numeric as rest
+    from denials as d cross join lateral jsonb_array_elements(d.refusals) as r (value)
+    cross join lateral (
+        select (r.value ->> 'subject')::jsonb - 'user' as rest, (r.value ->> 'subject')::jsonb ->> 'user' as user_id
+    ) as said
+    left join accounts as a on a.tenant_id = :tenant and a.account_id = (r.value ->> 'account_id')::bigint
+    left join erasures as of_account on of_account.tenant_id = :tenant
+        and of_account.user_id = a.subject::jsonb ->> 'user' and a.account_id <= of_account.last_id
+    left join erasures as of_denial on of_denial.tenant_id = :tenant
+        and of_denial.user_id = said.user_id and d.denial_id <= of_denial.last_id
+    where d.tenant_id = :tenant
+), told as (
+    select denial_id, bool_or(hard) as hard,
+           bool_and(known and rest = available and (code <> 'budget_exceeded' or requested > available)) as right_said
+    from refusal group by denial_id
+)
+select d.denial_id, d.code, d.enforced, d.refusals
+from denials as d left join told as t using (denial_id)
+where d.tenant_id = :tenant
+  and case when d.code = 'not_allocated' then t.denial_id is not null
+      else t.denial_id is null or t.hard <> d.enforced or not t.right_said end
+"""
 
 # Late is what was booked after the hold had ended in another way.
 SETTLEMENTS = """
@@ -65,6 +111,8 @@ where overrun <> (known and (tokens > held_tokens or uncached_tokens > held_unca
 """
 
 CHECKS = {
+    "what a hold sets aside is that of its calls": SIZES,
+    "denials name accounts that had too little left": DENIALS,
     "settled holds and their events belong together": SETTLEMENTS,
     "parts of calls and their holds belong together": DRAWS,
     "what was drawn on a hold is the sum of its parts": DRAWN,

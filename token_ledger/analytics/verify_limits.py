@@ -1,6 +1,6 @@
 """Checks of verify: limits, grants, increases and thresholds follow from their journals (design D6)."""
 
-from token_ledger.analytics.verify_balances import each_unit
+from token_ledger.analytics.movements import each_unit
 
 LIMITS = f"""
 with journal as (
@@ -12,6 +12,15 @@ select account_id, a.budget, a.subject, {each_unit("a.limit_{u}, j.{u} as journa
 from accounts as a full join journal as j using (account_id)
 where j.openings is distinct from array[account_id] or a.budget is null
    or ({each_unit("a.limit_{u}")}) is distinct from ({each_unit("j.{u}")})
+"""
+
+DENIES = """
+with journal as (
+    select account_id, sum(hard) as hard from limit_entries where tenant_id = :tenant group by account_id
+)
+select account_id, a.budget, a.subject, a.enforcement, j.hard as journal_hard
+from accounts as a join journal as j using (account_id)
+where a.tenant_id = :tenant and (a.enforcement = 'hard')::integer <> j.hard
 """
 
 # Accounts of the version before say nothing of what they took from their budget.
@@ -129,6 +138,7 @@ where x.fired <> coalesce(e.fired, false)
 
 CHECKS = {
     "limits are the sums of their journal": LIMITS,
+    "accounts deny when their journal says so": DENIES,
     "what accounts took from budgets and runs is in their journal": TERMS,
     "grants are in the journal, and no more of them is left than was given": GRANTS,
     "of a grant lapses what is left, once": LAPSES,

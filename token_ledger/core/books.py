@@ -142,8 +142,8 @@ class Books:
         self._accounts_by_id[account.account_id] = account
         self._accounts_by_key[account.key] = account
         self.writes.new_accounts.append(account)
-        opening = LimitEntry(account.account_id, account.account_id, EntryKind.OPENING, account.limits)
-        self.writes.limit_entries.append(opening)
+        number, hard = account.account_id, int(is_hard(account))
+        self.writes.limit_entries.append(LimitEntry(number, number, EntryKind.OPENING, account.limits, hard))
         return account
 
     def accounts_for(self, facts: CallFacts, run: Run | None) -> list[Account]:

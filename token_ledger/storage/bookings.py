@@ -96,7 +96,7 @@ def segment_of(row_id: int) -> int:
 
 
 def segments(decided: Sequence[Decided]) -> list[int]:
-    """Return the segment of each batch; 0 for one without events, which adds to no roll-up."""
+    """Return the segment of each batch; 0 for one that booked nothing, which adds to no roll-up."""
     booked = (writes.events or writes.parts for _, _, writes in decided)
     return [segment_of(events[0].event_id) if events else 0 for events in booked]
 

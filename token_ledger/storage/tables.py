@@ -94,6 +94,7 @@ accounts = Table(
         "window_end",
         postgresql_where=text("closed_at is null and window_end is not null"),
     ),
+    Index("accounts_open", "tenant_id", "budget_id", postgresql_where=text("closed_at is null")),
     Index("accounts_with_grants", "tenant_id", "grants_until", postgresql_where=text("grants_until is not null")),
     Index(
         "accounts_of_user",
@@ -128,7 +129,7 @@ limit_entries = Table(
 )
 """The journal of limits (design D6): what an account's limit is the sum of.
 
-`hard` says that the entry made the account deny (1), or ended that (-1).
+`hard` says that the entry made the account deny (1), or ended that (-1); its sum says whether the account denies.
 """
 
 grants = Table(

@@ -10,7 +10,6 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.tenant import TenantId
-from token_ledger.storage.bookings import SEGMENT_BITS
 from token_ledger.storage.database import tenant_list
 from token_ledger.storage.setup_tables import tenant_ledgers, tenants
 
@@ -81,27 +80,11 @@ async def tenants_with_due_holds(connection: AsyncConnection) -> list[TenantId]:
     return [TenantId(row.tenant_id) for row in found]
 
 
-async def tenants_to_fold(connection: AsyncConnection, tenants: Iterable[TenantId]) -> list[TenantId]:
-    """Return the tenants with roll-ups in segments that no batch adds to any more."""
-    unfolded = " union all ".join(
-        f"(select 1 from {table} as u where u.tenant_id = l.tenant_id and u.segment > 0"
-        f" and u.segment <= l.sequence >> {SEGMENT_BITS} limit 1)"
-        for table in ("hourly_usage", "daily_usage", "run_usage", "daily_tag_usage")
+async def lock_ledger(connection: AsyncConnection, tenant: TenantId) -> None:
+    """Wait for a tenant's batches, and let none begin until the transaction ends."""
+    await connection.execute(
+        text("select 1 from tenant_ledgers where tenant_id = :tenant for update"), {"tenant": tenant}
     )
-    found = await connection.execute(
-        text(f"select l.tenant_id from tenant_ledgers as l where l.tenant_id = any(:tenants) and exists ({unfolded})"),
-        {"tenants": list(tenants)},
-    )
-    return [TenantId(row.tenant_id) for row in found]
-
-
-async def fold_rollups(connection: AsyncConnection, tenant: TenantId, most_segments: int) -> bool:
-    """Add the oldest segments of a tenant's roll-ups to what is folded; False if there are none that have ended."""
-    found = await connection.execute(
-        text("select token_ledger_fold(:tenant, :bits, :most)"),
-        {"tenant": tenant, "bits": SEGMENT_BITS, "most": most_segments},
-    )
-    return bool(found.scalar_one())
 
 
 async def accounts_to_tend(

@@ -7,20 +7,20 @@ from token_ledger.core.commands import Command, ExpireDue, TendAccounts
 from token_ledger.core.outcomes import Outcome
 from token_ledger.core.tenant import TenantId
 from token_ledger.storage.database import Database
+from token_ledger.storage.folding import Unfolded, find_unfolded, fold, tenants_to_fold
 from token_ledger.storage.tenants import (
     accounts_to_tend,
     add_partitions,
     all_tenants,
-    fold_rollups,
-    tenants_to_fold,
+    lock_ledger,
     tenants_with_due_holds,
 )
+from token_ledger.worker.pace import Pace
 
 MONTHS_AHEAD = 3
 ACCOUNTS_AT_ONCE = 200
 """How many accounts one command tends: a batch stays short."""
 ACCOUNTS_PER_LOOK = 2_000
-SEGMENTS_AT_ONCE = 16
 ROUNDS = 50
 """How often in a row more is looked for, before other work of the process gets its turn."""
 
@@ -33,6 +33,7 @@ class Duties:
     def __init__(self, database: Database, submit: Submit) -> None:
         self._database = database
         self._submit = submit
+        self._folding = Pace(100, 10_000)
 
     async def expire_due_holds(self) -> None:
         """Give every tenant with due holds a batch: every batch expires what is due, however quiet the tenant is."""
@@ -59,15 +60,28 @@ class Duties:
                 return
 
     async def fold_rollups(self) -> None:
-        """Fold the roll-ups of batches that are over, tenant by tenant, few at a time: their batches wait meanwhile."""
+        """Fold the roll-ups of batches that are over, tenant by tenant."""
         tenants = await self._tenants()
         async with self._database.reading(*tenants) as connection:
             unfolded = await tenants_to_fold(connection, tenants)
         for tenant in unfolded:
             for _ in range(ROUNDS):
                 async with self._database.reading(tenant) as connection:
-                    if not await fold_rollups(connection, tenant, SEGMENTS_AT_ONCE):
-                        break
+                    found = await find_unfolded(connection, tenant)
+                for each in found:
+                    await self._fold(tenant, each)
+                if not found:
+                    break
+
+    async def _fold(self, tenant: TenantId, unfolded: Unfolded) -> None:
+        """Fold what was found in slices: the tenant's batches wait meanwhile."""
+        done = 0
+        while done < len(unfolded.keys):
+            async with self._folding.slice() as keys, self._database.reading(tenant) as connection:
+                await lock_ledger(connection, tenant)
+                self._folding.begin()
+                await fold(connection, tenant, unfolded, unfolded.keys[done : done + keys])
+                done += keys
 
     async def make_partitions(self) -> None:
         """Make the partitions of the months ahead, so that no booking ever waits for one."""

@@ -4,7 +4,7 @@ import json
 
 from token_ledger.analytics.spend import fullest_accounts, open_holds
 from token_ledger.core.tenant import TenantId
-from token_ledger.observability.metrics import BudgetUse, Metrics
+from token_ledger.observability.metrics import BUDGET_ROWS_LIMIT, BudgetUse, Metrics
 from token_ledger.storage.database import Database
 from token_ledger.storage.erasures import users_being_erased
 from token_ledger.storage.tenants import all_tenants
@@ -15,7 +15,7 @@ async def refresh_gauges(database: Database, metrics: Metrics) -> None:
     async with database.reading() as connection:
         names = await all_tenants(connection)
     async with database.reading(*names) as connection:
-        accounts = await fullest_accounts(connection, list(names))
+        accounts = await fullest_accounts(connection, list(names), BUDGET_ROWS_LIMIT)
         holds = await open_holds(connection, list(names))
         erased = await users_being_erased(connection, names)
     for tenant, user in erased:

@@ -18,7 +18,7 @@ from token_ledger.storage.retention import (
     due_months,
     forget,
 )  # fmt: skip
-from token_ledger.storage.tenants import all_tenants
+from token_ledger.storage.tenants import all_tenants, lock_ledger
 from token_ledger.worker.pace import Pace
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ class Retention:
         added = 1
         while added:
             async with pace.slice() as events, self._database.reading(tenant) as connection:
+                await lock_ledger(connection, tenant)
+                pace.begin()
                 added = await add_to_checkpoint(connection, tenant, periods, self._months, events)
 
     async def forget_rows(self, table: str) -> None:
