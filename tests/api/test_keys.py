@@ -26,7 +26,7 @@ async def test_a_key_that_would_never_be_good_is_refused(world: World) -> None:
     assert body["name"] not in [each["name"] for each in listed]
 
 
-@pytest.mark.parametrize("ends", [None, _in(hours=1), _in(days=90)])
+@pytest.mark.parametrize("ends", [None, _in(hours=1), _in(days=90)], ids=["never", "soon", "late"])
 async def test_a_rotated_key_ends_when_the_one_before_was_to_end(ends: str | None, world: World) -> None:
     made = await world.made("/v1/api-keys", {"role": "agent", "name": fresh(), "expires_at": ends})
     rotated = await world.made(f"/v1/api-keys/{made['key_id']}/rotate", {"overlap_seconds": 60})
