@@ -186,7 +186,6 @@ async def test_what_a_window_leaves_is_known_in_the_batch_that_begins_to_carry_i
     await ledger.move_back(1)
     for table, column in (("budgets", "created_at"), ("audit_log", "booked_at")):
         await ledger.owner.execute(f"update {table} set {column} = {column} - interval '5 days'")
-    await ledger.owner.execute("update accounts set window_start = window_start - interval '1 day'")
     await ledger.restart()
     first = ChangeBudget("c", b"x", number, rollover=Limits(tokens=8_000), actor="root")
     await asyncio.gather(
