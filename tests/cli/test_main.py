@@ -1,5 +1,6 @@
 """The command line itself: whatever is wrong, it is one sentence that says where and what would be right."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -157,7 +158,7 @@ async def test_a_login_that_is_refused_is_to_be_corrected(
     try:
         url = with_database(database_url, database_name) if database_name else database_url
         if role:
-            url = url.replace("//postgres:@", f"//{role}:@")
+            url = re.sub("//postgres:?@", f"//{role}@", url)
         monkeypatch.setenv("TOKEN_LEDGER_DATABASE_URL", url)
         said = await complaint(capsys, "keys", "acme")
         assert f"the database refuses: {message}" in said

@@ -81,6 +81,7 @@ class Service:
         metrics.optimization("acme", "model_downgrade", "failed", optimizations=0 if healthy else 3)
         metrics.compression("acme", before_tokens=10_000, after_tokens=4_000)
         metrics.denial("acme", "daily", "tokens", "hard")
+        metrics.threshold("acme", "daily", "tokens", 90)
         metrics.stream_events("acme", events=40)
         metrics.operation("reserve", "granted", operations=40)
         metrics.batch(seconds=0.003, operations=12)
