@@ -52,7 +52,7 @@ async def test_the_fullest_come_first_and_only_those_that_limit_anything_now(led
 
 
 async def test_accounts_that_are_closed_are_not_read(ledger: Ledger) -> None:
-    budget = CreateBudget("k", b"x", "by hour", (("user", "*"),), Limits(1_500), Window.HOUR)
+    budget = CreateBudget("k", b"x", "by year", (("user", "*"),), Limits(1_500), Window.YEAR)
     await ledger.ask(budget, BudgetAnswer)
     await ledger.hold()
     columns = [
