@@ -26,7 +26,7 @@ test-system: $(READY) ## install Debian's PostgreSQL 15, Prometheus, Redis and C
 	tests/system/install.sh
 	$(BIN)/pytest -m system $(ARGS)
 
-check: $(READY) ## formatting, lint, types, import contracts, generated files
+check: $(READY) ## formatting, lint, types, import contracts, generated files, the documentation site
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -34,6 +34,7 @@ check: $(READY) ## formatting, lint, types, import contracts, generated files
 	$(BIN)/python -W "ignore::DeprecationWarning" -m dashboards.build --check
 	$(BIN)/python sdk/scripts/generate_sync.py --check
 	$(BIN)/python -m tests.documents --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY) ## format the code and sort its imports
 	$(BIN)/ruff format .

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
 from token_ledger.storage.database import plain_dsn
-from token_ledger.storage.schema import PARTITIONED_TABLES, metadata
+from token_ledger.storage.schema.all_tables import PARTITIONED_TABLES, metadata
 
 
 def is_ours(thing: object, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:

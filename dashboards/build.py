@@ -1,7 +1,7 @@
 """Builds the Grafana dashboard: `python -m dashboards.build` writes it, `--check` fails on a difference.
 
-Development only: the service never imports this, and Grafana reads the committed JSON. What is shown is in
-panels.py; this file knows how Grafana wants it said (classic schema, which Grafana provisions from files).
+Development only: the service never imports this, and Grafana reads the committed JSON. The content is in panels.py;
+this file knows Grafana's format (the classic schema, which Grafana provisions from files).
 """
 
 import argparse
@@ -27,7 +27,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from dashboards.panels import ROWS, Kind, Panel
 
 OUTPUT: Final = Path(__file__).parent / "grafana" / "token-ledger.json"
-# A variable rather than a fixed data source, so that the file can also be imported by hand.
+# A variable, not a fixed data source, so that the file can also be imported by hand.
 DATASOURCE: Final = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TENANT: Final = 'tenant=~"$tenant"'
 PANEL_HEIGHT: Final = 8
@@ -36,11 +36,11 @@ Builder = timeseries.Panel | table.Panel | piechart.Panel
 
 
 def build() -> str:
-    """Return the dashboard as JSON, the same text for the same panels."""
+    """Return the dashboard as JSON; the same panels give the same text."""
     page = (
         dashboard.Dashboard("Token Ledger")
         .uid("token-ledger")
-        .description("Tokens, money, budgets and savings of LLM agents, and how the service itself is doing.")
+        .description("Tokens, money, budgets and savings of LLM agents, and the health of the service.")
         .tags(["token-ledger"])
         .timezone(common.TimeZoneBrowser)
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
@@ -60,7 +60,7 @@ def build() -> str:
 
 
 def _tenant_variable() -> dashboard.QueryVariable:
-    # Refusals come before the first booked call, so a tenant may be known by either.
+    # A tenant may have refusals before its first booked call, so look at both metrics.
     query = 'label_values({__name__=~"token_ledger_(calls|denials)_total"}, tenant)'
     return (
         dashboard.QueryVariable("tenant")
@@ -147,7 +147,7 @@ def _query(kind: Kind, expression: str, legend: str) -> Dataquery:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the dashboard, or with `--check` return 1 when the file is not what would be written."""
+    """Write the dashboard; with `--check`, return 1 if the file differs from what would be written."""
     parser = argparse.ArgumentParser(description="Build the Grafana dashboard.")
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
     if not parser.parse_args(arguments).check:

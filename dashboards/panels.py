@@ -1,17 +1,20 @@
-"""What the dashboard shows, row by row, as plain data; build.py turns it into Grafana's JSON.
+"""The panels of the dashboard, row by row, as plain data; build.py turns them into Grafana's JSON.
 
-Queries name metrics as token_ledger/observability/metrics.py declares them. `@tenant` is the filter by
-the dashboard's variable, `@window` for Grafana's rate interval. Counters are summed over replicas; gauges
-mirror the database and are the same on every replica, so they take the maximum.
+In queries, `@tenant` stands for the filter by the dashboard's tenant variable, `@window` for Grafana's rate interval.
+Counters are summed over replicas. Gauges mirror the database and are the same on every replica, so queries take their
+maximum.
 """
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from token_ledger.observability.requested_figures import REQUESTED_FIGURES
+
 
 class Kind(Enum):
-    """How a panel draws its queries: over time, or the latest figures as a table or as shares."""
+    """How a panel draws its queries: over time, or the latest values as a table or as a pie."""
 
     GRAPH = "graph"
     TABLE = "table"
@@ -20,7 +23,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel: `queries` by legend, `unit` as Grafana names it, `width` in 24ths of the page."""
+    """A panel: `queries` by legend, `unit` as Grafana names it, `width` in 24ths of the page."""
 
     title: str
     description: str
@@ -32,88 +35,59 @@ class Panel:
     threshold: float | None = None
 
 
-MISSION: Final = (
+def _requested(figure: str) -> str:
+    """Return the query of a requested figure, filtered by tenant and over the panel's interval."""
+    filtered = re.sub(
+        r"(token_ledger_\w+)(\{?)",
+        lambda found: f"{found[1]}{{@tenant, " if found[2] else f"{found[1]}{{@tenant}}",
+        REQUESTED_FIGURES[figure],
+    )
+    return filtered.replace("[5m]", "[@window]")
+
+
+REQUESTED: Final = (
     Panel(
         "Tokens per user",
-        "token_usage_per_user: tokens per second, the twenty largest; `~other` is every user past the cap.",
+        "token_usage_per_user: tokens per second of the twenty largest users; `~other` is every user past the cap.",
         "short",
-        {
-            "{{tenant}} {{user}} {{kind}}": (
-                "topk(20, sum by (tenant, user, kind) (rate(token_ledger_user_tokens_total{@tenant}[@window])))"
-            ),
-        },
+        {"{{tenant}} {{user}} {{kind}}": f"topk(20, {_requested('token_usage_per_user')})"},
     ),
     Panel(
         "Cost per request",
         "token_cost_per_request: the mean cost of a call, by model.",
         "currencyUSD",
-        {
-            "{{tenant}} {{model}}": (
-                "sum by (tenant, model) (rate(token_ledger_request_cost_dollars_sum{@tenant}[@window]))"
-                " / sum by (tenant, model) (rate(token_ledger_request_cost_dollars_count{@tenant}[@window]))"
-            ),
-        },
+        {"{{tenant}} {{model}}": _requested("token_cost_per_request")},
     ),
     Panel(
         "Cache hit rate",
         "cache_hit_rate: input tokens read from the provider's cache, as a share of all input tokens.",
         "percentunit",
-        {
-            "{{tenant}}": (
-                "sum by (tenant)"
-                ' (rate(token_ledger_input_tokens_total{@tenant, source="cache_read"}[@window]))'
-                " / sum by (tenant) (rate(token_ledger_input_tokens_total{@tenant}[@window]))"
-            ),
-        },
+        {"{{tenant}}": _requested("cache_hit_rate")},
         threshold=0.2,
     ),
     Panel(
         "Optimization trigger rate",
         "optimization_trigger_rate: firings per booked call; applied=false was advice only.",
         "short",
-        {
-            "{{tenant}} {{trigger}} {{technique}} applied={{applied}}": (
-                "sum by (tenant, trigger, technique, applied)"
-                " (rate(token_ledger_trigger_firings_total{@tenant}[@window]))"
-                " / on (tenant) group_left () sum by (tenant)"
-                " (rate(token_ledger_calls_total{@tenant}[@window]))"
-            ),
-        },
+        {"{{tenant}} {{trigger}} {{technique}} applied={{applied}}": _requested("optimization_trigger_rate")},
     ),
     Panel(
         "Prompt compression ratio",
         "prompt_compression_ratio: input tokens after compression ÷ before; 40 % means that 60 % were saved.",
         "percentunit",
-        {
-            "{{tenant}}": (
-                "sum by (tenant)"
-                ' (rate(token_ledger_compression_input_tokens_total{@tenant, stage="after"}[@window]))'
-                " / sum by (tenant)"
-                ' (rate(token_ledger_compression_input_tokens_total{@tenant, stage="before"}[@window]))'
-            ),
-        },
+        {"{{tenant}}": _requested("prompt_compression_ratio")},
     ),
     Panel(
         "Model selection",
         "model_selection_distribution: share of a tenant's calls, by agent type and model.",
         "percentunit",
-        {
-            "{{tenant}} {{agent_type}} {{model}}": (
-                "sum by (tenant, agent_type, model) (rate(token_ledger_calls_total{@tenant}[@window]))"
-                " / on (tenant) group_left () sum by (tenant)"
-                " (rate(token_ledger_calls_total{@tenant}[@window]))"
-            ),
-        },
+        {"{{tenant}} {{agent_type}} {{model}}": _requested("model_selection_distribution")},
     ),
     Panel(
         "Budget exceeded",
         "budget_exceeded_events: refusals per interval; soft and shadow ones did not block the call.",
         "short",
-        {
-            "{{tenant}} {{budget}} {{unit}} {{enforcement}}": (
-                "sum by (tenant, budget, unit, enforcement) (increase(token_ledger_denials_total{@tenant}[@window]))"
-            ),
-        },
+        {"{{tenant}} {{budget}} {{unit}} {{enforcement}}": _requested("budget_exceeded_events")},
         width=12,
         stacked=True,
     ),
@@ -121,9 +95,7 @@ MISSION: Final = (
         "Live events",
         "websocket_token_events: usage events sent to live streams per second, counted once per stream.",
         "short",
-        {
-            "{{tenant}}": "sum by (tenant) (rate(token_ledger_stream_events_total{@tenant}[@window]))",
-        },
+        {"{{tenant}}": _requested("websocket_token_events")},
         width=12,
     ),
 )
@@ -150,8 +122,8 @@ MONEY: Final = (
         kind=Kind.PIE,
     ),
     Panel(
-        "Cost of a request, spread",
-        "Median and 99th percentile over all calls; estimated from buckets between $0.0001 and $10.",
+        "Cost of a request, distribution",
+        "Median and 99th percentile over all calls, estimated from buckets between $0.0001 and $10.",
         "currencyUSD",
         {
             "p50": (
@@ -192,8 +164,8 @@ MONEY: Final = (
 EXCEPTIONS: Final = (
     Panel(
         "Thresholds reached",
-        "Accounts whose settled amount reached a threshold, per interval; each is counted once, and again if it had"
-        " fallen below, as after a grant.",
+        "Accounts whose settled amount reached a threshold, per interval. Each threshold counts once, and again after"
+        " the share has fallen below it, for example after a grant.",
         "short",
         {
             "{{tenant}} {{budget}} {{unit}} {{percent}} %": (
@@ -203,7 +175,7 @@ EXCEPTIONS: Final = (
     ),
     Panel(
         "Overruns and other exceptions",
-        "Per interval: settles above their hold or after its expiry, unpriced calls, events set aside.",
+        "Per interval: settles above their hold or after its expiry, unpriced calls, quarantined events.",
         "short",
         {
             "{{tenant}} overrun": "sum by (tenant) (increase(token_ledger_overrun_total{@tenant}[@window]))",
@@ -214,7 +186,7 @@ EXCEPTIONS: Final = (
     ),
     Panel(
         "Optimization failures",
-        "Failed calls among those a technique had changed.",
+        "Share of failed calls among those that a technique had changed.",
         "percentunit",
         {
             "{{tenant}} {{technique}}": (
@@ -227,7 +199,7 @@ EXCEPTIONS: Final = (
     ),
     Panel(
         "Open holds",
-        "Holds neither settled, released nor expired; a line that only rises is a client that never settles.",
+        "Holds neither settled, released nor expired. A line that only rises means that a client never settles.",
         "short",
         {
             "{{tenant}}": "max by (tenant) (token_ledger_open_holds{@tenant})",
@@ -261,8 +233,20 @@ SERVICE: Final = (
         stacked=True,
     ),
     Panel(
+        "Connections of clients",
+        "The share of the connections that a process takes, of the fullest process; and connections that were closed by"
+        " the service, per second and reason.",
+        "short",
+        {
+            "used share": (
+                'max(token_ledger_connections{of="open"} / ignoring (of) token_ledger_connections{of="limit"})'
+            ),
+            "refused: {{reason}}": "sum by (reason) (rate(token_ledger_refused_connections_total[@window]))",
+        },
+    ),
+    Panel(
         "Operations per second",
-        "What batches decided, by verb and result.",
+        "Operations decided in batches, by verb and result.",
         "ops",
         {
             "{{operation}} {{outcome}}": ("sum by (operation, outcome) (rate(token_ledger_operations_total[@window]))"),
@@ -280,7 +264,7 @@ SERVICE: Final = (
     ),
     Panel(
         "Operations per batch",
-        "Group commit at work: the mean grows with load while the latency stays.",
+        "The mean grows with load while the latency stays: more operations share a commit.",
         "short",
         {
             "mean": (
@@ -301,7 +285,7 @@ SERVICE: Final = (
 )
 
 ROWS: Final = {
-    "Tokens and savings": MISSION,
+    "Tokens and savings": REQUESTED,
     "Money and budgets": MONEY,
     "Exceptions": EXCEPTIONS,
     "Service": SERVICE,

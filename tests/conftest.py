@@ -1,6 +1,6 @@
-"""One embedded PostgreSQL for the whole test run; every test that wants a database gets a fresh copy of a template.
+"""One embedded PostgreSQL for the whole test run; a test that needs a database gets a new copy of a template.
 
-Set TOKEN_LEDGER_TEST_URL to the address of a server (as a superuser) to run the same tests against that one.
+Set TOKEN_LEDGER_TEST_URL to the address of another server (as a superuser) to run the tests against it.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
-    """The address of a server with a migrated template database, shared by the workers of a run."""
+    """The address of a server with a migrated template database, shared by all workers of the test run."""
     given = os.environ.get("TOKEN_LEDGER_TEST_URL")
     shared = tmp_path_factory.getbasetemp().parent if worker_id != "master" else tmp_path_factory.getbasetemp()
-    # The path of a unix socket is short, and a temporary directory's may not be.
+    # The path of a unix socket must be short, and a temporary directory's may be long.
     mark = shared / "server-directory"
     with open(shared / "server.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -51,7 +51,7 @@ def worker_id(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def database_url(server_url: str, worker_id: str) -> AsyncIterator[str]:
-    """The address of a fresh database with the schema and the price book, dropped after the test."""
+    """The address of a new database with the schema and the price book, dropped after the test."""
     name = f"test_{worker_id}_{os.getpid()}_{next(_numbers)}"
     url = with_database(server_url, name)
     await _on_server(server_url, f"create database {name} template {TEMPLATE} strategy file_copy")

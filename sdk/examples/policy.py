@@ -1,4 +1,4 @@
-"""The demo's budgets and triggers: tight enough for what is about to be replayed, set over the admin API."""
+"""The demo's budgets and triggers, sized so that the replay reaches them, set over the admin API."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ RUN_ALLOCATION = {
 }
 
 _EVERYTHING = ("tools", "vision", "json", "long_context")
-# From, to, what the second can do, how much it can read. All are models of the sample.
+# Model, cheaper model, what the cheaper one can do, its context in tokens. All are models of the sample.
 LADDER = (
     ("anthropic", "claude-fable-5", "claude-opus-4-8", _EVERYTHING, 1_000_000),
     ("anthropic", "claude-opus-4-8", "claude-sonnet-4-6", _EVERYTHING, 1_000_000),
@@ -73,7 +73,7 @@ what is set up:
 
 
 def budgets_for(sessions: Iterable[Session], at: datetime) -> Iterator[dict[str, Any]]:
-    """Make the bodies of the budgets that fit what these sessions will ask for."""
+    """Yield the bodies of budgets that are sized by what these sessions will ask for."""
     uncached: Counter[str] = Counter()
     cost: defaultdict[str, Decimal] = defaultdict(Decimal)
     tokens: Counter[str] = Counter()
@@ -93,7 +93,7 @@ def budgets_for(sessions: Iterable[Session], at: datetime) -> Iterator[dict[str,
 
 
 async def set_up(admin: httpx2.AsyncClient, sessions: Iterable[Session], at: datetime) -> list[dict[str, Any]]:
-    """Set budgets and triggers; return the budgets as the service has them."""
+    """Create budgets and triggers; return the budgets as the service answered them."""
     budgets = []
     for body in budgets_for(sessions, at):
         answer = await admin.post("/v1/budgets", json={"idempotency_key": f"demo:{body['name']}", **body})

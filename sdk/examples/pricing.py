@@ -1,4 +1,4 @@
-"""Prices calls a second time, with genai-prices and Decimals alone: what the ledger says is checked against this."""
+"""Prices calls a second time, from genai-prices with Decimals alone, to check the ledger's costs against."""
 
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -12,13 +12,13 @@ from token_ledger_sdk import Usage
 NANO_DOLLAR = Decimal("0.000000001")
 MILLION = Decimal(1_000_000)
 KNOWN_AS = {"openai-codex": "openai"}
-"""Providers whom the price data knows by another name: pi logs this one for OpenAI's coding subscription."""
+"""Providers with another name in the price data: pi logs this one for OpenAI's coding subscription."""
 
 
 def independent_cost(provider: str, model: str, usage: Usage, at: datetime) -> Decimal:
-    """Return a call's cost in dollars at an instant's list prices, each token kind rounded once, half to even.
+    """Return a call's cost in dollars at the list prices of an instant, each token kind rounded once, half to even.
 
-    That the kinds are split and tiered as genai-prices does it is checked against its own, unrounded, total.
+    Raises ValueError if the unrounded sum differs from the total that genai-prices computes itself.
     """
     name = KNOWN_AS.get(provider, provider)
     kinds = _cost_by_kind(name, model, usage, at)
@@ -37,7 +37,7 @@ def independent_cost(provider: str, model: str, usage: Usage, at: datetime) -> D
 
 def _cost_by_kind(provider: str, model: str, usage: Usage, at: datetime) -> list[Decimal]:
     read, write_5m, write_1h = usage.cache_read_tokens, usage.cache_write_5m_tokens, usage.cache_write_1h_tokens
-    # A kind without a price of its own costs what the kind it is a part of costs; first name that has one.
+    # The first name that has a price counts: a kind without one costs what the kind it is a part of costs.
     kinds = (
         (usage.input_tokens - read - write_5m - write_1h, ("input_mtok",)),
         (read, ("cache_read_mtok", "input_mtok")),

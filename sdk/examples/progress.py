@@ -1,4 +1,4 @@
-"""Shows how far a replay is: a bar on a terminal, a line for every tenth elsewhere."""
+"""Shows the progress of a replay: a bar on a terminal, else a line for every tenth of the calls."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress_of(console: Console, calls: int) -> Iterator[Callable[[bool], None]]:
-    """Show progress over `calls` calls; yields what is to be told of each, and whether it was granted."""
+    """Show progress over `calls` calls; yields a function to call after each, with whether it was granted."""
     denied = 0
     if not console.is_terminal:
         made = 0

@@ -33,7 +33,7 @@ PLAIN_WIDTH = 120
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit status."""
     options = _parser().parse_args(arguments)
-    # Whoever ends the program, what it started is stopped.
+    # End on SIGTERM as on Ctrl-C, so that the service is stopped too.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     if options.stop is not None:
         return _stop(options.stop)
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demonstrate(console: Console, sessions: list[Session], *, keep: bool, concurrency: int) -> int:
-    console.print("starting a service with a database of its own …")
+    console.print("starting a service with its own database …")
     own = service.start()
     kept = False
     try:
@@ -70,7 +70,7 @@ async def _replay_and_report(
     console: Console, own: service.OwnService, sessions: list[Session], concurrency: int
 ) -> bool:
     key = own.admin_key
-    # The SDK is for agents: what an admin does goes over plain HTTP.
+    # The SDK has only what agents need; admin requests are plain HTTP.
     async with httpx2.AsyncClient(base_url=own.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as admin:
         await set_up(admin, sessions, datetime.now(UTC))
         done = await _replay(console, own.url, key, sessions, concurrency)
@@ -91,8 +91,8 @@ def _print_kept(console: Console, own: service.OwnService) -> None:
         f"admin key:     {own.admin_key}\n"
         f"spend:         curl -s '{own.url}/v1/reports/spend?group_by=user'"
         f" -H 'Authorization: Bearer {own.admin_key}'\n"
-        f"Grafana:       point Prometheus at {own.url}/metrics and import dashboards/grafana/token-ledger.json;"
-        " `docker compose up --build` starts all of it with a database of its own\n"
+        f"Grafana:       point Prometheus at {own.metrics_url} and import dashboards/grafana/token-ledger.json;"
+        " `docker compose up --build` starts all of this with its own database\n"
         f"stop it:       {sys.executable} {Path(__file__)} --stop {own.directory}",
         markup=False,
         soft_wrap=True,
@@ -117,14 +117,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calls", type=_positive, metavar="N", help="replay only the first N calls")
     parser.add_argument("--concurrency", type=_positive, default=CONCURRENCY, metavar="N", help="sessions at a time")
     parser.add_argument("--keep", action="store_true", help="leave the service running and print how to reach it")
-    parser.add_argument("--stop", type=Path, metavar="DIRECTORY", help="stop what --keep left running, and do no more")
-    parser.add_argument("--sample", type=Path, default=traffic.SAMPLE, metavar="FILE", help="another sample")
+    parser.add_argument("--stop", type=Path, metavar="DIRECTORY", help="only stop what --keep left running")
+    parser.add_argument("--sample", type=Path, default=traffic.SAMPLE, metavar="FILE", help="replay another sample")
     return parser
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero: give one such as 100")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Replays recorded sessions through the SDK: each is a run, its calls in order, many sessions at a time."""
+"""Replays recorded sessions through the SDK: each session is a run, with its calls in order; many run at a time."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ class Booked:
 
 @dataclass(slots=True)
 class Replay:
-    """What came of a replay."""
+    """What became of the calls of a replay."""
 
     booked: list[Booked] = field(default_factory=list)
     denied: list[RealCall] = field(default_factory=list)
@@ -42,11 +42,11 @@ class Replay:
 
     @property
     def calls_per_second(self) -> float:
-        """Calls that were decided on, settled or denied, per second."""
+        """Calls per second, settled or denied."""
         return (len(self.booked) + len(self.denied)) / self.seconds
 
     def reserve_milliseconds(self, percent: int) -> float:
-        """Return the latency within which `percent` percent of the reserves were answered."""
+        """Return the latency percentile of the reserves."""
         ordered = sorted(self.reserve_seconds)
         return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] * 1000
 
@@ -54,7 +54,7 @@ class Replay:
 async def replay(
     ledger: AsyncTokenLedger, sessions: Iterable[Session], *, concurrency: int, on_call: Callable[[bool], None]
 ) -> Replay:
-    """Replay sessions, `concurrency` of them at a time; `on_call` hears of every call, and whether it was granted."""
+    """Replay sessions, `concurrency` at a time; calls `on_call` after each call with whether it was granted."""
     done = Replay()
     waiting = iter(sessions)
     started = time.perf_counter()
@@ -82,7 +82,7 @@ async def _work(
 
 
 async def _replay_call(run: AsyncRun, call: RealCall, done: Replay) -> bool:
-    """Reserve and settle one call; False if it was denied. A real agent would call the provider in between."""
+    """Reserve and settle one call; returns False if it was denied. A real agent would call the provider in between."""
     asked = time.perf_counter()
     try:
         hold = await run.reserve(

@@ -1,4 +1,4 @@
-"""Prints what a replay came to: the service's reports, and the figures checked without the service's help."""
+"""Prints the results of a replay: the service's reports, and its costs compared with independent ones."""
 
 import json
 from collections import Counter
@@ -74,7 +74,7 @@ def _print_replay(console: Console, done: Replay) -> None:
     console.print(
         f"\n{len(booked) + len(done.denied):,} calls: {len(booked):,} settled, {len(done.denied):,} denied;"
         f" of the settled {sum(call.overrun for call in booked):,} overran their hold"
-        " (less came from the cache than in the call before),"
+        " (less was read from the cache than in the call before),"
         f" {sum(call.warned for call in booked):,} carried a warning,"
         f" {sum(call.downgraded for call in booked):,} were booked at a cheaper model's price"
         " with their recorded token counts. Compression is only asked for here: there are no prompts to compress."

@@ -1,4 +1,4 @@
-"""Starts and stops a whole Token Ledger of its own: the service and the PostgreSQL it brings, in one directory."""
+"""Starts and stops a complete Token Ledger, service and embedded PostgreSQL, in a directory of its own."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx2
 import psutil  # type: ignore[import-untyped]
-from token_ledger.storage.embedded import start_embedded
+from token_ledger.storage.embedded import stop_embedded
 
 COMMAND = Path(sys.executable).with_name("token-ledger")
 START_SECONDS = 60
@@ -24,38 +24,41 @@ LOG_FILE = "service.log"
 
 
 class ServiceFailed(Exception):
-    """The service did not come up; the message ends with its log."""
+    """The service did not start; the message ends with its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnService:
-    """A running service, its address and the directory that holds all of it."""
+    """A running service: its addresses, and the directory with its database, keys and log."""
 
     url: str
+    metrics_url: str
     directory: Path
 
     @property
     def admin_key(self) -> str:
-        """The key that the service made for its first tenant."""
+        """The admin key of the service's first tenant."""
         key: str = json.loads((self.directory / "credentials.json").read_text())["admin_key"]
         return key
 
 
 def start() -> OwnService:
-    """Start a service on a free port with an empty database, and wait until it can serve; raises ServiceFailed.
+    """Start a service on a free port with an empty database, and wait until it is ready; raises ServiceFailed.
 
-    It gets a session of its own, so that Ctrl-C in this terminal is for the program alone to act on.
+    It runs in a session of its own, so that Ctrl-C in the terminal reaches only this program.
     """
     directory = Path(tempfile.mkdtemp(prefix="token-ledger-demo-"))
     try:
-        port = _free_port()
+        port, metrics_port = _free_port(), _free_port()
         arguments = ["serve", "--quiet", "--host", "127.0.0.1", "--port", str(port), "--data-dir", str(directory)]
         with open(directory / LOG_FILE, "wb") as log:
             process = subprocess.Popen(
-                [COMMAND, *arguments], stdout=log, stderr=log, env=environment(directory), start_new_session=True
-            )
+                [COMMAND, *arguments],
+                stdout=log, stderr=log, start_new_session=True,
+                env={**environment(directory), "TOKEN_LEDGER_METRICS_PORT": str(metrics_port)},
+            )  # fmt: skip
         (directory / PID_FILE).write_text(str(process.pid))
-        service = OwnService(f"http://127.0.0.1:{port}", directory)
+        service = OwnService(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}/metrics", directory)
         _wait_until_ready(service, process)
     except BaseException:
         stop(directory)
@@ -64,34 +67,33 @@ def start() -> OwnService:
 
 
 def stop(directory: Path) -> None:
-    """Stop the service of a directory, then its PostgreSQL, which outlives it, and remove the directory.
+    """Stop the service of a directory, then its PostgreSQL, if that still runs, and remove the directory.
 
-    A second Ctrl-C is ignored meanwhile: it would leave a database behind.
+    A second Ctrl-C is ignored meanwhile, as it would leave the database running.
     """
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         _stop_service(directory)
-        if (directory / "postgres" / "postmaster.pid").exists():
-            _stop_database(directory)
+        stop_embedded(directory)
         shutil.rmtree(directory)
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def verify(service: OwnService) -> tuple[bool, str]:
-    """Run `token-ledger verify` on the service's database; return whether it is clean, and what it says."""
+    """Run `token-ledger verify` on the service's database; return whether it is clean, and its output."""
     done = subprocess.run([COMMAND, "verify"], env=environment(service.directory), capture_output=True, text=True)
-    return done.returncode == 0, (done.stdout + done.stderr).strip()
+    return done.returncode == 0, (done.stdout or done.stderr).strip()
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """Return this process's environment without its own Token Ledger settings, so that no other database is touched."""
+    """Return the environment without Token Ledger settings of the user, so that no other database is touched."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_LEDGER_")}
     return {**kept, "TOKEN_LEDGER_DATA_DIR": str(directory)}
 
 
 def is_own(directory: Path) -> bool:
-    """Tell whether a directory was made by `start`."""
+    """Whether a directory was made by `start`."""
     return (directory / PID_FILE).exists()
 
 
@@ -118,8 +120,8 @@ def _stop_service(directory: Path) -> None:
     try:
         process = psutil.Process(int((directory / PID_FILE).read_text()))
         if str(directory) not in process.cmdline():
-            return  # the number was given to another process since
-        # While it starts it has children that set up PostgreSQL: half of that can't be stopped, so they may finish.
+            return  # the process id belongs to another process now
+        # Children that are setting up PostgreSQL must finish: a half-made database can't be stopped.
         children = process.children(recursive=True)
         process.terminate()
         _, alive = psutil.wait_procs([process, *children], timeout=STOP_SECONDS)
@@ -128,11 +130,3 @@ def _stop_service(directory: Path) -> None:
     for late in alive:
         late.kill()
     psutil.wait_procs(alive)
-
-
-def _stop_database(directory: Path) -> None:
-    server = start_embedded(directory)
-    postmaster = psutil.Process(server.get_pid())
-    server.stop()
-    # It is told to have stopped when it has removed its mark; a moment later it is gone.
-    psutil.wait_procs([postmaster], timeout=STOP_SECONDS)

@@ -1,7 +1,7 @@
-"""Reads the committed sample of real agent calls and says who made them.
+"""Reads the committed sample of real agent calls, and assigns users and agent types to them.
 
-The sample knows sessions, tools and token counts. Who it was for and what kind of agent it was is not published:
-`RULES` assigns that, from hashes only, so that every run of the demo assigns the same.
+The sample has sessions, tools and token counts; users and agent types are not published. `RULES` says how they are
+assigned: from hashes only, so that every run of the demo assigns the same.
 """
 
 import csv
@@ -19,10 +19,10 @@ from token_ledger_sdk import Usage
 SAMPLE = Path(__file__).resolve().parents[2] / "tests/data/traces/agent_calls_sample.csv.gz"
 
 USERS = ("ada", "bo", "chen", "dora", "emil", "fatima", "goran", "hana", "ivan", "jaya", "kofi", "lena")
-COST_CENTERS = ("platform", "research", "support", "growth")
 AGENT_TYPES = ("triage_agent", "data_agent", "optimization_agent", "action_agent", "reporting_agent")
+COST_CENTERS = ("platform", "research", "support", "growth")
 
-# Of a hundred calls in the middle of a session, how many are of which agent type.
+# How many of a hundred calls in the middle of a session belong to which agent type.
 MIDDLE_SHARES = {
     "claude-code": {"data_agent": 45, "action_agent": 40, "optimization_agent": 15},
     "codex": {"action_agent": 50, "data_agent": 30, "optimization_agent": 20},
@@ -39,7 +39,7 @@ how the calls are assigned:
                others by SHA-256 of "session:position" modulo 100: claude-code 45 data_agent, 40 action_agent,
                15 optimization_agent; codex and pi 50 action_agent, 30 data_agent, 20 optimization_agent
 how the calls are asked for:
-  input        the whole prompt as recorded; expected from the cache: what the session's call before read from it
+  input        the whole prompt as recorded; expected from the cache: what the session's previous call read from it
   output       max_output_tokens is the next power of two above the recorded output, at least {SMALLEST_OUTPUT_LIMIT}
   requires     tools, and long_context above {LONG_CONTEXT_TOKENS:,} input tokens
 """
@@ -60,19 +60,19 @@ class RealCall:
 
     @property
     def max_output_tokens(self) -> int:
-        """The output limit to ask for: a power of two above what came."""
+        """The output limit to ask for: the next power of two above the recorded output."""
         return max(SMALLEST_OUTPUT_LIMIT, 1 << self.usage.output_tokens.bit_length())
 
     @property
     def cache_write(self) -> Literal["5m", "1h"] | None:
-        """For how long the agent asks its provider to keep the prompt: the 1 hour class is the dearer one."""
+        """How long the provider is asked to cache the prompt; 1h if any of it is, as that costs more."""
         if self.usage.cache_write_1h_tokens:
             return "1h"
         return "5m" if self.usage.cache_write_5m_tokens else None
 
     @property
     def requires(self) -> tuple[str, ...]:
-        """What a model that stands in must be able to do."""
+        """What a cheaper model must be able to do."""
         return ("tools", "long_context") if self.usage.input_tokens > LONG_CONTEXT_TOKENS else ("tools",)
 
     @property
@@ -83,7 +83,7 @@ class RealCall:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The calls of one recorded session, in their order, and for whom they were made."""
+    """The calls of one recorded session, in order, and the user for whom they were made."""
 
     name: str
     user: str
@@ -132,10 +132,10 @@ def agent_type_of(session: str, position: int, calls: int, tool: str, *, is_suba
 
 
 def usage_of(row: dict[str, str]) -> Usage:
-    """Return a row's counts in the ledger's meaning: `input_tokens` is the whole prompt.
+    """Return a row's counts as `Usage`, whose `input_tokens` is the whole prompt.
 
-    Codex logs the whole prompt; claude-code and pi log what was neither read from nor written to the cache. A write
-    whose time to live is not known is a five minute write, the providers' default.
+    Codex logs the whole prompt; claude-code and pi log it without what was read from or written to the cache. A cache
+    write of unknown lifetime is a five minute write, the providers' default.
     """
     read, written = _count(row["cache_read_tokens"]), _count(row["cache_write_tokens"])
     written_1h = _count(row["cache_write_1h_tokens"])

@@ -1,4 +1,4 @@
-"""Generates `token_ledger_sdk/_sync` from `_async`; with --check only says whether it is up to date."""
+"""Generates `token_ledger_sdk/_sync` from `_async`; with --check, only says whether it is up to date."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ HEADER = "# Generated from _async by scripts/generate_sync.py: edit that, and ru
 NAMES = {
     "AsyncTokenLedger": "TokenLedger",
     "AsyncRun": "Run",
+    "AsyncBlock": "Block",
+    "AsyncPermission": "Permission",
     "AsyncHold": "Hold",
     "AsyncLeases": "Leases",
     "AsyncLeasedCall": "LeasedCall",
     "AsyncFlusher": "Flusher",
     "AsyncSender": "Sender",
+    "AsyncBacklog": "Backlog",
     "AsyncClient": "Client",
     "AsyncBaseTransport": "BaseTransport",
     "aclose": "close",
-    "pause_async": "pause_sync",
-    "uncanceled_async": "uncanceled_sync",
-    "turns_async": "turns_sync",
-    "later_async": "later_sync",
+    "sleep_async": "sleep_sync",
+    "shielded_async": "shielded_sync",
+    "lock_async": "lock_sync",
+    "run_later_async": "run_later_sync",
 }
 REWRITTEN = {
-    # A type and a sentence that no renaming of single names gets right.
+    # These are not single names.
     "Callable[[float], Awaitable[None]]": "Callable[[float], None]",
     "import Awaitable, Callable": "import Callable",
+    "Callable[[], Awaitable[object]]": "Callable[[], object]",
     "The asynchronous client, written by hand; `_sync` is generated from it.": "The synchronous client.",
 }
 
@@ -85,7 +89,7 @@ def _text(path: Path) -> str | None:
 def main() -> int:
     """Generate, or check."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail if not up to date")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the modules are not up to date")
     if not parser.parse_args().check:
         generate(PACKAGE / "_sync")
         return 0

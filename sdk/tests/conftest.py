@@ -1,8 +1,7 @@
-"""A Token Ledger at the network's edge: it keeps what it was sent and answers like the wire format says."""
+"""A fake Token Ledger behind the HTTP transport: it records requests and answers in the wire format."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,7 +39,7 @@ REFUSAL = {
 
 
 class FakeLedger:
-    """Answers by path; what is put in `script` (a response or an exception) comes first."""
+    """Answers by path, after the responses and exceptions in `script`."""
 
     def __init__(self) -> None:
         self.script: list[httpx2.Response | Exception] = []
@@ -57,7 +56,7 @@ class FakeLedger:
         return self.answer(request)
 
     def answer(self, request: httpx2.Request) -> httpx2.Response:
-        """Give the ordinary answer for a path."""
+        """Return the ordinary answer for a path."""
         match request.url.path.split("/")[2:]:
             case ["runs"]:
                 return httpx2.Response(201, json=self.run("open", self.body(-1)))
@@ -192,9 +191,3 @@ def recorded() -> Callable[[str], str]:
         return path.read_text(encoding="utf-8")
 
     return read
-
-
-@pytest.fixture
-def recorded_rows() -> list[dict[str, str]]:
-    with (DATA / "index.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))

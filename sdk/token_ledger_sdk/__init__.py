@@ -2,13 +2,14 @@
 
 from ._async.client import AsyncTokenLedger
 from ._async.hold import AsyncHold
-from ._async.lease import AsyncLeasedCall, AsyncLeases
+from ._async.leased_call import AsyncLeasedCall
+from ._async.leases import AsyncLeases
 from ._async.run import AsyncRun
 from ._sync.client import TokenLedger
 from ._sync.hold import Hold
-from ._sync.lease import LeasedCall, Leases
+from ._sync.leased_call import LeasedCall
+from ._sync.leases import Leases
 from ._sync.run import Run
-from .amounts import Amounts, Balance, Limits, Share
 from .directives import Advice, Directive, Evidence, Fits, Refusal
 from .errors import (
     ApiError,
@@ -27,6 +28,7 @@ from .errors import (
     LedgerError,
     NotAllocated,
     NotBooked,
+    NotEnded,
     NotFound,
     OutcomeUnknown,
     Problem,
@@ -39,13 +41,22 @@ from .errors import (
     Unreachable,
     UsageMissing,
 )
-from .events import Recorded, UsageEvent
-from .leases import Take
-from .preflights import PlannedCall, Preflight, Stop
-from .reservations import Actual, Call, Reservation, Settlement
-from .runs import Allocation, Iterations, Opening, RunSnapshot, Step
-from .streams import AnthropicStreamUsage, OpenAIStreamUsage, StreamUsage
-from .usage import Usage, usage_from, usage_from_anthropic, usage_from_openai
+from .leases.sizes import Take
+from .providers import (
+    AnthropicStreamUsage,
+    OpenAIStreamUsage,
+    StreamUsage,
+    Usage,
+    usage_from,
+    usage_from_anthropic,
+    usage_from_openai,
+)
+from .wire.amounts import Amounts, Balance, Limits, Share
+from .wire.calls import Actual, Call, PlannedCall
+from .wire.events import Recorded, UsageEvent
+from .wire.preflights import Preflight, Stop
+from .wire.reservations import Reservation, Settlement
+from .wire.runs import Allocation, Iterations, Opening, RunSnapshot, Step
 
 __all__ = [
     "Actual",
@@ -84,6 +95,7 @@ __all__ = [
     "Limits",
     "NotAllocated",
     "NotBooked",
+    "NotEnded",
     "NotFound",
     "OpenAIStreamUsage",
     "Opening",

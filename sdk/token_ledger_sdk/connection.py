@@ -13,20 +13,20 @@ from .errors import ConfigurationError
 URL_VARIABLE = "TOKEN_LEDGER_URL"
 KEY_VARIABLE = "TOKEN_LEDGER_KEY"
 
-# A provider call lies between reserve and settle: the connection must outlive it to be used again.
+# Between reserve and settle lies a provider call: only a connection that outlives it is used again.
 POOL = httpx2.Limits(max_connections=200, max_keepalive_connections=200, keepalive_expiry=60.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The service's address and the key; the key is kept out of `repr`, and so out of logs."""
+    """The service's address and the key; the key is left out of `repr`, and so of logs."""
 
     base_url: str
     key: str = field(repr=False)
 
     @classmethod
     def resolve(cls, base_url: str | None, key: str | None) -> Connection:
-        """Take what was given, else the environment, less blanks around it; raises ConfigurationError if unusable."""
+        """Take the arguments, else the environment, stripped of blanks; raises ConfigurationError if malformed."""
         return cls(
             _given_or_set(base_url, "base_url", URL_VARIABLE).rstrip("/"),
             _given_or_set(key, "key", KEY_VARIABLE),
@@ -34,13 +34,17 @@ class Connection:
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
-            raise ConfigurationError(f"the address {self.base_url!r} does not begin with http:// or https://")
-        # A header of such a key would be refused by the transport, in an error that quotes it.
+            raise ConfigurationError(
+                f"the address {self.base_url!r} does not begin with http:// or https://: give it in full"
+            )
+        # The transport would refuse a header with such a key, in an error that quotes it.
         if not (self.key.isascii() and self.key.isprintable()) or " " in self.key:
-            raise ConfigurationError("the key has a blank or a character that is not printable ASCII")
+            raise ConfigurationError(
+                "the key has a blank or a character that is not printable ASCII: copy it again from where it was made"
+            )
 
     def headers(self) -> dict[str, str]:
-        """Build the headers every request carries."""
+        """Build the headers that every request carries."""
         return {
             "Authorization": f"Bearer {self.key}",
             "Content-Type": "application/json",
@@ -50,7 +54,7 @@ class Connection:
 
 
 def _given_or_set(given: str | None, name: str, variable: str) -> str:
-    # Keys come from files, which end with a line break.
+    # Keys are often read from files, which end with a line break.
     value = (given if given is not None else os.environ.get(variable, "")).strip()
     if not value:
         raise ConfigurationError(f"no {name}: give it to the client or set {variable}")

@@ -1,4 +1,4 @@
-"""What the service tells an agent about a call: directives, their evidence, and refusals."""
+"""What the service tells an agent about a call: directives, the evidence for them, and refusals."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from .fields import Fields
-
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Why a trigger fired: the account that is `percent` percent used."""
+    """Why a trigger fired: the account that is `percent` percent used. Amounts are in `unit` (cost: US dollars)."""
 
     budget: str
     subject: dict[str, str]
@@ -20,21 +18,10 @@ class Evidence:
     limit: int | Decimal | None
     percent: int | Decimal | None
 
-    @classmethod
-    def parse(cls, fields: Fields) -> Evidence:
-        return cls(
-            budget=fields.text("budget"),
-            subject=fields.texts("subject"),
-            unit=fields.text("unit"),
-            used=fields.quantity("used"),
-            limit=fields.quantity("limit"),
-            percent=fields.quantity("percent"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A technique that would save, and whether it was `applied` to this call."""
+    """A technique that would save tokens or cost, and whether it was `applied` to this call."""
 
     trigger: str
     technique: str
@@ -42,21 +29,10 @@ class Advice:
     model: str | None
     evidence: Evidence | None
 
-    @classmethod
-    def parse(cls, fields: Fields) -> Advice:
-        evidence = fields.optional_child("evidence")
-        return cls(
-            trigger=fields.text("trigger"),
-            technique=fields.text("technique"),
-            applied=fields.flag("applied"),
-            model=fields.optional_text("model"),
-            evidence=None if evidence is None else Evidence.parse(evidence),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """How to make the call: which model, at most how many output tokens, how compressed; or to stop."""
+    """How to make the call: the model, the most output tokens, the compression; or, with `stop`, not to make it."""
 
     model: str | None = None
     max_output_tokens: int | None = None
@@ -64,33 +40,20 @@ class Directive:
     stop: bool = False
     advice: tuple[Advice, ...] = ()
 
-    @classmethod
-    def parse(cls, fields: Fields | None) -> Directive:
-        if fields is None:
-            return cls()
-        return cls(
-            model=fields.optional_text("model"),
-            max_output_tokens=fields.optional_integer("max_output_tokens"),
-            compression=fields.optional_text("compression") or "none",
-            stop=fields.flag("stop"),
-            advice=tuple(Advice.parse(item) for item in fields.children("advice")),
-        )
+
+NO_DIRECTIVE = Directive()
 
 
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """What would be granted instead: the same input with at most this many output tokens."""
+    """What would be granted instead: the same request with this `max_output_tokens`, and with no larger one."""
 
     max_output_tokens: int | None
-
-    @classmethod
-    def parse(cls, fields: Fields | None) -> Fits | None:
-        return None if fields is None else cls(fields.optional_integer("max_output_tokens"))
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One account without room for the call; amounts are in `unit` (money as Decimal US dollars)."""
+    """One account without room for the call. Amounts are in `unit` (cost: US dollars as Decimal)."""
 
     account_id: str | None
     budget: str
@@ -109,20 +72,3 @@ class Refusal:
         subject = ", ".join(f"{name}={value}" for name, value in self.subject.items())
         whose = f" of {subject}" if subject else ""
         return f"budget {self.budget!r}{whose} has {self.available} {self.unit} available, {self.requested} requested"
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Refusal:
-        return cls(
-            account_id=fields.optional_text("account_id"),
-            budget=fields.text("budget"),
-            enforcement=fields.text("enforcement"),
-            unit=fields.text("unit"),
-            available=fields.quantity("available"),
-            requested=fields.quantity("requested"),
-            limit=fields.quantity("limit"),
-            settled=fields.quantity("settled"),
-            held=fields.quantity("held"),
-            subject=fields.texts("subject"),
-            window_start=fields.optional_time("window_start"),
-            window_end=fields.optional_time("window_end"),
-        )

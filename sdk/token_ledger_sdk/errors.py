@@ -1,12 +1,13 @@
-"""What can go wrong, as one tree.
+"""Every error of this package, as one tree.
 
     LedgerError
-    ├── ConfigurationError         no address or no key was given, or one that can't be used
-    ├── ClientClosed               nothing was sent, as the client is closed: nothing is unknown, nothing worth a retry
+    ├── ConfigurationError         the address or the key is missing or malformed
+    ├── ClientClosed               the client was closed before this call, so nothing was sent
     ├── UsageMissing               a provider's response carries no token counts
     ├── Unreachable                no answer after every retry; the outcome is unknown
-    ├── InvalidAnswer              the service answered something that is not its wire format
+    ├── InvalidAnswer              the answer is not in the service's wire format
     ├── NotBooked                  calls on leases that the service refused to book: failures
+    ├── NotEnded                   the client was closed before the service said that these holds have ended
     └── ApiError                   the service answered with a problem (RFC 9457)
         ├── InvalidRequest         400, 413, 422
         │   └── UnknownModel       422: no price is known for the model
@@ -14,7 +15,7 @@
         ├── Denied                 402: do not call the provider; never retried
         │   ├── BudgetExceeded     a limit has no room: refusals, fits, directive
         │   ├── NotAllocated       a strict run has no allocation for this agent type
-        │   ├── IterationsExceeded the run has made all of its iterations
+        │   ├── IterationsExceeded the run has used all of its iterations
         │   ├── LeaseTooSmall      no room for a lease; a single call may still fit
         │   └── TenantStopped      an operator has stopped the tenant
         ├── Forbidden              403
@@ -22,26 +23,25 @@
         ├── Conflict               409
         │   ├── IdempotencyConflict   the same key was used with another body
         │   ├── RunNotOpen            the run was cancelled or closed
-        │   └── ReservationNotOpen    the hold was settled or released before
-        └── Unavailable            429, 502, 503, 504 after every retry
-            └── OutcomeUnknown     503: connection lost at commit; the same key resolves it
+        │   └── ReservationNotOpen    the hold was settled or released, or has expired
+        └── Unavailable            429 or 5xx after every retry
+            └── OutcomeUnknown     503: the service lost its database at commit; send the same key again
 
-`answers.py` decides which one an answer becomes.
+`wire/problems.py` decides which error an answer becomes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
 
-if TYPE_CHECKING:
-    from .directives import Directive, Fits, Refusal
+from .directives import Directive, Fits, Refusal
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One field of a request that the service did not accept."""
+    """One field of a request that the service did not accept, and why."""
 
     field: str
     message: str
@@ -49,7 +49,7 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The body of an error answer (RFC 9457); `extra` keeps every member as it came."""
+    """The body of an error answer (RFC 9457); `extra` is the whole JSON object."""
 
     status: int
     code: str
@@ -66,17 +66,17 @@ class Problem:
 
 
 class LedgerError(Exception):
-    """Everything this package raises on purpose."""
+    """The base of every error that this package raises itself."""
 
 
 class ConfigurationError(LedgerError):
-    """The client was made without an address or without a key, or with one that can't be used."""
+    """The client was made without an address or a key, or with a malformed one."""
 
 
 class ClientClosed(LedgerError):
-    """The client was closed before this call, so nothing was sent: a mistake in the order of the caller's blocks.
+    """The client was closed before this call, so nothing was sent.
 
-    It is no Unreachable, which would mean that the service may have got the request, or may be there later.
+    Unlike with Unreachable, nothing is unknown and a retry can't help: use the client inside its block.
     """
 
 
@@ -87,31 +87,51 @@ class UsageMissing(LedgerError):
 class Unreachable(LedgerError):
     """No answer came, after every retry; the cause is the transport's own error.
 
-    The request may have been served: sent again with its `idempotency_key`, it is answered and not done twice.
+    The service may have executed the request. Sent again with its `idempotency_key`, it is not executed twice.
     """
 
     idempotency_key: str | None = None
 
 
 class InvalidAnswer(LedgerError):
-    """The service answered something that is not its wire format."""
+    """The service, or a proxy in front of it, answered something that is not the service's wire format."""
 
 
 class NotBooked(LedgerError):
-    """Calls on leases that the service refused to book; `failures` says why, an error for each."""
+    """Calls on leases that the service refused to book; `failures` has the error of each."""
 
     def __init__(self, failures: tuple[ApiError, ...]) -> None:
         reasons = dict.fromkeys(map(str, failures))
         shown = "; ".join(list(reasons)[:3]) + ("; …" if len(reasons) > 3 else "")
-        super().__init__(f"{len(failures)} calls were refused and are not in the books: {shown}")
+        super().__init__(f"{len(failures)} calls were refused and are not booked: {shown}")
         self.failures = failures
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.failures,)
 
 
+class NotEnded(LedgerError):
+    """The client was closed before the service said that these holds have ended, or it refused to end them.
+
+    `unanswered` are the ids of holds that got no answer; what they used may be booked or not, and they expire by
+    themselves. `refused` has the error of each hold whose settle or release the service refused.
+    """
+
+    def __init__(self, unanswered: tuple[str, ...], refused: Mapping[str, LedgerError]) -> None:
+        parts = []
+        if unanswered:
+            parts.append(f"{len(unanswered)} holds got no answer ({', '.join(unanswered[:10])})")
+        parts += [f"hold {reservation_id} was refused: {error}" for reservation_id, error in [*refused.items()][:10]]
+        super().__init__("the client is closed, and not all holds have ended: " + "; ".join(parts))
+        self.unanswered = unanswered
+        self.refused = refused
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.unanswered, self.refused)
+
+
 class ApiError(LedgerError):
-    """The service answered with a problem; `problem` holds it whole."""
+    """The service answered with a problem, which is kept in `problem`."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -119,27 +139,30 @@ class ApiError(LedgerError):
 
     @property
     def status(self) -> int:
+        """The HTTP status."""
         return self.problem.status
 
     @property
     def code(self) -> str:
+        """The service's stable code for this problem; empty if a proxy answered."""
         return self.problem.code
 
     @property
     def field_errors(self) -> tuple[FieldError, ...]:
+        """The fields that the service did not accept."""
         return self.problem.field_errors
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process pools by pickle, which calls the class with `args` unless told otherwise.
+        # Process pools pickle exceptions, and unpickling calls the class with `args` unless told otherwise.
         return type(self), (self.problem,)
 
 
 class InvalidRequest(ApiError):
-    """The request has a field the service does not accept, or is too large."""
+    """The request has a field that the service does not accept, or is too large."""
 
 
 class UnknownModel(InvalidRequest):
-    """No price is known for the model, so its cost cannot be held."""
+    """No price is known for the model, so its cost can't be held."""
 
 
 class Unauthenticated(ApiError):
@@ -147,7 +170,7 @@ class Unauthenticated(ApiError):
 
 
 class Denied(ApiError):
-    """The call may not be made; asking again without a change will not help."""
+    """The call may not be made; asking again without a change does not help."""
 
 
 class NotAllocated(Denied):
@@ -155,22 +178,22 @@ class NotAllocated(Denied):
 
 
 class LeaseTooSmall(Denied):
-    """A hard limit has too little room for a lease of even one call; a single call may still fit."""
+    """A hard limit has no room for a lease; a single call may still fit."""
 
 
 class IterationsExceeded(Denied):
-    """The run, or one that it is a part of, has made all of its iterations."""
+    """The run, or one of the runs it is a part of, has used all of its iterations."""
 
 
 class TenantStopped(Denied):
-    """The tenant was stopped by an operator: no call is admitted until it is resumed."""
+    """An operator has stopped the tenant: no call is admitted until it is resumed."""
 
 
 class BudgetExceeded(Denied):
     """At least one hard limit has no room for this call.
 
-    `refusals` name the accounts without room, `fits` what would have been granted instead
-    (None: nothing), `directive.stop` tells the agent to stop asking.
+    `refusals` lists the accounts without room, `fits` what would have been granted instead (None: nothing), and
+    `directive.stop` tells the agent to stop asking.
     """
 
     def __init__(
@@ -192,21 +215,20 @@ class BudgetExceeded(Denied):
         return "; ".join(str(refusal) for refusal in self.refusals) or super().__str__()
 
     def __reduce__(self) -> tuple[object, ...]:
-        from .answers import budget_exceeded
-
-        return budget_exceeded, (self.problem,)
+        names = ("denial_id", "refusals", "fits", "directive")
+        return partial(type(self), **{name: getattr(self, name) for name in names}), (self.problem,)
 
 
 class Forbidden(ApiError):
-    """The key is good, its role may not do this."""
+    """The key is valid, but its role does not permit this."""
 
 
 class NotFound(ApiError):
-    """There is no such run or reservation for this tenant."""
+    """The tenant has no such run or reservation."""
 
 
 class Conflict(ApiError):
-    """The request contradicts what the service already knows."""
+    """The request contradicts the state of the run, the hold or an earlier request."""
 
 
 class IdempotencyConflict(Conflict):
@@ -218,18 +240,20 @@ class RunNotOpen(Conflict):
 
     @property
     def run_state(self) -> str | None:
+        """The state of the run, if the service named it."""
         state = self.problem.extra.get("run_state")
         return state if isinstance(state, str) else None
 
 
 class ReservationNotOpen(Conflict):
-    """The hold has ended, by a settle, a release or its time: it is no permission any more."""
+    """The hold was settled or released, or has expired: it no longer permits a call."""
 
 
 class Unavailable(ApiError):
-    """The service could not serve the request now; every retry was used.
+    """The service could not answer the request, after every retry.
 
-    A proxy may have said so of a request that was served: sent again with its `idempotency_key`, it is not done twice.
+    If a proxy said so, the service may have executed it. Sent again with its `idempotency_key`, it is not executed
+    twice.
     """
 
     idempotency_key: str | None = None
@@ -239,8 +263,9 @@ class Unavailable(ApiError):
 
     @property
     def retry_after_seconds(self) -> float | None:
+        """How long the service asks to wait, if it says so."""
         return self.problem.retry_after_seconds
 
 
 class OutcomeUnknown(Unavailable):
-    """The service lost its database at commit; the same idempotency key resolves what happened."""
+    """The service lost its database at commit; sending the same idempotency key again shows what happened."""

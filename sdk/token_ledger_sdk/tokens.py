@@ -1,8 +1,8 @@
-"""Counting tokens before a call, offline. Needs the extra `tokens` (tiktoken and bpe-openai).
+"""Counts tokens before a call, offline. Needs the extra `tokens` (tiktoken and bpe-openai).
 
-tiktoken would download its ranks at first use. bpe-openai carries the same files, so they are written to a
-directory of our own under the names tiktoken looks for. Where the operator set TIKTOKEN_CACHE_DIR (or
-DATA_GYM_CACHE_DIR) nothing is written and tiktoken does what it always does.
+tiktoken would download its ranks (vocabulary files) at first use. bpe-openai contains the same files, so they are
+copied to a directory of our own, under the names that tiktoken looks for. If TIKTOKEN_CACHE_DIR or DATA_GYM_CACHE_DIR
+is set, nothing is written and tiktoken does what it always does.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import anyio.to_thread
 try:
     import tiktoken
 except ImportError as error:  # pragma: no cover
-    raise ImportError("count_tokens needs the extra: token-ledger-sdk[tokens]") from error
+    raise ImportError("count_tokens needs more packages: pip install 'token-ledger-sdk[tokens]'") from error
 
-# Encoding -> name of its ranks, the name tiktoken caches them under (SHA-1 of where it would download them),
-# and their SHA-256, which tiktoken pins too: it would silently download what does not match.
+# Encoding -> name of its ranks, the name under which tiktoken caches them (SHA-1 of the download address), and their
+# SHA-256. tiktoken checks the same hash, and silently downloads files that do not match.
 _O200K = (
     "o200k_base",
     "fb374d419588a4632f3f557e76b4b70aebbca790",
@@ -39,7 +39,7 @@ _RANKS = {
     "o200k_harmony": _O200K,
 }
 
-# The first prefix that fits decides. tiktoken's own table raises KeyError for models newer than itself.
+# The first matching prefix decides. tiktoken's own table raises KeyError for models newer than itself.
 _ENCODINGS = (
     ("gpt-oss", "o200k_harmony"),
     ("gpt-4o", "o200k_base"),
@@ -65,19 +65,19 @@ _loaded: dict[str, tiktoken.Encoding] = {}
 
 
 def count_tokens(text: str, model: str) -> tuple[int, bool]:
-    """Count the tokens of a text, and say whether the count is exact for this model.
+    """Count the tokens of a text; returns the count, and whether it is exact for this model.
 
-    Exact for OpenAI's models since 2022; for all others o200k_base is an approximation. Counts the text
-    alone: chat formats add a few tokens per message. Special tokens in the text count as ordinary text.
+    It is exact for OpenAI's models since 2022; all others are approximated with o200k_base. Only the text is counted:
+    chat formats add a few tokens per message. Special tokens in the text count as ordinary text.
     """
     encoding_name, exact = encoding_for(model)
     return len(_encoding(encoding_name).encode_ordinary(text)), exact
 
 
 async def count_tokens_async(text: str, model: str) -> tuple[int, bool]:
-    """Count like `count_tokens`, in a thread if that takes long, so that other tasks go on.
+    """Count like `count_tokens`, in a thread if it takes long, so that other tasks can run.
 
-    It does above 64 kB of text, and the first time an encoding is used, which is loaded then.
+    It takes long for more than 64 kB of text, and for the first text of an encoding, which loads its ranks.
     """
     if len(text) <= _SMALL_BYTES and encoding_for(model)[0] in _loaded:
         return count_tokens(text, model)
@@ -85,7 +85,7 @@ async def count_tokens_async(text: str, model: str) -> tuple[int, bool]:
 
 
 def encoding_for(model: str) -> tuple[str, bool]:
-    """Name the encoding of a model, and say whether it is known to be the right one."""
+    """Return the name of a model's encoding, and whether it is known to be the right one."""
     name = model.lower()
     for prefix in _VENDOR_PREFIXES:
         name = name.removeprefix(prefix)
@@ -99,7 +99,7 @@ def _encoding(name: str) -> tiktoken.Encoding:
     if name in _loaded:
         return _loaded[name]
     with _loading:
-        if name not in _loaded:  # another thread may have had the lock before
+        if name not in _loaded:  # another thread may have loaded it meanwhile
             _loaded[name] = _load(name)
         return _loaded[name]
 
@@ -107,7 +107,7 @@ def _encoding(name: str) -> tiktoken.Encoding:
 def _load(name: str) -> tiktoken.Encoding:
     if any(variable in os.environ for variable in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")):
         return tiktoken.get_encoding(name)
-    # Set only while loading: others in this process may use tiktoken with the environment as it was.
+    # Set only while loading, as other code in this process may use tiktoken too.
     os.environ["TIKTOKEN_CACHE_DIR"] = str(_provide_ranks(name))
     try:
         return tiktoken.get_encoding(name)
@@ -116,7 +116,7 @@ def _load(name: str) -> tiktoken.Encoding:
 
 
 def _provide_ranks(encoding_name: str) -> Path:
-    """Write the ranks of an encoding where tiktoken will find them; returns the directory."""
+    """Write the ranks of an encoding to where tiktoken looks for them; returns the directory."""
     ranks_name, cache_name, sha256 = _RANKS[encoding_name]
     directory = _cache_directory()
     path = directory / cache_name
@@ -124,16 +124,18 @@ def _provide_ranks(encoding_name: str) -> Path:
         return directory
     ranks = gzip.decompress(_packaged_ranks(ranks_name).read_bytes())
     if hashlib.sha256(ranks).hexdigest() != sha256:
-        raise RuntimeError(f"the {ranks_name} ranks of bpe-openai are not those tiktoken expects")
+        raise RuntimeError(
+            f"the {ranks_name} ranks of bpe-openai are not those that tiktoken expects: upgrade both packages"
+        )
     _write_whole(path, ranks)
     return directory
 
 
 def _packaged_ranks(ranks_name: str) -> Path:
-    # Found without importing: the package's native module is not needed.
+    # find_spec does not import the package: its native module is not needed.
     spec = find_spec("bpe_openai")
     if spec is None or spec.origin is None:
-        raise ImportError("count_tokens needs the extra: token-ledger-sdk[tokens]")
+        raise ImportError("count_tokens needs more packages: pip install 'token-ledger-sdk[tokens]'")
     return Path(spec.origin).parent / "data" / f"{ranks_name}.tiktoken.gz"
 
 
@@ -145,12 +147,12 @@ def _cache_directory() -> Path:
         writable = os.access(directory, os.W_OK)
     except OSError:
         writable = False
-    # A container with a read-only home still counts, it only unpacks again at each start.
+    # With a read-only home, ranks are unpacked again at each start.
     return directory if writable else Path(tempfile.mkdtemp(prefix="token-ledger-tiktoken-"))
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    # Several processes may start at once: each writes its own file, the last rename wins with the same bytes.
+    # Several processes may start at once: each writes a file of its own, and the last rename wins with the same bytes.
     handle, name = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(handle, "wb") as file:
         file.write(content)

@@ -1,28 +1,50 @@
-"""What becomes of a hold that its block leaves without a settle. Pure: it decides, the hold acts.
+"""What becomes of a hold whose block is left without a settle. Pure: it decides, the hold acts.
 
-A hold may be released only when the provider surely did not run; in every other case money may have been
-spent, and what was held is booked as an estimate. Proof is either the caller's word (`hold.not_sent()`) or
-an exception that means no connection was made. A read time-out proves nothing: the provider may have run.
-A part of the call's use that was sent to be booked proves that it did run.
+A hold is released only if the provider surely did not run. In every other case money may have been spent, and what was
+held is booked as an estimate. Proof is either the caller's word (`hold.not_sent()`) or an exception that means that no
+connection was made. A read time-out proves nothing, and once a part of the call's usage was sent, the provider did run.
+
+An end that got no answer is kept, and sent again in the background until there is one.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 
-from .errors import UsageMissing
-from .reservations import Reservation
-from .usage import Usage, member
+from .errors import LedgerError, UsageMissing
+from .providers import Usage
+from .providers.bodies import member
+from .wire.calls import Call
+from .wire.reservations import Reservation
 
-# By class name, so that httpx, httpx2, httpcore, requests and whoever follows need not be installed.
+# Compared by class name, so that httpx, httpx2, httpcore, requests and others need not be installed.
 _NO_CONNECTION = frozenset({"ConnectError", "ConnectTimeout"})
+
+
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a closed client could not end: holds that got no answer, and those whose end was refused, with the error."""
+
+    unanswered: tuple[str, ...]
+    refused: Mapping[str, LedgerError]
+
+
+def backlog_pause_seconds(rounds: int) -> float:
+    """Return how long to wait before ends are sent again, after so many rounds without an answer."""
+    return min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(rounds, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 class Ending(Enum):
     """How a hold ends when its block is left."""
 
     NOTHING = "it has ended already"
-    REPEAT = "a settle or release was tried and got no answer: send the same again"
+    REPEAT = "a settle or release got no answer: send the same again"
     RELEASE = "the provider surely did not run"
     ESTIMATE = "the provider may have run: settle what was held"
 
@@ -30,7 +52,7 @@ class Ending(Enum):
 def choose_ending(
     *, ended: bool, tried: bool, not_sent: bool, error: BaseException | None, ran: bool = False
 ) -> Ending:
-    """Decide how a hold ends; `error` is what left the block, None if nothing did, and `ran` that the provider did."""
+    """Decide how a hold ends; `error` is the exception that left the block, `ran` says that the provider surely ran."""
     if ended:
         return Ending.NOTHING
     if tried:
@@ -41,11 +63,10 @@ def choose_ending(
 
 
 def proves_not_sent(error: BaseException) -> bool:
-    """Say whether an exception proves that the provider never got the request.
+    """Whether an exception proves that the provider never got the request.
 
-    True for ConnectError and ConnectTimeout of any library. The openai and anthropic SDKs wrap these and
-    retry by themselves: a wrapped one counts only if it was the first attempt, because an earlier attempt
-    may have reached the provider.
+    True for ConnectError and ConnectTimeout of any library. The openai and anthropic SDKs wrap these and retry by
+    themselves: a wrapped one counts only for a first attempt, as an earlier one may have reached the provider.
     """
     if _is_no_connection(error):
         return _attempt(error) in (None, "0")
@@ -54,19 +75,17 @@ def proves_not_sent(error: BaseException) -> bool:
 
 
 def outcome_of(error: BaseException | None) -> str:
-    """Name the outcome of the call: a response without usage is still a response."""
+    """Name the outcome of a call: a response without usage is still a response."""
     return "ok" if error is None or isinstance(error, UsageMissing) else "error"
 
 
-def held_usage(
-    reservation: Reservation, *, input_tokens: int, max_output_tokens: int, cached_input_tokens: int
-) -> Usage:
-    """Return what was held as a usage: the prompt as announced, the output at its limit."""
+def held_usage(reservation: Reservation, call: Call) -> Usage:
+    """Return the estimate: the whole input as announced, and as much output as was held."""
     limit = reservation.directive.max_output_tokens
     return Usage(
-        input_tokens=input_tokens,
-        output_tokens=max_output_tokens if limit is None else limit,
-        cache_read_tokens=cached_input_tokens,
+        input_tokens=call["input_tokens"],
+        output_tokens=call["max_output_tokens"] if limit is None else limit,
+        cache_read_tokens=call.get("cached_input_tokens", 0),
     )
 
 
@@ -75,7 +94,7 @@ def _is_no_connection(error: BaseException) -> bool:
 
 
 def _attempt(error: BaseException) -> object:
-    """Read which attempt of the openai or anthropic SDK this was: "0" for the first, None if not theirs."""
+    """Return the attempt of the openai or anthropic SDK: "0" for the first, None for an error of another library."""
     try:
         return member(member(member(error, "request"), "headers"), "x-stainless-retry-count")
     except RuntimeError:

@@ -1,7 +1,6 @@
 """Waiting, for both clients: the only place where they differ by more than `await`.
 
-anyio comes with httpx2, which needs it for the same purpose; so the asynchronous client runs on asyncio
-and on trio.
+anyio comes with httpx2, which needs it for the same purpose; it lets the asynchronous client run on asyncio and trio.
 """
 
 from __future__ import annotations
@@ -16,24 +15,34 @@ import anyio
 
 from .errors import Unreachable
 
-# What a block ends with while its task is being canceled must not keep the task for longer than this.
-_ENDING_SECONDS = 10.0
+# The longest that the end of a block may keep a task that is being canceled.
+_SHIELDED_SECONDS = 10.0
 
 
-async def pause_async(seconds: float) -> None:
+async def sleep_async(seconds: float) -> None:
     """Wait without blocking other tasks."""
     await anyio.sleep(seconds)
 
 
-def pause_sync(seconds: float) -> None:
+def sleep_sync(seconds: float) -> None:
     """Wait."""
     time.sleep(seconds)
 
 
-async def uncanceled_async(end: Callable[[], Awaitable[None]]) -> None:
-    """Await `end` to its end although this task is being canceled; Unreachable after ten seconds.
+def lock_async() -> anyio.Lock:
+    """Make a lock between tasks."""
+    return anyio.Lock()
 
-    A cancellation that comes meanwhile is raised afterwards, with a note of what went wrong.
+
+def lock_sync() -> threading.Lock:
+    """Make a lock between threads."""
+    return threading.Lock()
+
+
+async def shielded_async(end: Callable[[], Awaitable[None]]) -> None:
+    """Await `end` to its end even if this task is being canceled; raises Unreachable after ten seconds.
+
+    A cancellation that arrives meanwhile is raised afterwards, with a note of what went wrong.
     """
     with anyio.CancelScope(shield=True):
         if anyio.get_cancelled_exc_class() is asyncio.CancelledError:
@@ -42,8 +51,13 @@ async def uncanceled_async(end: Callable[[], Awaitable[None]]) -> None:
             await _limited(end)
 
 
+def shielded_sync(end: Callable[[], None]) -> None:
+    """Call `end`: threads are not canceled."""
+    end()
+
+
 async def _in_a_task(end: Callable[[], Awaitable[None]]) -> None:
-    # A shield of anyio holds off its own scopes only: `wait_for`, `timeout` and `Task.cancel` reach through it.
+    # A shield of anyio only holds off anyio's scopes: `wait_for`, `timeout` and `Task.cancel` reach through it.
     task = asyncio.ensure_future(_limited(end))
     canceled: asyncio.CancelledError | None = None
     while not task.done():
@@ -60,23 +74,18 @@ async def _in_a_task(end: Callable[[], Awaitable[None]]) -> None:
 
 async def _limited(end: Callable[[], Awaitable[None]]) -> None:
     try:
-        with anyio.fail_after(_ENDING_SECONDS):
+        with anyio.fail_after(_SHIELDED_SECONDS):
             await end()
     except TimeoutError as error:
         raise Unreachable(
-            f"it did not end within {_ENDING_SECONDS:.0f} s, which is all it may keep its task"
+            f"leaving the block took more than {_SHIELDED_SECONDS:.0f} s and was given up: what it sent may be done"
         ) from error
 
 
-def uncanceled_sync(end: Callable[[], None]) -> None:
-    """Call `end`: without tasks there is no cancellation."""
-    end()
+def run_later_async(seconds: float, do: Callable[[], Awaitable[None]]) -> Callable[[], None] | None:
+    """Await `do` later in a task of its own, or as soon as asyncio cancels that task; returns what calls it off.
 
-
-def later_async(seconds: float, do: Callable[[], Awaitable[None]]) -> Callable[[], None] | None:
-    """Await `do` later in a task of its own, or as soon as asyncio ends that task; return what calls it off.
-
-    None on trio, where no task lives outside of a nursery.
+    Returns None on trio, where no task outlives its nursery.
     """
     if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
         return None
@@ -99,38 +108,28 @@ def later_async(seconds: float, do: Callable[[], Awaitable[None]]) -> Callable[[
     return call_off
 
 
-def later_sync(seconds: float, do: Callable[[], None]) -> Callable[[], None]:
-    """Call `do` later in a thread of its own, or as soon as the process ends; return what calls it off."""
+def run_later_sync(seconds: float, do: Callable[[], None]) -> Callable[[], None]:
+    """Call `do` later in a thread of its own, or as soon as the process exits; returns what calls it off."""
 
     def run() -> None:
-        if _due.pop(timer, None) is not None:
+        if _scheduled.pop(timer, None) is not None:
             do()
 
     def call_off() -> None:
-        _due.pop(timer, None)
+        _scheduled.pop(timer, None)
         timer.cancel()
 
     timer = threading.Timer(seconds, run)
     timer.daemon = True
-    _due[timer] = run
+    _scheduled[timer] = run
     timer.start()
     return call_off
 
 
-_due: dict[threading.Timer, Callable[[], None]] = {}
+_scheduled: dict[threading.Timer, Callable[[], None]] = {}
 
 
 @atexit.register
-def _do_what_is_due() -> None:
-    for run in [*_due.values()]:
+def _run_at_exit() -> None:
+    for run in [*_scheduled.values()]:
         run()
-
-
-def turns_async() -> anyio.Lock:
-    """Return a lock of which one task at a time has a turn."""
-    return anyio.Lock()
-
-
-def turns_sync() -> threading.Lock:
-    """Return a lock of which one thread at a time has a turn."""
-    return threading.Lock()

@@ -1,4 +1,4 @@
-"""Worlds for the tests of the API: one shared by a module, or one of a test's own."""
+"""Running services for the tests of the API: one shared by a module, or one per test."""
 
 import os
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from tests.conftest import TEMPLATE, with_database
 
 @pytest.fixture(scope="module")
 async def world(server_url: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """A running service that the tests of one module share; each uses names of its own."""
+    """A running service that the tests of one module share; each test uses its own names."""
     name = f"api_{worker_id}_{os.getpid()}_{fresh('world').replace('-', '_')}"
     owner = await asyncpg.connect(server_url)
     try:

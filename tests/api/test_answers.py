@@ -1,29 +1,27 @@
-"""The hot routes build their answers by hand: what they send is what their models, and so the OpenAPI document, say."""
+"""Answers are built as plain dictionaries: they have exactly the fields that the OpenAPI document describes."""
 
 import json
 from datetime import datetime
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
 from tests.api.verbs import BY_NAME, budget, reservation
 from tests.api.waiting import until
 from tests.api.world import World, check_problem, fresh
-from token_ledger.api.answers import BudgetAnswerBody, EventResults, ReservationAnswer, SettlementAnswer
-from token_ledger.api.holds import HOT_ROUTES
+from token_ledger.api.routes.operations import HOT
+from token_ledger.wire.answers.budgets import BudgetAnswer
+from token_ledger.wire.answers.events import EventResults
+from token_ledger.wire.answers.reservations import ReservationAnswer, SettlementAnswer
 
 USAGE = {"input_tokens": 900, "output_tokens": 100}
 
 
-def _check(model: type[BaseModel], answer: dict[str, Any]) -> None:
-    """Every field of the model is there, of its very type, and no other."""
-    model.model_validate_json(_json(answer), strict=True)
-    assert set(answer) == set(model.model_fields)
-
-
-def _json(answer: dict[str, Any]) -> str:
-    return json.dumps(answer)
+def _check(kind: Any, answer: dict[str, Any]) -> None:
+    """Check that an answer has every field of its type, each of the documented type, and no other."""
+    TypeAdapter(kind).validate_json(json.dumps(answer), strict=True)
+    assert set(answer) == kind.__required_keys__
 
 
 async def _held(world: World, **fields: Any) -> dict[str, Any]:
@@ -31,7 +29,7 @@ async def _held(world: World, **fields: Any) -> dict[str, Any]:
 
 
 async def _expired(world: World) -> dict[str, Any]:
-    """Return a hold of one second, once the database's clock is past it."""
+    """Return a hold of one second after the database's clock has passed its expiry."""
     held = await _held(world, ttl_seconds=1)
 
     async def past() -> bool:
@@ -43,7 +41,7 @@ async def _expired(world: World) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("with_run", [False, True])
-async def test_a_hold_is_answered_as_its_model_says_in_every_state(with_run: bool, world: World) -> None:
+async def test_a_hold_matches_its_documented_type_in_every_state(with_run: bool, world: World) -> None:
     user = fresh("user")
     await world.made("/v1/budgets", budget(user, limits={"tokens": 1, "cost": "0"}, enforcement="soft"))
     fields: dict[str, Any] = {"user": user}
@@ -64,14 +62,14 @@ SETTLES: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     ({}, {"cost": "0.003750000", "tokens": 1_000}),
     ({"usage": {"input_tokens": 2_000, "output_tokens": 100}}, {"overrun": True, "tokens": 2_100}),
     ({"usage": {"input_tokens": 10, "output_tokens": 1, "cache_read_tokens": 11}}, {"clamped": True}),
-    ({"model": "gpt-99"}, {"unpriced": True, "cost": "0.000000000"}),
+    ({"model": "gpt-99"}, {"unpriced": True, "cost": "0.003750000"}),
     ({"model": "gpt-5.4-mini"}, {"cost": "0.001125000"}),
     ({"outcome": "error", "estimated": True}, {"overrun": False}),
 )
 
 
 @pytest.mark.parametrize(("change", "expected"), SETTLES)
-async def test_a_settlement_is_answered_as_its_model_says(
+async def test_a_settlement_matches_its_documented_type(
     change: dict[str, Any], expected: dict[str, Any], world: World
 ) -> None:
     held = await _held(world)
@@ -92,13 +90,13 @@ async def test_a_settle_after_expiry_is_booked_late(world: World) -> None:
     assert (await world.get(f"/v1/reservations/{held['reservation_id']}")).json()["state"] == "settled"
 
 
-async def test_an_expired_hold_can_not_be_released(world: World) -> None:
+async def test_an_expired_hold_cannot_be_released(world: World) -> None:
     held = await _expired(world)
     answer = await world.post(f"/v1/reservations/{held['reservation_id']}/release")
     assert check_problem(answer, 409, "reservation_not_open")["state"] == "expired"
 
 
-async def test_a_second_settle_of_another_key_is_409_and_kept_for_review(world: World) -> None:
+async def test_a_second_settle_with_another_key_is_409_and_quarantined(world: World) -> None:
     held = await _held(world)
     path = f"/v1/reservations/{held['reservation_id']}/settle"
     await world.made(path, {"usage": USAGE})
@@ -114,19 +112,19 @@ async def test_a_second_settle_of_another_key_is_409_and_kept_for_review(world: 
     assert listed["body"]["usage"]["input_tokens"] == 900
 
 
-async def test_lists_of_events_and_budgets_are_answered_as_their_models_say(world: World) -> None:
+async def test_lists_of_events_and_budgets_match_their_documented_types(world: World) -> None:
     events = await world.made("/v1/events", BY_NAME["events"].fresh_body())
-    EventResults.model_validate_json(_json(events), strict=True)
+    _check(EventResults, events)
     made = await world.made("/v1/budgets", BY_NAME["budget"].fresh_body())
-    _check(BudgetAnswerBody, made)
+    _check(BudgetAnswer, made)
     listed = (await world.get("/v1/budgets")).json()["budgets"]
     assert made in listed
 
 
-def test_the_hot_routes_name_their_models(world: World) -> None:
+def test_the_hot_routes_name_their_types(world: World) -> None:
     paths = world.app.openapi()["paths"]
-    for path, _, request, response, status in HOT_ROUTES:
-        operation = paths[path]["post"]
+    for hot in HOT:
+        operation = paths[hot.path]["post"]
         sent = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-        answered = operation["responses"][str(status)]["content"]["application/json"]["schema"]["$ref"]
-        assert (sent.rsplit("/", 1)[1], answered.rsplit("/", 1)[1]) == (request.__name__, response.__name__)
+        answered = operation["responses"][str(hot.status)]["content"]["application/json"]["schema"]["$ref"]
+        assert (sent.rsplit("/", 1)[1], answered.rsplit("/", 1)[1]) == (hot.body.__name__, hot.answer_type.__name__)

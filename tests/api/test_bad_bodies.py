@@ -1,4 +1,4 @@
-"""Bodies that are no JSON, too large or of another type, paths that name nothing, parameters that mean nothing."""
+"""Malformed, oversized and wrongly typed bodies, unknown ids, invalid parameters."""
 
 import json
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import pytest
 
 from tests.api.verbs import BY_NAME, VERBS, Verb, named_ids
 from tests.api.world import World, check_problem
-from token_ledger.storage.api_keys import Role
+from token_ledger.core.model.principal import Role
 
 WITH_BODY = [verb.name for verb in VERBS if verb.model]
 LARGEST = 1_048_576
@@ -42,7 +42,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("label", MALFORMED)
 @pytest.mark.parametrize("name", WITH_BODY)
-async def test_a_body_that_is_no_json_is_400_and_changes_nothing(
+async def test_a_body_that_is_not_json_is_400_and_changes_nothing(
     name: str, label: str, world: World, ids: dict[str, str]
 ) -> None:
     verb = BY_NAME[name]
@@ -61,7 +61,7 @@ OPTIONAL_BODY = ("cancel", "close")
 @pytest.mark.parametrize(
     ("name", "text"), [(n, t) for n in WITH_BODY for t in NO_OBJECTS if not (t == "null" and n in OPTIONAL_BODY)]
 )
-async def test_json_that_is_no_object_is_refused_and_changes_nothing(
+async def test_json_that_is_not_an_object_is_refused_and_changes_nothing(
     name: str, text: str, world: World, ids: dict[str, str]
 ) -> None:
     verb = BY_NAME[name]
@@ -74,14 +74,14 @@ async def test_json_that_is_no_object_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("name", ["cancel", "close", "release"])
-async def test_a_body_may_be_left_out_where_it_says_nothing_new(name: str, world: World) -> None:
+async def test_a_body_with_only_optional_fields_may_be_left_out(name: str, world: World) -> None:
     path = BY_NAME[name].path.format(**await named_ids(world))
     answer = await world.client.post(path, headers=world.headers())
     assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize("name", WITH_BODY)
-async def test_a_body_that_says_it_is_too_large_is_413_and_changes_nothing(
+async def test_a_body_whose_content_length_is_too_large_is_413_and_changes_nothing(
     name: str, world: World, ids: dict[str, str]
 ) -> None:
     verb = BY_NAME[name]
@@ -96,7 +96,7 @@ async def test_a_body_that_says_it_is_too_large_is_413_and_changes_nothing(
 
 
 @pytest.mark.parametrize("name", WITH_BODY)
-async def test_a_body_that_turns_out_too_large_is_413_and_changes_nothing(
+async def test_a_streamed_body_that_is_too_large_is_413_and_changes_nothing(
     name: str, world: World, ids: dict[str, str]
 ) -> None:
     verb = BY_NAME[name]
@@ -115,7 +115,7 @@ async def test_a_body_that_turns_out_too_large_is_413_and_changes_nothing(
     assert await world.state() == before
 
 
-async def test_a_body_of_exactly_the_largest_size_is_taken(world: World) -> None:
+async def test_a_body_of_exactly_the_largest_size_is_accepted(world: World) -> None:
     body = json.dumps(BY_NAME["reserve"].fresh_body()).encode()
     body += b" " * (LARGEST - len(body))
     headers = _headers(world, BY_NAME["reserve"])
@@ -126,7 +126,7 @@ async def test_a_body_of_exactly_the_largest_size_is_taken(world: World) -> None
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/json", "", None]
 )
 @pytest.mark.parametrize("name", WITH_BODY)
-async def test_a_body_of_another_type_is_415_and_changes_nothing(
+async def test_a_body_of_another_media_type_is_415_and_changes_nothing(
     name: str, content_type: str | None, world: World, ids: dict[str, str]
 ) -> None:
     verb = BY_NAME[name]
@@ -156,7 +156,7 @@ def _bodies_of_paths_with_ids() -> list[tuple[str, str, bytes | None]]:
 
 
 @pytest.mark.parametrize("text", [*NO_IDS, *NOWHERE], ids=lambda text: ascii(text[:24]))
-async def test_an_id_that_names_nothing_is_404_and_changes_nothing(text: str, world: World) -> None:
+async def test_an_id_that_does_not_exist_is_404_and_changes_nothing(text: str, world: World) -> None:
     before = await world.state()
     for method, path, body in _bodies_of_paths_with_ids():
         url = path[: path.index("{")] + quote(text, safe="") + path[path.index("}") + 1 :]
@@ -190,7 +190,8 @@ BAD_PARAMETERS = (
     (
         "/v1/reports/spend", "from",
         (
-            "yesterday", "5", "1763719200", "2026-11-21", "2026-11-21T00:00:00", "0001-01-01T00:00:00+14:00",
+            "yesterday", "5", "1763719200", "2026-11-31", "1999-12-31", "20261121", "2026-11",
+            "2026-11-21T00:00:00", "0001-01-01T00:00:00+14:00",
             "9999-12-31T23:59:59-14:00", "1999-12-31T23:59:59Z", "3000-01-01T00:00:00Z", "\0", "",
         ),
     ),
@@ -218,12 +219,12 @@ async def test_a_span_that_ends_before_it_begins_is_an_empty_report(world: World
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/v1/reservations", "/v1/reservations/1/settle", "/v1/runs", "/v1/reports/spend"])
-async def test_another_method_is_405_and_a_problem(method: str, path: str, world: World) -> None:
+async def test_an_unsupported_method_is_405_and_a_problem(method: str, path: str, world: World) -> None:
     answer = await world.client.request(method, path, headers=world.headers())
     check_problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"]
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/nothing", "/v1/reservations/1/refund", "/v2/runs", "/%00"])
-async def test_a_path_that_is_none_is_404_and_a_problem(path: str, world: World) -> None:
+async def test_an_unknown_path_is_404_and_a_problem(path: str, world: World) -> None:
     check_problem(await world.client.get(path, headers=world.headers()), 404, "not_found")

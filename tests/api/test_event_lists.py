@@ -1,4 +1,4 @@
-"""Lists of events: each has a result of its own, and none that is bad costs its neighbours anything."""
+"""Lists of events: each event has its own result, and a bad one does not affect the others."""
 
 import json
 from typing import Any
@@ -65,7 +65,7 @@ async def _events_and_kept(world: World) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("label", RAW)
-async def test_a_bad_event_is_kept_and_its_neighbours_are_booked(label: str, world: World) -> None:
+async def test_a_bad_event_is_quarantined_and_the_others_are_booked(label: str, world: World) -> None:
     good = json.dumps(event())
     old, new = RAW[label]
     assert old in good
@@ -85,7 +85,7 @@ async def test_a_bad_event_is_kept_and_its_neighbours_are_booked(label: str, wor
 
 
 @pytest.mark.parametrize("label", NAMELESS)
-async def test_what_has_no_name_is_refused_and_its_neighbours_are_booked(label: str, world: World) -> None:
+async def test_an_event_without_source_or_key_is_refused_and_the_others_are_booked(label: str, world: World) -> None:
     events, kept = await _events_and_kept(world)
     results = await _send(world, json.dumps(event()), NAMELESS[label], json.dumps(event()))
     assert [result["status"] for result in results] == ["booked", "refused", "booked"]
@@ -94,7 +94,7 @@ async def test_what_has_no_name_is_refused_and_its_neighbours_are_booked(label: 
     assert await _events_and_kept(world) == (events + 2, kept)
 
 
-async def test_a_key_used_with_another_body_conflicts_alone(world: World) -> None:
+async def test_a_key_used_with_another_body_conflicts_and_the_others_are_booked(world: World) -> None:
     first = event()
     await _send(world, json.dumps(first))
     before = await _events_and_kept(world)
@@ -123,7 +123,7 @@ async def test_a_conflict_names_the_field(change: dict[str, Any], field: str, wo
     assert [(result["status"], result.get("field")) for result in results] == [("booked", None), ("conflict", field)]
 
 
-async def test_twins_in_one_list_are_booked_once(world: World) -> None:
+async def test_the_same_event_twice_in_one_list_is_booked_once(world: World) -> None:
     twin = json.dumps(event())
     events, _ = await _events_and_kept(world)
     results = await _send(world, twin, twin, twin)
@@ -140,7 +140,7 @@ async def test_the_same_key_from_another_source_is_another_event(world: World) -
     assert [result["replayed"] for result in results] == [False, False]
 
 
-async def test_results_come_in_the_order_of_256_events(world: World) -> None:
+async def test_the_results_of_256_events_are_in_their_order(world: World) -> None:
     events = [
         event(usage={"input_tokens": n, "output_tokens": 0}) if n % 2 else event(usage={"input_tokens": -n})
         for n in range(1, 257)
@@ -150,13 +150,13 @@ async def test_results_come_in_the_order_of_256_events(world: World) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"events": []}, {"events": [event()], "source": "batch"}])
-async def test_a_list_that_is_none_is_refused_as_a_whole(body: dict[str, Any], world: World) -> None:
+async def test_a_malformed_list_is_refused_as_a_whole(body: dict[str, Any], world: World) -> None:
     before = await world.state()
     check_problem(await world.post("/v1/events", body), 422, "invalid_request")
     assert await world.state() == before
 
 
-async def test_what_is_kept_can_be_seen(world: World) -> None:
+async def test_quarantined_events_are_listed(world: World) -> None:
     bad = event(note="unknown")
     kept = (await _send(world, json.dumps(bad)))[0]
     listed = (await world.get("/v1/quarantine", limit=1)).json()["quarantine"][0]
@@ -165,7 +165,7 @@ async def test_what_is_kept_can_be_seen(world: World) -> None:
 
 
 @pytest.mark.parametrize("levels", [60, 70, 300, 900])
-async def test_what_is_nested_deep_is_kept_and_can_be_seen(levels: int, world: World) -> None:
+async def test_a_deeply_nested_event_is_quarantined_and_listed(levels: int, world: World) -> None:
     key = fresh()
     bad = f'{{"source": "s", "idempotency_key": "{key}", "x": {"[" * levels}{"]" * levels}}}'
     kept = (await _send(world, bad))[0]
@@ -180,7 +180,7 @@ async def test_what_is_nested_deep_is_kept_and_can_be_seen(levels: int, world: W
     assert row["as_text"] is (levels > 63)
 
 
-async def test_what_an_earlier_version_kept_too_deep_can_be_seen(world: World) -> None:
+async def test_a_deeply_nested_event_of_an_earlier_version_is_listed(world: World) -> None:
     kept = (await _send(world, json.dumps(event(note="unknown"))))[0]
     deep = f'{{"x": {"[" * 300}{"]" * 300}}}'
     number = int(kept["quarantine_id"])

@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document, good and bad ones: never a 5xx, and every answer is as documented."""
+"""Valid and invalid requests generated from the OpenAPI document: never a 5xx, and every answer as documented."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from tests.api.routes import ALLOWED
 from tests.api.verbs import named_ids
 from tests.api.world import World
-from token_ledger.storage.api_keys import Role
+from token_ledger.core.model.principal import Role
 
 SEED = 20261121
 EXAMPLES = 8

@@ -1,4 +1,4 @@
-"""What operators ask: is the process up, can it serve, and do the eight figures of the mission have samples."""
+"""Health, readiness, and samples for each of the eight requested metrics."""
 
 import re
 
@@ -6,16 +6,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.verbs import MODEL, budget, event, reservation
 from tests.api.world import World, check_problem, fresh
-from token_ledger.observability.metrics import MISSION_NAMES
+from token_ledger.cli.tenants import make_tenant
+from token_ledger.observability.requested_figures import REQUESTED_FIGURES
+from token_ledger.worker.gauges import refresh_gauges
 
 Samples = list[tuple[str, dict[str, str], float]]
 
 
 async def _scrape(world: World) -> Samples:
-    answer = await world.client.get("/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/plain")
-    families = text_string_to_metric_families(answer.text)
+    families = text_string_to_metric_families(await world.metrics())
     return [(s.name, s.labels, s.value) for family in families for s in family.samples]
 
 
@@ -23,7 +22,7 @@ def _sum(samples: Samples, name: str, **labels: str) -> float:
     return sum(value for found, has, value in samples if found == name and labels.items() <= has.items())
 
 
-async def test_a_process_that_serves_is_up_and_ready_without_a_key(world: World) -> None:
+async def test_a_serving_process_is_up_and_ready_and_needs_no_key(world: World) -> None:
     up, ready = await world.client.get("/healthz"), await world.client.get("/readyz")
     assert (up.status_code, up.json()["status"]) == (200, "ok")
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
@@ -38,14 +37,14 @@ async def test_a_process_whose_database_is_at_another_revision_is_up_but_not_rea
     assert (await own_world.client.get("/healthz")).status_code == 200
 
 
-async def test_a_process_that_stops_is_up_but_not_ready(own_world: World) -> None:
+async def test_a_stopping_process_is_up_but_not_ready(own_world: World) -> None:
     own_world.service.stopping.set()
     check_problem(await own_world.client.get("/readyz"), 503, "unavailable")
     assert (await own_world.client.get("/healthz")).status_code == 200
 
 
 async def _use_everything(world: World) -> None:
-    """Make traffic that every figure of the mission speaks of, but for live streams."""
+    """Make traffic that every requested metric counts, except live streams."""
     user = fresh("user")
     await world.made("/v1/budgets", budget(user, limits={"tokens": 4_000}))
     step = {**MODEL, "to_provider": "openai", "to_model": "gpt-5.4-mini", "context_tokens": 10_000}
@@ -66,13 +65,13 @@ def _selected(expression: str) -> list[tuple[str, dict[str, str]]]:
     return [(name, dict(re.findall(r'(\w+)="([^"]*)"', labels))) for name, labels in found]
 
 
-async def test_every_figure_of_the_mission_has_samples_after_traffic(own_world: World) -> None:
+async def test_every_requested_metric_has_samples_after_traffic(own_world: World) -> None:
     before = await _scrape(own_world)
     await _use_everything(own_world)
-    own_world.service.metrics.stream_events("acme", events=2)  # test_live counts those of real streams
+    own_world.service.metrics.stream_events("acme").inc(2)  # test_live counts those of real streams
     after = await _scrape(own_world)
-    assert len(MISSION_NAMES) == 8
-    for figure, expression in MISSION_NAMES.items():
+    assert len(REQUESTED_FIGURES) == 8
+    for figure, expression in REQUESTED_FIGURES.items():
         selected = _selected(expression)
         assert selected, figure
         for name, labels in selected:
@@ -105,7 +104,7 @@ async def test_counters_show_what_was_booked(own_world: World) -> None:
     assert value("optimizations_total", outcome="ok", technique="model_downgrade") == 1
 
 
-async def test_a_replay_is_counted_as_an_operation_and_never_as_a_call(own_world: World) -> None:
+async def test_a_replay_is_counted_as_an_operation_and_not_as_a_call(own_world: World) -> None:
     sent = {"events": [event()]}
     for _ in range(3):
         await own_world.made("/v1/events", sent)
@@ -133,3 +132,21 @@ async def test_requests_are_measured_by_the_template_of_their_route(own_world: W
     assert counted[("/v1/runs/{run_id}", "GET", "404")] == 1
     assert [route for route, _, _ in counted if held["reservation_id"] in route or "12345" in route] == []
     assert ("unknown", "GET", "404") in counted
+
+
+async def test_a_tenant_made_by_another_process_has_its_name_on_every_metric(own_world: World) -> None:
+    service = own_world.service
+    _, key = await make_tenant(service.settings, own_world.url, "acme-abroad", "UTC")
+    sent = {"Authorization": f"Bearer {key}"}
+    for path, body in (
+        ("/v1/budgets", budget("ada", limits={"tokens": 4_000})),
+        ("/v1/reservations", reservation(user="ada")),
+        ("/v1/reservations", reservation(user="ada", input_tokens=9_000)),
+        ("/v1/events", {"events": [event(user="ada")]}),
+    ):
+        await own_world.client.post(path, headers=sent, json=body)
+    await refresh_gauges(service.database, service.metrics)
+    shown = {name: labels["tenant"] for name, labels, _ in await _scrape(own_world) if "tenant" in labels}
+    assert {"token_ledger_calls_total", "token_ledger_denials_total", "token_ledger_budget_used_ratio"} <= set(shown)
+    assert "token_ledger_open_holds" in shown
+    assert set(shown.values()) == {"acme-abroad"}

@@ -14,15 +14,15 @@ from fastapi.routing import iter_route_contexts
 from tests.api.routes import ALLOWED, DOCUMENTATION, PUBLIC, Route
 from tests.api.verbs import MODEL, VERBS, budget, event, reservation
 from tests.api.world import World, check_problem, fresh
-from token_ledger.storage.api_keys import Role
-from token_ledger.storage.schema import TENANT_TABLES
+from token_ledger.core.model.principal import Role
+from token_ledger.storage.schema.all_tables import TENANT_TABLES
 
 MARK = "zebra"
-"""Stands in every name that acme uses, and in none of globex."""
+"""Part of every name that acme uses, and of no name of globex."""
 BODIES = {(verb.method, verb.path): verb for verb in VERBS}
 READS = [(method, path) for method, path in ALLOWED if method == "GET" and "{" not in path and path != "/v1/live"]
 NAMING = [route for route in ALLOWED if "{" in route[1] and not route[1].startswith(("/v1/users", "/v1/tenants"))]
-"""Routes whose path names something of one tenant; a user's name is free in each, tenants are the operator's."""
+"""Routes with an id of one tenant in the path. User names are free in every tenant; tenants are the operator's."""
 
 
 def _operations(world: World) -> set[Route]:
@@ -31,7 +31,7 @@ def _operations(world: World) -> set[Route]:
     }  # fmt: skip
 
 
-def test_every_documented_route_is_placed(world: World) -> None:
+def test_every_documented_route_has_its_roles_listed(world: World) -> None:
     assert _operations(world) == set(ALLOWED) | PUBLIC
 
 
@@ -77,7 +77,7 @@ def _matrix() -> Iterator[tuple[Route, Role]]:
 @pytest.mark.parametrize(
     ("route", "role"), list(_matrix()), ids=[f"{role}-{route[0]}-{route[1]}" for route, role in _matrix()]
 )
-async def test_a_role_may_call_exactly_the_routes_that_it_is_placed_on(route: Route, role: Role, world: World) -> None:
+async def test_a_role_may_call_exactly_the_routes_it_is_listed_for(route: Route, role: Role, world: World) -> None:
     tenant = "operator" if role is Role.OPERATOR else "globex"
     nowhere = dict.fromkeys(PLACES, "1")
     before = await world.state()
@@ -106,7 +106,7 @@ def _name(what: str) -> str:
 
 @pytest.fixture(scope="module")
 async def acme(world: World) -> Acme:
-    """Acme with one of everything, all named with the mark, and ids that globex can't come to by counting."""
+    """Acme with one of everything, all named with the mark, and ids that globex cannot reach by counting."""
     await world.rows("update tenant_ledgers set sequence = 70000000 where tenant_id = $1", world.tenants["acme"])
     made = Acme()
 
@@ -160,6 +160,12 @@ async def acme(world: World) -> Acme:
     await world.made("/v1/users", leaving, method="PUT")
     await post(f"/v1/users/{_name('noa')}/erase", {"idempotency_key": _name(fresh())})
     await post("/v1/calendar", {"idempotency_key": _name(fresh()), "time_zone": "Asia/Kathmandu"})
+    await post("/v1/budgets", budget(_name("models"), selector={"model": "*"}, limits={"tokens": 10**9}))
+    named = {name: {"provider": "openai", "model": _name(name)} for name in ("preview", "model")}
+    called = event(source=_name("batch"), idempotency_key=_name(fresh()), user=_name("ada"), **named["preview"])
+    await post("/v1/events", {"events": [called]})
+    renamed = {"asked": named["preview"], "becomes": named["model"], "reason": _name("reason")}
+    await post("/v1/model-names", {"idempotency_key": _name(fresh()), **renamed})
     believed = {"issuer": "https://id.acme.test", "default_role": "user"}
     path = f"/v1/tenants/{world.tenants['acme']}/identity-providers"
     providers = [
@@ -212,7 +218,7 @@ def _shows_nothing(acme: Acme, answer: httpx2.Response, asked: str = "") -> None
 
 async def test_acme_has_rows_in_every_table(acme: Acme, world: World) -> None:
     state = await world.state(world.tenants["acme"])
-    # Checkpoints are the worker's: it makes them before a month's events are dropped.
+    # The worker makes checkpoints, before it drops a month of events.
     assert [table for table, (rows, _) in state.items() if not rows and "checkpoint" not in table] == []
 
 
@@ -220,8 +226,8 @@ async def test_acme_has_rows_in_every_table(acme: Acme, world: World) -> None:
     ("path", "role"),
     [(path, role) for _, path in READS for role in (Role.FINANCE, Role.ADMIN) if role in ALLOWED["GET", path]],
 )
-async def test_what_acme_reads_does_show_acme(path: str, role: Role, acme: Acme, world: World) -> None:
-    """The other tests look for the mark where it must not be; this one knows that it is where it should be."""
+async def test_the_reads_of_acme_show_its_rows(path: str, role: Role, acme: Acme, world: World) -> None:
+    """The other tests check where the mark must not be; this one checks that it appears where it should."""
     answer = await world.get(path, role=role)
     shown = {
         "/v1/reports/triggers": "model_downgrade",
@@ -234,7 +240,7 @@ async def test_what_acme_reads_does_show_acme(path: str, role: Role, acme: Acme,
 
 @pytest.mark.parametrize("role", [Role.AGENT, Role.FINANCE, Role.ADMIN])
 @pytest.mark.parametrize("path", [path for _, path in READS])
-async def test_a_list_shows_another_tenant_nothing(path: str, role: Role, acme: Acme, world: World) -> None:
+async def test_a_list_shows_nothing_to_another_tenant(path: str, role: Role, acme: Acme, world: World) -> None:
     before = await world.state(world.tenants["acme"])
     _shows_nothing(acme, await world.get(path, tenant="globex", role=role))
     assert await world.state(world.tenants["acme"]) == before
@@ -253,7 +259,7 @@ FILTERS = (
 
 
 @pytest.mark.parametrize(("path", "name", "value"), FILTERS)
-async def test_asking_by_another_tenants_names_finds_nothing(
+async def test_filtering_by_another_tenants_names_finds_nothing(
     path: str, name: str, value: str, acme: Acme, world: World
 ) -> None:
     for role in (Role.AGENT, Role.FINANCE, Role.ADMIN):
@@ -290,8 +296,8 @@ async def test_another_tenants_run_in_a_body_is_not_found(acme: Acme, world: Wor
     assert await world.state(world.tenants["acme"]) == before
 
 
-async def test_another_tenants_idempotency_keys_are_free(acme: Acme, world: World) -> None:
-    """A key that acme used is neither a replay nor a conflict for globex: it says nothing about acme."""
+async def test_idempotency_keys_of_another_tenant_are_free(acme: Acme, world: World) -> None:
+    """A key that acme used is neither a replay nor a conflict for globex."""
     before = await world.state(world.tenants["acme"])
     for key in filter(None, acme.keys):
         run = await world.made("/v1/runs", {"idempotency_key": key, "user": "bob"}, tenant="globex")
@@ -304,13 +310,13 @@ async def test_another_tenants_idempotency_keys_are_free(acme: Acme, world: Worl
     assert await world.state(world.tenants["acme"]) == before
 
 
-async def test_one_tenants_budgets_hold_back_no_other(acme: Acme, world: World) -> None:
+async def test_a_tenants_budgets_do_not_limit_another_tenant(acme: Acme, world: World) -> None:
     answer = await world.made("/v1/reservations", reservation(user=_name("eve")), tenant="globex")
     assert (answer["state"], answer["warnings"], answer["directive"]["advice"]) == ("held", [], [])
 
 
 @pytest.mark.parametrize("route", [route for route in BODIES if not route[1].startswith("/v1/tenants")], ids=str)
-async def test_what_globex_does_changes_nothing_of_acme(route: Route, acme: Acme, world: World) -> None:
+async def test_requests_of_globex_change_nothing_of_acme(route: Route, acme: Acme, world: World) -> None:
     before = await world.state(world.tenants["acme"])
     answer = await _call(world, route, acme.named[0], "globex", Role.ADMIN)
     assert answer.status_code in (200, 201, 404), answer.text
@@ -328,8 +334,8 @@ async def _without_row_level_security(acme: Acme, world: World) -> AsyncIterator
 
 
 @pytest.mark.usefixtures("_without_row_level_security")
-async def test_the_queries_own_conditions_hold_without_row_level_security(acme: Acme, world: World) -> None:
-    """Two fences, each of them whole: row-level security would hide a query that forgot its tenant."""
+async def test_queries_filter_by_tenant_even_without_row_level_security(acme: Acme, world: World) -> None:
+    """Row-level security would hide a query that lacks its tenant condition, so it is switched off here."""
     before = await world.state(world.tenants["acme"])
     for path in [path for _, path in READS if path != "/v1/tenants"]:
         for role in sorted(ALLOWED["GET", path] - {Role.OPERATOR}):
@@ -346,7 +352,7 @@ async def test_the_queries_own_conditions_hold_without_row_level_security(acme: 
     assert await world.state(world.tenants["acme"]) == before
 
 
-async def test_the_operator_sees_names_of_tenants_and_nothing_inside_them(acme: Acme, world: World) -> None:
+async def test_the_operator_sees_tenants_and_nothing_inside_them(acme: Acme, world: World) -> None:
     for route in [*READS, *NAMING]:
         answer = await _call(world, route, acme.named[0], "operator", Role.OPERATOR)
         assert answer.status_code == (200 if Role.OPERATOR in ALLOWED[route] else 403)
@@ -359,7 +365,7 @@ async def test_the_operator_sees_names_of_tenants_and_nothing_inside_them(acme: 
     )
 
 
-async def test_a_tenant_that_was_just_made_has_its_own_admin_and_nothing_else(world: World) -> None:
+async def test_a_new_tenant_has_its_admin_key_and_nothing_else(world: World) -> None:
     body = {"name": fresh("initech"), "time_zone": "Europe/Berlin"}
     made = await world.post("/v1/tenants", body, tenant="operator", role=Role.OPERATOR)
     assert made.status_code == 201, made.text

@@ -1,4 +1,4 @@
-"""API keys that end, are rotated and revoked, and what the audit log says of them and of runs that were ended."""
+"""API keys expire, are rotated and revoked; the audit log shows that, and which runs administrators ended."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.api.world import World, check_problem, fresh
-from token_ledger.analytics.verify import verify_database
-from token_ledger.storage.api_keys import Role
+from token_ledger.core.model.principal import Role
+from token_ledger.proof.verify import verify_database
 
 
 async def _entries(world: World, target: str) -> list[dict[str, Any]]:
@@ -19,7 +19,7 @@ def _in(**time: float) -> str:
     return (datetime.now(UTC) + timedelta(**time)).isoformat()
 
 
-async def test_a_key_that_would_never_be_good_is_refused(world: World) -> None:
+async def test_a_key_that_would_expire_in_the_past_is_refused(world: World) -> None:
     body = {"role": "agent", "name": fresh(), "expires_at": _in(seconds=-1)}
     check_problem(await world.post("/v1/api-keys", body), 422, "time_out_of_range", "expires_at")
     listed = (await world.get("/v1/api-keys")).json()["api_keys"]
@@ -27,7 +27,7 @@ async def test_a_key_that_would_never_be_good_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("ends", [None, _in(hours=1), _in(days=90)], ids=["never", "soon", "late"])
-async def test_a_rotated_key_ends_when_the_one_before_was_to_end(ends: str | None, world: World) -> None:
+async def test_a_rotated_key_expires_when_the_old_one_would_have(ends: str | None, world: World) -> None:
     made = await world.made("/v1/api-keys", {"role": "agent", "name": fresh(), "expires_at": ends})
     rotated = await world.made(f"/v1/api-keys/{made['key_id']}/rotate", {"overlap_seconds": 60})
     assert rotated["expires_at"] == ends
@@ -38,7 +38,7 @@ async def test_a_rotated_key_ends_when_the_one_before_was_to_end(ends: str | Non
     assert old < datetime.now(UTC) + timedelta(seconds=61)
 
 
-async def test_the_audit_log_says_what_a_key_was_before(world: World) -> None:
+async def test_the_audit_log_shows_a_key_before_and_after(world: World) -> None:
     name = fresh()
     made = await world.made("/v1/api-keys", {"role": "agent", "name": name})
     rotated = await world.made(f"/v1/api-keys/{made['key_id']}/rotate", {"overlap_seconds": 60})

@@ -1,4 +1,4 @@
-"""Limits that move, over HTTP: grants, increases, changed budgets, thresholds, soft and shadow budgets, erasure."""
+"""Changing limits over HTTP: grants, increases, changed budgets, thresholds, soft and shadow budgets, erasure."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,15 +9,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.api.verbs import budget, reservation
 from tests.api.world import World, check_problem, fresh
-from token_ledger.analytics.verify import verify_database
-from token_ledger.core.administration import DecideIncrease, GiveGrant, StopTenant
-from token_ledger.core.budget import Limits
-from token_ledger.core.outcomes import Refused
+from token_ledger.core.batch.administration import DecideIncrease, GiveGrant, StopTenant
+from token_ledger.core.batch.outcomes import Refused
+from token_ledger.core.model.budget import Limits
+from token_ledger.core.model.principal import Role
 from token_ledger.observability.metrics import Metrics
-from token_ledger.storage.api_keys import Role
-from token_ledger.worker.erasure import HEARD_SECONDS, Erasures
+from token_ledger.proof.verify import verify_database
+from token_ledger.worker.erasures import Erasures
 from token_ledger.worker.gauges import refresh_gauges
-from token_ledger.worker.upkeep import GAUGE_SECONDS
+from token_ledger.worker.schedule import ERASURE_VISIBLE_SECONDS, REFRESH_GAUGES_SECONDS
 
 FIGURES = ("calls", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_nanos")
 
@@ -47,7 +47,7 @@ async def account(world: World, number: str) -> dict[str, Any]:
     return value
 
 
-async def test_a_grant_gives_room_and_is_in_the_journal(world: World) -> None:
+async def test_a_grant_raises_the_limit_and_is_in_the_journal(world: World) -> None:
     user, number = await limited(world)
     assert (await call(world, user, 9_000)).status_code == 402
     ends = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
@@ -89,7 +89,7 @@ async def test_an_increase_is_asked_for_by_a_user_and_decided_by_an_administrato
     assert limit == (13_000 if verdict == "approve" else 10_000)
 
 
-async def test_somebody_else_can_not_ask_for_a_user(world: World) -> None:
+async def test_nobody_else_can_ask_for_a_user(world: World) -> None:
     _, number = await limited(world)
     body = {"idempotency_key": fresh(), "reason": "mine", "tokens": 1}
     headers = {"Authorization": f"Bearer {world.token('acme', user='mallory')}"}
@@ -97,7 +97,7 @@ async def test_somebody_else_can_not_ask_for_a_user(world: World) -> None:
     check_problem(asked, 404, "account_not_found")
 
 
-async def test_a_limit_goes_below_what_is_spent_and_nothing_is_granted_until_it_is_above(world: World) -> None:
+async def test_a_limit_may_be_set_below_what_is_spent_and_then_admits_nothing_until_raised(world: World) -> None:
     user, number = await limited(world)
     await settled(world, user, 6_000)
     budget_id = (await account(world, number))["budget_id"]
@@ -113,7 +113,7 @@ async def test_a_limit_goes_below_what_is_spent_and_nothing_is_granted_until_it_
     assert kinds == ["opening", "change", "change"]
 
 
-async def test_thresholds_fire_once_and_again_only_after_they_lay_above(world: World) -> None:
+async def test_thresholds_fire_once_and_again_only_after_the_share_fell_below(world: World) -> None:
     user, number = await limited(world, thresholds=[50, 90])
     for tokens in (4_999, 1, 1, 1_000):
         await settled(world, user, tokens)
@@ -131,7 +131,7 @@ async def test_thresholds_fire_once_and_again_only_after_they_lay_above(world: W
     assert [each["account_id"] for each in listed].count(number) == 3
     name = (await account(world, number))["budget"]
     labels = f'budget="{name}",percent="50",tenant="acme",unit="tokens"'
-    assert f"token_ledger_thresholds_total{{{labels}}} 2.0" in (await world.client.get("/metrics")).text
+    assert f"token_ledger_thresholds_total{{{labels}}} 2.0" in await world.metrics()
 
 
 @pytest.mark.parametrize("enforcement", ["soft", "shadow"])
@@ -144,7 +144,28 @@ async def test_what_would_have_been_denied_is_reported(enforcement: str, world: 
     assert (row["enforcement"], row["calls"]) == (enforcement, 2)
 
 
-async def test_an_hour_and_a_day_of_one_user_are_limited_together(world: World) -> None:
+@pytest.mark.parametrize("enforcement", ["soft", "shadow"])
+@pytest.mark.parametrize(("limits", "refused"), [({"tokens": 0}, 20), ({"tokens": 4_600}, 17), ({"calls": 19}, 1)])
+async def test_all_calls_of_a_lease_that_would_have_been_denied_are_reported(
+    enforcement: str, limits: dict[str, int], refused: int, world: World
+) -> None:
+    user = fresh("user")
+    await world.made("/v1/budgets", budget(user, enforcement=enforcement, limits=limits))
+    lease = reservation(user=user, input_tokens=1_000, max_output_tokens=500, calls=20)
+    granted = await world.made("/v1/leases", lease)
+    assert granted["held"]["calls"] == 20
+    rows = (await world.get("/v1/reports/would-have-denied")).json()["rows"]
+    [row] = [row for row in rows if row["budget"] == user]
+    assert (row["enforcement"], row["calls"], row["tokens"]) == (enforcement, refused, refused * 1_500)
+    [row] = [row for row in (await world.get("/v1/reports/denials")).json()["rows"] if row["budget"] == user]
+    assert (row["denials"], row["calls"]) == (1, refused)
+    labels = {"tenant": "acme", "budget": user, "unit": row["unit"], "enforcement": enforcement}
+    assert world.service.registry.get_sample_value("token_ledger_denials_total", labels) == refused
+    report = await verify_database(world.url)
+    assert report.clean, report.as_text()
+
+
+async def test_hourly_and_daily_budgets_of_one_user_both_apply(world: World) -> None:
     user = fresh("user")
     for window, tokens in (("hour", 2_000), ("day", 3_000), ("quarter", 100_000), ("year", 10**6)):
         body = budget(fresh(window), selector={"user": user}, window=window, limits={"tokens": tokens})
@@ -154,7 +175,7 @@ async def test_an_hour_and_a_day_of_one_user_are_limited_together(world: World) 
     assert sorted(refusal["limit"] for refusal in denied["refusals"]) == [2_000, 3_000]
 
 
-async def test_what_is_held_by_a_dead_client_is_given_back_by_an_operator(world: World) -> None:
+async def test_an_administrator_releases_the_hold_of_a_dead_client(world: World) -> None:
     user, number = await limited(world)
     hold = (await call(world, user, 8_000)).json()["reservation_id"]
     open_holds = (await world.get("/v1/reservations", user=user)).json()["reservations"]
@@ -169,10 +190,13 @@ async def test_what_is_held_by_a_dead_client_is_given_back_by_an_operator(world:
     assert (entry["action"], entry["after"]["reason"]) == ("reservation.force_release", "its pod was evicted")
 
 
-async def test_an_erased_user_is_nowhere_and_every_sum_stays(own_world: World) -> None:
+async def test_an_erased_user_is_named_nowhere_and_every_sum_stays(own_world: World) -> None:
     world, name = own_world, 'zoë "z" o\'hara'
     made = await world.made("/v1/budgets", budget("each", selector={"user": "*"}, limits={"tokens": 10_000}))
     await world.made("/v1/budgets", budget("hers", selector={"user": name}, limits={"tokens": 4_000}))
+    listed = await world.made("/v1/budgets", budget("listed", selector={"user": ["abe", name, "zed"]}))
+    overrides = [{"subject": {"user": name}, "limits": {"tokens": 9_900}}]
+    other = await world.made("/v1/budgets", budget("other", selector={"user": "*"}, overrides=overrides))
     users = {"idempotency_key": fresh(), "users": [{"user": name, "cost_centers": [{"cost_center": "lab"}]}]}
     await world.made("/v1/users", users, method="PUT")
     run = await world.made("/v1/runs", {"idempotency_key": fresh(), "user": name, "limits": {"tokens": 9_000}})
@@ -202,10 +226,14 @@ async def test_an_erased_user_is_nowhere_and_every_sum_stays(own_world: World) -
     assert (await world.made(f"/v1/users/{name}/erase", erase))["under_way"]
     report = await verify_database(world.url)
     assert report.clean, report.as_text()
-    await Erasures(world.service.database, heard_seconds=0).erase_users()
+    await Erasures(world.service.database, visible_seconds=0).erase_users()
     done = await world.made(f"/v1/users/{name}/erase", erase)
     assert (done["replayed"], done["under_way"]) == (True, False)
     assert (await world.get("/v1/reports/spend", group_by="model")).json()["rows"] == before
+    budgets = {each["budget_id"]: each for each in (await world.get("/v1/budgets")).json()["budgets"]}
+    pseudonym = done["target"]
+    assert budgets[listed["budget_id"]]["selector"] == {"user": ["abe", pseudonym, "zed"]}
+    assert budgets[other["budget_id"]]["overrides"] == [{**other["overrides"][0], "subject": {"user": pseudonym}}]
     found = []
     for row in await world.rows(
         "select table_name from information_schema.tables where table_schema = 'public' and table_type = 'BASE TABLE'"
@@ -226,18 +254,20 @@ async def test_a_user_of_any_name_can_be_erased(name: str, own_world: World) -> 
     path = f"/v1/users/{quote(name, safe='')}/erase"
     assert (await own_world.made(path, {"idempotency_key": fresh()}))["action"] == "user.erase"
     assert (await own_world.get("/v1/users")).json()["users"] == []
-    assert 'route="/v1/users/{user:path}/erase"' in (await own_world.client.get("/metrics")).text
+    assert 'route="/v1/users/{user:path}/erase"' in await own_world.metrics()
 
 
-async def test_a_mistyped_name_is_nobody_to_erase(own_world: World) -> None:
+async def test_erasing_a_mistyped_name_is_404(own_world: World) -> None:
     before = await own_world.state()
     answer = await own_world.post("/v1/users/no-such-person/erase", {"idempotency_key": fresh()})
     check_problem(answer, 404, "user_not_found", "user")
     assert await own_world.state() == before
 
 
-@pytest.mark.parametrize("what", ["held", "denied", "booked", "budget", "run", "quarantine", "person"])
-async def test_whoever_any_row_names_can_be_erased(what: str, own_world: World) -> None:
+@pytest.mark.parametrize(
+    "what", ["held", "denied", "booked", "budget", "list", "override", "terms", "run", "quarantine", "person"]
+)
+async def test_a_user_named_in_any_kind_of_row_can_be_erased(what: str, own_world: World) -> None:
     world, user = own_world, "zaphodx"
     match what:
         case "held":
@@ -249,6 +279,16 @@ async def test_whoever_any_row_names_can_be_erased(what: str, own_world: World) 
             await settled(world, user, 5)
         case "budget":
             await world.made("/v1/budgets", budget("hers", selector={"user": user}))
+        case "list":
+            await world.made("/v1/budgets", budget("theirs", selector={"user": ["ada", user]}))
+        case "override":
+            overrides = [{"subject": {"user": user}, "limits": None}]
+            await world.made("/v1/budgets", budget("each", selector={"user": "*"}, overrides=overrides))
+        case "terms":
+            await world.rows(
+                "insert into budget_terms (tenant_id, budget_id, terms_id, since, overrides)"
+                " values ($1, 1, 1, now(), $2)", world.tenants["acme"], f'[{{"subject": {{"user": "{user}"}}}}]'
+            )  # fmt: skip
         case "run":
             await world.made("/v1/runs", {"idempotency_key": fresh(), "user": user})
         case "quarantine":
@@ -259,23 +299,23 @@ async def test_whoever_any_row_names_can_be_erased(what: str, own_world: World) 
             assert not isinstance(await world.service.submit(world.tenants["acme"], command), Refused)
     path = f"/v1/users/{user}/erase"
     assert (await world.made(path, {"idempotency_key": fresh()}))["under_way"]
-    await Erasures(world.service.database, heard_seconds=0).erase_users()
+    await Erasures(world.service.database, visible_seconds=0).erase_users()
     check_problem(await world.post(path, {"idempotency_key": fresh()}), 404, "user_not_found")
 
 
-async def test_metrics_forget_who_is_erased_in_every_process(own_world: World) -> None:
+async def test_metrics_of_every_process_forget_an_erased_user(own_world: World) -> None:
     await settled(own_world, "zaphodx", 5)
     registry = CollectorRegistry()
     elsewhere = Metrics(registry)
-    elsewhere.calls("acme", "zaphodx", "a", "c", "m", **dict.fromkeys(FIGURES, 1))
-    elsewhere.calls("acme", "arthur", "a", "c", "m", **dict.fromkeys(FIGURES, 1))
-    assert 'user="zaphodx"' in (await own_world.client.get("/metrics")).text
+    elsewhere.count_calls("acme", "zaphodx", "a", "c", "m", **dict.fromkeys(FIGURES, 1))
+    elsewhere.count_calls("acme", "arthur", "a", "c", "m", **dict.fromkeys(FIGURES, 1))
+    assert 'user="zaphodx"' in await own_world.metrics()
     await own_world.made("/v1/users/zaphodx/erase", {"idempotency_key": fresh()})
-    assert "zaphodx" not in (await own_world.client.get("/metrics")).text
-    erasures = Erasures(own_world.service.database)
-    await erasures.erase_users()  # it stays until every process can have heard of it
+    assert "zaphodx" not in await own_world.metrics()
+    erasures = Erasures(own_world.service.database, ERASURE_VISIBLE_SECONDS)
+    await erasures.erase_users()  # the row stays until every process has seen it
     await refresh_gauges(own_world.service.database, elsewhere)
     shown = generate_latest(registry).decode()
     assert ('user="zaphodx"' in shown, 'user="arthur"' in shown) == (False, True)
     assert await own_world.rows("select from erasures where journal = 'done'")
-    assert HEARD_SECONDS > 2 * GAUGE_SECONDS
+    assert ERASURE_VISIBLE_SECONDS > 2 * REFRESH_GAUGES_SECONDS

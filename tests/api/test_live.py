@@ -1,10 +1,10 @@
-"""The live stream over a real socket: in order, nothing lost, nothing twice, wherever the connection breaks."""
+"""The live stream over a real socket: in order, without loss or repetition, wherever the connection breaks."""
 
 import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -13,16 +13,22 @@ import uvicorn
 
 from tests.api.verbs import event
 from tests.api.waiting import until
-from tests.api.world import World, fresh
-from token_ledger.storage.api_keys import Role
+from tests.api.world import World, check_problem, fresh
+from token_ledger.api import live_feeds
+from token_ledger.core.model.principal import Principal, Role
+from token_ledger.reports import live_feed
+from token_ledger.storage.database import DatabaseAway
 
-SECONDS = 15
+SECONDS = 60
+"""When a test is given up whose stream shows nothing."""
 
 
 @asynccontextmanager
 async def _served(world: World) -> AsyncIterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(world.app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        world.app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=SECONDS
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
 
@@ -50,10 +56,11 @@ Event = dict[str, Any]
 
 @asynccontextmanager
 async def _stream(
-    world: World, base: str, *, tenant: str = "acme", after: int | None = None, last: str | None = None
-) -> AsyncIterator[AsyncIterator[Event]]:
+    world: World, base: str, *, tenant: str = "acme", after: int | None = None, last: str | None = None,
+    key: str | None = None,
+) -> AsyncIterator[AsyncIterator[Event]]:  # fmt: skip
     """Open a stream and yield its events: `id`, `event`, and `data` as it was parsed."""
-    headers = httpx2.Headers(world.headers(tenant, Role.FINANCE))
+    headers = httpx2.Headers({"Authorization": f"Bearer {key or world.keys[tenant, Role.FINANCE]}"})
     if last is not None:
         headers = httpx2.Headers([*headers.raw, (b"Last-Event-ID", last.encode("latin-1"))])
     async with (
@@ -114,11 +121,21 @@ async def test_a_stream_from_the_start_shows_every_event_in_order(world: World, 
     assert {found["event"] for found in seen} == {"usage"}
     assert seen[0]["data"] == {
         "sequence": int(booked[0]) >> 16, "event_id": booked[0], "user": "ada", "agent_type": "data_agent",
-        "model": "gpt-5.4", "tokens": 1_500, "cost": "0.010000000", "run_id": None,
+        "model": "gpt-5.4", "tokens": 1_500, "cost": "0.010000000", "run_id": None, "corrects": None,
     }  # fmt: skip
 
 
-async def test_a_stream_goes_on_after_any_event_without_loss_or_repetition(world: World, base: str) -> None:
+async def test_a_stream_shows_the_reversal_of_a_call(world: World, base: str) -> None:
+    sent = event()
+    [booked] = (await world.made("/v1/events", {"events": [sent]}))["results"]
+    body = {"key": sent["idempotency_key"], "source": "batch", "reason": "a test"}
+    await world.made("/v1/reversals", body)
+    async with _stream(world, base, after=0) as events:
+        shown = (await _take(events, len(await _booked_ids(world))))[-1]["data"]
+    assert (shown["corrects"], shown["tokens"], shown["cost"]) == (booked["event_id"], -1_500, f"-{booked['cost']}")
+
+
+async def test_a_stream_resumes_after_any_event_without_loss_or_repetition(world: World, base: str) -> None:
     await _book(world, 12)  # one batch: a connection can break anywhere inside it
     booked = await _booked_ids(world)
     for position in range(len(booked) - 13, len(booked) - 1):
@@ -127,9 +144,7 @@ async def test_a_stream_goes_on_after_any_event_without_loss_or_repetition(world
         assert [found["id"] for found in rest] == booked[position + 1 :]
 
 
-async def test_a_stream_that_breaks_again_and_again_while_events_are_booked_sees_each_once(
-    world: World, base: str
-) -> None:
+async def test_a_stream_that_breaks_repeatedly_while_events_are_booked_sees_each_once(world: World, base: str) -> None:
     known = len(await _booked_ids(world))
 
     async def book() -> None:
@@ -148,7 +163,7 @@ async def test_a_stream_that_breaks_again_and_again_while_events_are_booked_sees
     assert seen == (await _booked_ids(world))[known:]
 
 
-async def test_a_stream_without_a_place_begins_with_what_is_booked_next(world: World, base: str) -> None:
+async def test_a_stream_without_a_start_begins_with_what_is_booked_next(world: World, base: str) -> None:
     await _book(world, 3)
     user = fresh("user")
     async with _stream(world, base) as events:
@@ -157,7 +172,7 @@ async def test_a_stream_without_a_place_begins_with_what_is_booked_next(world: W
     assert [found["data"]["user"] for found in seen] == [user, user]
 
 
-async def test_after_a_sequence_the_stream_begins_behind_its_whole_batch(world: World, base: str) -> None:
+async def test_a_stream_with_after_begins_after_that_whole_batch(world: World, base: str) -> None:
     await _book(world, 3, user="before")
     last = int((await _booked_ids(world))[-1])
     user = fresh("user")
@@ -168,7 +183,7 @@ async def test_after_a_sequence_the_stream_begins_behind_its_whole_batch(world: 
 
 
 @pytest.mark.parametrize("last", ["", "abc", "-1", "1.5", "9" * 30, "\u00b2"])
-async def test_a_last_event_id_that_is_none_is_as_good_as_none(last: str, world: World, base: str) -> None:
+async def test_an_invalid_last_event_id_is_ignored(last: str, world: World, base: str) -> None:
     user = fresh("user")
     async with _stream(world, base, last=last) as events:
         await _book(world, 1, user=user)
@@ -188,7 +203,7 @@ async def test_a_stream_shows_only_its_own_tenant(world: World, base: str) -> No
     assert "zebra" not in json.dumps(seen)
 
 
-async def test_events_that_were_sent_are_counted(world: World, base: str) -> None:
+async def test_streamed_events_are_counted(world: World, base: str) -> None:
     def sent() -> float:
         labels = {"tenant": "acme"}
         return world.service.registry.get_sample_value("token_ledger_stream_events_total", labels) or 0
@@ -209,4 +224,109 @@ async def test_streams_end_when_the_process_stops(own_world: World) -> None:
         await _book(own_world, 1)
         await _take(events, 1)
         own_world.service.stopping.set()
+        assert [found async for found in events] == []
+
+
+async def _asks(world: World, base: str, key: str) -> httpx2.Response:
+    """Ask for a stream that is refused."""
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx2.AsyncClient(timeout=SECONDS) as client:
+        return await client.get(f"{base}/v1/live", headers=headers)
+
+
+async def test_a_principal_and_a_process_have_so_many_streams(
+    world: World, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feeds, "MOST_STREAMS_EACH", 2)
+    monkeypatch.setattr(live_feeds, "MOST_STREAMS", 3)
+    tokens = [world.token("acme", user="ada") for _ in range(3)]
+    finance, admin = world.keys["acme", Role.FINANCE], world.keys["acme", Role.ADMIN]
+    async with _stream(world, base, key=tokens[0]), _stream(world, base, key=finance):
+        async with _stream(world, base, key=tokens[1]):
+            # All tokens of a user count together, whoever issues them.
+            each = await _asks(world, base, tokens[2])
+            check_problem(each, 429, "too_many_streams")
+            everybody = await _asks(world, base, admin)
+            check_problem(everybody, 503, "unavailable")
+            assert int(each.headers["retry-after"]) > 0
+            assert int(everybody.headers["retry-after"]) > 0
+
+        async def has_room() -> bool:
+            return bool(world.app.state.live_feeds.open_streams == 2)
+
+        await until(has_room)
+        async with _stream(world, base, key=tokens[2]) as events:
+            await _book(world, 1)
+            assert len(await _take(events, 1)) == 1
+
+
+async def test_one_reader_reads_for_all_streams(world: World, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    look = live_feed.events_after
+
+    async def counted(*arguments: Any, **fields: Any) -> Any:
+        events = await look(*arguments, **fields)
+        read.extend(event.event_id for event in events)
+        return events
+
+    monkeypatch.setattr(live_feed, "events_after", counted)
+    async with AsyncExitStack() as opened:
+        streams = [await opened.enter_async_context(_stream(world, base)) for _ in range(10)]
+        streams.append(await opened.enter_async_context(_stream(world, base, key=world.token("acme", user="zoe"))))
+        await _book(world, 30)
+        await _book(world, 1, user="zoe")
+        booked = (await _booked_ids(world))[-31:]
+        for events in streams[:10]:
+            assert [found["id"] for found in await _take(events, 31)] == booked
+        assert [found["id"] for found in await _take(streams[10], 1)] == booked[-1:]
+    # One that began before the reader did reads a few for itself.
+    assert len(read) < 3 * len(booked)
+
+
+async def test_a_reader_that_can_not_start_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: Any) -> int:
+        raise DatabaseAway("the database can't be reached")
+
+    monkeypatch.setattr(live_feeds, "current_sequence", away)
+    feeds = live_feeds.LiveFeeds(world.service.database, world.service.stopping)
+    watcher = Principal(world.tenants["acme"], Role.FINANCE, "a key")
+    with pytest.raises(DatabaseAway):
+        await anext(feeds.follow(watcher, 0))
+    assert feeds.readers == 0
+
+
+async def test_streams_that_go_away_leave_nothing_behind(
+    world: World, base: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = [world.token("acme", user=f"user-{number % 9}") for number in range(90)]
+
+    async def watch(key: str) -> None:
+        async with _stream(world, base, key=key) as events:
+            async for _ in events:
+                pass
+
+    watching = [asyncio.create_task(watch(key)) for key in keys]
+    feeds = world.app.state.live_feeds
+
+    async def are_open() -> bool:
+        return bool(feeds.open_streams == len(keys))
+
+    async def are_gone() -> bool:
+        return bool(feeds.open_streams == 0 and not feeds.readers)
+
+    await until(are_open)
+    await _book(world, 3, user="user-1")
+    for task in watching:
+        task.cancel()
+    await asyncio.gather(*watching, return_exceptions=True)
+    await until(are_gone)
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
+async def test_a_stream_ends_with_its_key(world: World, base: str) -> None:
+    made = await world.made("/v1/api-keys", {"role": "finance", "name": fresh()})
+    async with _stream(world, base, key=made["key"]) as events:
+        await _book(world, 1)
+        await _take(events, 1)
+        await world.delete(f"/v1/api-keys/{made['key_id']}")
         assert [found async for found in events] == []

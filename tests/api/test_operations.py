@@ -1,4 +1,4 @@
-"""Several operations in one request: each has the answer of its own route, and one that fails fails alone."""
+"""Several operations in one request: each has the answer of its own route, and a failure does not affect the others."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 
 from tests.api.verbs import event, reservation
 from tests.api.world import World, check_problem, fresh
+from token_ledger.ledger.waiting_room import WaitingRoom
 
 USAGE = {"usage": {"input_tokens": 900, "output_tokens": 100}}
 
@@ -20,7 +21,7 @@ async def hold(world: World, **fields: Any) -> str:
     return str((await world.made("/v1/reservations", reservation(**fields)))["reservation_id"])
 
 
-async def test_each_has_the_answer_of_its_own_route(world: World) -> None:
+async def test_each_operation_has_the_answer_of_its_own_route(world: World) -> None:
     run = await world.made("/v1/runs", {"idempotency_key": fresh(), "user": "ada", "iterations": 1})
     first, second, third = [await hold(world) for _ in range(3)]
     results = await operate(
@@ -65,7 +66,7 @@ WRONG: list[tuple[Any, int, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("wrong", "status", "code", "field"), WRONG)
-async def test_one_that_is_wrong_leaves_the_others_alone(
+async def test_a_wrong_operation_does_not_affect_the_others(
     wrong: Any, status: int, code: str, field: str | None, world: World
 ) -> None:
     if isinstance(wrong, dict) and "lambda" in wrong:
@@ -79,7 +80,7 @@ async def test_one_that_is_wrong_leaves_the_others_alone(
         assert field in [error["field"] for error in bad["body"]["errors"]], bad
 
 
-async def test_they_are_decided_in_their_order(world: World) -> None:
+async def test_operations_are_decided_in_order(world: World) -> None:
     user = fresh("user")
     limit = {"idempotency_key": fresh(), "name": user, "selector": {"user": user}, "limits": {"calls": 2}}
     await world.made("/v1/budgets", {**limit, "window": "total"})
@@ -87,7 +88,7 @@ async def test_they_are_decided_in_their_order(world: World) -> None:
     assert [result["status"] for result in await operate(world, *calls)] == [201, 201, 402, 402]
 
 
-async def test_a_key_that_comes_twice_is_one_operation(world: World) -> None:
+async def test_the_same_key_twice_is_one_operation(world: World) -> None:
     call = {"op": "reserve", **reservation()}
     first, second = await operate(world, call, call)
     assert first["body"]["reservation_id"] == second["body"]["reservation_id"]
@@ -98,7 +99,7 @@ async def test_a_key_that_comes_twice_is_one_operation(world: World) -> None:
     assert (conflict["status"], conflict["body"]["code"]) == (409, "idempotency_conflict")
 
 
-async def test_more_than_a_request_takes_is_refused_as_a_whole(world: World) -> None:
+async def test_too_many_operations_are_refused_as_a_whole(world: World) -> None:
     calls = [{"op": "reserve", **reservation()} for _ in range(257)]
     check_problem(await world.post("/v1/operations", {"operations": calls}), 422, "invalid_request", "operations")
     check_problem(await world.post("/v1/operations", {"operations": []}), 422, "invalid_request", "operations")
@@ -110,3 +111,28 @@ async def test_an_event_under_a_key_that_was_used_conflicts_as_any_other_operati
     assert [result["status"] for result in results] == [200, 409]
     problem = results[1]["body"]
     assert (problem["code"], problem["errors"][0]["field"]) == ("idempotency_conflict", "agent_type")
+
+
+async def test_where_there_is_no_room_reserves_are_shed_and_what_was_spent_is_booked(own_world: World) -> None:
+    first, second, third = [await hold(own_world) for _ in range(3)]
+    own_world.service._commits._room = WaitingRoom(most_of_tenant=4)  # type: ignore[union-attr]
+    results = await operate(
+        own_world,
+        *({"op": "reserve", **reservation()} for _ in range(2)),
+        {"op": "reserve", **reservation()},
+        {"op": "settle", "reservation_id": first, **USAGE},
+        {"op": "reserve", **reservation()},
+        {"op": "event", **event()},
+    )
+    assert [result["status"] for result in results] == [201, 201, 503, 200, 503, 200]
+    assert results[2]["body"]["code"] == "unavailable"
+    refused = await operate(own_world, *({"op": "release", "reservation_id": each} for each in (second, third)))
+    assert [result["status"] for result in refused] == [200, 200]
+
+
+async def test_a_list_of_reserves_is_refused_as_a_whole_where_there_is_no_room(own_world: World) -> None:
+    own_world.service._commits._room = WaitingRoom(most_of_tenant=0)  # type: ignore[union-attr]
+    operations = [{"op": "reserve", **reservation()} for _ in range(3)]
+    response = await own_world.post("/v1/operations", {"operations": operations})
+    check_problem(response, 503, "unavailable")
+    assert response.headers["retry-after"] == "1"

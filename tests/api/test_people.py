@@ -1,4 +1,4 @@
-"""People by the word of an identity provider: good tokens, many that are not, keys that are rotated, roles."""
+"""People with tokens of an identity provider: valid and invalid tokens, rotated keys, roles."""
 
 import asyncio
 import base64
@@ -15,10 +15,11 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
-from tests.api.world import World, check_problem, fresh, open_world
-from token_ledger.api import people, service
-from token_ledger.api.people import claimed, read_person
-from token_ledger.storage.api_keys import Role
+from tests.api.waiting import until
+from tests.api.world import Clock, World, check_problem, fresh, open_world
+from token_ledger.core.model.principal import Role
+from token_ledger.identity import authentication, people, provider_keys
+from token_ledger.identity.people import read_person, read_unverified
 from token_ledger.storage.identity_providers import IdentityProvider
 
 NOW = 1_800_000_000
@@ -33,6 +34,9 @@ PROVIDER = IdentityProvider(
 GOOD: dict[str, Any] = {
     "iss": "https://id.acme.test", "aud": "ledger", "sub": "ada", "iat": NOW, "exp": NOW + 600, "groups": ["finops"],
 }  # fmt: skip
+
+DRIP_SECONDS = 0.05
+"""How long a provider that drips waits before every byte."""
 
 
 def signed(algorithm: str = "RS256", key: Any = RSA, header: Any = None, **claims: Any) -> str:
@@ -52,13 +56,20 @@ def signed(algorithm: str = "RS256", key: Any = RSA, header: Any = None, **claim
         signed(nbf=NOW + 59),
     ],
 )
-def test_a_good_token_says_who_somebody_is(text: str) -> None:
+def test_a_valid_token_says_who_somebody_is(text: str) -> None:
     person = read_person(PROVIDER, KEYS, text, NOW)
     assert person is not None
     assert (person.name, person.role) == ("ada", Role.FINANCE)
-    told = claimed(text)
+    told = read_unverified(text)
     assert told is not None
     assert (told.issuer, "ledger" in told.audiences) == ("https://id.acme.test", True)
+
+
+@pytest.mark.parametrize("sent", ["zo\u00eb", "zoe\u0308", " zo\u00eb\u00a0"])
+def test_a_person_has_one_name_however_the_provider_spells_it(sent: str) -> None:
+    person = read_person(PROVIDER, KEYS, signed(sub=sent), NOW)
+    assert person is not None
+    assert person.name == "zo\u00eb"
 
 
 def part(value: Any) -> str:
@@ -75,7 +86,7 @@ def altered() -> str:
 
 
 def confused() -> str:
-    """A token signed with the provider's public key, as if that were a shared secret."""
+    """A token signed with the provider's public key, as if it were a shared secret."""
     signing = f"{part({'alg': 'HS256', 'kid': 'rsa'})}.{part(GOOD)}"
     signature = hmac.digest(RSA.as_pem(private=False), signing.encode(), "sha256")
     return f"{signing}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
@@ -117,13 +128,16 @@ REFUSED = {
     "an empty name": signed(sub=""),
     "a name of control characters": signed(sub="ada\x00"),
     "a name without end": signed(sub="a" * 201),
+    "a name of too many bytes": signed(sub="\u7814" * 86),
+    "a name with a character that nobody sees": signed(sub="ad\u200ba"),
+    "a name of white space": signed(sub=" \u00a0"),
     "larger than tokens are": signed(groups=["x" * 20_000]),
 }
 
 
 @pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED.keys())
-def test_any_other_token_says_nothing(text: str) -> None:
-    told = claimed(text)
+def test_any_other_token_is_refused(text: str) -> None:
+    told = read_unverified(text)
     person = None if told is None else read_person(PROVIDER, KEYS, text, NOW)
     assert person is None
 
@@ -143,35 +157,46 @@ def test_any_other_token_says_nothing(text: str) -> None:
         ({}, {"role_claim": None, "roles": {}}, Role.USER),
     ],
 )
-def test_claims_give_the_role_that_may_do_the_most(claims: Any, provider: Any, role: Role | None) -> None:
+def test_of_several_roles_the_most_powerful_counts(claims: Any, provider: Any, role: Role | None) -> None:
     given = IdentityProvider(**{**{name: getattr(PROVIDER, name) for name in PROVIDER.__slots__}, **provider})
     person = read_person(given, KEYS, signed(**claims), NOW)
     assert (None if person is None else person.role) == role
 
 
 @pytest.mark.parametrize(("verified", "is_known"), [(True, True), (False, False), (None, False), ("true", False)])
-def test_an_address_names_somebody_only_if_the_provider_checked_it(verified: Any, is_known: bool) -> None:
+def test_an_email_names_somebody_only_if_it_is_verified(verified: Any, is_known: bool) -> None:
     provider = IdentityProvider(**{**{n: getattr(PROVIDER, n) for n in PROVIDER.__slots__}, "user_claim": "email"})
     person = read_person(provider, KEYS, signed(email="ada@acme.test", email_verified=verified), NOW)
     assert (person is not None) is is_known
 
 
 class Provider:
-    """An identity provider on this machine: what it publishes may be changed, and how often it was asked is counted."""
+    """An identity provider on this machine; tests change what it publishes and count its requests."""
 
     def __init__(self) -> None:
         self.keys: list[Any] = [RSA]
         self.asked: list[str] = []
         self.is_away = False
-        self.issuer_told: str | None = None
+        self.published: dict[str, str] = {}
+        self.redirects_to: str | None = None
+        self.drips = threading.Event()
+        """Cleared, an answer never ends: a byte comes now and then."""
+        self.drips.set()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
-                self.send_response(503 if outer.is_away else 200)
+                self.send_response(503 if outer.is_away else 302 if outer.redirects_to else 200)
+                if outer.redirects_to:
+                    self.send_header("Location", outer.redirects_to)
                 self.end_headers()
-                self.wfile.write(json.dumps(outer.document(self.path)).encode())
+                while not outer.drips.wait(DRIP_SECONDS):
+                    try:
+                        self.wfile.write(b" ")
+                    except OSError:
+                        return
+                self.wfile.write((outer.published.get(self.path) or json.dumps(outer.document(self.path))).encode())
 
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""
@@ -180,9 +205,14 @@ class Provider:
         self.issuer = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
+    def close(self) -> None:
+        self.drips.set()
+        self.server.shutdown()
+        self.server.server_close()
+
     def document(self, path: str) -> Any:
         if path == "/.well-known/openid-configuration":
-            return {"issuer": self.issuer_told or self.issuer, "jwks_uri": f"{self.issuer}/keys"}
+            return {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/keys"}
         return KeySet(self.keys).as_dict(private=False)
 
     def token(self, key: Any = RSA, algorithm: str = "RS256", **claims: Any) -> str:
@@ -194,14 +224,13 @@ class Provider:
 def provider() -> Iterator[Provider]:
     running = Provider()
     yield running
-    running.server.shutdown()
-    running.server.server_close()
+    running.close()
 
 
 @pytest.fixture
 async def world(database_url: str, tmp_path: Path, provider: Provider) -> AsyncIterator[World]:
-    """A service whose tenant acme takes the provider's word."""
-    async with open_world(database_url, tmp_path) as opened:
+    """A service whose tenant acme trusts the provider."""
+    async with open_world(database_url, tmp_path, identity_provider_networks="127.0.0.0/8") as opened:
         await trust(opened, provider)
         yield opened
 
@@ -227,7 +256,7 @@ async def asks(world: World, token: str, path: str = "/v1/reports/spend", **opti
     return await world.client.request(options.pop("method", "GET"), path, headers=headers, **options)
 
 
-async def test_people_do_what_their_role_may(world: World, provider: Provider) -> None:
+async def test_people_may_do_what_their_role_allows(world: World, provider: Provider) -> None:
     finance, admin, user = (provider.token(groups=groups, sub=name) for groups, name in (
         (["finops"], "fay"), (["root"], "rob"), ([], "ada"),
     ))  # fmt: skip
@@ -267,17 +296,17 @@ async def test_an_audience_means_one_tenant(world: World, provider: Provider) ->
 async def test_keys_are_rotated(world: World, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await asks(world, provider.token())).status_code == 200
     assert provider.asked == ["/.well-known/openid-configuration", "/keys"]
-    monkeypatch.setattr(people, "FETCH_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(provider_keys, "FETCH_AGAIN_SECONDS", 0.0)
     provider.keys = [RSA, EC]
     assert (await asks(world, provider.token(EC, "ES256"))).status_code == 200
     assert len(provider.asked) == 4
     provider.keys = [EC]
     assert (await asks(world, provider.token(sub="still believed"))).status_code == 200
-    monkeypatch.setattr(people, "KEYS_SECONDS", 0.0)
+    monkeypatch.setattr(provider_keys, "KEYS_TRUST_SECONDS", 0.0)
     check_problem(await asks(world, provider.token(sub="no more")), 401, "unauthenticated")
 
 
-async def test_made_up_keys_do_not_make_the_service_ask_and_ask(world: World, provider: Provider) -> None:
+async def test_made_up_key_names_do_not_cause_a_fetch_each(world: World, provider: Provider) -> None:
     for number in range(20):
         token = provider.token(STRANGER, sub=f"user-{number}").split(".")
         token[0] = part({"alg": "RS256", "kid": f"made-up-{number}"})
@@ -285,26 +314,88 @@ async def test_made_up_keys_do_not_make_the_service_ask_and_ask(world: World, pr
     assert len(provider.asked) == 2
 
 
-async def test_while_a_provider_is_away_what_it_said_is_believed(
+async def test_while_a_provider_is_down_its_last_keys_stay_trusted(
     world: World, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(people, "FETCH_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(provider_keys, "FETCH_AGAIN_SECONDS", 0.0)
     provider.is_away = True
     check_problem(await asks(world, provider.token()), 503, "unavailable")
     provider.is_away = False
     assert (await asks(world, provider.token())).status_code == 200
     provider.is_away = True
-    monkeypatch.setattr(people, "KEYS_SECONDS", 0.0)
+    monkeypatch.setattr(provider_keys, "KEYS_TRUST_SECONDS", 0.0)
     assert (await asks(world, provider.token(sub="another"))).status_code == 200
 
 
-async def test_a_discovery_document_of_somebody_else_is_not_believed(world: World, provider: Provider) -> None:
-    provider.issuer_told = "https://id.evil.test"
+DEEP = "[" * 100_000
+UNUSABLE: dict[str, Any] = {
+    "nested without end": {"/keys": DEEP},
+    "no JSON": {"/keys": "<html>"},
+    "not an object": {"/keys": "[]"},
+    "no keys": {"/keys": "{}"},
+    "keys of no kind": {"/keys": '{"keys": [{"kty": "RSA", "n": 7}]}'},
+    "more than a megabyte": {"/keys": json.dumps({"keys": [], "more": "x" * 1_000_000})},
+    "half of a surrogate pair": {"/keys": '{"keys": [{"kty": "oct", "k": "\\ud800"}]}'},
+    "a discovery document nested without end": {"/.well-known/openid-configuration": DEEP},
+    "a discovery document of another issuer": {
+        "/.well-known/openid-configuration": json.dumps({"issuer": "https://id.evil.test", "jwks_uri": "x"})
+    },
+}
+
+
+@pytest.mark.parametrize("published", UNUSABLE.values(), ids=UNUSABLE.keys())
+async def test_what_a_provider_publishes_is_never_our_fault_and_is_not_fetched_for_every_token(
+    published: dict[str, str], world: World, provider: Provider
+) -> None:
+    provider.published = published
+    check_problem(await asks(world, provider.token()), 401, "unauthenticated")
+    asked = list(provider.asked)
+    for number in range(5):
+        check_problem(await asks(world, provider.token(sub=f"user-{number}")), 401, "unauthenticated")
+    assert provider.asked == asked
+
+
+async def test_a_fetch_that_nobody_waits_for_any_more_counts_too(world: World, provider: Provider) -> None:
+    provider.drips.clear()
+    asking = asyncio.create_task(asks(world, provider.token()))
+
+    async def is_asked() -> bool:
+        return bool(provider.asked)
+
+    await until(is_asked)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    check_problem(await asks(world, provider.token(sub="another")), 503, "unavailable")
+    assert len(provider.asked) == 1
+
+
+async def test_a_provider_that_drips_is_given_up_in_time(
+    world: World, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_keys, "FETCH_SECONDS", 0.3)
+    provider.drips.clear()
+    # It never says the last byte, and every byte restarts a time-out between two bytes.
     check_problem(await asks(world, provider.token()), 503, "unavailable")
-    assert provider.asked == ["/.well-known/openid-configuration"]
+    assert len(provider.asked) == 1
 
 
-async def test_who_is_believed_no_more_is_refused(world: World, provider: Provider) -> None:
+@pytest.mark.parametrize("answer", ["redirect", "discovery"])
+async def test_no_provider_can_send_the_service_elsewhere(answer: str, world: World, provider: Provider) -> None:
+    elsewhere = Provider()
+    try:
+        target = elsewhere.issuer.replace("127.0.0.1", "127.0.0.2" if answer == "discovery" else "127.0.0.1")
+        if answer == "redirect":
+            provider.redirects_to = f"{elsewhere.issuer}/keys"
+        else:
+            document = json.dumps({"issuer": provider.issuer, "jwks_uri": f"{target.replace('http', 'ftp')}/keys"})
+            provider.published = {"/.well-known/openid-configuration": document}
+        check_problem(await asks(world, provider.token()), 503, "unavailable")
+        assert elsewhere.asked == []
+    finally:
+        elsewhere.close()
+
+
+async def test_people_of_a_removed_provider_are_refused(world: World, provider: Provider) -> None:
     token = provider.token()
     assert (await asks(world, token)).status_code == 200
     listed = await world.get(path_of(world), tenant="operator", role=Role.OPERATOR)
@@ -320,14 +411,19 @@ async def test_who_is_believed_no_more_is_refused(world: World, provider: Provid
     ]  # fmt: skip
 
 
-async def test_a_token_is_believed_no_longer_than_it_is_good(
+async def test_a_token_is_not_trusted_after_it_expires(
     world: World, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(people, "LEEWAY_SECONDS", 0)
-    monkeypatch.setattr(service, "KEY_SECONDS", 3_600.0)
-    token = provider.token(exp=int(time.time()) + 2)
-    assert (await asks(world, token)).status_code == 200
-    await asyncio.sleep(2.1)  # the clock is the experiment
+    monkeypatch.setattr(authentication, "KEY_TRUST_SECONDS", 3_600.0)
+    clock = Clock()
+    monkeypatch.setattr(people, "time", clock)
+    monkeypatch.setattr(authentication, "time", clock)
+    token = provider.token(exp=clock.now + 600)
+    for passed in (0, 599):
+        clock.now += passed
+        assert (await asks(world, token)).status_code == 200
+    clock.now += 1
     check_problem(await asks(world, token), 401, "unauthenticated")
 
 
@@ -339,6 +435,11 @@ async def test_a_token_is_believed_no_longer_than_it_is_good(
         ({"issuer": "id.acme.test"}, "issuer"),
         ({"jwks_url": "http://10.0.0.7/keys"}, "jwks_url"),
         ({"jwks_url": "file:///etc/passwd"}, "jwks_url"),
+        ({"issuer": "https://169.254.169.254"}, "issuer"),
+        ({"issuer": "https://10.0.0.7"}, "issuer"),
+        ({"issuer": "https://[fe80::1]"}, "issuer"),
+        ({"issuer": "https://[::ffff:10.0.0.7]"}, "issuer"),
+        ({"jwks_url": "https://192.168.0.1/keys"}, "jwks_url"),
         ({"roles": {"root": "operator"}}, "roles.root"),
         ({"default_role": "operator"}, "default_role"),
         ({"roles": {}, "default_role": None}, "roles"),
@@ -347,9 +448,7 @@ async def test_a_token_is_believed_no_longer_than_it_is_good(
         ({"surprise": 1}, "surprise"),
     ],
 )
-async def test_a_provider_that_can_not_be_trusted_is_refused(
-    fields: Any, field: str, world: World, provider: Provider
-) -> None:
+async def test_an_invalid_provider_is_refused(fields: Any, field: str, world: World, provider: Provider) -> None:
     body = body_of(provider, audience=fresh()) | fields
     refused = await world.post(path_of(world), body, tenant="operator", role=Role.OPERATOR)
     check_problem(refused, 422, "invalid_request", field)

@@ -1,15 +1,15 @@
-"""Quarantine over HTTP: a list that can be worked off, and decisions that are noted."""
+"""Quarantine over HTTP: the list of items, and decisions, which are in the audit log."""
 
 from typing import Any
 
 from tests.api.verbs import event
 from tests.api.world import World, check_problem, fresh
-from token_ledger.analytics.verify import verify_database
-from token_ledger.storage.api_keys import Role
+from token_ledger.core.model.principal import Role
+from token_ledger.proof.verify import verify_database
 
 
 async def _kept(world: World, items: int) -> list[str]:
-    """Let so many events be quarantined; return their ids, newest first."""
+    """Have so many events quarantined; return their ids, newest first."""
     results = (await world.made("/v1/events", {"events": [event(agent_type=5) for _ in range(items)]}))["results"]
     return sorted((each["quarantine_id"] for each in results), key=int, reverse=True)
 
@@ -19,7 +19,7 @@ async def _listed(world: World, **params: Any) -> list[str]:
     return [each["quarantine_id"] for each in answer.json()["quarantine"]]
 
 
-async def test_what_is_decided_waits_no_more_and_is_in_the_audit_log(own_world: World) -> None:
+async def test_a_decided_item_is_no_longer_open_and_is_in_the_audit_log(own_world: World) -> None:
     world = own_world
     first, second, third = await _kept(world, 3)
     note = {"note": "sent again as 17"}
@@ -42,7 +42,7 @@ async def test_what_is_decided_waits_no_more_and_is_in_the_audit_log(own_world: 
     assert report.clean, report.as_text()
 
 
-async def test_the_list_is_paged_to_its_end(own_world: World) -> None:
+async def test_the_list_can_be_paged_to_its_end(own_world: World) -> None:
     world = own_world
     ids = await _kept(world, 5)
     first = await _listed(world, limit=2)
@@ -52,7 +52,7 @@ async def test_the_list_is_paged_to_its_end(own_world: World) -> None:
     assert await _listed(world, limit=2, after=third[-1]) == []
 
 
-async def test_only_administrators_decide_and_only_on_what_is_there(world: World) -> None:
+async def test_only_administrators_decide_and_only_on_existing_items(world: World) -> None:
     [item] = await _kept(world, 1)
     refused = await world.post(f"/v1/quarantine/{item}/dismiss", {"note": fresh()}, role=Role.FINANCE)
     check_problem(refused, 403, "forbidden")

@@ -1,12 +1,13 @@
-"""Runs over HTTP: balances, the exact split, and what ending one stops and does not stop."""
+"""Runs over HTTP: balances, exact allocations, and what ending a run refuses and still books."""
 
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from tests.api.verbs import BY_NAME, budget, event, reservation
 from tests.api.world import World, check_problem, fresh
-from token_ledger.api.answers import RunAnswerBody
+from token_ledger.wire.answers.runs import RunAnswer
 
 USAGE = {"input_tokens": 900, "output_tokens": 100}
 
@@ -40,7 +41,7 @@ async def test_an_ended_run_refuses_reserves_and_still_books_settles(end: str, s
     assert shown["balance"]["held"] == {"tokens": 0, "cost": "0.000000000", "calls": 0}
 
 
-async def test_spend_that_was_made_in_an_ended_run_is_booked_there(world: World) -> None:
+async def test_an_event_of_an_ended_run_is_booked_on_it(world: World) -> None:
     run = await _run(world)
     await world.made(f"/v1/runs/{run['run_id']}/cancel")
     sent = {name: value for name, value in event(run_id=run["run_id"]).items() if name != "user"}
@@ -59,7 +60,7 @@ async def test_a_closed_run_can_be_cancelled_and_a_cancelled_one_stays_so(world:
     assert closed["ended_at"] == cancelled["ended_at"] == again["ended_at"]
 
 
-async def test_a_budget_per_run_holds_for_a_run_with_its_sub_runs(world: World) -> None:
+async def test_a_budget_per_run_counts_a_run_with_its_sub_runs(world: World) -> None:
     agent_type = fresh("agent")
     limits = {"limits": {"tokens": 5_000}, "selector": {"agent_type": agent_type}}
     await world.made("/v1/budgets", budget(fresh("per run"), window="run", **limits))
@@ -94,7 +95,7 @@ async def test_an_allocation_is_split_exactly_and_shown(world: World) -> None:
 
 
 @pytest.mark.parametrize("unit", ["tokens", "cost", "calls"])
-async def test_a_first_limit_of_zero_bans(unit: str, world: World) -> None:
+async def test_a_limit_of_zero_denies_every_call(unit: str, world: World) -> None:
     run = await _run(world)
     body = {"idempotency_key": fresh(), "reason": "enough", "limits": {unit: "0" if unit == "cost" else 0}}
     changed = await world.made(f"/v1/runs/{run['run_id']}", body, method="PATCH")
@@ -103,18 +104,18 @@ async def test_a_first_limit_of_zero_bans(unit: str, world: World) -> None:
     assert [(each["budget"], each["unit"]) for each in denied["refusals"]] == [("run", unit)]
 
 
-async def test_every_answer_about_a_run_is_a_run(world: World) -> None:
+async def test_every_answer_about_a_run_has_the_same_type(world: World) -> None:
     run = await _run(world, **{n: v for n, v in (BY_NAME["run"].body or {}).items() if n != "user"})
     listed = (await world.get("/v1/runs", limit=1)).json()["runs"][0]
     for answer in (
         run, listed, (await world.get(f"/v1/runs/{run['run_id']}")).json(),
         await world.made(f"/v1/runs/{run['run_id']}/close"), await world.made(f"/v1/runs/{run['run_id']}/cancel"),
     ):  # fmt: skip
-        RunAnswerBody.model_validate(answer)
+        TypeAdapter(RunAnswer).validate_python(answer)
         assert answer["run_id"] == run["run_id"]
 
 
-async def test_runs_are_found_by_what_they_are_called(world: World) -> None:
+async def test_runs_are_found_by_user_state_and_external_id(world: World) -> None:
     name = fresh("chat")
     runs = [await _run(world, external_id=name, user=user) for user in ("ada", "bob")]
     await world.made(f"/v1/runs/{runs[0]['run_id']}/close")
@@ -129,7 +130,7 @@ async def test_runs_are_found_by_what_they_are_called(world: World) -> None:
     assert await found(user="ada", state="open") == []
 
 
-async def test_nobody_takes_part_in_a_run_of_another(world: World) -> None:
+async def test_a_user_cannot_attach_to_the_run_of_another(world: World) -> None:
     thread = {"external_id": fresh("thread"), "attach": True}
     run = await world.made("/v1/runs", {"idempotency_key": fresh(), "user": "q", "cost_center": "lab", **thread})
     same = await world.made("/v1/runs", {"idempotency_key": fresh(), "user": "q", **thread})
@@ -139,7 +140,7 @@ async def test_nobody_takes_part_in_a_run_of_another(world: World) -> None:
         check_problem(answer, 409, "run_of_another", field)
 
 
-async def test_runs_are_paged_to_the_oldest(world: World) -> None:
+async def test_runs_can_be_paged_to_the_oldest(world: World) -> None:
     user = fresh("user")
     runs = [(await world.made("/v1/runs", {"idempotency_key": fresh(), "user": user}))["run_id"] for _ in range(5)]
     pages = [await world.get("/v1/runs", user=user, limit=2)]

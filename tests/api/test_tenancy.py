@@ -1,14 +1,14 @@
-"""The tenant itself over HTTP: its emergency stop, its calendar, and who may read what was changed."""
+"""The tenant over HTTP: its emergency stop, its calendar, and who may read the changes."""
 
 from datetime import UTC, datetime, timedelta
 
 from tests.api.verbs import reservation
 from tests.api.world import World, check_problem, fresh
-from token_ledger.analytics.verify import verify_database
-from token_ledger.storage.api_keys import Role
+from token_ledger.core.model.principal import Role
+from token_ledger.proof.verify import verify_database
 
 
-async def test_a_stop_that_is_repeated_after_its_end_says_that_the_tenant_works(own_world: World) -> None:
+async def test_a_stop_repeated_after_a_resume_shows_that_the_tenant_is_not_stopped(own_world: World) -> None:
     world = own_world
     stop = {"idempotency_key": fresh(), "reason": "runaway"}
     stopped = await world.made("/v1/stop", stop)
@@ -43,7 +43,7 @@ async def _zones(world: World) -> list[str]:
     return [each["time_zone"] for each in (await world.get("/v1/calendar")).json()["calendar"]]
 
 
-async def test_a_change_takes_the_place_of_what_is_planned_for_then_or_later(own_world: World) -> None:
+async def test_a_calendar_change_replaces_those_planned_for_its_instant_or_later(own_world: World) -> None:
     world = own_world
     for zone, days in (("Asia/Tokyo", 10), ("Asia/Kathmandu", 700), ("Europe/Berlin", 20)):
         await world.made("/v1/calendar", _change(zone, days=days))
@@ -56,7 +56,7 @@ async def test_a_change_takes_the_place_of_what_is_planned_for_then_or_later(own
     assert report.clean, report.as_text()
 
 
-async def test_the_same_instant_can_be_planned_anew(own_world: World) -> None:
+async def test_a_planned_instant_can_be_planned_again(own_world: World) -> None:
     world = own_world
     body = _change("Asia/Tokyo", days=10)
     for zone in ("Asia/Tokyo", "Asia/Kathmandu", "Asia/Tokyo"):
@@ -64,7 +64,7 @@ async def test_the_same_instant_can_be_planned_anew(own_world: World) -> None:
         assert await _zones(world) == ["UTC", zone]
 
 
-async def test_a_change_is_planned_for_two_years_at_most(world: World) -> None:
+async def test_a_calendar_change_is_planned_at_most_two_years_ahead(world: World) -> None:
     far = {**_change("UTC"), "effective_from": "2999-01-01T00:00:00Z"}
     check_problem(await world.post("/v1/calendar", far), 422, "time_out_of_range", "effective_from")
     assert await _zones(world) == ["UTC"]

@@ -1,4 +1,4 @@
-"""Every mutating verb of the API with a complete, valid body and what kind of value each of its fields takes."""
+"""Every mutating route with a complete, valid body and the kind of value that each field takes."""
 
 import json
 from copy import deepcopy
@@ -8,10 +8,27 @@ from typing import Any
 from pydantic import BaseModel
 
 from tests.api.world import World, fresh
-from token_ledger.api import wire, wire_admin
-from token_ledger.storage.api_keys import Role
+from token_ledger.core.model.principal import Role
+from token_ledger.wire.bodies import (
+    accounts,
+    api_keys,
+    budgets,
+    events,
+    model_names,
+    operations,
+    preflight,
+    quarantine,
+    reservations,
+    reversals,
+    runs,
+    tenants,
+    triggers,
+    users,
+)
 
 MODEL = {"provider": "openai", "model": "gpt-5.4"}
+REVERSED = "to be reversed"
+"""The key of an event that `named_ids` records."""
 CALL = {"agent_type": "data_agent", **MODEL}
 
 
@@ -65,6 +82,8 @@ class Verb:
             body["idempotency_key"] = fresh()
         if self.name in ("budget", "tenant"):
             body["name"] = fresh("name")
+        if self.name == "renaming":
+            body["asked"]["model"] = fresh("model")
         if self.name == "identity provider":
             body["audience"] = fresh("app")
         if self.name == "operations":
@@ -83,14 +102,14 @@ class Verb:
 
 
 _USAGE = {
-    f"usage.{kind}_tokens": "tokens"
+    f"usage.{kind}_tokens": "used"
     for kind in ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning")
 }
 _LIMITS = {"limits.tokens": "limit", "limits.cost": "money", "limits.calls": "limit"}
 
 VERBS = (
     Verb(
-        "run", "POST", "/v1/runs", wire.RunBody,
+        "run", "POST", "/v1/runs", runs.RunBody,
         {
             "user": "ada", "cost_center": "research", "external_id": "chat-1", "strict": False,
             "limits": {"tokens": 1_000, "cost": "1.50", "calls": 10}, "iterations": 5, "preset": "job",
@@ -104,28 +123,28 @@ VERBS = (
         ("idempotency_key",),
     ),
     Verb(
-        "step", "POST", "/v1/runs/{run_id}/steps", wire.StepBody, {"label": "plan"},
+        "step", "POST", "/v1/runs/{run_id}/steps", runs.StepBody, {"label": "plan"},
         {"idempotency_key": "text", "label": "text"}, ("idempotency_key",),
     ),
     Verb(
-        "rebalance", "POST", "/v1/runs/{run_id}/rebalance", wire.RebalanceBody,
+        "rebalance", "POST", "/v1/runs/{run_id}/rebalance", runs.RebalanceBody,
         {"allocation": [{"agent_type": "data_agent", "weight": 1, "minimum_tokens": 10}]},
         {"idempotency_key": "text", "allocation": "some_shares"}, ("idempotency_key", "allocation"), 200,
     ),
     Verb(
-        "change run", "PATCH", "/v1/runs/{run_id}", wire.RunChangeBody,
+        "change run", "PATCH", "/v1/runs/{run_id}", runs.RunChangeBody,
         {"limits": {"tokens": 900, "cost": "1.40", "calls": 9}, "iterations": 4, "reason": "less"},
-        {"idempotency_key": "text", "limits": "limits", "iterations": "limit", "reason": "text", **_LIMITS},
+        {"idempotency_key": "text", "limits": "some_limits", "iterations": "limit", "reason": "text", **_LIMITS},
         ("idempotency_key", "reason"), 200,
     ),
-    Verb("cancel", "POST", "/v1/runs/{run_id}/cancel", wire.RunEndBody, {}, {"idempotency_key": "text"}, (), 200),
-    Verb("close", "POST", "/v1/runs/{run_id}/close", wire.RunEndBody, {}, {"idempotency_key": "text"}, (), 200),
-    Verb("preflight", "POST", "/v1/preflight", wire.PreflightBody, {"calls": [{**CALL, "user": "ada", "count": 2,
+    Verb("cancel", "POST", "/v1/runs/{run_id}/cancel", runs.RunEndBody, {}, {"idempotency_key": "text"}, (), 200),
+    Verb("close", "POST", "/v1/runs/{run_id}/close", runs.RunEndBody, {}, {"idempotency_key": "text"}, (), 200),
+    Verb("preflight", "POST", "/v1/preflight", preflight.PreflightBody, {"calls": [{**CALL, "user": "ada", "count": 2,
          "input_tokens": 10, "max_output_tokens": 10}]}, {"calls": "planned"}, ("calls",), 200),
-    Verb("operations", "POST", "/v1/operations", wire.OperationsBody, {"operations": [{"op": "reserve"}]},
+    Verb("operations", "POST", "/v1/operations", operations.OperationsBody, {"operations": [{"op": "reserve"}]},
          {"operations": "list"}, ("operations",), 200),
     Verb(
-        "reserve", "POST", "/v1/reservations", wire.ReservationBody,
+        "reserve", "POST", "/v1/reservations", reservations.ReservationBody,
         {
             "user": "ada", "cost_center": "research", **CALL, "request_type": "chat", "input_tokens": 1_000,
             "max_output_tokens": 500, "cached_input_tokens": 100, "ttl_seconds": 60, "tool": "search",
@@ -141,7 +160,7 @@ VERBS = (
         ("idempotency_key", "agent_type", "provider", "model", "input_tokens", "max_output_tokens"),
     ),
     Verb(
-        "lease", "POST", "/v1/leases", wire.LeaseBody,
+        "lease", "POST", "/v1/leases", reservations.LeaseBody,
         {
             "user": "ada", "cost_center": "research", **CALL, "request_type": "chat", "input_tokens": 1_000,
             "max_output_tokens": 500, "cached_input_tokens": 100, "ttl_seconds": 60, "tool": "search",
@@ -158,7 +177,7 @@ VERBS = (
         ("idempotency_key", "agent_type", "provider", "model", "input_tokens", "max_output_tokens", "calls"),
     ),
     Verb(
-        "settle", "POST", "/v1/reservations/{reservation_id}/settle", wire.SettlementBody,
+        "settle", "POST", "/v1/reservations/{reservation_id}/settle", reservations.SettlementBody,
         {
             "usage": {
                 "input_tokens": 900, "output_tokens": 100, "cache_read_tokens": 10, "cache_write_5m_tokens": 10,
@@ -170,51 +189,55 @@ VERBS = (
         {
             "idempotency_key": "text", "usage": "usage", "provider": "text", "model": "text",
             "occurred_at": "claimed_instant",
-            "outcome": "choice", "estimated": "flag", "response_id": "text", "original_input_tokens": "tokens",
+            "outcome": "choice", "estimated": "flag", "response_id": "text", "original_input_tokens": "uncompressed",
             "part": "flag", "tool": "text", **_USAGE,
         },
         ("usage", "usage.input_tokens", "usage.output_tokens"), 200,
     ),
     Verb(
-        "extend", "POST", "/v1/reservations/{reservation_id}/extend", wire.ExtensionBody, {"ttl_seconds": 86_400},
+        "extend", "POST", "/v1/reservations/{reservation_id}/extend", reservations.ExtensionBody,
+        {"ttl_seconds": 86_400},
         {"idempotency_key": "text", "ttl_seconds": "seconds"}, ("idempotency_key", "ttl_seconds"), 200,
     ),
     Verb(
-        "force release", "POST", "/v1/reservations/{reservation_id}/force-release", wire.ForceReleaseBody,
+        "force release", "POST", "/v1/reservations/{reservation_id}/force-release", reservations.ForceReleaseBody,
         {"reason": "dead"}, {"idempotency_key": "text", "reason": "text"}, ("idempotency_key", "reason"), 200,
     ),
     Verb(
-        "release", "POST", "/v1/reservations/{reservation_id}/release", wire.ReleaseBody,
+        "release", "POST", "/v1/reservations/{reservation_id}/release", reservations.ReleaseBody,
         {"reason": "not sent"}, {"idempotency_key": "text", "reason": "text"}, (), 200,
     ),
     Verb(
-        "events", "POST", "/v1/events", wire.EventsBody, {"events": [event()]}, {"events": "list"}, ("events",), 200
+        "events", "POST", "/v1/events", events.EventsBody, {"events": [event()]}, {"events": "list"}, ("events",), 200
     ),
     Verb(
-        "budget", "POST", "/v1/budgets", wire_admin.BudgetBody,
+        "budget", "POST", "/v1/budgets", budgets.BudgetBody,
         {
             "selector": {"user": "nobody", "tag.team": "*"}, "limits": {"tokens": 1_000, "cost": "1.50", "calls": 10},
             "window": "day",
             "enforcement": "hard", "counts": "all", "thresholds": [10, 20], "rollover": {"tokens": 5},
+            "overrides": [{"subject": {"tag.team": "core"}, "limits": {"tokens": 2_000}}],
         },
         {
             "idempotency_key": "text", "name": "text", "selector": "selector", "limits": "limits", "window": "choice",
             "enforcement": "choice", "counts": "choice", "thresholds": "percents", "rollover": "some_limits", **_LIMITS,
+            "overrides": "overrides", "unassigned": "choice",
         },
         ("idempotency_key", "name", "selector", "limits", "window"),
     ),
     Verb(
-        "change budget", "PATCH", "/v1/budgets/{budget_id}", wire_admin.BudgetChangeBody,
+        "change budget", "PATCH", "/v1/budgets/{budget_id}", budgets.BudgetChangeBody,
         {"limits": {"tokens": 5, "cost": "0.50", "calls": 1}, "enforcement": "soft", "thresholds": [30]},
         {
             "idempotency_key": "text", "limits": "some_limits", "enforcement": "choice_or_none",
-            "thresholds": "some_percents", "rollover": "some_limits",
+            "thresholds": "some_percents", "rollover": "some_limits", "overrides": "some_overrides",
+            "unassigned": "choice_or_none",
         },
         ("idempotency_key",), 200,
     ),
     Verb("archive", "DELETE", "/v1/budgets/{budget_id}", status=200),
     Verb(
-        "grant", "POST", "/v1/accounts/{account_id}/grants", wire_admin.GrantBody,
+        "grant", "POST", "/v1/accounts/{account_id}/grants", accounts.GrantBody,
         {"tokens": 5, "cost": "0.10", "calls": 1, "reason": "a deadline", "expires_at": "2999-01-01T00:00:00Z"},
         {
             "idempotency_key": "text", "tokens": "limit", "cost": "money", "calls": "limit", "reason": "text",
@@ -223,40 +246,75 @@ VERBS = (
         ("idempotency_key", "reason"),
     ),
     Verb(
-        "increase", "POST", "/v1/accounts/{account_id}/increases", wire_admin.AmountsBody,
+        "increase", "POST", "/v1/accounts/{account_id}/increases", accounts.AmountsBody,
         {"tokens": 5, "cost": "0.10", "calls": 1, "reason": "a deadline"},
         {"idempotency_key": "text", "tokens": "limit", "cost": "money", "calls": "limit", "reason": "text"},
         ("idempotency_key", "reason"),
     ),
     Verb(
-        "approve", "POST", "/v1/increases/{increase_id}/approve", wire_admin.ApprovalBody,
+        "subject grant", "POST", "/v1/budgets/{budget_id}/grants", accounts.SubjectGrantBody,
+        {"subject": {}, "tokens": 5, "cost": "0.10", "calls": 1, "reason": "a deadline",
+         "expires_at": "2999-01-01T00:00:00Z"},
+        {
+            "idempotency_key": "text", "subject": "subject", "tokens": "limit", "cost": "money", "calls": "limit",
+            "reason": "text", "expires_at": "instant",
+        },
+        ("idempotency_key", "reason", "subject"),
+    ),
+    Verb(
+        "subject increase", "POST", "/v1/budgets/{budget_id}/increases", accounts.SubjectAmountsBody,
+        {"subject": {}, "tokens": 5, "cost": "0.10", "calls": 1, "reason": "a deadline"},
+        {"idempotency_key": "text", "subject": "subject", "tokens": "limit", "cost": "money", "calls": "limit",
+         "reason": "text"},
+        ("idempotency_key", "reason", "subject"),
+    ),
+    Verb(
+        "approve", "POST", "/v1/increases/{increase_id}/approve", accounts.ApprovalBody,
         {"note": "fine", "expires_at": "2999-01-01T00:00:00Z"},
         {"idempotency_key": "text", "note": "text", "expires_at": "instant"}, ("idempotency_key",), 200,
     ),
     Verb(
-        "refuse", "POST", "/v1/increases/{increase_id}/refuse", wire_admin.RefusalBody, {"note": "no"},
+        "refuse", "POST", "/v1/increases/{increase_id}/refuse", accounts.RefusalBody, {"note": "no"},
         {"idempotency_key": "text", "note": "text"}, ("idempotency_key",), 200,
     ),
     Verb(
-        "resolve", "POST", "/v1/quarantine/{quarantine_id}/resolve", wire_admin.VerdictBody, {"note": "sent again"},
+        "reversal", "POST", "/v1/reversals", reversals.ReversalBody,
+        {"source": "batch", "key": REVERSED, "reason": "a test"},
+        {"source": "text", "key": "text", "reason": "text"}, ("key", "reason"),
+    ),
+    Verb(
+        "resolve", "POST", "/v1/quarantine/{quarantine_id}/resolve", quarantine.VerdictBody, {"note": "sent again"},
         {"note": "text"}, ("note",), 200,
     ),
     Verb(
-        "dismiss", "POST", "/v1/quarantine/{quarantine_id}/dismiss", wire_admin.VerdictBody, {"note": "a test"},
+        "dismiss", "POST", "/v1/quarantine/{quarantine_id}/dismiss", quarantine.VerdictBody, {"note": "a test"},
         {"note": "text"}, ("note",), 200,
     ),
     Verb(
-        "users", "PUT", "/v1/users", wire_admin.UsersBody,
+        "users", "PUT", "/v1/users", users.UsersBody,
         {"users": [{"user": "grace", "cost_centers": [{"cost_center": "lab"},
                                                       {"from": "2026-01-01T00:00:00Z", "cost_center": "ops"}]}]},
         {"idempotency_key": "text", "users": "users"}, ("idempotency_key", "users"), 200,
     ),
     Verb(
-        "erase", "POST", "/v1/users/{user}/erase", wire_admin.KeyBody, {}, {"idempotency_key": "text"},
+        "erase", "POST", "/v1/users/{user}/erase", tenants.KeyBody, {}, {"idempotency_key": "text"},
         ("idempotency_key",), 200,
     ),
     Verb(
-        "calendar", "POST", "/v1/calendar", wire_admin.CalendarBody,
+        "renaming", "POST", "/v1/model-names", model_names.RenamingBody,
+        {"asked": {"provider": "openai", "model": "a preview"}, "becomes": MODEL, "reason": "one model"},
+        {
+            "idempotency_key": "text", "asked": "model", "becomes": "model", "asked.provider": "text",
+            "asked.model": "text", "becomes.provider": "text", "becomes.model": "text", "reason": "text",
+        },
+        (
+            "idempotency_key", "asked", "becomes", "asked.provider", "asked.model", "becomes.provider",
+            "becomes.model", "reason",
+        ),
+        200,
+    ),
+    Verb(
+        "calendar", "POST", "/v1/calendar", tenants.CalendarBody,
         {"time_zone": "Europe/Berlin", "week_start": 6, "fiscal_month": 4, "effective_from": None},
         {
             "idempotency_key": "text", "time_zone": "zone", "week_start": "weekday", "fiscal_month": "month",
@@ -264,21 +322,21 @@ VERBS = (
         },
         ("idempotency_key", "time_zone"), 200,
     ),
-    # Each stop is followed by its end, so that the tests that go through all verbs go on.
+    # Each stop is followed by a resume, so that tests which run through all verbs can continue.
     Verb(
-        "stop", "POST", "/v1/stop", wire_admin.StopBody, {"reason": "runaway"},
+        "stop", "POST", "/v1/stop", tenants.StopBody, {"reason": "runaway"},
         {"idempotency_key": "text", "reason": "text"}, ("idempotency_key", "reason"), 200,
     ),
-    Verb("resume", "POST", "/v1/resume", wire_admin.KeyBody, {}, {"idempotency_key": "text"}, ("idempotency_key",),
+    Verb("resume", "POST", "/v1/resume", tenants.KeyBody, {}, {"idempotency_key": "text"}, ("idempotency_key",),
          200),
     Verb(
-        "stop tenant", "POST", "/v1/tenants/{tenant_id}/stop", wire_admin.StopBody, {"reason": "runaway"},
+        "stop tenant", "POST", "/v1/tenants/{tenant_id}/stop", tenants.StopBody, {"reason": "runaway"},
         {"idempotency_key": "text", "reason": "text"}, ("idempotency_key", "reason"), 200,
     ),
-    Verb("resume tenant", "POST", "/v1/tenants/{tenant_id}/resume", wire_admin.KeyBody, {},
+    Verb("resume tenant", "POST", "/v1/tenants/{tenant_id}/resume", tenants.KeyBody, {},
          {"idempotency_key": "text"}, ("idempotency_key",), 200),
     Verb(
-        "trigger", "POST", "/v1/triggers", wire_admin.TriggerBody,
+        "trigger", "POST", "/v1/triggers", triggers.TriggerBody,
         {
             "kind": "high_cost", "at_percent": 90, "mode": "observe", "per_call_tokens": 1_000,
             "per_call_cost": "1.50",
@@ -296,20 +354,20 @@ VERBS = (
         ("idempotency_key", "kind", "at_percent", "mode"),
     ),
     Verb(
-        "api key", "POST", "/v1/api-keys", wire_admin.ApiKeyBody,
+        "api key", "POST", "/v1/api-keys", api_keys.ApiKeyBody,
         {"role": "agent", "name": "ci", "expires_at": "2999-01-01T00:00:00Z"},
         {"role": "choice", "name": "text", "expires_at": "instant"}, ("role", "name"),
     ),
     Verb(
-        "rotate", "POST", "/v1/api-keys/{key_id}/rotate", wire_admin.RotationBody, {"overlap_seconds": 5},
+        "rotate", "POST", "/v1/api-keys/{key_id}/rotate", api_keys.RotationBody, {"overlap_seconds": 5},
         {"overlap_seconds": "overlap"},
     ),
     Verb(
-        "token", "POST", "/v1/tokens", wire_admin.TokenBody, {"user": "ada", "ttl_seconds": 60},
+        "token", "POST", "/v1/tokens", api_keys.TokenBody, {"user": "ada", "ttl_seconds": 60},
         {"user": "text", "run_id": "id", "ttl_seconds": "token_seconds"},
     ),
     Verb(
-        "identity provider", "POST", "/v1/tenants/{tenant_id}/identity-providers", wire_admin.IdentityProviderBody,
+        "identity provider", "POST", "/v1/tenants/{tenant_id}/identity-providers", tenants.IdentityProviderBody,
         {
             "issuer": "https://id.acme.test", "jwks_url": "https://id.acme.test/keys", "role_claim": "groups",
             "roles": {"root": "admin"}, "default_role": "user",
@@ -325,7 +383,7 @@ VERBS = (
     ),
     Verb("revoke", "DELETE", "/v1/api-keys/{key_id}", status=200),
     Verb(
-        "tenant", "POST", "/v1/tenants", wire_admin.TenantBody, {"time_zone": "Europe/Berlin"},
+        "tenant", "POST", "/v1/tenants", tenants.TenantBody, {"time_zone": "Europe/Berlin"},
         {"name": "text", "time_zone": "zone"}, ("name",),
     ),
 )  # fmt: skip
@@ -333,8 +391,10 @@ BY_NAME = {verb.name: verb for verb in VERBS}
 
 
 async def named_ids(world: World, tenant: str = "acme") -> dict[str, str]:
-    """Make one of everything that a path can name and return the ids by the names of the path's parameters."""
-    await world.made("/v1/resume", {"idempotency_key": fresh()}, tenant=tenant)  # one of the verbs stops everything
+    """Make one of everything that a path can name and return the ids by the names of the path parameters."""
+    await world.made(
+        "/v1/resume", {"idempotency_key": fresh()}, tenant=tenant
+    )  # an earlier verb may have stopped the tenant
     limits = {"tokens": 1_000_000, "cost": "100", "calls": 100}
     run = await world.made("/v1/runs", {"idempotency_key": fresh(), "user": "ada", "limits": limits}, tenant=tenant)
     [account] = await world.rows(
@@ -346,11 +406,12 @@ async def named_ids(world: World, tenant: str = "acme") -> dict[str, str]:
     asked = {"idempotency_key": fresh(), "reason": "more", "tokens": 5}
     increase = await world.made(f"/v1/accounts/{account_id}/increases", asked, tenant=tenant)
     hold = await world.made("/v1/reservations", reservation(ttl_seconds=86_400), tenant=tenant)
-    made = await world.made("/v1/budgets", budget(fresh("budget")), tenant=tenant)
+    made = await world.made("/v1/budgets", budget(fresh("budget"), limits=limits), tenant=tenant)
     key = await world.made("/v1/api-keys", {"role": "agent", "name": fresh("spare")}, tenant=tenant)
     believed = {"issuer": "https://id.acme.test", "audience": fresh("app"), "default_role": "user"}
     path = f"/v1/tenants/{world.tenants[tenant]}/identity-providers"
     provider = await world.made(path, believed, tenant="operator", role=Role.OPERATOR)
+    await world.made("/v1/events", {"events": [event(idempotency_key=REVERSED)]}, tenant=tenant)
     [kept] = (await world.made("/v1/events", {"events": [event(agent_type=5)]}, tenant=tenant))["results"]
     return {
         "quarantine_id": kept["quarantine_id"],

@@ -1,4 +1,4 @@
-"""A running service on a database of its own, with tenants, a key for every role, and a way to see what changed."""
+"""A running service on its own database, with tenants, a key for every role, and a way to see what changed."""
 
 import itertools
 import time
@@ -11,20 +11,36 @@ from typing import Any
 import asyncpg
 import httpx2
 from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from tests.api.waiting import until
 from token_ledger.api.app import create_app
-from token_ledger.api.service import Service
-from token_ledger.api.tokens import new_token
+from token_ledger.api.metrics_page import MetricsPage
 from token_ledger.config import Settings
-from token_ledger.core.tenant import TenantId
-from token_ledger.storage.api_keys import OPERATOR_TENANT, Role, add_key, parse_key
-from token_ledger.storage.schema import TENANT_TABLES
+from token_ledger.core.model.principal import OPERATOR_TENANT, Role
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.identity.short_lived_tokens import new_token
+from token_ledger.runtime import Service
+from token_ledger.storage.api_keys import add_key, parse_key
+from token_ledger.storage.schema.all_tables import TENANT_TABLES
 from token_ledger.storage.tenants import add_tenant
 
 PEPPER = "a pepper for tests"
 TENANT_ROLES = (Role.AGENT, Role.FINANCE, Role.ADMIN)
 _numbers = itertools.count(1)
+
+
+@dataclass
+class Clock:
+    """Stands for the module `time` where a test decides how much of it passes."""
+
+    now: int = field(default_factory=lambda: int(time.time()))
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 @dataclass
@@ -47,7 +63,6 @@ class World:
             for role in TENANT_ROLES:
                 self.keys[name, role] = await self._add_key(connection, tenant, role)
         self.keys[name, Role.USER] = self.token(name, user="ada")
-        self.service.name_tenant(tenant, name)
         self.tenants[name] = tenant
         return tenant
 
@@ -56,7 +71,7 @@ class World:
         named = parse_key(self.keys[tenant, Role.ADMIN])
         assert named is not None
         values = {"now": int(time.time()), "ttl_seconds": 900, **fields}
-        return new_token(self.service.token_key, named[0], named[1], user=user, run_id=run_id, **values)
+        return new_token(self.service.authenticator.token_key, named[0], named[1], user=user, run_id=run_id, **values)
 
     async def add_operator(self) -> None:
         """Make the operator's key."""
@@ -97,6 +112,14 @@ class World:
         value: dict[str, Any] = answer.json()
         return value
 
+    async def metrics(self) -> str:
+        """Return what Prometheus would scrape now."""
+        page = MetricsPage(self.service.registry, self.service.metrics)
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(page), base_url="http://metrics") as client:
+            answer = await client.get("/metrics")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, CONTENT_TYPE_LATEST)
+        return answer.text
+
     async def rows(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """Return what a query finds, asked as the owner of the database."""
         return list(await self.owner.fetch(statement, *values))
@@ -107,7 +130,7 @@ class World:
         return {row["name"]: (row["rows"], row["checksum"]) for row in rows}
 
 
-# A refused command takes a sequence number too, so of a tenant's ledger row only the set-up's version counts.
+# A refused command takes a sequence number too, so only the set-up version of a tenant's ledger row is compared.
 _ROW = {"tenant_ledgers": "row(t.tenant_id, t.config_version)"}
 _STATE = " union all ".join(
     f"select '{table}' as name, count(*) as rows,"

@@ -1,7 +1,7 @@
 """Runs the benchmarks: `python -m tests.bench [--only GROUP]` prints a table and writes build/bench.json.
 
-A group is a context manager that yields its measurements by name; each returns finished rows. A measurement that
-fails is named, leaves its rows out and makes the exit status 1; a target that is missed does not.
+A group is a context manager that yields its measurements by name; each returns finished rows. If a measurement fails,
+its name is printed, its rows are left out and the exit status is 1. A missed target does not change the exit status.
 """
 
 import argparse
@@ -16,23 +16,23 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import ledger
+from tests.bench import ledger, overload
 from tests.bench.plan import Measurements, Plan
 from tests.bench.rows import Failure, Row, write_rows
 
 Group = Callable[[Plan], AbstractContextManager[Measurements]]
-GROUPS: Final[Mapping[str, Group]] = {ledger.GROUP: ledger.bench}
+GROUPS: Final[Mapping[str, Group]] = {ledger.GROUP: ledger.bench, overload.GROUP: overload.bench}
 OUTPUT: Final = Path("build/bench.json")
 _TABLE_WIDTH: Final = 160
-"""At least so wide: wrapped in a narrow log, the table can't be read."""
+"""The least width: wrapped in a narrow log, the table would be unreadable."""
 
 
 def main(arguments: Sequence[str] | None = None, groups: Mapping[str, Group] = GROUPS) -> int:
-    """Measure what was asked for and return the exit status."""
+    """Run the chosen measurements and return the exit status."""
     options = _parser().parse_args(arguments)
     wanted = [name for name in groups if options.only in (None, name) or options.only.startswith(f"{name}.")]
     if not wanted:
-        print(f"bench: there is no group {options.only!r}; there are {', '.join(groups)}", file=sys.stderr)
+        print(f"bench: there is no group {options.only!r}; the groups are {', '.join(groups)}", file=sys.stderr)
         return 1
     console = Console(stderr=True, highlight=False)
     plan = Plan(options.repetitions, options.seconds, lambda line: console.print(line, markup=False))
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None, groups: Mapping[str, Group] = G
 
 
 def _measure(group: str, bench: Group, only: str | None, plan: Plan, rows: list[Row]) -> int:
-    """Add the rows of a group, or of the one measurement of it that is asked for; return how many failed."""
+    """Add the rows of a group, or of one measurement of it; return how many measurements failed."""
     failures = 0
     with bench(plan) as measurements:
         wanted = [name for name in measurements if only in (None, group, f"{group}.{name}")]
@@ -63,7 +63,7 @@ def _measure(group: str, bench: Group, only: str | None, plan: Plan, rows: list[
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return the rows as a table for people."""
+    """Return the rows as a table to print."""
     shown = Table(title="medians of interleaved runs")
     for heading in "group", "name":
         shown.add_column(heading, no_wrap=True)
@@ -86,7 +86,9 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure, beside yardsticks.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description="Measure the ledger and its yardsticks in turn."
+    )
     parser.add_argument("--only", help="a group, or one measurement of it such as ledger.http_requests")
     parser.add_argument("--repetitions", type=_at_least_one, default=3, help="runs of every measurement (default 3)")
     parser.add_argument("--seconds", type=_at_least_one, default=3, help="length of one run (default 3)")
@@ -102,7 +104,7 @@ def _at_least_one(text: str) -> int:
 
 
 if __name__ == "__main__":
-    # Ended by a signal, it still stops its servers; SIGINT is the one that asyncio ends its tasks in order for.
+    # Treat SIGTERM as SIGINT: asyncio then ends its tasks in order, and the servers are stopped.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         status = main()

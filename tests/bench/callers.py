@@ -1,13 +1,15 @@
-"""The measured process: so many callers in one process on one GroupCommit, each alternating reserve and settle.
+"""The measured process: callers on one GroupCommit, each of which reserves and settles in turn.
 
-`python -m tests.bench.callers --url ... ` prints one JSON line. Event loop and garbage collector are set as in
-`token_ledger.cli.serve`. Every key is new, every fingerprint is that of the request's text, every outcome is checked.
+`python -m tests.bench.callers --url ...` prints one JSON line. The event loop and the garbage collector are configured
+as in `token_ledger.cli.serve`. Every key is new, fingerprints are computed from a request's text as the API does, and
+every outcome is checked.
 """
 
 import argparse
 import asyncio
 import gc
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -15,12 +17,14 @@ from dataclasses import asdict, dataclass, field
 
 import uvloop
 
+from tests.bench.plan import WARM_UP_SECONDS
 from tests.bench.rows import Failure
 from tests.bench.traffic import Caller, caller, size
-from token_ledger.core.commands import Reserve, Settle, fingerprint
-from token_ledger.core.outcomes import Granted, Settled
-from token_ledger.core.tenant import TenantId
-from token_ledger.core.usage import Usage
+from token_ledger.core.batch.commands import Reserve, Settle
+from token_ledger.core.batch.idempotency import fingerprint
+from token_ledger.core.batch.outcomes import Granted, Settled
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.core.model.usage import Usage
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
@@ -29,7 +33,7 @@ from token_ledger.storage.tenants import all_tenants
 
 @dataclass(slots=True)
 class Tally:
-    """Operations answered so far, and whether callers should stop after the one they are at."""
+    """Operations answered so far, and whether callers should stop after their current one."""
 
     operations: int = 0
     stop: bool = False
@@ -44,11 +48,35 @@ class Report:
     seconds: float
     settle_p99_ms: float
 
+    @property
+    def operations_per_second(self) -> float:
+        return self.operations / self.seconds
+
+
+def start(
+    url: str, *, tenants: int = 1, callers: int, accounts: int = 1, seconds: int, keys: str = ""
+) -> "subprocess.Popen[str]":
+    """Start a measured process."""
+    command = [
+        sys.executable, "-m", "tests.bench.callers", "--url", url, "--tenants", str(tenants), "--callers", str(callers),
+        "--accounts", str(accounts), "--warm-up-seconds", str(WARM_UP_SECONDS), "--seconds", str(seconds),
+        "--keys", keys,
+    ]  # fmt: skip
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def report_of(process: "subprocess.Popen[str]") -> Report:
+    """Wait for a measured process and return its report. Raises Failure if it failed."""
+    output, errors = process.communicate()
+    if process.returncode:
+        raise Failure(f"the measured process ended with status {process.returncode}: {errors[-2000:]}")
+    return Report(**json.loads(output))
+
 
 async def measure(
     url: str, *, tenants: int, callers: int, accounts: int, warm_up_seconds: float, seconds: float, keys: str = ""
 ) -> Report:
-    """Run callers on the first tenants of a database and count the operations answered after the warm-up."""
+    """Run callers on the first tenants of a database; count the operations answered after the warm-up."""
     database = Database(url)
     async with database.reading() as connection:
         chosen = sorted(await all_tenants(connection))[:tenants]
@@ -63,7 +91,7 @@ async def measure(
     tally = Tally()
     async with asyncio.TaskGroup() as group:
         for number in range(callers):
-            # Where there are more tenants than callers, each caller goes round those that are its own.
+            # With more tenants than callers, each caller takes turns over its own share of them.
             own = chosen[number::callers] or [chosen[number % tenants]]
             group.create_task(_call(commits, own, number, accounts, tally, keys))
         report = await _count(tally, warm_up_seconds, seconds)
@@ -93,13 +121,13 @@ async def _call(
         key = f"{keys}{number}-{calls}"
         granted = await commits.submit(tenant, _reserve(who, key, calls))
         if not isinstance(granted, Granted) or len(granted.reservation.path) != accounts:
-            raise Failure(f"a reserve on {accounts} accounts was answered {granted}")
+            raise Failure(f"expected a reserve granted on {accounts} accounts, got {granted}")
         tally.operations += 1
         asked = time.perf_counter()
         settled = await commits.submit(tenant, _settle(granted.reservation.reservation_id, key, calls))
         tally.settle_ms.append((time.perf_counter() - asked) * 1_000)
         if not isinstance(settled, Settled):
-            raise Failure(f"a settle was answered {settled}")
+            raise Failure(f"expected a settle, got {settled}")
         tally.operations += 1
         calls += 1
 
@@ -136,14 +164,14 @@ def _settle(reservation_id: int, key: str, call: int) -> Settle:
 
 
 def main() -> int:
-    """Measure as the arguments say and print the report."""
+    """Parse the arguments, measure and print the report."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.callers")
     parser.add_argument("--url", required=True)
     for name in "tenants", "callers", "accounts":
         parser.add_argument(f"--{name}", type=int, required=True)
     for name in "warm-up-seconds", "seconds":
         parser.add_argument(f"--{name}", type=float, required=True)
-    parser.add_argument("--keys", default="", help="what keys begin with, where several processes call at once")
+    parser.add_argument("--keys", default="", help="prefix of the idempotency keys, when several processes run at once")
     options = vars(parser.parse_args())
     status = 1
     try:
@@ -151,7 +179,7 @@ def main() -> int:
             report = runner.run(measure(options.pop("url"), **options))
         print(json.dumps(asdict(report)))
         status = 0
-    except* Failure as failures:  # one caller's is as good as another's
+    except* Failure as failures:  # all callers fail in the same way; report one
         print(f"callers: {failures.exceptions[0]}", file=sys.stderr)
     return status
 

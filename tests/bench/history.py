@@ -1,8 +1,9 @@
-"""Makes a long history: settled holds with their events and keys, months of them, and the sums that follow."""
+"""Fills a database with three months of settled holds, their usage events and keys, and the sums that follow."""
 
 import asyncpg
 
-# Ids as the ledger makes them: a batch of one hold, then one of its event. Spread over the partitions that there are.
+# Ids as the ledger makes them: a batch with the hold, then a batch with its event. Instants are spread over the
+# existing partitions of usage_events.
 _HISTORY = """
 create unlogged table history as
 select n, (2 * n) << 16 as reservation_id, (2 * n + 1) << 16 as event_id, 'user-' || n % 1000 as user_id,
@@ -70,7 +71,7 @@ _STATEMENTS = (
 
 
 async def grow(url: str, events: int) -> None:
-    """Store so many settled calls in the database of one tenant and one budget."""
+    """Store `events` settled calls in a database with one tenant and one budget."""
     connection = await asyncpg.connect(url, command_timeout=1_800)
     try:
         await connection.execute("set timezone = 'UTC'")

@@ -1,11 +1,9 @@
-"""The rows of the group `ledger`: how many operations the ledger does, directly and over HTTP, beside yardsticks.
+"""The group `ledger`: operations per second of the ledger, called directly and over HTTP, beside yardsticks.
 
-Every repetition runs in a fresh process on a fresh copy of a migrated database, after a checkpoint and a warm-up.
+Every repetition runs in a new process on a new copy of a migrated database, after a checkpoint and a warm-up.
 """
 
 import asyncio
-import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,17 +13,18 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from tests.bench import callers as callers_process
+from tests.bench import shapes
 from tests.bench.plan import WARM_UP_SECONDS, Measurements, Plan
 from tests.bench.rows import Failure, Figure, Row, Target, interleave
 from tests.bench.scale import scale_rows
 from tests.bench.servers import BenchServer, bench_server, http_process, http_server
-from tests.bench.shapes import FIRST_TENANT, ONE_ACCOUNT, SIX_ACCOUNTS, THOUSAND_TENANTS, Shape, filling
 from tests.bench.wrk import CONNECTIONS, Load, drive
 from tests.bench.yardsticks import NOOP, NOOP_READY_PATH, PGBENCH, pgbench
-from token_ledger.analytics.verify import verify_database
-from token_ledger.cli.setup import make_key
+from token_ledger.cli.keys import make_key
 from token_ledger.config import Settings
-from token_ledger.storage.api_keys import Role
+from token_ledger.core.model.principal import Role
+from token_ledger.proof.verify import verify_database
 
 GROUP: Final = "ledger"
 _CALLERS: Final = 256
@@ -37,13 +36,15 @@ _COMMAND: Final = Path(sys.executable).with_name("token-ledger")
 
 @contextmanager
 def bench(plan: Plan) -> Iterator[Measurements]:
-    """Start the server that all rows share and yield the measurements."""
+    """Start the database server that all measurements share, and yield the measurements."""
     with bench_server() as server:
         ledger = LedgerBench(plan, server)
         yield {
-            "ops_one_account": partial(ledger.operations, "ops_one_account", ONE_ACCOUNT, _CALLERS, 3, verified=True),
-            "ops_six_accounts": partial(ledger.operations, "ops_six_accounts", SIX_ACCOUNTS, _CALLERS, 2),
-            "ops_1000_tenants": partial(ledger.operations, "ops_1000_tenants", THOUSAND_TENANTS, 1000, 0.7),
+            "ops_one_account": partial(
+                ledger.operations, "ops_one_account", shapes.ONE_ACCOUNT, _CALLERS, 3, verified=True
+            ),
+            "ops_six_accounts": partial(ledger.operations, "ops_six_accounts", shapes.SIX_ACCOUNTS, _CALLERS, 2),
+            "ops_1000_tenants": partial(ledger.operations, "ops_1000_tenants", shapes.THOUSAND_TENANTS, 1000, 0.7),
             "tenants_curve": ledger.tenants_curve,
             "http_requests": ledger.http_requests,
             "reserve_p99_64": ledger.reserve_p99,
@@ -52,7 +53,7 @@ def bench(plan: Plan) -> Iterator[Measurements]:
 
 
 class LedgerBench:
-    """Measures on one server. Each method returns rows."""
+    """The measurements on one database server; each public method without arguments of its own returns rows."""
 
     def __init__(self, plan: Plan, server: BenchServer) -> None:
         self.plan = plan
@@ -61,10 +62,10 @@ class LedgerBench:
         self._settings = Settings(key_pepper=SecretStr(_PEPPER), data_dir=server.directory)
 
     def operations(
-        self, name: str, shape: Shape, callers: int, at_least: float, *, verified: bool = False
+        self, name: str, shape: shapes.Shape, callers: int, at_least: float, *, verified: bool = False
     ) -> list[Row]:
-        """Measure operations a second on a shape; with `verified` the books of one repetition are proved after it."""
-        to_verify = [verified]  # once
+        """Measure operations per second; with `verified`, verify the books after one repetition."""
+        to_verify = [verified]  # after one repetition only
 
         def measure() -> float:
             return self._call(name, shape, shape.tenants, callers, verify=to_verify.pop() if to_verify else False)
@@ -73,10 +74,10 @@ class LedgerBench:
         return [Row(GROUP, name, "operations/s", _TRANSACTIONS, runs, Target(Figure.RATIO, at_least))]
 
     def tenants_curve(self) -> list[Row]:
-        """Measure the same callers on ever more tenants."""
+        """Measure the same number of callers on 1, 10, 100 and 1,000 tenants."""
         names = [f"ops_tenants_{tenants}" for tenants in _CURVE]
         measures = [
-            partial(self._call, name, THOUSAND_TENANTS, tenants, _CALLERS)
+            partial(self._call, name, shapes.THOUSAND_TENANTS, tenants, _CALLERS)
             for name, tenants in zip(names, _CURVE, strict=True)
         ]
         measured = interleave(self.plan.repetitions, self._pgbench, *measures)
@@ -85,7 +86,7 @@ class LedgerBench:
         ]
 
     def http_requests(self) -> list[Row]:
-        """Measure requests a second, reserves and settles in turn, over 64 connections."""
+        """Measure requests per second, reserves and settles in turn, over 64 connections."""
         (runs,) = interleave(
             self.plan.repetitions,
             lambda: self.noop("http_requests").requests_per_second,
@@ -94,7 +95,7 @@ class LedgerBench:
         return [Row(GROUP, "http_requests", "requests/s", f"{NOOP}, requests/s", runs, Target(Figure.RATIO, 0.4))]
 
     def reserve_p99(self) -> list[Row]:
-        """Measure the 99th percentile of a reserve with 64 connections that never pause."""
+        """Measure the 99th percentile of reserves over 64 connections without pauses."""
         (runs,) = interleave(
             self.plan.repetitions,
             lambda: self.noop("reserve_p99_64").p99_ms,
@@ -107,21 +108,15 @@ class LedgerBench:
         self.plan.say(f"  pgbench: {rate:,.0f} transactions/s")
         return rate
 
-    def _call(self, name: str, shape: Shape, tenants: int, callers: int, *, verify: bool = False) -> float:
-        """Run the measured process on a copy of a shape's database and return its operations a second."""
-        self.server.template(shape.name, filling(shape))
+    def _call(self, name: str, shape: shapes.Shape, tenants: int, callers: int, *, verify: bool = False) -> float:
+        """Run the measured process on a copy of a shape's database; return its operations per second."""
+        self.server.template(shape.name, shapes.filling(shape))
         with self.server.copy(shape.name) as url:
             self.server.checkpoint()
-            command = [
-                sys.executable, "-m", "tests.bench.callers", "--url", url, "--tenants", str(tenants),
-                "--callers", str(callers), "--accounts", str(shape.accounts),
-                "--warm-up-seconds", str(WARM_UP_SECONDS), "--seconds", str(self.plan.seconds),
-            ]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise Failure(f"the measured process ended with status {done.returncode}: {done.stderr[-2000:]}")
-            report = json.loads(done.stdout)
-            rate: float = report["operations"] / report["seconds"]
+            process = callers_process.start(
+                url, tenants=tenants, callers=callers, accounts=shape.accounts, seconds=self.plan.seconds
+            )
+            rate = callers_process.report_of(process).operations_per_second
             self.plan.say(f"{name}: {rate:,.0f} operations/s")
             if verify:
                 self._verify(name, url)
@@ -130,11 +125,11 @@ class LedgerBench:
     def _verify(self, name: str, url: str) -> None:
         proof = asyncio.run(verify_database(url, None))
         if not proof.clean:
-            raise Failure(f"the books are wrong after the run: {proof.as_text()}")
+            raise Failure(f"the books do not verify after the run: {proof.as_text()}")
         self.plan.say(f"{name}: the books of this run are verified, {proof.events:,} events")
 
     def noop(self, name: str, connections: int = CONNECTIONS) -> Load:
-        """Load the service that does nothing."""
+        """Load the yardstick service, which only validates."""
         self.server.checkpoint()
         with http_server(
             lambda port: [sys.executable, "-m", "tests.bench.yardsticks", str(port)], NOOP_READY_PATH, self._log
@@ -148,15 +143,16 @@ class LedgerBench:
 
     @contextmanager
     def service(self) -> Iterator[tuple[str, str, int]]:
-        """Run the service on a copy of the database of one tenant and one budget: address, key, process number."""
-        self.server.template(ONE_ACCOUNT.name, filling(ONE_ACCOUNT))
-        with self.server.copy(ONE_ACCOUNT.name) as url:
-            key = asyncio.run(make_key(self._settings, url, FIRST_TENANT, Role.AGENT, "load"))
+        """Run the service on a copy of the database of one tenant and one budget; yield address, key and process id."""
+        self.server.template(shapes.ONE_ACCOUNT.name, shapes.filling(shapes.ONE_ACCOUNT))
+        with self.server.copy(shapes.ONE_ACCOUNT.name) as url:
+            key = asyncio.run(make_key(self._settings, url, shapes.FIRST_TENANT, Role.AGENT, "load"))
             self.server.checkpoint()
             environment = {
                 "TOKEN_LEDGER_DATABASE_URL": url,
                 "TOKEN_LEDGER_KEY_PEPPER": _PEPPER,
                 "TOKEN_LEDGER_DATA_DIR": str(self.server.directory),
+                "TOKEN_LEDGER_METRICS_PORT": "0",
             }
             with http_process(_serve_command, "/readyz", self._log, environment) as (base, pid):
                 yield base, key, pid

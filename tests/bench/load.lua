@@ -1,8 +1,8 @@
--- The load on an HTTP server, for wrk: arguments are a prefix for keys, an API key, and what to do, "reserve" or
--- "alternate" (settle what was reserved). The mix of calls is that of traffic.py.
+-- The load on an HTTP server, for wrk. Arguments: a prefix for idempotency keys, an API key, and "reserve" or
+-- "alternate" (reserve and settle in turn). The mix of calls is that of traffic.py.
 --
--- wrk does not tell a script which connection asks or was answered. So reservations wait on a stack, and a
--- connection settles the newest: as many settles as reserves, each settled once, soon after it was made.
+-- wrk does not tell a script which connection a request or response belongs to. So reservations go on a stack, and
+-- the next connection settles the newest: every reservation is settled once, soon after it was made.
 
 local threads = {}
 

@@ -1,7 +1,7 @@
-"""Owns what a benchmark says: the runs of a measurement beside its yardstick, their medians, and the target.
+"""Owns the results of the benchmarks: the runs of a measurement and its yardstick, their medians, and the target.
 
-Machines are noisy, so nothing is said by one run: yardstick and measurement alternate, every pair of neighbors gives
-a ratio, and the row's figures are medians.
+Machines are noisy, so one run proves nothing: yardstick and measurement alternate, every pair of neighboring runs gives
+a ratio, and a row's figures are medians.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Failure(Exception):
-    """A row could not be measured; the message is one sentence for whoever started the benchmark."""
+    """A row could not be measured; the message is one sentence for the person who runs the benchmark."""
 
 
 class Figure(StrEnum):
@@ -26,7 +26,7 @@ class Figure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a row has to reach: a figure at least as large as a bound, or, with `at_most`, no larger."""
+    """The least value of a figure, or, with `at_most`, its largest value."""
 
     figure: Figure
     bound: float
@@ -36,27 +36,27 @@ class Target:
         return f"{self.figure} {'<=' if self.at_most else '>='} {self.bound:g}"
 
     def is_met(self, row: "Row") -> bool:
-        """Tell whether a row reaches this target."""
+        """Tell whether a row meets this target."""
         reached = row.ratio if self.figure is Figure.RATIO else row.value
         return reached <= self.bound if self.at_most else reached >= self.bound
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One measurement and the run of the yardstick just before it."""
+    """One measurement, and the run of the yardstick just before it."""
 
     value: float
     yardstick_value: float
 
     @property
     def ratio(self) -> float:
-        """The measurement in units of its yardstick."""
+        """The measurement divided by its yardstick."""
         return self.value / self.yardstick_value
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured, in `unit`, beside the same figure of its yardstick."""
+    """A measured figure in `unit`, and the same figure of its yardstick."""
 
     group: str
     name: str
@@ -80,16 +80,16 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """The median of the pairs' ratios, which is not the ratio of the medians."""
+        """The median of the runs' ratios, not the ratio of the medians."""
         return median(run.ratio for run in self.runs)
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is reached; None where there is none."""
+        """Whether the target is met; None without a target."""
         return None if self.target is None else self.target.is_met(self)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row as it stands in bench.json."""
+        """Return the row as written to bench.json."""
         return {
             "group": self.group,
             "name": self.name,
@@ -110,11 +110,11 @@ class Row:
 def interleave(
     repetitions: int, yardstick: Callable[[], float], *measurements: Callable[[], float]
 ) -> list[tuple[Run, ...]]:
-    """Run yardstick and measurements in turn, so often; return the runs of each measurement, in order."""
+    """Run the yardstick, then each measurement, so many times; return the runs of each measurement, in order."""
     rounds = []
     for _ in range(repetitions):
-        beside = yardstick()
-        rounds.append([Run(measure(), beside) for measure in measurements])
+        yardstick_value = yardstick()
+        rounds.append([Run(measure(), yardstick_value) for measure in measurements])
     return list(zip(*rounds, strict=True))
 
 

@@ -1,20 +1,17 @@
-"""The rows about scale: many callers on one account, several processes, a large history, a long snapshot, memory."""
+"""Measurements of scale: many callers on one account, several processes, a large history, a snapshot, memory."""
 
 import asyncio
-import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from tests.bench import callers as callers_process
 from tests.bench.history import grow
-from tests.bench.plan import WARM_UP_SECONDS
-from tests.bench.rows import Failure, Figure, Row, Run, Target, interleave
+from tests.bench.rows import Figure, Row, Run, Target, interleave
 from tests.bench.servers import most_memory_bytes
 from tests.bench.shapes import ONE_ACCOUNT, filling
 
@@ -43,7 +40,7 @@ def scale_rows(bench: "LedgerBench") -> dict[str, Callable[[], Sequence[Row]]]:
 
 
 def shared_scope(bench: "LedgerBench") -> list[Row]:
-    """Measure reserves of 200 connections on one account over HTTP: the 99th percentile, and how many there are."""
+    """Measure reserves of 200 connections on one account over HTTP: 99th percentile and rate."""
     rates: list[Run] = []
 
     def serve() -> float:
@@ -61,7 +58,7 @@ def shared_scope(bench: "LedgerBench") -> list[Row]:
 
 
 def processes(bench: "LedgerBench") -> list[Row]:
-    """Measure one tenant's operations with 1, 2 and 4 processes of 256 callers each, beside the best of them."""
+    """Measure one tenant's operations with 1, 2 and 4 processes of 256 callers each, compared with the best of them."""
     rounds: list[dict[int, float]] = []
     for _ in range(bench.plan.repetitions):
         rounds.append({number: _together(bench, number) for number in _PROCESSES})
@@ -79,13 +76,14 @@ def _together(bench: "LedgerBench", number: int) -> float:
     bench.server.template(ONE_ACCOUNT.name, filling(ONE_ACCOUNT))
     with bench.server.copy(ONE_ACCOUNT.name) as url:
         bench.server.checkpoint()
-        commands = [_command(url, 256, bench.plan.seconds, f"{one}/") for one in range(number)]
-        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-        return float(sum(report["operations"] / report["seconds"] for report in map(_report, running)))
+        running = [
+            callers_process.start(url, callers=256, seconds=bench.plan.seconds, keys=f"{one}/") for one in range(number)
+        ]
+        return sum(callers_process.report_of(process).operations_per_second for process in running)
 
 
 def growth(bench: "LedgerBench") -> list[Row]:
-    """Measure what an operation costs with 5,000,000 events stored, beside 50,000; and reading a balance."""
+    """Measure the time of an operation and of a balance read with 5,000,000 events stored, compared with 50,000."""
     urls = {}
     for events in (_SMALL, _LARGE):
         fill = partial(_grown, events)
@@ -96,9 +94,8 @@ def growth(bench: "LedgerBench") -> list[Row]:
         bench.server.checkpoint()
         keys = f"{bench.plan.repetitions}-{len(taken)}/"
         taken.append(events)
-        report = _report(subprocess.Popen(_command(urls[events], 64, bench.plan.seconds, keys), stdout=subprocess.PIPE,
-                                          text=True))  # fmt: skip
-        cost = float(1e6 * report["seconds"] / report["operations"])
+        process = callers_process.start(urls[events], callers=64, seconds=bench.plan.seconds, keys=keys)
+        cost = 1e6 / callers_process.report_of(process).operations_per_second
         bench.plan.say(f"growth: {cost:.1f} us an operation with {events:,} events")
         return cost
 
@@ -118,7 +115,7 @@ async def _grown(events: int, url: str) -> None:
 
 
 def _balance_us(url: str) -> float:
-    """Return the median time of reading one account by its key."""
+    """Return the median time of reading one account by its key, in microseconds."""
 
     async def read() -> float:
         connection = await asyncpg.connect(url)
@@ -137,7 +134,7 @@ def _balance_us(url: str) -> float:
 
 
 def snapshot(bench: "LedgerBench") -> list[Row]:
-    """Measure the 99th percentile of settles while a transaction keeps its snapshot for a minute, beside without."""
+    """Measure the 99th percentile of settles while a transaction keeps a snapshot open, compared with none."""
 
     def p99(held: bool) -> float:
         bench.server.template(ONE_ACCOUNT.name, filling(ONE_ACCOUNT))
@@ -148,17 +145,13 @@ def snapshot(bench: "LedgerBench") -> list[Row]:
             if held:
                 holder.start()
             try:
-                report = _report(
-                    subprocess.Popen(_command(url, 64, _SNAPSHOT_SECONDS, ""), stdout=subprocess.PIPE, text=True)
-                )
+                report = callers_process.report_of(callers_process.start(url, callers=64, seconds=_SNAPSHOT_SECONDS))
             finally:
                 done.set()
                 if held:
                     holder.join()
-        bench.plan.say(
-            f"snapshot_60s: settle p99 {report['settle_p99_ms']:.1f} ms" + (" with a snapshot" if held else "")
-        )
-        return float(report["settle_p99_ms"])
+        bench.plan.say(f"snapshot_60s: settle p99 {report.settle_p99_ms:.1f} ms" + (" with a snapshot" if held else ""))
+        return report.settle_p99_ms
 
     (runs,) = interleave(1, lambda: p99(False), lambda: p99(True))
     return [
@@ -177,7 +170,7 @@ async def _hold_snapshot(url: str, done: threading.Event) -> None:
 
 
 def memory(bench: "LedgerBench") -> list[Row]:
-    """Measure the most memory that the service has had under load."""
+    """Measure the peak memory of the service under load."""
 
     def serve() -> float:
         with bench.service() as (base, key, pid):
@@ -188,18 +181,3 @@ def memory(bench: "LedgerBench") -> list[Row]:
 
     (runs,) = interleave(bench.plan.repetitions, lambda: _MOST_BYTES / 1024 / 1024, serve)
     return [Row(GROUP, "memory", "MiB", "the target", runs, Target(Figure.VALUE, 250, at_most=True))]
-
-
-def _command(url: str, callers: int, seconds: int, keys: str) -> list[str]:
-    return [
-        sys.executable, "-m", "tests.bench.callers", "--url", url, "--tenants", "1", "--callers", str(callers),
-        "--accounts", "1", "--warm-up-seconds", str(WARM_UP_SECONDS), "--seconds", str(seconds), "--keys", keys,
-    ]  # fmt: skip
-
-
-def _report(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    output, _ = process.communicate()
-    if process.returncode:
-        raise Failure(f"the measured process ended with status {process.returncode}")
-    report: dict[str, Any] = json.loads(output)
-    return report

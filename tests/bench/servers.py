@@ -1,6 +1,6 @@
-"""Starts what is measured: an embedded PostgreSQL with template databases, and HTTP servers as processes.
+"""Starts the servers that are measured: an embedded PostgreSQL with template databases, and HTTP servers.
 
-Everything lives in a temporary directory, listens on 127.0.0.1 or a unix socket, and is gone at the end.
+Everything is in a temporary directory, listens on 127.0.0.1 or a unix socket, and is removed at the end.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from tests.bench.rows import Failure
+from tests.conftest import with_database
 from token_ledger.storage.embedded import embedded_url, start_embedded
 
 _START_SECONDS = 30
@@ -28,7 +28,7 @@ Fill = Callable[[str], Awaitable[None]]
 
 
 class BenchServer:
-    """One PostgreSQL for measurement and yardstick alike. Databases are copied from templates made on first use."""
+    """One PostgreSQL for measurements and yardsticks. Databases are copied from templates made on first use."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -42,7 +42,7 @@ class BenchServer:
         return Path(self._server.bin_path) / name
 
     def template(self, name: str, fill: Fill) -> str:
-        """Return the address of a database that is filled once; nothing may stay connected to one that is copied."""
+        """Return the address of a template, filled on first use; close all connections to it before copying."""
         url = with_database(self._url, name)
         if name not in self._templates:
             self.execute(f"create database {name}")
@@ -52,7 +52,7 @@ class BenchServer:
 
     @contextmanager
     def copy(self, template: str) -> Iterator[str]:
-        """Copy a template for the time of one run. Dropped at once, so that no vacuum of it falls into the next."""
+        """Copy a template for one run, and drop the copy at once, so that its vacuum does not disturb the next run."""
         name = f"run_{next(self._numbers)}"
         self.execute(f"create database {name} template {template} strategy file_copy")
         try:
@@ -61,11 +61,11 @@ class BenchServer:
             self.execute(f"drop database {name} with (force)")
 
     def checkpoint(self) -> None:
-        """Write everything out, so that the next part does not pay for the one before."""
+        """Write all changes to disk, so that the next part does not pay for the one before."""
         self.execute("checkpoint")
 
     def execute(self, statement: str, url: str | None = None) -> None:
-        """Execute a statement that stands alone, as the owner of everything."""
+        """Execute one statement outside a transaction, as the superuser."""
 
         async def run() -> None:
             connection = await asyncpg.connect(url or self._url)
@@ -84,7 +84,7 @@ class BenchServer:
 @contextmanager
 def bench_server() -> Iterator[BenchServer]:
     """Start a server in a directory of its own; stop it and remove the directory at the end."""
-    directory = Path(tempfile.mkdtemp(prefix="tl-bench-"))  # short, because the path of a unix socket is
+    directory = Path(tempfile.mkdtemp(prefix="tl-bench-"))  # short: the path of a unix socket is limited
     try:
         server = BenchServer(directory)
         try:
@@ -99,13 +99,13 @@ def bench_server() -> Iterator[BenchServer]:
 def http_server(
     command: Callable[[int], Sequence[str]], ready_path: str, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """Run an HTTP server, made by a command that is given its port, until the block ends; yield its address."""
+    """Run an HTTP server within the block; `command` returns its command line for a port. Yield its address."""
     with http_process(command, ready_path, log, environment) as (address, _):
         yield address
 
 
 def most_memory_bytes(pid: int) -> int:
-    """Return the most memory that a process has had resident (VmHWM)."""
+    """Return the peak resident memory of a process (VmHWM)."""
     status = Path(f"/proc/{pid}/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
@@ -115,7 +115,7 @@ def most_memory_bytes(pid: int) -> int:
 def http_process(
     command: Callable[[int], Sequence[str]], ready_path: str, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, int]]:
-    """Run an HTTP server until the block ends; yield its address and the number of its process."""
+    """Run an HTTP server within the block; yield its address and its process id."""
     port = _free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_LEDGER_")}
     with open(log, "wb") as output:
@@ -133,12 +133,6 @@ def http_process(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def with_database(url: str, name: str) -> str:
-    """Return the address of another database on the same server."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc, f"/{name}", parts.query, parts.fragment))
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str, log: Path) -> None:

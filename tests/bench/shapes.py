@@ -1,6 +1,6 @@
-"""Owns the set-ups that are measured: how many tenants there are and which budgets each has.
+"""Owns the set-ups that are measured: the number of tenants and the budgets of each.
 
-Every limit is in tokens and money and far away: a benchmark of refusals would be another one.
+Limits are in tokens and money and are never reached: refusals are not measured.
 """
 
 import asyncio
@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.bench.rows import Failure
-from token_ledger.core.administration import CreateBudget
-from token_ledger.core.budget import Limits
-from token_ledger.core.commands import fingerprint
-from token_ledger.core.outcomes import BudgetAnswer
-from token_ledger.core.window import Window
+from token_ledger.core.batch.administration import CreateBudget
+from token_ledger.core.batch.idempotency import fingerprint
+from token_ledger.core.batch.outcomes import BudgetAnswer
+from token_ledger.core.model.budget import Limits
+from token_ledger.core.model.window import Window
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.migrations import migrate
@@ -27,7 +27,7 @@ Selector = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A number of tenants, each with these budgets; a call falls on one account of every budget."""
+    """A number of tenants, each with these budgets; a call counts on one account of every budget."""
 
     name: str
     tenants: int
@@ -35,7 +35,7 @@ class Shape:
 
     @property
     def accounts(self) -> int:
-        """The length of every call's path."""
+        """The number of accounts on every call's path."""
         return len(self.budgets)
 
 
@@ -57,7 +57,7 @@ THOUSAND_TENANTS = Shape("thousand_tenants", 1000, ONE_ACCOUNT.budgets)
 
 
 def filling(shape: Shape) -> Callable[[str], Awaitable[None]]:
-    """Return what makes an empty database a template of a shape."""
+    """Return the function that sets up an empty database with a shape."""
 
     async def fill(url: str) -> None:
         await migrate(url)

@@ -1,4 +1,4 @@
-"""The command: what it measures, what it leaves out, and its exit status."""
+"""The bench command: which measurements it runs, what it writes, and its exit status."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -34,16 +34,16 @@ def second(plan: Plan) -> Iterator[Measurements]:
     ("arguments", "status", "names", "said"),
     [
         (["--only", "second"], 0, ["other"], "other"),
-        (["--only", "first.good"], 0, ["good"], "NO"),  # a target that is missed is no failure
+        (["--only", "first.good"], 0, ["good"], "NO"),  # a missed target is not a failure
         (["--only", "first.bad"], 1, [], "first.bad FAILED: the server fell over"),
         (["--only", "first"], 1, ["good", "late"], "first.bad FAILED"),
         ([], 1, ["good", "late", "other"], "first.bad FAILED"),
         (["--only", "first.none"], 1, [], "first has good, bad, late"),
-        (["--only", "third"], 1, None, "there are first, second"),
+        (["--only", "third"], 1, None, "the groups are first, second"),
         (["--only", "firs"], 1, None, "there is no group 'firs'"),
     ],
 )
-def test_what_fails_is_named_and_the_rest_is_written(
+def test_a_failed_measurement_is_named_and_the_others_are_written(
     arguments: list[str],
     status: int,
     names: list[str] | None,
@@ -60,7 +60,7 @@ def test_what_fails_is_named_and_the_rest_is_written(
 
 
 @pytest.mark.parametrize("arguments", [["--repetitions", "0"], ["--seconds", "0"], ["--seconds", "-1"]])
-def test_nothing_is_measured_for_no_time(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_repetitions_and_seconds_are_at_least_one(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(arguments, {})
     assert "is less than one" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What wrk and pgbench print is read with suspicion: one request that failed fails the row."""
+"""Reading the output of wrk and pgbench: a single failed request or transaction fails the row."""
 
 import pytest
 
@@ -58,5 +58,5 @@ def test_a_clean_run_of_pgbench_is_read() -> None:
 )
 def test_a_run_of_pgbench_that_failed_fails(change: str, into: str) -> None:
     assert change in PGBENCH
-    with pytest.raises(Failure, match="pgbench said"):
+    with pytest.raises(Failure, match="pgbench failed"):
         read_pgbench(PGBENCH.replace(change, into))

@@ -1,4 +1,4 @@
-"""Drives an HTTP server with wrk, a load generator in C that leaves most of two cores to the server."""
+"""Loads an HTTP server with wrk, a load generator in C that leaves most of two cores to the server."""
 
 import os
 import re
@@ -17,14 +17,14 @@ _LINE = re.compile(r"^(seconds|accepted|refused|broken|p99_ms|refusal) (.*)$", r
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of wrk saw; every answer was a success."""
+    """The result of one run of wrk in which every request succeeded."""
 
     requests_per_second: float
     p99_ms: float
 
 
 def drive(url: str, *, what: str, keys: str, api_key: str, seconds: int, connections: int = CONNECTIONS) -> Load:
-    """Load a server; `keys` is a prefix that no earlier run on its database had. Raises Failure at any refusal."""
+    """Load a server. `keys` is a prefix of idempotency keys, new for its database. Raises Failure at any refusal."""
     command = [
         wrk_program(), "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
         "--timeout", "10s", "--script", str(_SCRIPT), url, "--", keys, api_key, what,
@@ -36,7 +36,7 @@ def drive(url: str, *, what: str, keys: str, api_key: str, seconds: int, connect
 
 
 def read_wrk(output: str) -> Load:
-    """Return what `load.lua` printed. Raises Failure unless every request was answered with 2xx."""
+    """Read what `load.lua` printed. Raises Failure unless every request was answered with 2xx."""
     found = dict(_LINE.findall(output))
     try:
         accepted, refused, broken = (int(found[name]) for name in ("accepted", "refused", "broken"))
@@ -52,7 +52,7 @@ def read_wrk(output: str) -> Load:
 
 
 def wrk_program() -> str:
-    """Return the path of wrk, installing Debian's package where this process may."""
+    """Return the path of wrk; install Debian's package if this process may."""
     found = shutil.which("wrk")
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         if not _apt_get("install", "-y", "wrk"):

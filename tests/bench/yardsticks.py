@@ -1,7 +1,7 @@
-"""What the ledger is measured against: pgbench on the same server, and a web service that does nothing.
+"""The yardsticks: pgbench on the same server, and a web service that does nothing.
 
-`python -m tests.bench.yardsticks PORT` runs the latter: FastAPI under uvicorn, set as `token_ledger.cli.serve` sets
-its own, with one route that validates the body of a reservation and answers a constant.
+`python -m tests.bench.yardsticks PORT` runs the latter: FastAPI under uvicorn, configured as in
+`token_ledger.cli.serve`, with one route that validates the body of a reservation and answers a constant.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from tests.bench.plan import WARM_UP_SECONDS
 from tests.bench.rows import Failure
 from tests.bench.servers import BenchServer
-from token_ledger.api.wire import ReservationBody
+from token_ledger.wire.bodies.reservations import ReservationBody
 
 PGBENCH: Final = "pgbench -N -M prepared -c 32"
 _SCALE: Final = 10
@@ -32,7 +32,7 @@ _ANSWER: Final = {"reservation_id": "1", "state": "held"}
 
 
 def pgbench(server: BenchServer, seconds: int) -> float:
-    """Return the transactions a second of pgbench's own workload, one commit each."""
+    """Return the transactions per second of pgbench's own workload, one commit each."""
 
     async def fill(url: str) -> None:
         _run(server, "-q", "-i", "-s", str(_SCALE), url)
@@ -46,10 +46,10 @@ def pgbench(server: BenchServer, seconds: int) -> float:
 
 
 def read_pgbench(output: str) -> float:
-    """Return the rate that pgbench reports. Raises Failure where a transaction failed or no rate is found."""
+    """Read the rate that pgbench printed. Raises Failure if a transaction failed or there is no rate."""
     rate, failed = _TRANSACTIONS_PER_SECOND.search(output), _FAILED.search(output)
     if rate is None or (failed is not None and failed[1] != "0"):
-        raise Failure(f"pgbench said: {output}")
+        raise Failure(f"pgbench failed: {output}")
     return float(rate[1])
 
 

@@ -1,4 +1,4 @@
-"""Runs commands as a process would, and looks at what they leave in the database."""
+"""Runs commands as a process would, and reads what they leave in the database."""
 
 import asyncio
 
@@ -8,8 +8,14 @@ from token_ledger.cli.main import main
 
 
 async def run(*arguments: str) -> int:
-    """Run a command as a process would: in a thread without a loop."""
+    """Run a command as a process would: in a thread without an event loop."""
     return await asyncio.to_thread(main, arguments)
+
+
+def without_database(said: str) -> str:
+    """Return what a command printed on standard error, without the line that says which database it works on."""
+    first, _, rest = said.partition("\n")
+    return rest if first.startswith("database: ") else said
 
 
 async def rows(url: str, statement: str) -> list[asyncpg.Record]:

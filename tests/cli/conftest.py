@@ -1,4 +1,4 @@
-"""A database that the tests of one module share, and settings that lead commands to a fresh one."""
+"""A database that the tests of one module share, and settings that point commands at a fresh one."""
 
 from pathlib import Path
 

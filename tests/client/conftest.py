@@ -10,8 +10,8 @@ import pytest
 from token_ledger_sdk import AsyncTokenLedger
 
 from tests.api.world import World, open_world
-from token_ledger.analytics.verify import verify_database
-from token_ledger.storage.api_keys import Role
+from token_ledger.core.model.principal import Role
+from token_ledger.proof.verify import verify_database
 
 
 class Network(httpx2.AsyncBaseTransport):

@@ -31,10 +31,10 @@ from token_ledger_sdk import (
 
 from tests.api.world import fresh
 from tests.client.conftest import Client
-from tests.faults.processes import PEPPER, ServiceProcess
-from token_ledger.analytics.verify import verify_database
-from token_ledger.cli.setup import make_tenant
+from tests.faults.processes import ANSWER_SECONDS, PEPPER, ServiceProcess
+from token_ledger.cli.tenants import make_tenant
 from token_ledger.config import Settings
+from token_ledger.proof.verify import verify_database
 
 
 async def test_iterations_are_counted_and_end(client: Client) -> None:
@@ -145,7 +145,7 @@ async def test_a_mistake_is_not_taken_for_an_empty_budget(client: Client) -> Non
 
 
 async def test_a_hold_is_settled_in_parts_and_given_more_time(client: Client) -> None:
-    async with await client.ledger.reserve(user="ada", ttl_seconds=10, **client.call) as hold:
+    async with await client.ledger.reserve(user="ada", ttl_seconds=60, **client.call) as hold:
         part = await hold.settle_part(Usage(600, 100))
         assert part is not None
         assert part.remaining is not None
@@ -280,7 +280,8 @@ async def test_processes_that_were_forked_from_one_admit_no_more_than_there_is(
     try:
         _, key = await make_tenant(Settings(key_pepper=SecretStr(PEPPER)), database_url, "forked", "UTC")
         body = {"idempotency_key": "b", "name": "cap", "selector": {}, "limits": {"calls": 20}, "window": "total"}
-        async with httpx2.AsyncClient(base_url=service.url, headers={"Authorization": f"Bearer {key}"}) as client:
+        headers = {"Authorization": f"Bearer {key}"}
+        async with httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=ANSWER_SECONDS) as client:
             made = await client.post("/v1/budgets", json=body)
         assert made.status_code == 201, made.text
         script = await asyncio.create_subprocess_exec(

@@ -21,12 +21,23 @@ from token_ledger_sdk import (
     Unreachable,
     Usage,
 )
+from token_ledger_sdk.leases import outage
+from token_ledger_sdk.leases.outage import FLUSH_AT_CALLS
+from token_ledger_sdk.leases.terms import Terms
+from token_ledger_sdk.wire.calls import Scope
 
 from tests.api.waiting import until
 from tests.client.conftest import Client, Clock, client_of
 from tests.client.seeds import seeded
 
 MOST = Usage(600, 400)
+
+
+def leases_of(client: Client, clock: Clock, scope: Scope | None = None, **options: Any) -> AsyncLeases:
+    """Return leases whose time a test sets; they book nothing in the background for as long as a test runs."""
+    given = {"calls": 10, "longest_call_seconds": 60.0, "flush_seconds": 10_000.0, **options}
+    terms = Terms({**client.call, "ttl_seconds": 300}, **given)  # type: ignore[typeddict-item]
+    return AsyncLeases(client.ledger._sender, terms, scope or Scope(user="ada"), clock=clock)
 
 
 async def until_denied(leases: AsyncLeases, chance: random.Random, usage: Usage | None = None) -> int:
@@ -152,14 +163,15 @@ async def test_a_larger_call_that_the_lease_can_bear_needs_no_question(client: C
 
 @pytest.mark.parametrize("stop", ["cancel", "tenant"])
 async def test_a_stop_is_obeyed_once_the_service_was_heard_of(stop: str, client: Client) -> None:
+    clock = Clock()
     async with client.ledger.run(user="ada") as run:
-        async with run.lease(calls=50, flush_seconds=0.05, **client.call) as leases:
+        async with leases_of(client, clock, Scope(run_id=run.run_id), flush_seconds=100.0) as leases:
             async with await leases.reserve() as call:
                 if stop == "cancel":
                     await client.world.made(f"/v1/runs/{run.run_id}/cancel")
                 else:
                     await client.world.made("/v1/stop", {"idempotency_key": "s", "reason": "a runaway"})
-                await asyncio.sleep(0.06)
+                clock.now += 101
                 await call.settle(MOST)
             with pytest.raises(RunNotOpen if stop == "cancel" else TenantStopped):
                 await leases.reserve()
@@ -169,18 +181,16 @@ async def test_a_stop_is_obeyed_once_the_service_was_heard_of(stop: str, client:
 
 
 async def test_a_stop_is_heard_of_by_a_client_that_has_nothing_to_book(client: Client) -> None:
-    async with client.ledger.run(user="ada") as run, run.lease(calls=50, flush_seconds=0.02, **client.call) as leases:
+    clock = Clock()
+    async with (
+        client.ledger.run(user="ada") as run,
+        leases_of(client, clock, Scope(run_id=run.run_id), flush_seconds=100.0) as leases,
+    ):
         (await leases.reserve()).not_sent()
         await client.world.made(f"/v1/runs/{run.run_id}/cancel")
-        await asyncio.sleep(0.03)
+        clock.now += 101
         with pytest.raises(RunNotOpen):
             await leases.reserve()
-
-
-def leases_of(client: Client, clock: Clock, **options: Any) -> AsyncLeases:
-    """Return leases whose time a test sets."""
-    given = {"calls": 10, "longest_call_seconds": 60.0, "flush_seconds": 10_000.0, "user": "ada", **options}
-    return AsyncLeases(client.ledger._sender, {**client.call, "ttl_seconds": 300}, clock=clock, **given)  # type: ignore[typeddict-item]
 
 
 @pytest.mark.parametrize(("passed", "asks_again"), [(0, False), (238, False), (240, True), (1_000, True)])
@@ -221,11 +231,12 @@ async def test_a_lease_of_which_nothing_is_to_be_booked_is_extended_to_hear_of_t
 
 
 async def test_calls_wait_while_the_network_is_cut_and_are_booked_once(client: Client) -> None:
-    async with client.ledger.lease(user="ada", calls=50, flush_seconds=0.01, **client.call) as leases:
+    clock = Clock()
+    async with leases_of(client, clock, flush_seconds=100.0) as leases:
         for number in range(10):
             client.network.is_cut = 2 <= number < 8
+            clock.now += 101 if number in (1, 2) else 0
             async with await leases.reserve() as call:
-                await asyncio.sleep(0.02)
                 await call.settle(Usage(100 + number, 1))
             if client.network.is_cut:
                 assert leases.waiting > 0
@@ -248,23 +259,27 @@ async def test_what_can_not_be_booked_at_the_end_is_told(client: Client) -> None
 
 
 async def test_a_deadline_while_the_block_is_left_loses_nothing(client: Client) -> None:
+    """The deadline passes while the calls are being sent, however long it took to get there."""
     handle = client.network.handle_async_request
+    deadline = asyncio.timeout(None)
 
-    async def slow(request: httpx2.Request) -> httpx2.Response:
-        if request.url.path == "/v1/operations":
-            await asyncio.sleep(0.2)
+    async def too_late(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/operations" and not deadline.expired():
+            deadline.reschedule(asyncio.get_running_loop().time())
+            await asyncio.sleep(0)
         return await handle(request)
 
-    client.network.handle_async_request = slow  # type: ignore[method-assign]
+    client.network.handle_async_request = too_late  # type: ignore[method-assign]
 
     async def work() -> None:
-        async with client.ledger.lease(user="ada", calls=20, flush_seconds=60, **client.call) as leases:
+        leases = client.ledger.lease(user="ada", calls=20, flush_seconds=60, **client.call)
+        async with deadline, leases:
             for _ in range(10):
                 async with await leases.reserve() as call:
                     await call.settle(MOST)
 
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(work(), 0.15)
+        await work()
     assert len(await client.booked()) == 10
     assert await client.holds() == {"released": 1}
 
@@ -347,14 +362,14 @@ async def nothing_waits(leases: AsyncLeases) -> bool:
 async def test_what_has_ended_is_booked_without_another_call(client: Client) -> None:
     leases = client.ledger.lease(user="ada", calls=20, flush_seconds=0.04, **client.call)
     await (await leases.reserve()).settle(MOST)
-    assert (leases.waiting, await client.booked()) == (1, [])
+    assert (leases.waiting, client.network.sent) == (1, ["/v1/leases"])
     await until(lambda: nothing_waits(leases))
     assert len(await client.booked()) == 1
     await leases.close()
 
 
 async def test_a_stop_that_an_earlier_lease_is_told_of_stops_the_one_after_it(client: Client) -> None:
-    async with client.ledger.run(user="ada") as run, run.lease(calls=2, flush_seconds=0.5, **client.call) as leases:
+    async with client.ledger.run(user="ada") as run, run.lease(calls=2, flush_seconds=60, **client.call) as leases:
         early = [await leases.reserve() for _ in range(2)]
         await leases.reserve()  # of another lease
         await client.world.made(f"/v1/runs/{run.run_id}/cancel")
@@ -388,29 +403,36 @@ async def test_a_lease_that_ends_too_soon_is_given_back_and_none_is_asked_for_wi
 
 
 async def test_what_many_tasks_end_together_is_booked_together(client: Client) -> None:
-    async with client.ledger.lease(user="ada", calls=2_000, flush_seconds=0.2, **client.call) as leases:
+    async with leases_of(client, Clock(), calls=2_000) as leases:
 
         async def work() -> None:
             for _ in range(20):
                 async with await leases.reserve() as call:
-                    await asyncio.sleep(0.005)
+                    await asyncio.sleep(0)
                     await call.settle(MOST)
 
         await asyncio.gather(*(work() for _ in range(50)))
     assert len(await client.booked()) == 1_000
-    assert client.network.sent.count("/v1/operations") <= 30
+    assert client.network.sent.count("/v1/operations") <= 1_000 // FLUSH_AT_CALLS + 1
 
 
-async def test_while_the_service_is_away_calls_are_admitted_without_waiting_for_it(client: Client) -> None:
+async def test_while_the_service_is_away_calls_are_admitted_without_waiting_for_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "RETRY_SECONDS", 3_600.0)
     async with client.ledger.lease(user="ada", calls=500, flush_seconds=0.02, **client.call) as leases:
-        await (await leases.reserve()).settle(MOST)
+
+        async def is_known_to_be_away() -> bool:
+            return leases._flusher._contact.is_away
+
+        call = await leases.reserve()
         client.network.is_cut = True
-        await asyncio.sleep(0.03)
-        before = len(client.network.sent)
+        await call.settle(MOST)
+        await until(is_known_to_be_away)
         for _ in range(300):
             await (await leases.reserve()).settle(MOST)
-            await asyncio.sleep(0.001)
-        assert len(client.network.sent) - before <= 3
+            await asyncio.sleep(0)
+        assert client.network.sent == ["/v1/leases", "/v1/operations"]
         client.network.is_cut = False
     assert len(await client.booked()) == 301
 
@@ -477,13 +499,15 @@ async def test_a_leased_call_says_what_a_hold_says(client: Client) -> None:
 
 
 async def test_an_answer_that_was_lost_books_nothing_twice(client: Client) -> None:
-    async with client.ledger.lease(user="ada", calls=50, flush_seconds=0.01, **client.call) as leases:
+    async with client.ledger.lease(user="ada", calls=50, flush_seconds=60, **client.call) as leases:
         for number in range(10):
             async with await leases.reserve() as call:
-                await asyncio.sleep(0.015)
-                client.network.answers_to_lose = number % 2
                 await call.settle(MOST)
-            client.network.answers_to_lose = 0
+            if number % 2:
+                client.network.answers_to_lose = 1
+                with pytest.raises(Unreachable):
+                    await leases.flush()
+                assert len(await client.booked()) == number + 1
     assert len(await client.booked()) == 10
 
 

@@ -2,13 +2,15 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from token_ledger_sdk.fields import Fields
-from token_ledger_sdk.leases import LeasePrice
-from token_ledger_sdk.leases import Size as ClientSize
+from token_ledger_sdk.leases.sizes import Size as ClientSize
+from token_ledger_sdk.leases.sizes import hold_cost
+from token_ledger_sdk.wire.fields import Fields
+from token_ledger_sdk.wire.leases import LeasePrice
 
-from token_ledger.api.values import price_value
-from token_ledger.core.money import format_money
-from token_ledger.core.price import CacheWrite, Price, Rates, Size, hold_cost_nanos
+from token_ledger.core.model.hold_cost import CacheWrite, Size, hold_cost_nanos
+from token_ledger.core.model.money import format_money
+from token_ledger.core.model.price import Price, Rates
+from token_ledger.wire.answers.leases import price_answer
 
 rates = st.builds(Rates, *[st.integers(0, 200 * 10**18) for _ in range(6)])
 prices = st.builds(
@@ -24,8 +26,8 @@ tokens = st.one_of(st.integers(0, 10), st.integers(0, 400_000), st.integers(0, 1
 def test_a_call_may_cost_the_same_here_and_there(
     price: Price, uncached: int, cached: int, output: int, write: CacheWrite | None
 ) -> None:
-    told = LeasePrice.parse(Fields(price_value(price)))
+    told = Fields(price_answer(price)).read(LeasePrice)
     for whole in {uncached + cached, *(above + more for above, _ in price.tiers for more in (0, 1))}:
         part = min(cached, whole)
-        here = told.hold_cost(ClientSize(whole, output, part), None if write is None else write.value)
+        here = hold_cost(told, ClientSize(whole, output, part), None if write is None else write.value)
         assert format(here, "f") == format_money(hold_cost_nanos(price, Size(whole, part, output, write)))

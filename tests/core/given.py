@@ -1,33 +1,36 @@
-"""What the tests of the core start from: a small price book, an open ledger in memory, commands with usual fields."""
+"""Fixtures of the core's tests: a small price book, a ledger in memory, commands with default fields."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
-from token_ledger.core.administration import CreateBudget, SetTrigger
-from token_ledger.core.books import Books
-from token_ledger.core.budget import Budget, Limits
-from token_ledger.core.commands import (
+from token_ledger.core.batch.administration import CreateBudget, SetTrigger
+from token_ledger.core.batch.books import Books
+from token_ledger.core.batch.commands import (
     Command,
+    Lease,
     OpenRun,
     Record,
     Release,
     Reserve,
     Settle,
-    fingerprint,
 )
-from token_ledger.core.decide import decide
-from token_ledger.core.loaded import Loaded
-from token_ledger.core.money import rate_attos
-from token_ledger.core.outcomes import Granted, Outcome, Refused, RunAnswer
-from token_ledger.core.price import ModelPrices, Price, PriceBook, Rates
-from token_ledger.core.reservation import Reservation
-from token_ledger.core.run import Run
-from token_ledger.core.tenant import TenantConfig, TenantId
-from token_ledger.core.trigger import Mode, Trigger, TriggerKind
-from token_ledger.core.usage import Usage
-from token_ledger.core.window import Calendar, CalendarRule, Window
+from token_ledger.core.batch.idempotency import KeyedCommand, fingerprint
+from token_ledger.core.batch.loaded import Loaded
+from token_ledger.core.batch.outcomes import Granted, Outcome, Refused, RunAnswer
+from token_ledger.core.decisions.decide import decide
+from token_ledger.core.model.account import Account, AccountKey
+from token_ledger.core.model.budget import Budget, Limits
+from token_ledger.core.model.money import rate_attos
+from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates
+from token_ledger.core.model.reservation import Reservation
+from token_ledger.core.model.run import Run
+from token_ledger.core.model.tenant import TenantConfig, TenantId
+from token_ledger.core.model.trigger import Mode, Trigger, TriggerKind
+from token_ledger.core.model.usage import Usage
+from token_ledger.core.model.window import Calendar, CalendarRule, Window
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -47,19 +50,31 @@ PRICES = PriceBook(
 )
 
 
+class EarlierAccounts(dict[AccountKey, Account]):
+    """Finds the newest account before one, of the same budget and subject, among all there are."""
+
+    def __init__(self, accounts: Iterable[Account]) -> None:
+        super().__init__((account.key, account) for account in accounts)
+
+    def get(self, key: AccountKey, default: Any = None) -> Any:
+        earlier = (account for account in self.values() if account.key[:2] == key[:2] and account.window_start < key[2])
+        return max(earlier, key=lambda account: account.window_start, default=default)
+
+
 class Ledger:
-    """Books that stay open: every batch is decided on the rows of those before."""
+    """A ledger in memory: every batch is decided on the rows of the batches before."""
 
     def __init__(self, *budgets: Budget, triggers: tuple[Trigger, ...] = ()) -> None:
         config = TenantConfig(TenantId(1), 1, Calendar(CalendarRule(UTC)), budgets, triggers)
         self.books = Books(config, PRICES, 1, NOW, Loaded())
 
     def at(self, now: datetime) -> "Ledger":
-        """Begin the next batch at an instant, with every open hold among those that may be due."""
+        """Begin the next batch at an instant; every hold may be due in it."""
         before = self.books
         loaded = before.loaded
         loaded.accounts = list({a.account_id: a for a in (*loaded.accounts, *before.writes.new_accounts)}.values())
         loaded.due = list(loaded.reservations)
+        loaded.earlier_accounts = EarlierAccounts(loaded.accounts)
         self.books = Books(before.config, PRICES, (before.new_id() >> 16) + 1, now, loaded)
         return self
 
@@ -86,7 +101,10 @@ def budget(*, tokens: int | None = None, nanos: int | None = None, calls: int | 
     return Budget(limits=Limits(tokens, nanos, calls), **values)
 
 
-def sealed(command: Command) -> Command:
+Keyed = TypeVar("Keyed", bound=KeyedCommand)
+
+
+def sealed(command: Keyed) -> Keyed:
     """The command with the fingerprint of its body, as the API makes it."""
     return replace(command, fingerprint=fingerprint(repr(replace(command, key="", fingerprint=b"")).encode()))
 
@@ -102,6 +120,14 @@ def reserve(**fields: Any) -> Any:
     return sealed(Reserve(**{"fingerprint": b"", **values, **fields}))
 
 
+def lease(**fields: Any) -> Any:
+    values = {
+        "key": "l", "agent_type": "planner", "provider": "acme", "model": "large", "calls": 4,
+        "input_tokens": 1_000, "max_output_tokens": 500, "user": None if "run_id" in fields else "ada",
+    }  # fmt: skip
+    return sealed(Lease(**{"fingerprint": b"", **values, **fields}))
+
+
 def settle(reservation_id: int, usage: Usage = USED, **fields: Any) -> Any:
     return sealed(
         Settle(**{"key": "s", "fingerprint": b"", "reservation_id": reservation_id, "usage": usage, **fields})
@@ -114,7 +140,7 @@ def release(reservation_id: int, **fields: Any) -> Any:
 
 def record(**fields: Any) -> Any:
     values = {
-        "source": "event:test", "key": "e", "agent_type": "planner", "provider": "acme", "model": "large",
+        "event_source": "test", "key": "e", "agent_type": "planner", "provider": "acme", "model": "large",
         "usage": USED, "user": None if "run_id" in fields else "ada",
     }  # fmt: skip
     return sealed(Record(**{"fingerprint": b"", **values, **fields}))
@@ -129,7 +155,7 @@ TRIGGER: Any = sealed(SetTrigger("t", b"", TriggerKind.HIGH_COST, 80, Mode.OBSER
 
 
 def refused(ledger: Ledger, command: Any) -> Refused:
-    """Decide a command that must be refused, and see that nothing is to be written."""
+    """Decide a command that must be refused, and check that nothing is written."""
     before = repr(ledger.books.writes), ledger.books.new_id()
     outcome = ledger.one(command)
     assert isinstance(outcome, Refused), outcome

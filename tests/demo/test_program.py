@@ -45,7 +45,7 @@ def test_what_it_keeps_runs_until_it_is_stopped(tmp_path: Path) -> None:
     try:
         assert done.returncode == 0, done.stdout + done.stderr
         url, key = found(r"still running: (\S+)", done.stdout), found(r"admin key: +(\S+)", done.stdout)
-        answer = httpx2.get(f"{url}/v1/reports/spend", headers={"Authorization": f"Bearer {key}"})
+        answer = httpx2.get(f"{url}/v1/reports/spend", headers={"Authorization": f"Bearer {key}"}, timeout=SECONDS)
         settled = int(found(r"20 calls: (\d+) settled", done.stdout))
         assert answer.raise_for_status().json()["total"]["calls"] == settled
     finally:

@@ -9,20 +9,20 @@ from types import ModuleType
 
 import pytest
 
-from tests.data.traces.select_sample import COLUMNS, TARGET, Session, read_sessions, select, write_sample
+from tests.data.traces import select_sample
 
-README = TARGET.with_name("README.md").read_text()
+README = select_sample.TARGET.with_name("README.md").read_text()
 SOURCES = re.findall(r"^\| (\S+/\S+) @ [0-9a-f]{12}.*? \| ([\d,]+) \| (\d+) \| \S+, `(\S+)` \|$", README, re.MULTILINE)
-COUNTS = [name for name in COLUMNS if name.endswith("_tokens") or name == "prompt_total"]
+COUNTS = [name for name in select_sample.COLUMNS if name.endswith("_tokens") or name == "prompt_total"]
 
 
 @pytest.fixture(scope="module")
-def sessions() -> list[Session]:
-    return read_sessions(TARGET)
+def sessions() -> list[select_sample.Session]:
+    return select_sample.read_sessions(select_sample.TARGET)
 
 
 @pytest.fixture(scope="module")
-def rows(sessions: list[Session]) -> list[dict[str, str]]:
+def rows(sessions: list[select_sample.Session]) -> list[dict[str, str]]:
     return list(itertools.chain.from_iterable(sessions))
 
 
@@ -39,8 +39,8 @@ def test_every_count_is_a_number_not_below_zero_or_not_reported(rows: list[dict[
 
 
 def test_the_file_has_every_row_that_it_is_read_with(rows: list[dict[str, str]]) -> None:
-    lines = gzip.decompress(TARGET.read_bytes()).decode().splitlines()
-    assert lines[0].split(",") == list(COLUMNS)
+    lines = gzip.decompress(select_sample.TARGET.read_bytes()).decode().splitlines()
+    assert lines[0].split(",") == list(select_sample.COLUMNS)
     assert len(lines) - 1 == len(rows)
 
 
@@ -51,26 +51,28 @@ def header(path: Path) -> tuple[int, bytes]:
 
 
 def test_the_gzip_header_has_neither_time_nor_name() -> None:
-    assert header(TARGET) == (0, bytes(4))
+    assert header(select_sample.TARGET) == (0, bytes(4))
 
 
 def test_sessions_stand_together_in_the_order_of_time(traffic: ModuleType, rows: list[dict[str, str]]) -> None:
-    read = traffic.read_sessions(TARGET)
+    read = traffic.read_sessions(select_sample.TARGET)
     assert len({session.name for session in read}) == len(read)
     assert sum(len(session.calls) for session in read) == len(rows)
-    lines = gzip.decompress(TARGET.read_bytes()).decode().splitlines()[1:]
+    lines = gzip.decompress(select_sample.TARGET.read_bytes()).decode().splitlines()[1:]
     for _, group in itertools.groupby(lines, key=lambda line: line.split(",")[1]):
         times = [line.split(",")[0] for line in group]
         assert times == sorted(times)
 
 
-def test_the_rule_selects_the_sample_from_itself(sessions: list[Session], tmp_path: Path) -> None:
+def test_the_rule_selects_the_sample_from_itself(sessions: list[select_sample.Session], tmp_path: Path) -> None:
     again = tmp_path / "again.csv.gz"
-    write_sample(select(reversed(sessions)), again)
-    assert gzip.decompress(again.read_bytes()) == gzip.decompress(TARGET.read_bytes())
+    select_sample.write_sample(select_sample.select(reversed(sessions)), again)
+    assert gzip.decompress(again.read_bytes()) == gzip.decompress(select_sample.TARGET.read_bytes())
 
 
-def test_placeholder_outputs_are_those_of_the_sessions_with_small_subagents(sessions: list[Session]) -> None:
+def test_placeholder_outputs_are_those_of_the_sessions_with_small_subagents(
+    sessions: list[select_sample.Session],
+) -> None:
     placeholders = [rows for rows in sessions if any(row["output_final"] != "1" for row in rows)]
     assert sum(map(len, placeholders)) == 349
     for rows in placeholders:
@@ -90,28 +92,28 @@ def test_parts_fit_into_their_wholes(traffic: ModuleType, rows: list[dict[str, s
         assert usage.reasoning_tokens <= usage.output_tokens
 
 
-def test_the_readme_counts_the_sample(sessions: list[Session], rows: list[dict[str, str]]) -> None:
+def test_the_readme_counts_the_sample(sessions: list[select_sample.Session], rows: list[dict[str, str]]) -> None:
     assert sum(int(calls.replace(",", "")) for _, calls, _, _ in SOURCES) == len(rows)
     assert sum(int(count) for _, _, count, _ in SOURCES) == len(sessions)
     for tool, calls in Counter(row["tool"] for row in rows).items():
         assert f"{calls:,} of {tool}" in README
 
 
-def test_every_source_has_its_licence_text() -> None:
-    licences = {name for _, _, _, name in SOURCES}
+def test_every_source_has_its_license_text() -> None:
+    licenses = {name for _, _, _, name in SOURCES}
     assert len(SOURCES) == 6
-    assert {f"licences/{path.name}" for path in (TARGET.parent / "licences").iterdir()} == licences
-    for name in licences:
-        text = (TARGET.parent / name).read_text()
+    assert {f"licenses/{path.name}" for path in (select_sample.TARGET.parent / "licenses").iterdir()} == licenses
+    for name in licenses:
+        text = (select_sample.TARGET.parent / name).read_text()
         assert "Permission is hereby granted" in text or "Apache License" in text
 
 
-def a_session(calls: int, **values: str) -> Session:
-    columns = dict.fromkeys(COLUMNS, "0") | {"tool": "codex", "model": "gpt-5.5", "output_final": "1"}
+def a_session(calls: int, **values: str) -> select_sample.Session:
+    columns = dict.fromkeys(select_sample.COLUMNS, "0") | {"tool": "codex", "model": "gpt-5.5", "output_final": "1"}
     return [columns | {"ts_utc": f"2026-05-01T00:00:{call % 60:02}Z", "session": "s"} | values for call in range(calls)]
 
 
-def with_one(session: Session, **values: str) -> Session:
+def with_one(session: select_sample.Session, **values: str) -> select_sample.Session:
     return [*session[:-1], session[-1] | values]
 
 
@@ -134,25 +136,25 @@ SMALL_SUBAGENT = {"model": "claude-sonnet-4-6", "is_subagent": "1", "output_fina
         pytest.param(with_one(a_session(4), **SMALL_SUBAGENT), False, id="small sub-agent, too short"),
     ],
 )
-def test_the_rule_chooses_a_session(session: Session, is_chosen: bool) -> None:
-    assert select([session]) == ([session] if is_chosen else [])
+def test_the_rule_chooses_a_session(session: select_sample.Session, is_chosen: bool) -> None:
+    assert select_sample.select([session]) == ([session] if is_chosen else [])
 
 
 def test_sessions_are_chosen_until_there_are_enough_calls() -> None:
     many = [a_session(300, session=str(number)) for number in range(20)]
-    assert sum(map(len, select(many))) == 2_100
+    assert sum(map(len, select_sample.select(many))) == 2_100
 
 
 @pytest.mark.parametrize("model", ["", "<synthetic>"])
 def test_rows_without_a_model_are_left_out(model: str, tmp_path: Path) -> None:
     source = tmp_path / "source.csv.gz"
-    write_sample([with_one(a_session(6), model=model)], source)
-    assert [len(rows) for rows in read_sessions(source)] == [5]
+    select_sample.write_sample([with_one(a_session(6), model=model)], source)
+    assert [len(rows) for rows in select_sample.read_sessions(source)] == [5]
 
 
-def test_the_same_sessions_make_the_same_bytes(sessions: list[Session], tmp_path: Path) -> None:
+def test_the_same_sessions_make_the_same_bytes(sessions: list[select_sample.Session], tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    write_sample(sessions[:3], first)
-    write_sample(sessions[:3], second)
+    select_sample.write_sample(sessions[:3], first)
+    select_sample.write_sample(sessions[:3], second)
     assert first.read_bytes() == second.read_bytes()
     assert header(first) == (0, bytes(4))

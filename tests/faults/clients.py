@@ -1,23 +1,23 @@
-"""Calls the service as agents do: every request has an idempotency key and is repeated with it until it is answered."""
+"""Calls the service as agents do: a request is repeated with the same idempotency key until it is answered."""
 
 import asyncio
 import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx2
 
-from tests.faults.processes import ANSWER_SECONDS, wait_until
+from tests.faults.processes import ANSWER_SECONDS, PATIENCE_SECONDS, wait_until
 
 MODEL = {"provider": "openai", "model": "gpt-5.4"}
 INPUT_NANOS, OUTPUT_NANOS = 2_500, 15_000
-"""What a token of MODEL costs."""
+"""The price of an input and an output token of MODEL."""
 
 
 class Caller:
-    """Sends requests to any of several processes with one API key, and notes how each attempt went."""
+    """Sends requests to several processes in turn, with one API key, and counts how the attempts went."""
 
     def __init__(self, urls: Sequence[str], key: str, tenant: str = "") -> None:
         self.tenant = tenant
@@ -26,14 +26,15 @@ class Caller:
                 base_url=url,
                 headers={"Authorization": f"Bearer {key}"},
                 timeout=ANSWER_SECONDS,
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=256),
+                # A connection is used again only long before the service closes it, which it does after 5 s.
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=1),
             )
             for url in urls
         ]
         self._turns = itertools.cycle(range(len(urls)))
-        self.slowest_seconds = 0.0
         self.unavailable: list[httpx2.Response] = []
         self.sent = 0
+        self.halves = 0
         self.lost = 0
         self.replayed = 0
 
@@ -45,11 +46,11 @@ class Caller:
         return await self.send("GET", path)
 
     async def send(self, method: str, path: str, body: Any = None) -> httpx2.Response:
-        """Send any request, once, to the first process."""
+        """Send a request once, to the first process."""
         return await self._clients[0].request(method, path, json=body)
 
     async def live_events(self, after: int, seen: list[Any]) -> None:
-        """Read the live stream until the service ends it; what comes is added to `seen` at once."""
+        """Read the live stream until the service ends it; add each event to `seen` as it arrives."""
         async with self._clients[0].stream("GET", "/v1/live", params={"after": after}) as stream:
             assert stream.status_code == 200
             async for line in stream.aiter_lines():
@@ -57,35 +58,46 @@ class Caller:
                 seen += [json.loads(value)] if field == "data" else []
 
     async def post(self, path: str, body: dict[str, Any], via: int | None = None) -> httpx2.Response:
-        """Send once, to the process `via` or to the one whose turn it is."""
+        """Send once, to the process `via` or to the next one in turn."""
         client = self._clients[next(self._turns) if via is None else via]
-        started = time.monotonic()
-        try:
-            return await client.post(path, json=body, extensions={"trace": self._trace})
-        finally:
-            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
+        return await client.post(path, json=body, extensions={"trace": self._trace})
+
+    async def post_in_halves(self, path: str, body: dict[str, Any], rest: asyncio.Event) -> httpx2.Response:
+        """Send a request to the first process, the second half of its body once `rest` is set."""
+        text = json.dumps(body).encode()
+
+        async def halves() -> AsyncIterator[bytes]:
+            yield text[:10]
+            self.halves += 1
+            await rest.wait()
+            yield text[10:]
+
+        headers = {"Content-Type": "application/json"}
+        return await self._clients[0].post(path, content=halves(), headers=headers)
 
     async def _trace(self, event: str, info: dict[str, Any]) -> None:
         self.sent += event == "http11.send_request_body.complete"
 
-    async def accepted(self, requests: int) -> None:
-        """Wait until the first process has read as many requests: it reads in the order in which they come."""
+    async def accepted(self, requests: int, halves: int = 0) -> None:
+        """Wait until the first process has read so many requests, and halves; it reads them as they arrive."""
 
         async def are_sent() -> bool:
-            return self.sent >= requests
+            return self.sent >= requests and self.halves >= halves
 
-        await wait_until(are_sent, 10, f"{requests} requests are sent")
+        await wait_until(are_sent, PATIENCE_SECONDS, f"{requests} requests are sent")
         for _ in range(2):
             assert (await self.get("/healthz")).status_code == 200
 
-    async def insist(self, path: str, body: dict[str, Any], seconds: float = 45.0) -> httpx2.Response:
-        """Send until there is an answer that is not 503, the same body each time."""
+    async def insist(
+        self, path: str, body: dict[str, Any], seconds: float = 3 * ANSWER_SECONDS, via: int | None = None
+    ) -> httpx2.Response:
+        """Send the same body until the answer is not 503."""
         deadline = time.monotonic() + seconds
         while True:
             try:
-                answer = await self.post(path, body)
+                answer = await self.post(path, body, via)
             except httpx2.ReadTimeout:
-                raise AssertionError(f"{path} gave no answer within {ANSWER_SECONDS} s") from None
+                raise AssertionError(f"{path} did not answer within {ANSWER_SECONDS} s") from None
             except httpx2.TransportError:
                 self.lost += 1
             else:
@@ -97,7 +109,7 @@ class Caller:
             await asyncio.sleep(0.1)
 
     async def open_budget(self, name: str, **limits: Any) -> str:
-        """Make a hard budget for each agent type of the user of the same name and return its id."""
+        """Make a hard budget with one account per agent type of the user `name`; return its id."""
         body = {"name": name, "selector": {"user": name, "agent_type": "*"}, "limits": limits, "window": "total"}
         answer = await self.post("/v1/budgets", {"idempotency_key": f"budget:{name}", **body})
         assert answer.status_code == 201, answer.text
@@ -106,21 +118,21 @@ class Caller:
 
 
 def reservation(key: str, *, user: str, **more: Any) -> dict[str, Any]:
-    """Return the body of a reserve of 1,000 tokens in and 500 out."""
+    """Return the body of a reserve of 1,000 input and 500 output tokens."""
     body = {"idempotency_key": key, "user": user, "agent_type": "data_agent", **MODEL}
     return body | {"input_tokens": 1_000, "max_output_tokens": 500} | more
 
 
 def settlement(input_tokens: int, output_tokens: int) -> dict[str, Any]:
-    """Return the body of a settle; its key is the reservation's."""
+    """Return the body of a settle; it needs no key, because the reservation's serves as one."""
     return {"usage": {"input_tokens": input_tokens, "output_tokens": output_tokens}}
 
 
 def cost_nanos(input_tokens: int, output_tokens: int) -> int:
-    """Return what a call costs, computed here and not by the service."""
+    """Return the cost of a call, computed independently of the service."""
     return input_tokens * INPUT_NANOS + output_tokens * OUTPUT_NANOS
 
 
 def money(nanos: int) -> str:
-    """Return nano-dollars as they travel."""
+    """Return nano-dollars as the API writes them."""
     return f"{nanos // 10**9}.{nanos % 10**9:09d}"

@@ -1,40 +1,39 @@
-"""Service processes that end with their test, and tenants to call them as.
+"""Fixtures: service processes that end with their test, and callers with tenants of their own.
 
-Tests that break nothing but a tenant's own calls share two processes and a database; whoever kills, freezes or cuts
-something has processes of its own.
+Tests that break nothing outside their tenant share two processes and a database. Tests that kill, freeze or disconnect
+something start their own.
 """
 
 import contextlib
 import itertools
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from tests.conftest import TEMPLATE, with_database
 from tests.faults.clients import Caller
-from tests.faults.processes import PEPPER, PrivatePostgres, ServiceProcess
+from tests.faults.processes import COMMAND, PEPPER, PrivatePostgres, ServiceProcess
 from tests.faults.proxy import DatabaseProxy
-from token_ledger.cli.setup import make_tenant
+from token_ledger.cli.tenants import make_tenant
 from token_ledger.config import Settings
 
 StartService = Callable[..., ServiceProcess]
 MakeCaller = Callable[..., Awaitable[Caller]]
-TEMPLATE = "token_ledger_template"
 _numbers = itertools.count()
 
 
 @contextlib.contextmanager
 def service_processes(directory: Path) -> Iterator[StartService]:
-    """Start service processes and end them; none of them may log an error that nobody foresaw."""
+    """Start service processes within the block; none of them may log an unexpected error."""
     started: list[ServiceProcess] = []
 
-    def start(database_url: str, **settings: str) -> ServiceProcess:
-        started.append(ServiceProcess(database_url, directory, settings).start())
+    def start(database_url: str, *, command: Sequence[str | Path] = (COMMAND,), **settings: str) -> ServiceProcess:
+        started.append(ServiceProcess(database_url, directory, settings, command=command).start())
         return started[-1]
 
     try:
@@ -55,12 +54,12 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
 
 @pytest.fixture(scope="session")
 async def shared_database_url(server_url: str) -> AsyncIterator[str]:
-    """The address of a database that tests share, each with tenants of its own."""
+    """The address of a database shared by tests, each with its own tenants."""
     name = f"faults_{os.getpid()}"
     connection = await asyncpg.connect(server_url)
     try:
         await connection.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
-        yield urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
+        yield with_database(server_url, name)
         await connection.execute(f"drop database {name} with (force)")
     finally:
         await connection.close()
@@ -70,7 +69,7 @@ async def shared_database_url(server_url: str) -> AsyncIterator[str]:
 async def pair(
     shared_database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[ServiceProcess, ServiceProcess]]:
-    """Two processes on the shared database."""
+    """Two service processes on the shared database."""
     with service_processes(tmp_path_factory.mktemp("pair")) as start:
         first, second = start(shared_database_url), start(shared_database_url)
         await first.ready()
@@ -80,7 +79,7 @@ async def pair(
 
 @pytest.fixture
 async def caller_of() -> AsyncIterator[MakeCaller]:
-    """Make a tenant and a caller with its key, for some processes."""
+    """Make a tenant, and a caller with its key that sends to the given processes."""
     made: list[Caller] = []
 
     async def make(database_url: str, *services: ServiceProcess) -> Caller:
@@ -96,8 +95,8 @@ async def caller_of() -> AsyncIterator[MakeCaller]:
 
 @pytest.fixture
 def postgres() -> Iterator[PrivatePostgres]:
-    """Start a PostgreSQL for one test alone, empty."""
-    # The path of a unix socket is short, and a temporary directory's may not be.
+    """Start an empty PostgreSQL for one test."""
+    # The path of a unix socket must be short, and a temporary directory's may be long.
     with tempfile.TemporaryDirectory(prefix="tl-own-") as directory:
         server = PrivatePostgres(Path(directory))
         yield server
@@ -106,7 +105,7 @@ def postgres() -> Iterator[PrivatePostgres]:
 
 @pytest.fixture
 async def proxy(database_url: str) -> AsyncIterator[DatabaseProxy]:
-    """Put a proxy in front of the test's database; it refuses connections until it is started."""
+    """A proxy in front of the test's database; it refuses connections until it is started."""
     between = DatabaseProxy(database_url)
     yield between
     await between.stop()

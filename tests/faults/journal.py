@@ -1,4 +1,4 @@
-"""Reads the books behind the service's back and adds them up, with statements that are not the product's own."""
+"""Reads the books directly from the database and adds them up, with statements independent of the product."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -7,8 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from tests.faults.processes import wait_until
-from token_ledger.analytics.verify import verify_database
+from tests.faults.processes import PATIENCE_SECONDS, wait_until
+from token_ledger.proof.verify import verify_database
 
 TENANT = "(select tenant_id from tenants where name = $1)"
 SETTLED = f"""
@@ -29,7 +29,7 @@ where a.tenant_id = {TENANT} group by a.tenant_id, a.account_id
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """One usage event as it stands in the journal."""
+    """A usage event as stored."""
 
     event_id: str
     reservation_id: str | None
@@ -37,14 +37,14 @@ class Booked:
 
 
 class Journal:
-    """The books of one tenant, read as the database's owner."""
+    """The books of one tenant, read as the owner of the database."""
 
     def __init__(self, url: str, tenant: str) -> None:
         self._url = url
         self._tenant = tenant
 
     async def rows(self, columns: str, table: str, where: str = "true") -> list[tuple[Any, ...]]:
-        """Return rows of the tenant, in the order of the first column."""
+        """Return rows of the tenant, ordered by the first column."""
         return await self.fetch(f"select {columns} from {table} where tenant_id = {TENANT} and {where} order by 1")
 
     async def fetch(self, statement: str) -> list[tuple[Any, ...]]:
@@ -56,7 +56,7 @@ class Journal:
             await connection.close()
 
     async def count(self, table: str, where: str = "true") -> int:
-        """Return how many rows of a table there are."""
+        """Return the number of the tenant's rows in a table."""
         [(found,)] = await self.rows("count(*)", table, where)
         return int(found)
 
@@ -68,7 +68,7 @@ class Journal:
 
     @contextlib.asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Hold the lock that every batch of the tenant needs, in a transaction of our own."""
+        """Hold the lock that every batch of the tenant needs, in a separate transaction."""
         connection = await asyncpg.connect(self._url)
         try:
             async with connection.transaction():
@@ -79,46 +79,46 @@ class Journal:
             await connection.close()
 
     async def waiting(self, batches: int = 1) -> None:
-        """Wait until a number of batches, of whatever tenant, wait for a lock."""
+        """Wait until this many batches, of any tenant, wait for a lock."""
         await self._sessions("wait_event_type = 'Lock'", batches)
 
     async def has(self, number: int, table: str) -> None:
-        """Wait until a table has a number of rows."""
+        """Wait until a table has this many rows of the tenant."""
 
         async def does() -> bool:
             return await self.count(table) == number
 
-        await wait_until(does, 10, f"{number} rows in {table}")
+        await wait_until(does, PATIENCE_SECONDS, f"{number} rows in {table}")
 
     async def nobody_writes(self) -> None:
-        """Wait until the server has ended the sessions of a service that is gone."""
+        """Wait until the server has ended the sessions of a killed service."""
         await self._sessions("application_name = 'token-ledger writer'", 0)
 
     async def end_writers(self) -> None:
-        """End the sessions of every service's batches, as an operator or a failover does."""
+        """End the sessions of all writers, as an operator or a failover does."""
         await self.fetch(
-            "select pg_terminate_backend(pid, 5000), $1::text from pg_stat_activity"
+            "select pg_terminate_backend(pid, 60000), $1::text from pg_stat_activity"
             " where datname = current_database() and application_name = 'token-ledger writer'"
         )
 
     async def _sessions(self, which: str, number: int) -> None:
         statement = f"select pid, $1::text from pg_stat_activity where datname = current_database() and {which}"
 
-        async def are_so() -> bool:
+        async def are_counted() -> bool:
             return len(await self.fetch(statement)) == number
 
-        await wait_until(are_so, 10, f"{number} sessions with {which}")
+        await wait_until(are_counted, PATIENCE_SECONDS, f"{number} sessions with {which}")
 
-    async def holds_are_gone(self, seconds: float) -> None:
-        """Wait until no hold is left: abandoned ones end with their time to live."""
+    async def holds_are_gone(self) -> None:
+        """Wait until no hold is open: abandoned ones expire."""
 
         async def gone() -> bool:
             return await self.count("reservations", "state = 'held'") == 0
 
-        await wait_until(gone, seconds, "every hold has ended")
+        await wait_until(gone, PATIENCE_SECONDS, "every hold has ended")
 
     async def adds_up(self) -> None:
-        """Check that the tenant's accounts are the sums of their events and holds, here and with `verify`."""
+        """Check that the tenant's accounts equal the sums of their events and holds, here and with `verify`."""
         for statement in (SETTLED, HELD):
             accounts = await self.fetch(statement)
             wrong = [account for account in accounts if account[1:4] != account[4:7]]

@@ -1,7 +1,7 @@
-"""Stands between a service and PostgreSQL and loses connections at a chosen moment.
+"""A proxy between a service and PostgreSQL that loses connections at a chosen moment.
 
-It listens on a port of its own and forwards bytes to the server. It knows one message of the protocol:
-the simple query `commit`, with which a batch ends.
+It listens on its own port and forwards bytes to the server. Of the protocol it knows one message: the simple query
+`commit`, which ends a batch.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
 
 
 class At(Enum):
-    """Where a connection is lost: the commit never arrives, or it does and its answer is lost."""
+    """When a connection is lost: before the commit arrives, or after it, so that only its answer is lost."""
 
     BEFORE_COMMIT = "the commit does not reach the server"
     AFTER_COMMIT = "the answer to the commit is lost"
 
 
 class DatabaseProxy:
-    """Forwards connections to a PostgreSQL until it is told to break something."""
+    """Forwards connections to a PostgreSQL until it is told to break them."""
 
     def __init__(self, database_url: str) -> None:
         parts = urlsplit(database_url)
@@ -40,18 +40,18 @@ class DatabaseProxy:
         self._hang_at: At | None = None
 
     async def start(self) -> None:
-        """Listen; before this, connections are refused."""
+        """Listen; until then, connections are refused."""
         self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def stop(self) -> None:
-        """Refuse connections and drop those that are open."""
+        """Refuse new connections and drop the open ones."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
         await self.drop()
 
     async def drop(self) -> None:
-        """Lose every open connection, with all that was not forwarded yet; then forward again."""
+        """Drop every open connection and the bytes not forwarded yet; forward new connections."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -60,23 +60,23 @@ class DatabaseProxy:
         self._flowing.set()
 
     def cut(self, at: At, times: int = 1) -> None:
-        """Lose the next connections that commit."""
+        """Drop the next connections that commit, this many times."""
         self._cut_at, self._cuts_left = at, times
 
     def hang(self) -> None:
-        """Forward nothing more, in either direction; connections stay open and new ones are still accepted."""
+        """Stop forwarding in both directions; connections stay open and new ones are accepted."""
         self._flowing.clear()
 
     def hang_at_commit(self, *, reaches_server: bool) -> None:
-        """Forward everything until a commit comes, and from then on nothing; the commit itself if so wanted."""
+        """Stop forwarding at the next commit; `reaches_server` says whether the commit itself is still forwarded."""
         self._hang_at = At.AFTER_COMMIT if reaches_server else At.BEFORE_COMMIT
 
     async def is_stuck(self) -> bool:
-        """Tell whether the proxy hangs, by order or at a commit."""
+        """Tell whether forwarding is stopped."""
         return not self._flowing.is_set()
 
     def flow(self) -> None:
-        """Forward again, first of all what was held back."""
+        """Forward again, beginning with the bytes held back."""
         self._hang_at = None
         self._flowing.set()
 
@@ -87,7 +87,7 @@ class DatabaseProxy:
         try:
             await self._forward(reader, writer)
         except (OSError, asyncio.CancelledError):
-            pass  # either side is gone, or the proxy was stopped
+            pass  # one side disconnected, or the proxy was stopped
         finally:
             self._tasks.discard(task)
 
@@ -106,7 +106,7 @@ class DatabaseProxy:
             for pump in (sent, received):
                 pump.cancel()
             await asyncio.gather(sent, received, return_exceptions=True)
-            # Abort, not close: what is still in a buffer must not arrive after the cut.
+            # Abort rather than close: buffered bytes must not arrive after the connection is cut.
             writer.transport.abort()
             server_writer.transport.abort()
             with contextlib.suppress(OSError):
@@ -141,7 +141,7 @@ class DatabaseProxy:
     ) -> None:
         while data := await server.read(65_536):
             await self._flowing.wait()
-            # A reading transaction is answered alike; only what answers a batch's commit counts.
+            # The commit of a reading transaction is answered in the same way, so check that a batch is committing.
             if COMMITTED in data and committing.is_set() and self._cut_at is At.AFTER_COMMIT and self._take_cut():
                 return
             writer.write(data)

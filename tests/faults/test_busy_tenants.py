@@ -1,25 +1,27 @@
-"""Tenants that share a process: one whose lock another session holds delays nobody but itself."""
+"""Tenants share a process: one whose lock another session holds delays only itself.
+
+The lock is held until the others are answered, and the batches of PATIENT wait for it without end. So a call that
+waited for it would never be answered, and no time needs to be measured.
+"""
 
 import asyncio
-import time
 
 import httpx2
 
 from tests.faults.clients import Caller, reservation
 from tests.faults.conftest import MakeCaller, StartService
 from tests.faults.journal import Journal
-from tests.faults.processes import ServiceProcess
+from tests.faults.processes import PATIENT, ServiceProcess
 
 CALLERS = 8
 CALLS = 25
-PATIENCE_SECONDS = 1.5
-"""Far above what a call takes here, far below the 5 s for which a batch waits for a lock."""
 
 
 async def test_a_tenant_whose_lock_is_held_elsewhere_delays_only_itself(
-    shared_database_url: str, pair: tuple[ServiceProcess, ServiceProcess], caller_of: MakeCaller
+    shared_database_url: str, start_service: StartService, caller_of: MakeCaller
 ) -> None:
-    service = pair[0]
+    service = start_service(shared_database_url, command=PATIENT)
+    await service.ready()
     held = await caller_of(shared_database_url, service)
     hot = [await caller_of(shared_database_url, service) for _ in range(2)]
     journal = Journal(shared_database_url, held.tenant)
@@ -29,7 +31,6 @@ async def test_a_tenant_whose_lock_is_held_elsewhere_delays_only_itself(
         agents = [agent(tenant, number) for tenant in hot for number in range(CALLERS)]
         await asyncio.gather(*agents)
         assert not any(call.done() for call in waiting)
-        assert [tenant.slowest_seconds < PATIENCE_SECONDS for tenant in hot] == [True, True]
     answers = await asyncio.gather(*waiting)
     assert [answer.status_code for answer in answers] == [201] * CALLERS
     for tenant, calls in ((held, CALLERS), (hot[0], CALLERS * CALLS), (hot[1], CALLERS * CALLS)):
@@ -41,8 +42,8 @@ async def test_a_tenant_whose_lock_is_held_elsewhere_delays_only_itself(
 async def test_a_batch_of_many_tenants_leaves_out_one_whose_lock_is_held_elsewhere(
     shared_database_url: str, start_service: StartService, caller_of: MakeCaller
 ) -> None:
-    """Two tenants keep both writers waiting, so that the calls of two more gather and are taken together."""
-    service = start_service(shared_database_url, writer_connections="2")
+    """Two tenants block both writers, so that the calls of two more tenants wait and form one batch."""
+    service = start_service(shared_database_url, command=PATIENT, writer_connections="2")
     await service.ready()
     first, second, held, free = [await caller_of(shared_database_url, service) for _ in range(4)]
     locks = [Journal(shared_database_url, tenant.tenant) for tenant in (first, second, held)]
@@ -58,21 +59,19 @@ async def test_a_batch_of_many_tenants_leaves_out_one_whose_lock_is_held_elsewhe
             await locks[0].waiting(batches=2)
             waiting += [await calls(held), await calls(free)]
             assert not any(call.done() for call in waiting)
-        answered = await asyncio.wait_for(asyncio.gather(waiting[0], waiting[3]), PATIENCE_SECONDS)
+        answered = await asyncio.gather(waiting[0], waiting[3])
         assert [answer.status_code for answer in answered] == [201, 201]
-        assert not waiting[2].done()
+        assert not any(call.done() for call in waiting[1:3])
     assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {201}
 
 
-async def test_a_lock_that_is_held_for_good_is_503_and_nothing_is_booked(
+async def test_a_lock_that_is_never_released_is_503_and_nothing_is_booked(
     shared_database_url: str, pair: tuple[ServiceProcess, ServiceProcess], caller_of: MakeCaller
 ) -> None:
     caller = await caller_of(shared_database_url, pair[0])
     journal = Journal(shared_database_url, caller.tenant)
     async with journal.locked():
-        started = time.monotonic()
         answer = await caller.post("/v1/reservations", body("the call"))
-        assert time.monotonic() - started < 8
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert answer.headers["retry-after"] == "1"
     assert await journal.count("reservations") == 0

@@ -1,4 +1,4 @@
-"""The connection to PostgreSQL is lost exactly at a commit: the caller is told so, and its key resolves it."""
+"""The connection to PostgreSQL is lost at a commit: the answer is 503 `outcome_unknown`, and the key resolves it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ import pytest
 from tests.faults.clients import Caller, cost_nanos, money, reservation, settlement
 from tests.faults.conftest import MakeCaller, service_processes
 from tests.faults.journal import Journal
-from tests.faults.processes import ANSWER_SECONDS, ServiceProcess
+from tests.faults.processes import ANSWER_SECONDS, PATIENT, ServiceProcess
 from tests.faults.proxy import At, DatabaseProxy
 
 
@@ -25,7 +25,7 @@ async def proxy(shared_database_url: str) -> AsyncIterator[DatabaseProxy]:
 @pytest.fixture(scope="module")
 async def service(proxy: DatabaseProxy, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServiceProcess]:
     with service_processes(tmp_path_factory.mktemp("commit")) as start:
-        started = start(proxy.url)
+        started = start(proxy.url, command=PATIENT)
         await started.ready()
         yield started
 
@@ -77,7 +77,7 @@ async def test_the_same_key_resolves_an_unknown_outcome_to_one_booking(
 
 
 @pytest.mark.parametrize("at", At)
-async def test_a_denial_that_was_lost_is_the_same_denial(
+async def test_a_lost_denial_is_answered_again_as_the_same_denial(
     at: At, proxy: DatabaseProxy, caller: Caller, journal: Journal
 ) -> None:
     await caller.open_budget("ada", calls=0)
@@ -90,10 +90,10 @@ async def test_a_denial_that_was_lost_is_the_same_denial(
 
 
 @pytest.mark.parametrize("at", At)
-async def test_every_caller_of_a_lost_batch_is_told_and_each_key_books_once(
+async def test_every_caller_of_a_lost_batch_gets_503_and_each_key_books_once(
     at: At, proxy: DatabaseProxy, caller: Caller, journal: Journal
 ) -> None:
-    """Forty callers wait behind a lock, so that one commit carries the first and another all the others."""
+    """Forty callers wait for a lock, so that one commit has the first call and another all the others."""
     await caller.open_budget("ada", calls=25)
     bodies = [reservation(f"call-{number}", user="ada") for number in range(40)]
     async with journal.locked():
@@ -116,7 +116,7 @@ async def test_every_caller_of_a_lost_batch_is_told_and_each_key_books_once(
 async def test_a_connection_lost_before_the_commit_is_not_noticed_by_the_caller(
     caller: Caller, journal: Journal
 ) -> None:
-    """A pooled connection that went stale says nothing about the outcome: the batch is run again at once."""
+    """If a pooled connection was stale, the batch is run again at once."""
     assert (await caller.post("/v1/reservations", reservation("warm", user="ada"))).status_code == 201
     await journal.end_writers()
     answer = await caller.post("/v1/reservations", reservation("after", user="ada"))
@@ -132,7 +132,7 @@ def check_unknown(answer: httpx2.Response) -> None:
 
 
 async def resolved(caller: Caller, path: str, body: dict[str, Any], *, replayed: bool) -> dict[str, Any]:
-    """Send the same key again, twice: the first time it may be new, the second time it is not."""
+    """Send the same key twice more: the first may be new, the second is a repetition."""
     first = await caller.post(path, body)
     second = await caller.post(path, body)
     assert first.status_code in (200, 201), first.text

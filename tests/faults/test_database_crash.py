@@ -1,24 +1,35 @@
-"""PostgreSQL is killed under load and comes back: 503 meanwhile, and no restart of the service is needed."""
+"""PostgreSQL crashes or freezes and comes back: the service answers 503 meanwhile and needs no restart."""
 
 import asyncio
 
-from tests.faults.clients import reservation
+import pytest
+
+from tests.faults.clients import Caller, reservation
 from tests.faults.conftest import MakeCaller, StartService
 from tests.faults.journal import Journal
-from tests.faults.processes import ANSWER_SECONDS, PrivatePostgres, wait_until
+from tests.faults.processes import PATIENCE_SECONDS, PrivatePostgres, ServiceProcess, wait_until
 from tests.faults.workload import Workload
-from token_ledger.cli.setup import prepare_database
+from token_ledger.cli.database import prepare_database
 
 CRASHES = 2
 
 
-async def test_a_crash_under_load_loses_nothing_and_heals_by_itself(
-    postgres: PrivatePostgres, start_service: StartService, caller_of: MakeCaller
-) -> None:
+@pytest.fixture
+async def service(postgres: PrivatePostgres, start_service: StartService) -> ServiceProcess:
     await asyncio.to_thread(prepare_database, postgres.url)
-    service = start_service(postgres.url)
-    await service.ready()
-    caller = await caller_of(postgres.url, service)
+    started = start_service(postgres.url)
+    await started.ready()
+    return started
+
+
+@pytest.fixture
+async def caller(postgres: PrivatePostgres, service: ServiceProcess, caller_of: MakeCaller) -> Caller:
+    return await caller_of(postgres.url, service)
+
+
+async def test_a_crash_under_load_loses_nothing_and_needs_no_restart(
+    postgres: PrivatePostgres, service: ServiceProcess, caller: Caller
+) -> None:
     await caller.open_budget("user-1", tokens=30_000)
     workload = Workload(caller, agents=16)
     working = asyncio.create_task(workload.run())
@@ -31,7 +42,7 @@ async def test_a_crash_under_load_loses_nothing_and_heals_by_itself(
         async def all_agents_were_refused(before: int = refused_before) -> bool:
             return len(caller.unavailable) >= before + workload.agents
 
-        await wait_until(all_agents_were_refused, ANSWER_SECONDS, "every agent is told that the database is away")
+        await wait_until(all_agents_were_refused, PATIENCE_SECONDS, "every agent got 503")
         await service.answers("/healthz", 200)
         await asyncio.to_thread(postgres.start)
         await service.ready()
@@ -41,19 +52,14 @@ async def test_a_crash_under_load_loses_nothing_and_heals_by_itself(
 
     assert {answer.json()["code"] for answer in caller.unavailable} <= {"unavailable", "outcome_unknown"}
     assert all(answer.headers["retry-after"] == "1" for answer in caller.unavailable)
-    assert caller.slowest_seconds < ANSWER_SECONDS
-    assert caller.lost == 0, "the service itself never went away"
+    assert caller.lost == 0, "the service itself stayed up"
     await workload.is_booked(Journal(postgres.url, caller.tenant))
 
 
-async def test_a_frozen_server_is_503_in_bounded_time_and_heals_by_itself(
-    postgres: PrivatePostgres, start_service: StartService, caller_of: MakeCaller
+async def test_a_frozen_server_is_503_in_bounded_time_and_needs_no_restart(
+    postgres: PrivatePostgres, service: ServiceProcess, caller: Caller
 ) -> None:
-    """Every process of the server is stopped, so connecting works and nothing ever answers."""
-    await asyncio.to_thread(prepare_database, postgres.url)
-    service = start_service(postgres.url)
-    await service.ready()
-    caller = await caller_of(postgres.url, service)
+    """Every process of the server is suspended, so connecting works and nothing answers."""
     bodies = [reservation(f"call-{number}", user="ada") for number in range(8)]
     assert (await caller.post("/v1/reservations", bodies[0])).status_code == 201
     with postgres.frozen():
@@ -68,10 +74,10 @@ async def test_a_frozen_server_is_503_in_bounded_time_and_heals_by_itself(
 
 
 async def more_acknowledged(workload: Workload) -> None:
-    """Wait until the load goes on."""
+    """Wait until 100 more operations are acknowledged."""
     before = workload.acknowledged
 
     async def goes_on() -> bool:
         return workload.acknowledged > before + 100
 
-    await wait_until(goes_on, 30, "the load goes on")
+    await wait_until(goes_on, PATIENCE_SECONDS, "the load goes on")

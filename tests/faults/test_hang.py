@@ -1,26 +1,38 @@
-"""PostgreSQL hangs: connections stay open and nothing answers. Callers get 503 in bounded time, and then go on."""
+"""PostgreSQL hangs: connections stay open and nothing answers. Callers get 503 in bounded time, and then go on.
+
+The time is bounded by the callers: they wait for an answer for ANSWER_SECONDS and no longer.
+"""
 
 import asyncio
-import time
 
 import httpx2
+import pytest
 
-from tests.faults.clients import reservation
+from tests.faults.clients import Caller, reservation
 from tests.faults.conftest import MakeCaller, StartService
 from tests.faults.journal import Journal
-from tests.faults.processes import ANSWER_SECONDS
+from tests.faults.processes import ServiceProcess
 from tests.faults.proxy import DatabaseProxy
 
 
-async def test_a_hanging_database_is_503_in_bounded_time_for_every_kind_of_request(
-    database_url: str, proxy: DatabaseProxy, start_service: StartService, caller_of: MakeCaller
-) -> None:
+@pytest.fixture
+async def service(proxy: DatabaseProxy, start_service: StartService) -> ServiceProcess:
     await proxy.start()
-    service = start_service(proxy.url)
-    await service.ready()
-    caller = await caller_of(database_url, service)
+    started = start_service(proxy.url)
+    await started.ready()
+    return started
+
+
+@pytest.fixture
+async def caller(database_url: str, service: ServiceProcess, caller_of: MakeCaller) -> Caller:
+    return await caller_of(database_url, service)
+
+
+async def test_a_hanging_database_is_503_in_bounded_time_for_every_kind_of_request(
+    database_url: str, proxy: DatabaseProxy, service: ServiceProcess, caller: Caller, caller_of: MakeCaller
+) -> None:
     stranger = await caller_of(database_url, service)
-    # Connections of both pools are open and will go stale.
+    # Open the connections of both pools, so that they are stale later.
     warm = [caller.post("/v1/reservations", reservation(f"warm-{number}", user="ada")) for number in range(8)]
     assert {answer.status_code for answer in await asyncio.gather(*warm)} == {201}
     reads = await asyncio.gather(*(caller.get("/v1/accounts") for _ in range(8)))
@@ -28,7 +40,6 @@ async def test_a_hanging_database_is_503_in_bounded_time_for_every_kind_of_reque
 
     proxy.hang()
     bodies = [reservation(f"call-{number}", user="ada") for number in range(8)]
-    started = time.monotonic()
     requests = [
         *(caller.post("/v1/reservations", body) for body in bodies),
         caller.get("/v1/accounts"),
@@ -38,7 +49,6 @@ async def test_a_hanging_database_is_503_in_bounded_time_for_every_kind_of_reque
     ]
     for answer in await asyncio.gather(*(asyncio.ensure_future(request) for request in requests)):
         check_unavailable(answer)
-    assert time.monotonic() - started < ANSWER_SECONDS
     assert (await caller.get("/healthz")).status_code == 200
 
     proxy.flow()
@@ -57,12 +67,8 @@ def check_unavailable(answer: httpx2.Response) -> None:
 
 
 async def test_a_commit_that_is_never_answered_has_an_unknown_outcome(
-    database_url: str, proxy: DatabaseProxy, start_service: StartService, caller_of: MakeCaller
+    database_url: str, proxy: DatabaseProxy, caller: Caller
 ) -> None:
-    await proxy.start()
-    service = start_service(proxy.url)
-    await service.ready()
-    caller = await caller_of(database_url, service)
     body = reservation("the call", user="ada")
     proxy.hang_at_commit(reaches_server=True)
     answer = await caller.post("/v1/reservations", body)

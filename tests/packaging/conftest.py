@@ -1,4 +1,4 @@
-"""The wheels are built and installed once."""
+"""Builds and installs the wheels once per session."""
 
 from pathlib import Path
 
@@ -14,5 +14,5 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
 
 @pytest.fixture(scope="session")
 def python(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment into which the wheels are installed."""
+    """The interpreter of an environment in which the wheels are installed."""
     return install(wheels, tmp_path_factory.mktemp("installed") / "venv")

@@ -1,4 +1,4 @@
-"""Builds the two wheels and installs them, without a network, where nothing of the checkout can be imported."""
+"""Builds the two wheels and installs them, without a network, where the checkout can't be imported."""
 
 import os
 import subprocess
@@ -22,14 +22,14 @@ class Wheels:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without what would lead Python to the checkout, or to this service's data."""
+    """Return this environment without variables that point Python at the checkout, or the service at its data."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "TOKEN_LEDGER_"))}
-    # Build backends that are programs stand beside this interpreter.
+    # Build backends that are programs are in the directory of this interpreter.
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"}
 
 
 def build_wheels(into: Path) -> Wheels:
-    """Build both with the backends that are installed here."""
+    """Build both with the installed build backends."""
     for name in ("service", "sdk"):
         source = REPOSITORY if name == "service" else REPOSITORY / "sdk"
         run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(into / name), str(source))
@@ -40,8 +40,8 @@ def build_wheels(into: Path) -> Wheels:
 def install(wheels: Wheels, directory: Path) -> Path:
     """Make an empty environment with the wheels in it and return its interpreter.
 
-    Dependencies come from the running environment by a line in a .pth file. Python does not read the .pth files of a
-    directory that it learned of that way, so the checkout, which is installed here as editable, is not among them.
+    A .pth file adds the dependencies of the running environment. Python ignores .pth files in directories added that
+    way, so the checkout, which is installed in editable mode there, is not importable.
     """
     venv.create(directory, with_pip=False)
     python = directory / "bin" / "python"
@@ -53,7 +53,7 @@ def install(wheels: Wheels, directory: Path) -> Path:
 
 
 def run(*command: str, cwd: Path | None = None, status: int = 0, variables: Mapping[str, str] | None = None) -> str:
-    """Run a program to its end and return what it printed; its exit status must be the one that is wanted."""
+    """Run a program and return what it printed; its exit status must be `status`."""
     given = environment() | dict(variables or {})
     done = subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == status, f"{' '.join(command)}\n{done.stdout}{done.stderr}"

@@ -1,4 +1,4 @@
-"""The installed service: starts from nothing in another directory, serves the installed SDK, and proves its books."""
+"""The installed service starts in an empty directory, serves the installed SDK, and verifies its books."""
 
 import json
 import tempfile
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import ServiceProcess
+from tests.faults.processes import PATIENCE_SECONDS, ServiceProcess
 from tests.packaging.installation import run
-from token_ledger.storage.embedded import start_embedded
+from token_ledger.storage.embedded import is_embedded_running, start_embedded, stop_embedded
 
 CALLS = """
 import sys
@@ -31,37 +31,37 @@ print(settlement.cost)
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """A data directory whose PostgreSQL, which outlives the service by design, ends with the test."""
-    # The path of a unix socket is short, and a temporary directory's may not be.
+    """A data directory; if its PostgreSQL still runs after the test, it is stopped."""
+    # The path of a unix socket must be short, which pytest's temporary directories may not be.
     with tempfile.TemporaryDirectory(prefix="tl-laptop-") as directory:
         yield Path(directory)
-        start_embedded(Path(directory)).stop()
+        stop_embedded(Path(directory))
 
 
 @pytest.mark.parametrize("package", ["token_ledger", "token_ledger.storage.migrations", "token_ledger_sdk"])
-def test_what_is_imported_is_what_was_installed(package: str, python: Path, tmp_path: Path) -> None:
+def test_the_installed_package_is_imported(package: str, python: Path, tmp_path: Path) -> None:
     where = run(str(python), "-c", f"import {package} as found; print(found.__file__)", cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(python.parents[1])
 
 
-def test_the_migrations_are_those_of_the_wheel(python: Path, tmp_path: Path) -> None:
+def test_the_migrations_come_from_the_wheel(python: Path, tmp_path: Path) -> None:
     program = "from token_ledger.storage import migrations as m; print(m.migration_scripts(), m.head_revision())"
     scripts, head = run(str(python), "-c", program, cwd=tmp_path).split()
     assert Path(scripts).is_relative_to(python.parents[1])
     assert head != "None"
 
 
-async def test_from_an_empty_directory_to_proven_books(
+async def test_from_an_empty_directory_to_verified_books(
     python: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.chdir(tmp_path)
     command = python.with_name("token-ledger")
     own = {"TOKEN_LEDGER_DATA_DIR": str(data_dir)}
-    service = ServiceProcess(None, tmp_path, {"data_dir": str(data_dir)}, command=command)
+    service = ServiceProcess(None, tmp_path, {"data_dir": str(data_dir)}, command=[command])
     service.start()
     try:
-        await service.ready(seconds=60)
+        await service.ready()
         key = json.loads((data_dir / "credentials.json").read_text())["admin_key"]
         assert f"admin key: {key}" in service.log.read_text()
         caller = {"TOKEN_LEDGER_URL": service.url, "TOKEN_LEDGER_KEY": key}
@@ -73,7 +73,8 @@ async def test_from_an_empty_directory_to_proven_books(
         assert found["clean"] is True
         assert (found["tenants"], found["holds"], found["events"]) == (1, 1, 1)
         service.terminate()
-        assert await service.exit_status(20) == 0
+        assert await service.exit_status(PATIENCE_SECONDS) == 0
+        assert not is_embedded_running(data_dir)
     finally:
         service.end()
     assert service.unexpected_errors() == []
@@ -82,6 +83,8 @@ async def test_from_an_empty_directory_to_proven_books(
 def test_an_error_is_one_sentence_and_status_1(python: Path, data_dir: Path, tmp_path: Path) -> None:
     command = str(python.with_name("token-ledger"))
     variables = {"TOKEN_LEDGER_DATA_DIR": str(data_dir)}
+    assert run(command, "migrate", cwd=tmp_path, status=1, variables=variables) == ""
+    start_embedded(data_dir)
     assert run(command, "migrate", cwd=tmp_path, variables=variables).startswith("the schema is up to date; ")
     assert run(command, "migrate", cwd=tmp_path, variables=variables) == "the schema is up to date; 0 prices added\n"
     assert run(command, "verify", "--tenant", "nobody", cwd=tmp_path, status=1, variables=variables) == ""

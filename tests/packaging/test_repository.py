@@ -1,4 +1,4 @@
-"""What every tracked file and the build files promise: nothing of one machine, everything pinned, one way in."""
+"""Rules for every tracked file and the build files: no path of one machine, everything pinned, one entry point."""
 
 import os
 import re
@@ -23,7 +23,7 @@ TARGET = re.compile(r"^([a-z][a-z-]*):(?!=)", re.MULTILINE)
 
 
 def tracked() -> list[str]:
-    """Return what git knows, and what a commit of everything would add."""
+    """Return the files that git tracks, and those that a commit of everything would add."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout.decode()
     return [name for name in listed.split("\0") if name and (REPOSITORY / name).is_file()]
@@ -40,7 +40,7 @@ def test_no_tracked_file_names_a_registry() -> None:
     assert found == {}
 
 
-def test_no_tracked_file_names_a_place_of_this_machine() -> None:
+def test_no_tracked_file_names_a_path_of_this_machine() -> None:
     own = (f"{REPOSITORY}/", f"{Path.home()}/")
     contents = texts()
     assert len(contents) > 100
@@ -67,7 +67,7 @@ def test_there_is_no_lock_file() -> None:
 
 
 @pytest.mark.parametrize("name", ["uv", "service", "dev"])
-def test_every_requirement_is_pinned_with_hashes_and_names_no_place(name: str) -> None:
+def test_every_requirement_is_pinned_with_hashes_and_no_url(name: str) -> None:
     text = (REPOSITORY / "requirements" / f"{name}.txt").read_text()
     lines = re.sub(r" \\\n\s*", " ", text).splitlines()
     assert lines

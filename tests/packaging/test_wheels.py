@@ -1,4 +1,4 @@
-"""What is inside the wheels: all of the package, its migrations, its types, its metadata, and nothing else."""
+"""The wheels hold the whole package, its migrations, type marker and metadata, and nothing else."""
 
 import ast
 import sys
@@ -22,6 +22,7 @@ def test_the_service_wheel_holds_the_package_and_its_migrations_and_nothing_else
     expected = files_of("token_ledger") | {f"token_ledger/_{name}" for name in files_of("alembic")}
     assert contents(wheels.service) == expected
     assert any(name.startswith("token_ledger/_alembic/versions/") for name in expected)
+    assert any(name.startswith("token_ledger/_alembic/first_schema/") for name in expected)
     assert {"token_ledger/_alembic/env.py", "token_ledger/py.typed"} <= expected
 
 
@@ -31,11 +32,11 @@ def test_the_sdk_wheel_holds_the_package_and_nothing_else(wheels: Wheels) -> Non
 
 
 @pytest.mark.parametrize("which", ["service", "sdk"])
-def test_no_test_and_no_left_over_is_inside(which: str, wheels: Wheels) -> None:
+def test_no_test_and_no_stray_file_is_inside(which: str, wheels: Wheels) -> None:
     for name in contents(getattr(wheels, which)):
         parts = Path(name).parts
         assert not any(part.startswith("test") or part in ("conftest.py", "__pycache__") for part in parts), name
-        assert Path(name).suffix in {".py", ".typed", ".mako"}, name
+        assert Path(name).suffix in {".py", ".sql", ".typed", ".mako"}, name
 
 
 @pytest.mark.parametrize("which", ["service", "sdk"])
@@ -102,7 +103,7 @@ def wanted(project: dict[str, Any]) -> set[str]:
     [(".", "token_ledger", set()), ("sdk", "token_ledger_sdk", {"tokens"})],
 )
 def test_everything_imported_is_installed_with_it(directory: str, package: str, optional: set[str]) -> None:
-    """The environment that tests run in has more than what a user installs, so it would hide what is missing."""
+    """The tests' environment has more packages than a user installs, so it would hide a missing dependency."""
     project = tomllib.loads((REPOSITORY / directory / "pyproject.toml").read_text())["project"]
     extras = [text for extra in optional for text in project["optional-dependencies"][extra]]
     installed = installed_with([*project["dependencies"], *extras])
@@ -114,7 +115,7 @@ def test_everything_imported_is_installed_with_it(directory: str, package: str, 
 
 
 def installed_with(texts: list[str]) -> set[str]:
-    """Return what an installer brings for these requirements: theirs, those of theirs, and so on."""
+    """Return every distribution that these requirements install, directly or indirectly."""
     found: set[tuple[str, frozenset[str]]] = set()
     waiting = [Requirement(text) for text in texts]
     while waiting:
@@ -137,7 +138,7 @@ def applies(requirement: Requirement, extras: frozenset[str]) -> bool:
 
 
 def imported(path: Path) -> set[str]:
-    """Return the top-level modules that a file imports by absolute name, anywhere in it."""
+    """Return the top-level modules that a file imports absolutely, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -1,30 +1,23 @@
-"""What the simulated callers ask for: few users, models and budgets, so that calls meet; amounts around the limits."""
+"""Commands of the simulated callers: few users, models and budgets, so that calls interact; amounts near the limits."""
 
 from dataclasses import fields, replace
+from typing import TypeVar
 
 from hypothesis import strategies as st
 
 from tests.simulation.price_list import MODELS, PROVIDER, UNPRICED
-from token_ledger.core.administration import ArchiveBudget, CreateBudget, ReplaceBudget, SetTrigger
-from token_ledger.core.allocation import Share
-from token_ledger.core.budget import Counts, Enforcement, Limits
-from token_ledger.core.commands import (
-    Command,
-    EndRun,
-    OpenLease,
-    OpenRun,
-    Preflight,
-    Record,
-    Release,
-    Reserve,
-    Settle,
-    fingerprint,
-)
-from token_ledger.core.price import CacheWrite
-from token_ledger.core.run import RunState
-from token_ledger.core.trigger import Downgrade, Mode, TriggerKind
-from token_ledger.core.usage import Usage
-from token_ledger.core.window import Window
+from token_ledger.core.batch import commands
+from token_ledger.core.batch.administration import ArchiveBudget, CreateBudget, ReplaceBudget, SetTrigger
+from token_ledger.core.batch.idempotency import KeyedCommand, fingerprint
+from token_ledger.core.model.allocation import Share
+from token_ledger.core.model.budget import Counts, Enforcement, Limits, Overrides, Unassigned
+from token_ledger.core.model.hold_cost import CacheWrite
+from token_ledger.core.model.run import RunState
+from token_ledger.core.model.selector import Selector, Wanted
+from token_ledger.core.model.subject import Subject
+from token_ledger.core.model.trigger import Downgrade, Mode, TriggerKind
+from token_ledger.core.model.usage import Usage
+from token_ledger.core.model.window import Window
 
 USERS = ("ada", "bob", "zoë")
 AGENT_TYPES = ("data_agent", "planner", "writer")
@@ -41,7 +34,10 @@ models = st.sampled_from(("large",) * 6 + MODELS * 4 + UNPRICED)
 tags = st.sampled_from(TAGS)
 
 
-def sealed(command: Command) -> Command:
+Keyed = TypeVar("Keyed", bound=KeyedCommand)
+
+
+def sealed(command: Keyed) -> Keyed:
     """Return a command with the fingerprint of its own body, as the API makes it."""
     return replace(command, fingerprint=fingerprint(repr(replace(command, key="", fingerprint=b"")).encode()))
 
@@ -63,11 +59,11 @@ def maybe(runs: tuple[int, ...]) -> st.SearchStrategy[int | None]:
 
 
 @st.composite
-def reserves(draw: st.DrawFn, runs: tuple[int, ...]) -> Reserve:
+def reserves(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Reserve:
     """Ask for a hold, in a run where there is one."""
     run_id = draw(maybe(runs))
     input_tokens = draw(tokens)
-    return Reserve(
+    return commands.Reserve(
         "", b"", draw(st.sampled_from(AGENT_TYPES)), draw(st.sampled_from((PROVIDER,) * 19 + ("unheard-of",))),
         draw(models), input_tokens, draw(tokens), run_id=run_id,
         user=None if run_id else draw(st.sampled_from(USERS)),
@@ -83,26 +79,29 @@ def reserves(draw: st.DrawFn, runs: tuple[int, ...]) -> Reserve:
     )  # fmt: skip
 
 
-def leases(runs: tuple[int, ...]) -> st.SearchStrategy[OpenLease]:
-    """Ask for many calls at once."""
+def leases(runs: tuple[int, ...]) -> st.SearchStrategy[commands.Lease]:
+    """Ask for a lease."""
     return st.builds(
-        lambda reserve, calls: OpenLease(**{f.name: getattr(reserve, f.name) for f in fields(reserve)}, calls=calls),
-        reserves(runs), st.sampled_from((1, 2, 3, 10, 40)),
-    )  # fmt: skip
+        lambda reserve, calls: commands.Lease(
+            **{f.name: getattr(reserve, f.name) for f in fields(reserve)}, calls=calls
+        ),
+        reserves(runs),
+        st.sampled_from((1, 2, 3, 10, 40)),
+    )
 
 
-def preflights(runs: tuple[int, ...]) -> st.SearchStrategy[Preflight]:
+def preflights(runs: tuple[int, ...]) -> st.SearchStrategy[commands.Preflight]:
     """Ask whether some calls would fit."""
     planned = st.tuples(reserves(runs), st.sampled_from((1, 2, 5)))
-    return st.lists(planned, min_size=1, max_size=3).map(lambda calls: Preflight(tuple(calls)))
+    return st.lists(planned, min_size=1, max_size=3).map(lambda calls: commands.Preflight(tuple(calls)))
 
 
 @st.composite
-def records(draw: st.DrawFn, runs: tuple[int, ...]) -> Record:
+def records(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Record:
     """Report a call that had no hold."""
     run_id = draw(maybe(runs))
-    return Record(
-        draw(st.sampled_from(("event:collector", "event:batch"))), "", b"", draw(st.sampled_from(AGENT_TYPES)),
+    return commands.Record(
+        "", b"", draw(st.sampled_from(("collector", "batch"))), draw(st.sampled_from(AGENT_TYPES)),
         PROVIDER, draw(models), draw(usages), run_id=run_id,
         user=None if run_id else draw(st.sampled_from(USERS)),
         request_type=draw(st.sampled_from(("chat", "report"))),
@@ -111,10 +110,10 @@ def records(draw: st.DrawFn, runs: tuple[int, ...]) -> Record:
     )  # fmt: skip
 
 
-def settles(reservation_id: int) -> st.SearchStrategy[Settle]:
+def settles(reservation_id: int) -> st.SearchStrategy[commands.Settle]:
     """Report what the call of a hold used."""
     return st.builds(
-        Settle, st.just(""), st.just(b""), st.just(reservation_id), usages,
+        commands.Settle, st.just(""), st.just(b""), st.just(reservation_id), usages,
         model=st.sampled_from((None, None, None, *MODELS, *UNPRICED)),
         failed=st.booleans(), estimated=st.booleans(),
         response_id=st.sampled_from((None, "resp_1")), original_input_tokens=st.sampled_from((None, 4_000)),
@@ -131,8 +130,8 @@ limits = st.builds(
 
 
 @st.composite
-def opened_runs(draw: st.DrawFn, parents: tuple[int, ...] = ()) -> OpenRun:
-    """Start a run or a part of one, perhaps with a split that does not fit."""
+def opened_runs(draw: st.DrawFn, parents: tuple[int, ...] = ()) -> commands.OpenRun:
+    """Start a run or sub-run, sometimes with an allocation that does not fit."""
     weights = draw(st.lists(st.integers(1, 9), max_size=3))
     minimums = st.sampled_from((0, 0, 100, 2_500))
     shares = tuple(Share(name, weight, draw(minimums)) for name, weight in zip(AGENT_TYPES, weights, strict=False))
@@ -140,7 +139,7 @@ def opened_runs(draw: st.DrawFn, parents: tuple[int, ...] = ()) -> OpenRun:
     if shares and own.tokens is None and draw(st.integers(0, 5)):
         own = replace(own, tokens=draw(st.integers(2_000, 20_000)))
     parent = draw(st.sampled_from((*parents[-3:], *parents[-1:], None))) if parents else None
-    return OpenRun(
+    return commands.OpenRun(
         "", b"", None if parent else draw(st.sampled_from(USERS)),
         None if parent else draw(st.sampled_from((None, "research"))),
         draw(st.sampled_from((None, "thread-1"))), own, draw(st.sampled_from((None, None, 0, 2))), shares,
@@ -148,36 +147,59 @@ def opened_runs(draw: st.DrawFn, parents: tuple[int, ...] = ()) -> OpenRun:
     )  # fmt: skip
 
 
-def selector(dimension: str, *values: str) -> st.SearchStrategy[tuple[tuple[str, str], ...]]:
-    """Choose by one dimension, by each of its values or by some of them."""
+def selector(dimension: str, *values: Wanted) -> st.SearchStrategy[Selector]:
+    """A selector of one dimension, with `*`, a value, a list of values or a prefix."""
     return st.sampled_from(("*", "*", *values)).map(lambda value: ((dimension, value),))
 
 
 selectors = st.lists(
     st.one_of(
-        selector("user", *USERS), selector("agent_type", *AGENT_TYPES), selector("model", "large", "small"),
+        selector("user", *USERS, ("ada", "bob"), "a*"), selector("agent_type", *AGENT_TYPES, ("planner", "writer")),
+        selector("model", "large", "small", "s*", ("large", "small")), selector("provider", PROVIDER),
         selector("cost_center", "research"), selector("request_type", "report"), selector("tool", "search"),
         selector("run"), selector("tag.team", "red"),
     ), max_size=2,
 ).map(lambda parts: tuple(sorted(dict(pair for part in parts for pair in part).items())))  # fmt: skip
 
-created_budgets = st.builds(
-    CreateBudget,
-    st.just(""),
-    st.just(b""),
-    st.sampled_from(("daily", "monthly", "guard", "cap", "chat")),
-    selectors,
-    limits.filter(lambda limit: limit != Limits()),
-    st.sampled_from((*Window, Window.HOUR, Window.DAY)),
-    st.sampled_from((Enforcement.HARD, Enforcement.HARD, Enforcement.SOFT, Enforcement.SHADOW)),
-    st.sampled_from(Counts),
-    st.sampled_from(((50, 75, 90, 100), (10, 200), ())),
-    st.sampled_from((None, None, Limits(1_500, None, 3), Limits(None, 10**8, None))),
-)
+NAMED = {
+    "user": USERS, "agent_type": AGENT_TYPES, "model": ("large", "small"), "provider": (PROVIDER,), "run": ("1",),
+    "cost_center": ("research", "unassigned"), "request_type": ("chat", "report"), "tool": ("search",),
+    "tag.team": ("red", "blue"),
+}  # fmt: skip
+
+
+@st.composite
+def overrides(draw: st.DrawFn, dimensions: tuple[str, ...]) -> Overrides:
+    """Other limits for one or two subjects of these dimensions, or of a user where that is none."""
+    found = []
+    for amounts in draw(st.sampled_from(((), (), (Limits(),), (Limits(1_500, None, 2),), (Limits(9_000), Limits())))):
+        values = {dimension: draw(st.sampled_from(NAMED[dimension])) for dimension in dimensions or ("user",)}
+        found.append((Subject(values), amounts))
+    return tuple(sorted(found, key=lambda named: named[0].text))
+
+
+@st.composite
+def _created_budgets(draw: st.DrawFn) -> CreateBudget:
+    chosen = draw(selectors)
+    stars = tuple(dimension for dimension, wanted in chosen if wanted == "*")
+    per_user = Unassigned.PER_USER if "cost_center" in stars and draw(st.booleans()) else Unassigned.SHARED
+    return CreateBudget(
+        "", b"", draw(st.sampled_from(("daily", "monthly", "guard", "cap", "chat"))), chosen,
+        draw(limits.filter(lambda limit: limit != Limits())),
+        draw(st.sampled_from((*Window, Window.HOUR, Window.DAY))),
+        draw(st.sampled_from((Enforcement.HARD, Enforcement.HARD, Enforcement.SOFT, Enforcement.SHADOW))),
+        draw(st.sampled_from(Counts)), draw(st.sampled_from(((50, 75, 90, 100), (10, 200), ()))),
+        draw(st.sampled_from((None, None, Limits(1_500, None, 3), Limits(None, 10**8, None)))),
+        overrides=draw(overrides(stars)) if stars or not draw(st.integers(0, 9)) else (),
+        unassigned=per_user if draw(st.integers(0, 19)) else Unassigned.PER_USER,
+    )  # fmt: skip
+
+
+created_budgets = _created_budgets()
 
 
 def replaced_budgets(budget_id: int) -> st.SearchStrategy[ReplaceBudget]:
-    """Put another budget in the place of one, perhaps under the name of a third."""
+    """Replace a budget, sometimes under the name of a third."""
     return created_budgets.map(
         lambda command: ReplaceBudget(
             **{f.name: getattr(command, f.name) for f in fields(command)}, replaced_id=budget_id
@@ -198,20 +220,20 @@ set_triggers = st.builds(
 )
 
 NOTHING = 7
-"""The id of nothing: ids begin at 65,536."""
+"""An id that nothing has: ids begin at 65,536."""
 
 about_nothing = st.one_of(
     settles(NOTHING),
-    st.just(Release("", b"", NOTHING)),
+    st.just(commands.Release("", b"", NOTHING)),
     reserves(()).map(lambda command: replace(command, run_id=NOTHING, user=None, cost_center=None)),
     records(()).map(lambda command: replace(command, run_id=NOTHING, user=None)),
-    st.just(EndRun("", b"", NOTHING, RunState.CLOSED)),
+    st.just(commands.EndRun("", b"", NOTHING, RunState.CLOSED)),
     st.just(ArchiveBudget("", b"", NOTHING)),
     replaced_budgets(NOTHING),
 )
-"""What names something that does not exist."""
+"""Commands about something that does not exist."""
 
-LADDER: tuple[Command, ...] = (
+LADDER: tuple[commands.Command, ...] = (
     CreateBudget("", b"", "per model", (("model", "*"),), Limits(40_000, 10**9), Window.TOTAL),
     SetTrigger("", b"", TriggerKind.HIGH_COST, 50, Mode.APPLY, None, 1_000_000, DOWNGRADES),
 )

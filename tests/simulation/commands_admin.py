@@ -1,34 +1,24 @@
-"""What the simulated administrators ask for: limits that move, grants, users, calendars, and the button that stops."""
+"""Commands of the simulated administrators: limits, grants, users, calendars, the emergency stop."""
 
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from tests.simulation.commands import AGENT_TYPES, NOTHING, USERS, limits
-from token_ledger.core.administration import (
-    AskIncrease,
-    ChangeBudget,
-    ChangeRun,
-    DecideIncrease,
-    ForceRelease,
-    GiveGrant,
-    SetCalendar,
-    SetUsers,
-    StopTenant,
-)
-from token_ledger.core.allocation import Share
-from token_ledger.core.budget import Enforcement, Limits
-from token_ledger.core.commands import Extend, Rebalance, TakeStep, TendAccounts
-from token_ledger.core.tenant import User
-from token_ledger.core.window import CalendarRule
+from tests.simulation.commands import AGENT_TYPES, NOTHING, USERS, limits, overrides
+from token_ledger.core.batch import administration
+from token_ledger.core.batch.commands import Extend, Rebalance, Step, TendAccounts
+from token_ledger.core.model.allocation import Share
+from token_ledger.core.model.budget import Enforcement, Limits, Unit
+from token_ledger.core.model.tenant import User
+from token_ledger.core.model.window import CalendarRule
 
 ACTOR = "key:admin"
 ids = st.sampled_from
 
 
 def some(numbers: list[int]) -> st.SearchStrategy[int]:
-    """One of the newest numbers, seldom one that names nothing."""
+    """One of the newest ids, sometimes one that nothing has."""
     return st.sampled_from([*numbers[-8:], *numbers[-4:], NOTHING])
 
 
@@ -46,44 +36,51 @@ def ends(clock: datetime) -> st.SearchStrategy[datetime | None]:
     return seconds.map(lambda found: None if found is None else clock + timedelta(seconds=found))
 
 
-def grants(accounts: list[int], clock: datetime) -> st.SearchStrategy[GiveGrant]:
+def grants(accounts: list[int], clock: datetime) -> st.SearchStrategy[administration.GiveGrant]:
     """Extra limit on an account."""
     return st.builds(
-        lambda account, amount, until: GiveGrant("", b"", account, amount, "a deadline", ACTOR, until),
+        lambda account, amount, until: administration.GiveGrant("", b"", account, amount, "a deadline", ACTOR, until),
         some(accounts), amounts, ends(clock),
     )  # fmt: skip
 
 
-def asked_increases(accounts: list[int]) -> st.SearchStrategy[AskIncrease]:
+def asked_increases(accounts: list[int]) -> st.SearchStrategy[administration.AskIncrease]:
     """A request for more."""
     return st.builds(
-        lambda account, amount: AskIncrease("", b"", account, amount, "more", "key:agent"), some(accounts), amounts
+        lambda account, amount: administration.AskIncrease("", b"", account, amount, "more", "key:agent"),
+        some(accounts),
+        amounts,
     )
 
 
-def decisions(increases: list[int], clock: datetime) -> st.SearchStrategy[DecideIncrease]:
+def decisions(increases: list[int], clock: datetime) -> st.SearchStrategy[administration.DecideIncrease]:
     """What becomes of a request."""
     return st.builds(
-        lambda number, approve, until: DecideIncrease(
+        lambda number, approve, until: administration.DecideIncrease(
             "", b"", number, approve, ACTOR, None, until if approve else None
         ),
         some(increases), st.booleans(), ends(clock),
     )  # fmt: skip
 
 
-def changed_budgets(budgets: list[int]) -> st.SearchStrategy[ChangeBudget]:
-    """A budget that allows more, less, or otherwise."""
+removed_units = st.sampled_from(((),) * 6 + ((Unit.TOKENS,), (Unit.TOKENS,), (Unit.CALLS,), (Unit.COST,), tuple(Unit)))
+
+
+def changed_budgets(budgets: list[int]) -> st.SearchStrategy[administration.ChangeBudget]:
+    """A change of a budget."""
     return st.builds(
-        lambda number, limit, enforcement, thresholds: ChangeBudget(
-            "", b"", number, limit, enforcement, thresholds, None, ACTOR
+        lambda number, limit, enforcement, thresholds, removed, caps, other: administration.ChangeBudget(
+            "", b"", number, limit, enforcement, thresholds, None, ACTOR, removed, caps, other
         ),
         some(budgets), st.one_of(st.none(), limits), st.sampled_from((None, None, *Enforcement)),
-        st.sampled_from((None, None, (10, 50), ())),
+        st.sampled_from((None, (10, 50), (50, 75, 90), ())), removed_units,
+        st.sampled_from(((), (), (), tuple(Unit), (Unit.TOKENS,))),
+        st.one_of(st.none(), st.none(), overrides(("user",)), overrides(("agent_type",)), overrides(("cost_center",))),
     )  # fmt: skip
 
 
 def rebalances(runs: list[int]) -> st.SearchStrategy[Rebalance]:
-    """A run split anew."""
+    """A new allocation of a run."""
     shares = st.lists(st.sampled_from((*AGENT_TYPES, "newcomer")), min_size=1, max_size=3, unique=True)
     return st.builds(
         lambda run, names, weights, minimum: Rebalance(
@@ -94,17 +91,19 @@ def rebalances(runs: list[int]) -> st.SearchStrategy[Rebalance]:
     )  # fmt: skip
 
 
-def changed_runs(runs: list[int]) -> st.SearchStrategy[ChangeRun]:
+def changed_runs(runs: list[int]) -> st.SearchStrategy[administration.ChangeRun]:
     """Other limits for a run."""
     return st.builds(
-        lambda run, limit, iterations: ChangeRun("", b"", run, limit, iterations, "why not", ACTOR),
-        some(runs), limits, st.sampled_from((None, 0, 1, 5)),
+        lambda run, limit, iterations, removed, ends: administration.ChangeRun(
+            "", b"", run, limit, iterations, "why not", ACTOR, removed, ends and iterations is None
+        ),
+        some(runs), limits, st.sampled_from((None, 0, 1, 5)), removed_units, st.booleans(),
     )  # fmt: skip
 
 
-def steps(runs: list[int]) -> st.SearchStrategy[TakeStep]:
+def steps(runs: list[int]) -> st.SearchStrategy[Step]:
     """Another iteration."""
-    return some(runs).map(lambda run: TakeStep("", b"", run, None))
+    return some(runs).map(lambda run: Step("", b"", run, None))
 
 
 def extensions(holds: list[int]) -> st.SearchStrategy[Extend]:
@@ -114,27 +113,29 @@ def extensions(holds: list[int]) -> st.SearchStrategy[Extend]:
     )
 
 
-def forced_releases(holds: list[int]) -> st.SearchStrategy[ForceRelease]:
+def forced_releases(holds: list[int]) -> st.SearchStrategy[administration.ForceRelease]:
     """The end of a hold whose client is believed dead."""
-    return some(holds).map(lambda hold: ForceRelease("", b"", hold, "dead", ACTOR))
+    return some(holds).map(lambda hold: administration.ForceRelease("", b"", hold, "dead", ACTOR))
 
 
 def tended(accounts: list[int]) -> st.SearchStrategy[TendAccounts]:
-    """What the worker does."""
+    """What the worker asks for."""
     return st.just(TendAccounts(tuple(accounts[-40:])))
 
 
-def set_users(clock: datetime) -> st.SearchStrategy[SetUsers]:
-    """Cost centers of a user, the second from some instant on."""
+def set_users(clock: datetime) -> st.SearchStrategy[administration.SetUsers]:
+    """Cost centers of a user: the second from some instant on, or that one alone, or none."""
     dated = st.sampled_from((-86_400, 0, 3_600, 86_400)).map(lambda seconds: clock + timedelta(seconds=seconds))
-    return st.builds(
-        lambda name, since: SetUsers("", b"", (User(name, ((None, "lab"), (since, "research"))),), ACTOR),
-        st.sampled_from(USERS), dated,
-    )  # fmt: skip
+
+    def build(name: str, since: datetime, given: slice) -> administration.SetUsers:
+        cost_centers: tuple[tuple[datetime | None, str], ...] = ((None, "lab"), (since, "research"), (since, "ops"))
+        return administration.SetUsers("", b"", (User(name, cost_centers[given]),), ACTOR)
+
+    return st.builds(build, st.sampled_from(USERS), dated, st.sampled_from((slice(0, 2), slice(2, 3), slice(0, 0))))
 
 
-def set_calendars(clock: datetime) -> st.SearchStrategy[SetCalendar]:
-    """Another zone, week or year, from soon on, too soon, or too late."""
+def set_calendars(clock: datetime) -> st.SearchStrategy[administration.SetCalendar]:
+    """A change of the calendar: in time, too soon, or too late."""
     rules = st.builds(
         CalendarRule,
         st.sampled_from(("America/New_York", "Asia/Kathmandu", "Pacific/Auckland")).map(ZoneInfo),
@@ -143,8 +144,8 @@ def set_calendars(clock: datetime) -> st.SearchStrategy[SetCalendar]:
     at = st.sampled_from((None, 60, 3_600, 86_400, 800 * 86_400)).map(
         lambda seconds: None if seconds is None else clock + timedelta(seconds=seconds)
     )
-    return st.builds(lambda rule, instant: SetCalendar("", b"", rule, ACTOR, instant), rules, at)
+    return st.builds(lambda rule, instant: administration.SetCalendar("", b"", rule, ACTOR, instant), rules, at)
 
 
-STOP = StopTenant("", b"", "runaway", ACTOR)
-RESUME = StopTenant("", b"", None, ACTOR)
+STOP = administration.StopTenant("", b"", "runaway", ACTOR)
+RESUME = administration.StopTenant("", b"", None, ACTOR)

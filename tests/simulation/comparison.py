@@ -1,6 +1,5 @@
-"""Compares what the core answered and booked with what the model says it must have, after every batch."""
+"""Compares the core's answers and books with those of the model after every batch."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
@@ -11,42 +10,36 @@ from tests.simulation.expected import Expected
 from tests.simulation.memory import MemoryLedger
 from tests.simulation.model import Model
 from tests.simulation.model_limits import UNITS, Name
-from token_ledger.core.account import Account
-from token_ledger.core.budget import Unit
-from token_ledger.core.commands import Command
-from token_ledger.core.event import UsageEvent
-from token_ledger.core.outcomes import (
-    BudgetAnswer,
-    Changed,
-    Denied,
-    Extended,
-    GrantAnswer,
-    Granted,
-    IncreaseAnswer,
-    Outcome,
-    PreflightAnswer,
-    Quarantined,
-    Recorded,
-    Refused,
-    Released,
-    RunAnswer,
-    Settled,
-    StepTaken,
-    StopAnswer,
-    Swept,
-    TriggerAnswer,
-)  # fmt: skip
-from token_ledger.core.reservation import Reservation
+from token_ledger.core.batch import outcomes
+from token_ledger.core.batch.commands import Command
+from token_ledger.core.model.account import Account
+from token_ledger.core.model.budget import Unit
+from token_ledger.core.model.event import UsageEvent
+from token_ledger.core.model.refusal import Refusal
+from token_ledger.core.model.reservation import Reservation
 
-KINDS: dict[type[Outcome], str] = {
-    Granted: "granted", Denied: "denied", Settled: "settled", Released: "released", Recorded: "recorded",
-    Extended: "extended", StepTaken: "step", GrantAnswer: "grant", IncreaseAnswer: "increase", Changed: "changed",
-    StopAnswer: "stop", PreflightAnswer: "preflight",
-    Quarantined: "quarantined", RunAnswer: "run", BudgetAnswer: "budget", TriggerAnswer: "trigger", Swept: "swept",
-    Refused: "refused",
-}  # fmt: skip
-UNCOMPARED = ("accounts", "account", "source", "key", "fingerprint", "ended_id")
-"""What only the batch knows that booked, and the ids of expiries, whose order is free where they are due together."""
+KINDS: dict[type[outcomes.Outcome], str] = {
+    outcomes.Granted: "granted",
+    outcomes.Denied: "denied",
+    outcomes.Settled: "settled",
+    outcomes.Released: "released",
+    outcomes.Recorded: "recorded",
+    outcomes.Extended: "extended",
+    outcomes.StepTaken: "step",
+    outcomes.GrantAnswer: "grant",
+    outcomes.IncreaseAnswer: "increase",
+    outcomes.Changed: "changed",
+    outcomes.StopAnswer: "stop",
+    outcomes.PreflightAnswer: "preflight",
+    outcomes.Quarantined: "quarantined",
+    outcomes.RunAnswer: "run",
+    outcomes.BudgetAnswer: "budget",
+    outcomes.TriggerAnswer: "trigger",
+    outcomes.Swept: "swept",
+    outcomes.Refused: "refused",
+}
+UNCOMPARED = ("accounts", "account", "source", "key", "fingerprint", "ended_id", "_limits_by_subject")
+"""Fields that only the batch that booked knows, and ids of expiries, which have no fixed order."""
 AMOUNTS = ("input", "output", "cache_read", "cache_write", "reasoning")
 
 
@@ -59,12 +52,12 @@ class Comparison:
 
     # What was answered
 
-    def outcomes(
-        self, now: datetime, commands: Sequence[Command], outcomes: Sequence[Outcome], seen: Counter[str]
+    def compare_answers(
+        self, now: datetime, commands: Sequence[Command], answers: Sequence[outcomes.Outcome], seen: Counter[str]
     ) -> None:
         """Let the model decide the same batch and compare every answer."""
         self.model.begin_batch(now)
-        for command, outcome in zip(commands, outcomes, strict=True):
+        for command, outcome in zip(commands, answers, strict=True):
             expected = self.model.decide(command)
             assert KINDS[type(outcome)] == expected.kind, (command, outcome, expected)
             self._answer(outcome, expected)
@@ -73,62 +66,62 @@ class Comparison:
             seen["replayed"] += expected.replayed
             if expected.code:
                 seen[f"{expected.kind} {expected.code}"] += 1
-            if isinstance(outcome, Settled):
+            if isinstance(outcome, outcomes.Settled):
                 seen["late"] += outcome.event.late
                 seen["overrun"] += outcome.event.overrun
                 seen["part"] += outcome.event.part
-            if isinstance(outcome, Granted):
+            if isinstance(outcome, outcomes.Granted):
                 seen["lease"] += outcome.reservation.lease
                 seen["warned"] += outcome.reservation.warnings is not None
-                seen["downgraded"] += outcome.reservation.facts.model != outcome.reservation.requested_model
+                seen["downgraded"] += outcome.reservation.facts.model != outcome.reservation.requested.model
 
-    def _answer(self, outcome: Outcome, expected: Expected) -> None:
+    def _answer(self, outcome: outcomes.Outcome, expected: Expected) -> None:
         thing = expected.thing
-        code = outcome.denial.code if isinstance(outcome, Denied) else getattr(outcome, "code", None)
+        code = outcome.denial.code if isinstance(outcome, outcomes.Denied) else getattr(outcome, "code", None)
         assert code == expected.code, (outcome, expected)
-        if isinstance(outcome, PreflightAnswer):
+        if isinstance(outcome, outcomes.PreflightAnswer):
             assert thing is not None
             refusal = outcome.refusal
-            code = refusal.denial.code if isinstance(refusal, Denied) else refusal.code if refusal else None
+            code = refusal.denial.code if isinstance(refusal, outcomes.Denied) else refusal.code if refusal else None
             assert (outcome.fits, code) == (thing["fits"], thing["stopped_by"])
             return
-        if isinstance(outcome, Refused | Swept):
+        if isinstance(outcome, outcomes.Refused | outcomes.Swept):
             return
         assert outcome.replayed is expected.replayed
         assert thing is not None
         number = _id_of(outcome)
         if expected.replayed:
             assert number == thing["id"]
-        elif not isinstance(outcome, Released | Extended) and "id" not in thing:
-            # Ids rise in the order of the decisions, within a batch and from batch to batch (D9).
+        elif not isinstance(outcome, outcomes.Released | outcomes.Extended) and "id" not in thing:
+            # Ids rise in the order of the decisions, within a batch and from batch to batch.
             assert number > self.last_id
             assert number >> 16 == self.memory.sequence
             self.last_id = thing["id"] = number
             self._bind(outcome, thing, number)
         match outcome:
-            case Granted(reservation):
+            case outcomes.Granted(reservation):
                 self._granted(reservation, thing)
-            case Denied(denial):
+            case outcomes.Denied(denial):
                 assert denial.fits_output_tokens == thing["fits"], (denial, thing)
                 assert self._refusals(denial.refusals) == set(thing["refusing"])
-            case Settled(event) | Recorded(event):
+            case outcomes.Settled(event) | outcomes.Recorded(event):
                 self._event(event, thing)
-            case Extended(reservation):
+            case outcomes.Extended(reservation):
                 assert reservation.expires_at == thing["expires_at"] or expected.replayed
-            case RunAnswer(run) if not expected.replayed:
+            case outcomes.RunAnswer(run) if not expected.replayed:
                 if "splitting" in thing:
                     self.model.bind_split(thing, dict(run.allocated))
                 assert (run.iterations, run.limit_iterations) == (thing["iterations"], thing["limit_iterations"])
                 assert (run.user, run.cost_center) == (thing["user"], thing["cost_center"])
-            case StepTaken(step):
+            case outcomes.StepTaken(step):
                 assert step.iteration == thing["iteration"]
-            case GrantAnswer(grant) if not expected.replayed:
+            case outcomes.GrantAnswer(grant) if not expected.replayed:
                 assert grant.expires_at == thing["until"]
-            case StopAnswer(_, stopped):
+            case outcomes.StopAnswer(_, stopped):
                 assert stopped == self.model.stopped
-            case IncreaseAnswer(increase):
+            case outcomes.IncreaseAnswer(increase):
                 assert increase.state == thing["state"]
-        if isinstance(outcome, Settled) and not expected.replayed:
+        if isinstance(outcome, outcomes.Settled) and not expected.replayed:
             assert outcome.stop == thing["stop"]
 
     def _number_accounts(self) -> None:
@@ -140,12 +133,12 @@ class Comparison:
                 if name in self.model.accounts:
                     self.model.numbered[number] = name
 
-    def _bind(self, outcome: Outcome, thing: dict[str, Any], number: int) -> None:
-        if isinstance(outcome, Granted):
+    def _bind(self, outcome: outcomes.Outcome, thing: dict[str, Any], number: int) -> None:
+        if isinstance(outcome, outcomes.Granted):
             self.model.holds[number] = thing
-        elif isinstance(outcome, RunAnswer):
+        elif isinstance(outcome, outcomes.RunAnswer):
             self.model.bind_run(thing, number, dict(outcome.run.allocated))
-        elif isinstance(outcome, IncreaseAnswer):
+        elif isinstance(outcome, outcomes.IncreaseAnswer):
             self.model.increases[number] = thing
 
     def _granted(self, reservation: Reservation, hold: dict[str, Any]) -> None:
@@ -156,22 +149,23 @@ class Comparison:
         assert reservation.facts.model == hold["model"]
         assert reservation.expires_at == hold["expires_at"]
         assert self._path(reservation.path) == set(hold["names"])
-        warnings = json.loads(reservation.warnings) if reservation.warnings else []
-        assert self._refusals(warnings) == set(hold["warnings"])
-        directive = json.loads(reservation.directive) if reservation.directive else {"advice": []}
-        advice = [{name: a[name] for name in ("technique", "applied", "model")} for a in directive["advice"]]
+        assert self._refusals(reservation.warnings) == set(hold["warnings"])
+        advice = [
+            {"technique": a.technique, "applied": a.applied, "model": a.downgrade and a.downgrade.to_model}
+            for a in reservation.advice
+        ]
         assert sorted(advice, key=str) == sorted(hold["advice"], key=str)
 
     def _event(self, event: UsageEvent, thing: dict[str, Any]) -> None:
         assert event.cost_nanos == thing["cost"]
         assert (event.late, event.overrun) == (thing["late"], thing["overrun"]), (event, thing)
         assert (event.unpriced, event.clamped) == (thing["unpriced"], thing["clamped"])
-        assert event.occurred_at == event.posted_at == thing["at"]
+        assert (event.occurred_at, event.posted_at) == (thing["said"], thing["at"])
         assert event.usage.total_tokens == thing["tokens"]
         assert self._path(event.path) == set(thing["names"])
 
-    def _refusals(self, refusals: Sequence[dict[str, Any]]) -> set[tuple[Name, str]]:
-        return {(self.name(self.memory.accounts[int(value["account_id"])]), value["unit"]) for value in refusals}
+    def _refusals(self, refusals: Sequence[Refusal]) -> set[tuple[Name, str]]:
+        return {(self.name(self.memory.accounts[refusal.account_id]), refusal.unit) for refusal in refusals}
 
     # What is in the books
 
@@ -184,17 +178,23 @@ class Comparison:
         self._journals()
 
     def _journals(self) -> None:
-        """Limits are the sums of their journal; thresholds are told of as the model says; steps are counted."""
-        sums: dict[int, list[int | None]] = {}
+        """Limits are the sums of their journal, thresholds and steps are those of the model."""
+        sums: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
+        bounds: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
         for entry in self.memory.limit_entries:
-            before = sums.get(entry.account_id, [None, None, None])
-            pairs = zip(before, entry.by.amounts, strict=True)
-            sums[entry.account_id] = [old if by is None else (old or 0) + by for old, by in pairs]
+            for place, (by, bound) in enumerate(zip(entry.by.amounts, entry.bounds, strict=True)):
+                sums[entry.account_id][place] += by or 0
+                bounds[entry.account_id][place] += bound
+                # An account has a limit in a unit or it has none, and where it has none nothing is left of one.
+                assert bounds[entry.account_id][place] in (0, 1)
+                assert bounds[entry.account_id][place] or not sums[entry.account_id][place]
         for number, account in self.memory.accounts.items():
-            assert list(account.limits.amounts) == sums[number]
-        told: dict[Name, list[tuple[str, int, bool]]] = defaultdict(list)
+            pairs = zip(sums[number], bounds[number], strict=True)
+            assert list(account.limits.amounts) == [total if bound else None for total, bound in pairs]
+        told: dict[Name, list[tuple[str, int, bool, bool]]] = defaultdict(list)
         for each in self.memory.thresholds:
-            told[self.name(self.memory.accounts[each.account_id])].append((each.unit.value, each.percent, each.fired))
+            noted = each.unit.value, each.percent, each.fired, each.withdrawn
+            told[self.name(self.memory.accounts[each.account_id])].append(noted)
         for name, balance in self.model.accounts.items():
             for unit in UNITS:
                 assert _of(unit, told[name]) == _of(unit, balance.told), name
@@ -213,7 +213,7 @@ class Comparison:
 
     def name(self, account: Account) -> Name:
         """Return the model's name for an account of the core."""
-        subject = json.loads(account.subject)
+        subject = dict(account.subject.pairs)
         if account.budget_id == 0:
             return "run", int(subject["run"]), subject.get("agent_type")
         assert any(budget.get("id") == account.budget_id for budget in self.model.budgets)
@@ -238,7 +238,7 @@ class Comparison:
                 assert (limit, settled, held) == (expected.limit[unit], expected.settled[unit], expected.held[unit]), (
                     name
                 )
-                # A hard account never holds more than it has room for but by what was booked beyond holds (D6).
+                # A hard account holds more than it has room for only because of what was booked beyond holds.
                 if limit is not None and expected.hard and not expected.shrunk:
                     assert settled + held <= limit + expected.excess[unit]
             if expected is not None:
@@ -253,7 +253,7 @@ class Comparison:
         assert runs == {number: run["state"] for number, run in self.model.runs.items()}
 
     def _sums_of_events(self) -> None:
-        """Settled balances are the sums over the events (D11), and every actual is booked in full (D2)."""
+        """Settled balances are the sums of the events, and everything used is booked in full."""
         tokens: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
         for event in self.memory.rows.events.values():
             for number in event.path:
@@ -298,9 +298,9 @@ class Comparison:
     # Another ledger's answers
 
     @staticmethod
-    def same_outcomes(outcomes: Sequence[Outcome], decided: Sequence[Outcome]) -> None:
+    def same_outcomes(answers: Sequence[outcomes.Outcome], decided: Sequence[outcomes.Outcome]) -> None:
         """Compare the answers of two ledgers to the same batch."""
-        for outcome, other in zip(outcomes, decided, strict=True):
+        for outcome, other in zip(answers, decided, strict=True):
             assert type(outcome) is type(other)
             assert list(differences(plain(outcome)[1], plain(other)[1])) == []
 
@@ -317,12 +317,10 @@ def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value that compares by content: JSON texts parsed, advice sorted, balances left out."""
+    """Return a value that compares by content: lists sorted, balances left out."""
     if is_dataclass(value) and not isinstance(value, type):
         named = {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name not in UNCOMPARED}
         return type(value).__name__, named
-    if isinstance(value, str) and value[:1] in ("{", "["):
-        return plain(json.loads(value))
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in sorted(value.items())}
     if isinstance(value, list | tuple):
@@ -330,31 +328,31 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _id_of(outcome: Outcome) -> int:
+def _id_of(outcome: outcomes.Outcome) -> int:
     match outcome:
-        case Granted(reservation) | Released(reservation):
+        case outcomes.Granted(reservation) | outcomes.Released(reservation):
             return reservation.reservation_id
-        case Denied(denial):
+        case outcomes.Denied(denial):
             return denial.denial_id
-        case Settled(event) | Recorded(event):
+        case outcomes.Settled(event) | outcomes.Recorded(event):
             return event.event_id
-        case Quarantined(quarantine_id):
+        case outcomes.Quarantined(quarantine_id):
             return quarantine_id
-        case RunAnswer(run):
+        case outcomes.RunAnswer(run):
             return run.run_id
-        case BudgetAnswer(budget):
+        case outcomes.BudgetAnswer(budget):
             return budget.budget_id
-        case TriggerAnswer(trigger):
+        case outcomes.TriggerAnswer(trigger):
             return trigger.trigger_id
-        case StepTaken(step):
+        case outcomes.StepTaken(step):
             return step.step_id
-        case GrantAnswer(grant):
+        case outcomes.GrantAnswer(grant):
             return grant.grant_id
-        case IncreaseAnswer(increase):
+        case outcomes.IncreaseAnswer(increase):
             return increase.increase_id
-        case Changed(entry) | StopAnswer(entry):
+        case outcomes.Changed(entry) | outcomes.StopAnswer(entry):
             return entry.audit_id
-        case Extended(reservation):
+        case outcomes.Extended(reservation):
             return reservation.reservation_id
     raise AssertionError(f"{outcome} has no id")
 
@@ -363,5 +361,5 @@ def _add(sums: dict[Any, list[int]], key: Any, amounts: Sequence[int]) -> None:
     sums[key] = [a + b for a, b in zip(sums.get(key, [0] * len(amounts)), amounts, strict=True)]
 
 
-def _of(unit: str, told: Sequence[tuple[str, int, bool]]) -> list[tuple[int, bool]]:
-    return [(percent, fired) for told_unit, percent, fired in told if told_unit == unit]
+def _of(unit: str, told: Sequence[tuple[str, int, bool, bool]]) -> list[tuple[int, bool, bool]]:
+    return [(percent, fired, gone) for told_unit, percent, fired, gone in told if told_unit == unit]

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass
 class Expected:
-    """A kind of outcome, the thing it is about, what must be true of it."""
+    """The kind of an outcome, and what it is about."""
 
     kind: str
     thing: dict[str, Any] | None = None

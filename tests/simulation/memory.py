@@ -1,20 +1,21 @@
-"""A whole ledger in memory: the core's books, with every row kept from batch to batch as storage would keep it."""
+"""A ledger in memory: the core's books, with every row kept between batches as storage would keep it."""
 
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
 
-from token_ledger.core.account import Account, LimitEntry, ThresholdEvent
-from token_ledger.core.books import Books
-from token_ledger.core.commands import Command
-from token_ledger.core.decide import decide
-from token_ledger.core.loaded import Loaded
-from token_ledger.core.outcomes import Outcome
-from token_ledger.core.price import PriceBook
-from token_ledger.core.reservation import HoldState
-from token_ledger.core.run import RunState
-from token_ledger.core.tenant import TenantConfig, TenantId
-from token_ledger.core.window import Calendar, CalendarRule
-from token_ledger.core.writes import RollupKey
+from tests.core.given import EarlierAccounts
+from token_ledger.core.batch.books import Books
+from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.loaded import Loaded
+from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.batch.writes import RollupKey
+from token_ledger.core.decisions.decide import decide
+from token_ledger.core.model.account import Account, LimitEntry, ThresholdEvent
+from token_ledger.core.model.price import PriceBook
+from token_ledger.core.model.reservation import HoldState
+from token_ledger.core.model.run import RunState
+from token_ledger.core.model.tenant import TenantConfig, TenantId
+from token_ledger.core.model.window import Calendar, CalendarRule
 
 
 class MemoryLedger:
@@ -41,15 +42,15 @@ class MemoryLedger:
             for reservation in self.rows.reservations.values()
             if reservation.state is HoldState.HELD and reservation.expires_at <= now
         ]
-        self._load_earlier(now)
-        self.rows.attachable_runs = {
-            run.external_id: run.run_id
-            for run in sorted(self.rows.runs.values(), key=lambda run: run.run_id)
-            if run.external_id is not None and run.state is RunState.OPEN
-        }
+        self.rows.earlier_accounts = EarlierAccounts(self.accounts.values())
+        self.rows.attachable_runs = {}
+        for run in sorted(self.rows.runs.values(), key=lambda run: run.run_id):
+            if run.external_id is not None and run.state is RunState.OPEN:
+                self.rows.attachable_runs.setdefault(run.external_id, []).append(run.run_id)
         books = Books(self.config, self.prices, self.sequence, now, self.rows)
         outcomes = decide(books, commands)
         self.config = books.config
+        self.rows.model_names = {**self.rows.model_names, **books.writes.model_names}
         self.accounts.update((account.account_id, account) for account in books.writes.new_accounts)
         for key, amounts in books.writes.rollups.items():
             _add(self.hourly_daily.setdefault(key, [0] * 7), amounts)
@@ -60,14 +61,6 @@ class MemoryLedger:
         self.limit_entries += books.writes.limit_entries
         self.thresholds += books.writes.thresholds
         return outcomes
-
-    def _load_earlier(self, now: datetime) -> None:
-        """Find the newest account before the current window, by budget and subject."""
-        self.rows.earlier_accounts = {}
-        for account in sorted(self.accounts.values(), key=lambda account: account.window_start):
-            budget = self.config.budgets_by_id.get(account.budget_id)
-            if budget is not None and account.window_start < self.config.calendar.bounds(budget.window, now)[0]:
-                self.rows.earlier_accounts[account.budget_id, account.subject] = account
 
 
 def _add(sums: list[int], amounts: list[int]) -> None:

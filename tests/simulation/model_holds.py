@@ -1,14 +1,14 @@
-"""What the model knows of holds once they are given, of calls without one, and of the accounts that both fall on."""
+"""The model of holds, of calls without a hold, and of the accounts that both fall on."""
 
 from datetime import datetime, timedelta
 from typing import Any
 
 from tests.simulation.expected import Expected
-from tests.simulation.model_limits import UNITS, Balance, Name, rolled_over
+from tests.simulation.model_limits import UNITS, Balance, Name, rolled_over, terms_at
 from tests.simulation.model_prices import PricedModel, fitted, kinds_of
 from tests.simulation.model_runs import RunModel
-from token_ledger.core.commands import Extend, Record, Reserve, Settle
-from token_ledger.core.window import Calendar
+from token_ledger.core.batch.commands import Extend, Record, Reserve, Settle
+from token_ledger.core.model.window import Calendar
 
 Facts = dict[str, str]
 
@@ -34,13 +34,18 @@ class HoldModel(PricedModel, RunModel):
             return Expected("refused", code="reservation_not_found")
         if hold["state"] in ("settled", "released"):
             return Expected("quarantined", {}, code="reservation_not_open")
-        at = command.occurred_at or self.now
-        at = min(max(at, hold["created_at"]), self.now)
+        at = hold["created_at"]
+        if hold["lease"]:
+            at = min(max(command.occurred_at or self.now, at), self.now)
         facts = hold["facts"] | {"model": command.model or hold["model"]}
         if command.tool is not None:
             facts["tool"] = command.tool
         event = self._event(command, facts, at)
-        event |= {"run": hold["run"], "tags": hold["tags"], "names": hold["names"], "late": hold["state"] == "expired"}
+        if event["unpriced"] or command.model in (None, hold["model"]):
+            event["cost"] = self.usage_cost(hold["model"], event["usage"], hold["created_at"])
+        event["unpriced"] = event["unpriced"] and command.model not in (None, hold["model"])
+        names = self._served_names(hold, facts)
+        event |= {"run": hold["run"], "tags": hold["tags"], "names": names, "late": hold["state"] == "expired"}
         event["part"], event["calls"] = command.part, 0 if command.part and not hold["lease"] else 1
         drawn, held = hold["drawn"], hold["held"]
         event["overrun"] = any(drawn[unit] + event[unit] > held[unit] for unit in ("tokens", "uncached", "cost"))
@@ -58,7 +63,7 @@ class HoldModel(PricedModel, RunModel):
                 self._give_back(hold, "settled")
             hold["state"], hold["event"] = "settled", event
             covered = before
-        self._book(event, None if event["late"] else covered)
+        self._book(event, {} if event["late"] else dict.fromkeys(hold["names"], covered))
         event["stop"] = self._why_stop(hold)
         return Expected("settled", event)
 
@@ -78,6 +83,8 @@ class HoldModel(PricedModel, RunModel):
         hold = self.holds.get(number)
         if hold is None:
             return Expected("refused", code="reservation_not_found")
+        if hold["state"] == state:
+            return Expected("released", hold, replayed=True)
         if hold["state"] != "held":
             return Expected("refused", code="reservation_not_open")
         self._give_back(hold, state)
@@ -102,26 +109,28 @@ class HoldModel(PricedModel, RunModel):
         at = command.occurred_at or self.now
         if at < self.now - timedelta(days=35) or at > self.now + timedelta(minutes=5):
             return Expected("quarantined", {}, code="time_out_of_range")
+        at = min(at, self.now)
         facts = self._facts(command, run, command.model)
         event = self._event(command, facts, at)
-        event |= {"run": command.run_id, "tags": command.tags, "names": self._names(facts, run)}
+        event |= {"run": command.run_id, "tags": command.tags, "names": self._names(facts, run, at)}
         event |= {"late": False, "overrun": False, "part": False, "calls": 1}
-        self._book(event, None)
+        self._book(event, {})
         return Expected("recorded", event)
 
     def _event(self, command: Settle | Record, facts: Facts, at: datetime) -> dict[str, Any]:
         usage = fitted(command.usage)
         cost = self.usage_cost(facts["model"], usage, at)
         return {
-            "facts": facts, "at": at, "usage": usage, "cost": cost or 0, "unpriced": cost is None,
+            "facts": facts, "said": command.occurred_at or self.now, "at": at, "usage": usage, "cost": cost or 0,
+            "unpriced": cost is None,
             "clamped": usage != kinds_of(command.usage), "tokens": usage["input"] + usage["output"],
             "uncached": usage["input"] + usage["output"] - usage["cache_read"], "failed": command.failed,
         }  # fmt: skip
 
-    def _book(self, event: dict[str, Any], covered: dict[str, int] | None) -> None:
+    def _book(self, event: dict[str, Any], covered_on: dict[Name, dict[str, int]]) -> None:
         self.events.append(event)
         for name in event["names"]:
-            account = self.accounts[name]
+            account, covered = self.accounts[name], covered_on.get(name)
             amounts = self._amounts(name, event["tokens"], event["uncached"], event["cost"]) | {"calls": event["calls"]}
             was_held = self._amounts(name, covered["tokens"], covered["uncached"], covered["cost"]) if covered else {}
             was_held |= {"calls": covered["calls"]} if covered else {}
@@ -136,6 +145,18 @@ class HoldModel(PricedModel, RunModel):
         for name in hold["names"]:
             self.accounts[name].leases -= hold["lease"]
 
+    def _served_names(self, hold: dict[str, Any], facts: Facts) -> list[Name]:
+        """Return the accounts of the call that was made: those of its hold, but other budgets may select it."""
+        if facts == hold["facts"]:
+            return list(hold["names"])
+        run = self.runs[hold["run"]] if hold["run"] else None
+        served = self._names(facts, run, hold["created_at"], made_before=hold["order"])
+        selected = {name[:3] for name in served}
+        in_use = {budget["id"] for budget in self.budgets if budget["in_use"]}
+        stay = [n for n in hold["names"] if n[0] == "run" or n[1] not in in_use or n[:3] in selected]
+        held = {name[:3] for name in hold["names"]}
+        return stay + [name for name in served if name[:3] not in held]
+
     # Accounts
 
     def _facts(self, command: Reserve | Record, run: dict[str, Any] | None, model: str) -> Facts:
@@ -143,6 +164,7 @@ class HoldModel(PricedModel, RunModel):
             "user": run["user"] if run else command.user or "",
             "cost_center": run["cost_center"] if run else command.cost_center or self._center(command),
             "agent_type": command.agent_type, "request_type": command.request_type, "model": model,
+            "provider": command.provider,
         }  # fmt: skip
         if command.tool is not None:
             facts["tool"] = command.tool
@@ -150,7 +172,9 @@ class HoldModel(PricedModel, RunModel):
             facts["run"] = str(command.run_id)
         return facts | {f"tag.{name}": value for name, value in command.tags}
 
-    def _names(self, facts: Facts, run: dict[str, Any] | None) -> list[Name]:
+    def _names(
+        self, facts: Facts, run: dict[str, Any] | None, at: datetime | None = None, made_before: int | None = None
+    ) -> list[Name]:
         names: list[Name] = []
         for each in self.lineage(run) if run else []:
             names.append(("run", each["id"], None))
@@ -161,14 +185,16 @@ class HoldModel(PricedModel, RunModel):
             wanted = dict(command.selector)
             if command.window == "run":
                 wanted.setdefault("run", "*")
-            if not budget["in_use"]:
+            if not budget["in_use"] or (made_before is not None and budget["order"] > made_before):
                 continue
             kept = {d for d, v in wanted.items() if v == "*"} | ({"run"} if command.window == "run" else set())
-            start, end = self.calendar.bounds(command.window, self.now)
-            # A call is one of its run and of every run that this is a part of, and a budget counts it once for each.
+            if budget["unassigned"] == "per_user" and facts["cost_center"] == "unassigned":
+                kept.add("user")
+            start, end = self.calendar.bounds(command.window, at or self.now)
+            # A call counts for its run and for every ancestor of the run, once for each.
             for number in [each["id"] for each in self.lineage(run)] if run and "run" in wanted else [None]:
                 seen = facts if number is None else facts | {"run": str(number)}
-                if not all(v in ("*", seen.get(d)) and d in seen for d, v in wanted.items()):
+                if not all(d in seen and _is_chosen(v, seen[d]) for d, v in wanted.items()):
                     continue
                 subject = frozenset((d, seen[d]) for d in kept)
                 name = ("budget", budget["id"], subject, start)
@@ -178,13 +204,17 @@ class HoldModel(PricedModel, RunModel):
         return names
 
     def _fresh(self, budget: dict[str, Any], subject: Any, start: datetime, end: datetime | None) -> Balance:
+        late = end is not None and end <= self.now
+        limits, _ = terms_at(budget, end if late and end is not None else self.now + timedelta(days=1), subject)
         fresh = Balance(
-            dict(budget["limits"]), budget["hard"], budget["command"].counts == "uncached",
-            thresholds=budget["thresholds"],
+            dict(limits), budget["hard"], budget["command"].counts == "uncached", thresholds=budget["thresholds"],
         )  # fmt: skip
         fresh.start, fresh.end = start, end
-        if budget["rollover"] is not None:
-            carried = rolled_over(budget, subject, start, self.accounts.items(), self.calendar)
+        earlier = [a for n, a in self.accounts.items() if n[:3] == ("budget", budget["id"], subject) and n[3] < start]
+        last = max(earlier, key=lambda account: account.start or self.now, default=None)
+        fresh.earns = not late or (last is not None and last.earns)
+        if budget["rollover"] is not None and last is not None and last.earns:
+            carried = rolled_over(budget, subject, fresh, last, self.calendar)
             self.rolled += any(carried.values())
             fresh.change(carried)
         return fresh
@@ -208,3 +238,10 @@ class HoldModel(PricedModel, RunModel):
     def _lease_end(self, names: list[Name], at: datetime) -> datetime:
         ends = [self.accounts[name].end for name in names if self.accounts[name].hard]
         return min([at, *(end for end in ends if end is not None)])
+
+
+def _is_chosen(wanted: str | tuple[str, ...], value: str) -> bool:
+    """Tell whether a value is the one named, one of those named, or begins as the prefix says; `*` is the empty one."""
+    if not isinstance(wanted, str):
+        return value in wanted
+    return value[: len(wanted) - 1] == wanted[:-1] if wanted[-1] == "*" else value == wanted

@@ -1,4 +1,4 @@
-"""What the model knows of limits: balances, the thresholds they reach, grants spent and lapsing, rollover.
+"""The model of limits: balances, thresholds, grants and rollover.
 
 Windows come from the core's calendar, which has properties and tables of its own in tests/core/test_window.py.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from token_ledger.core.window import Calendar
+from token_ledger.core.model.window import Calendar
 
 UNITS = ("tokens", "cost", "calls")
 Name = tuple[Any, ...]
@@ -32,7 +32,8 @@ class Balance:
     excess: dict[str, int] = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
     thresholds: tuple[int, ...] = ()
     reached: dict[str, set[int]] = field(default_factory=lambda: {unit: set() for unit in UNITS})
-    told: list[tuple[str, int, bool]] = field(default_factory=list)
+    told: list[tuple[str, int, bool, bool]] = field(default_factory=list)
+    """What was said of thresholds: unit, percent, whether it is reached, whether the account no longer has it."""
     base: Amounts = field(default_factory=dict)
     start: datetime | None = None
     end: datetime | None = None
@@ -40,8 +41,9 @@ class Balance:
     mark: dict[str, int] = field(default_factory=dict)
     leases: int = 0
     closed: bool = False
+    earns: bool = True
     shrunk: bool = False
-    """Whether its limit was lowered, or it was not always hard: then it may be over its limit."""
+    """Whether the account may be over its limit, because the limit was lowered or the account was not always hard."""
 
     def __post_init__(self) -> None:
         self.base = dict(self.limit)
@@ -63,26 +65,45 @@ class Balance:
         return self.end is None or self.end > now
 
     def change(self, by: Amounts) -> None:
-        """Change the limits."""
+        """Change the limits, in units that have one."""
         for unit, amount in by.items():
-            if amount is not None:
-                self.shrunk = self.shrunk or amount < 0 or self.limit[unit] is None
-                self.limit[unit] = (self.limit[unit] or 0) + amount
+            limit = self.limit[unit]
+            if amount is not None and limit is not None:
+                self.shrunk = self.shrunk or amount < 0
+                self.limit[unit] = limit + amount
         self.watch()
 
+    def take_over(self, limits: Amounts) -> None:
+        """Have other limits than those that were last taken over, on top of which grants and increases came."""
+        if any(self.base[unit] is not None and limits[unit] is None for unit in UNITS):
+            self.spend()
+        for unit in UNITS:
+            wanted, before, limit = limits[unit], self.base[unit], self.limit[unit]
+            if wanted is None and before is not None:
+                self.limit[unit] = None
+                for grant in self.grants:
+                    grant["left"][unit] = None if grant["left"][unit] is None else 0
+            elif wanted is not None and limit is None:
+                self.limit[unit], self.shrunk = wanted, True
+            elif wanted is not None and limit is not None:
+                self.limit[unit] = limit + wanted - (before or 0)
+                self.shrunk = self.shrunk or wanted < (before or 0)
+        self.base = dict(limits)
+
     def watch(self) -> None:
-        """Tell of thresholds that are reached now and were not, and the other way round."""
+        """Note the thresholds that have been reached, and those no longer reached."""
         for unit in UNITS:
             limit, settled = self.limit[unit], self.settled[unit]
             now = {p for p in self.thresholds if limit is not None and settled > 0 and settled * 100 >= p * limit}
-            self.told += [(unit, percent, True) for percent in sorted(now - self.reached[unit])]
-            self.told += [(unit, percent, False) for percent in sorted(self.reached[unit] - now)]
+            for percent in sorted(now ^ self.reached[unit]):
+                gone = limit is None or percent not in self.thresholds
+                self.told.append((unit, percent, percent in now, gone))
             self.reached[unit] = now
 
     # Grants
 
     def spend(self) -> None:
-        """Take what the use rose since last time from the grants, the one that ends soonest first."""
+        """Consume grants by the rise of the use, in order of expiry."""
         if not self.grants:
             return
         for unit in UNITS:
@@ -115,36 +136,46 @@ class Balance:
         return due
 
 
-def rolled_over(
-    budget: dict[str, Any], subject: Any, start: datetime, accounts: Iterable[tuple[Name, Balance]], calendar: Calendar
-) -> Amounts:
+def limits_for(subject: Iterable[tuple[str, str]], limits: Amounts, overrides: Iterable[Any]) -> Amounts:
+    """Return the limits of a subject: its own, or those for everyone."""
+    pairs = set(subject)
+    own = [amounts_of(limits) for named, limits in overrides if pairs >= set(named.pairs)]
+    return own[0] if own else dict(limits)
+
+
+def terms_at(budget: dict[str, Any], end: datetime, subject: Iterable[tuple[str, str]]) -> tuple[Amounts, Amounts]:
+    """Return limits and cap that a subject had last before an instant, or its first ones if they are later."""
+    told = [terms for since, *terms in budget["history"] if since < end] or [budget["history"][0][1:]]
+    limits, cap, overrides = told[-1]
+    return limits_for(subject, limits, overrides), cap
+
+
+def rolled_over(budget: dict[str, Any], subject: Any, fresh: Balance, last: Balance, calendar: Calendar) -> Amounts:
     """Return what a new window gets, window by window from the last one that was used."""
-    command, cap = budget["command"], amounts_of(budget["rollover"])
-    limits = budget["limits"]
-    earlier = {
-        name[3]: account for name, account in accounts
-        if name[:3] == ("budget", budget["id"], subject) and name[3] < start
-    }  # fmt: skip
-    last = max(earlier, default=None)
-    idle, found, begin = 0, None, start
-    while idle < 366:
-        begin = calendar.previous(command.window, begin)[0]
-        if last is not None and last >= begin:
-            found = earlier[last]
-            break
-        if begin < budget["created_at"]:
-            break
-        idle += 1
+    assert fresh.start is not None
+    assert last.start is not None
+    assert last.end is not None
+    ends: list[datetime] = []
+    begin = fresh.start
+    while begin > last.start and len(ends) < 367:
+        begin, end = calendar.previous(budget["command"].window, begin)
+        ends.append(end)
+    known = begin <= last.start
+    ends = ends[:-1]
     carried: Amounts = {}
     for unit in UNITS:
-        each, most = limits[unit], cap[unit]
-        if each is None or most is None:
-            carried[unit] = None
-            continue
-        amount, left = 0, None if found is None else found.limit[unit]
-        if found is not None and left is not None:
-            amount = min(most, max(0, left - found.used(unit)))
-        for _ in range(idle):
-            amount = min(most, amount + each)
-        carried[unit] = amount or None
+        amount = 0
+        if known:
+            limits, cap = terms_at(budget, last.end, subject)
+            limit, base = last.limit[unit], last.base[unit]
+            besides = 0 if limit is None or base is None else limit - base
+            amount = _kept(limits[unit], cap[unit], besides - last.used(unit))
+        for end in reversed(ends):
+            limits, cap = terms_at(budget, end, subject)
+            amount = _kept(limits[unit], cap[unit], amount)
+        carried[unit] = amount or None if fresh.limit[unit] is not None else None
     return carried
+
+
+def _kept(limit: int | None, cap: int | None, besides: int) -> int:
+    return 0 if limit is None or cap is None else max(0, min(cap, limit + besides))

@@ -1,11 +1,11 @@
-"""What calls cost, by an independent reading of the same price list: fractions, rounded half to even once a kind."""
+"""The model of prices: the same price list read independently, with fractions rounded half to even per token kind."""
 
 from datetime import datetime
 from fractions import Fraction
 
 from tests.simulation.price_list import ENTRIES, KINDS, PROVIDER, starts_at
-from token_ledger.core.commands import Reserve
-from token_ledger.core.usage import Usage
+from token_ledger.core.batch.commands import Reserve
+from token_ledger.core.model.usage import Usage
 
 
 class PricedModel:
@@ -26,19 +26,24 @@ class PricedModel:
 
     def hold_cost(self, model: str, command: Reserve, output: int | None = None) -> int | None:
         """Return the nano-dollars that a call may cost, None where its model has no price now."""
+        parts = self._cost_parts(model, command, command.max_output_tokens if output is None else output)
+        return None if parts is None else sum(map(round, parts))  # round() of a fraction rounds half to even
+
+    def exact_cost(self, model: str, command: Reserve) -> Fraction | None:
+        """Return what a call may cost without rounding."""
+        parts = self._cost_parts(model, command, command.max_output_tokens)
+        return None if parts is None else sum(parts, Fraction())
+
+    def _cost_parts(self, model: str, command: Reserve, output: int) -> list[Fraction] | None:
         rates = self._rates(model, command.input_tokens, self.now) if command.provider == PROVIDER else None
         if rates is None:
             return None
-        output = command.max_output_tokens if output is None else output
-        fresh = command.input_tokens - command.cached_input_tokens
-        # round() of a fraction rounds half to even.
-        return (
-            round(
-                fresh * max(rates["input"], rates[f"cache_write_{command.cache_write}"] if command.cache_write else 0)
-            )
-            + round(command.cached_input_tokens * rates["cache_read"])
-            + round(output * max(rates["output"], rates["reasoning"]))
-        )
+        written = rates[f"cache_write_{command.cache_write}"] if command.cache_write else Fraction()
+        return [
+            (command.input_tokens - command.cached_input_tokens) * max(rates["input"], written),
+            command.cached_input_tokens * rates["cache_read"],
+            output * max(rates["output"], rates["reasoning"]),
+        ]
 
     def usage_cost(self, model: str, usage: dict[str, int], at: datetime) -> int | None:
         """Return the nano-dollars that a call cost, None where its model had no price."""

@@ -1,12 +1,12 @@
-"""What the model knows of runs: parts of runs, steps, splits, and the limits that administrators change."""
+"""The model of runs: sub-runs, steps, allocations, and limits that administrators change."""
 
 from typing import Any
 
 from tests.simulation.expected import Expected
 from tests.simulation.model_limits import UNITS, Balance, amounts_of
 from tests.simulation.model_setup import SetupModel
-from token_ledger.core.administration import ChangeRun
-from token_ledger.core.commands import EndRun, OpenRun, Rebalance, TakeStep
+from token_ledger.core.batch.administration import ChangeRun
+from token_ledger.core.batch.commands import EndRun, OpenRun, Rebalance, Step
 
 THRESHOLDS = (50, 75, 90, 100)
 
@@ -21,7 +21,7 @@ class RunModel(SetupModel):
         return [*(self.runs[number] for number in run["ancestors"]), run]
 
     def going(self, run_id: int) -> dict[str, Any] | Expected:
-        """Return a run that is open with all that it is a part of."""
+        """Return a run that is open, like its ancestors."""
         run = self.runs.get(run_id)
         if run is None:
             return Expected("refused", code="run_not_found")
@@ -69,7 +69,7 @@ class RunModel(SetupModel):
         return Expected("run", run) if mine and inside else Expected("refused", code="run_of_another")
 
     def bind_run(self, run: dict[str, Any], run_id: int, shares: dict[str, int]) -> None:
-        """Take over the id of a new run and how its tokens were split (any exact split above the minimums is right)."""
+        """Take over the id of a new run and its allocation; any exact split above the minimums is right."""
         command = run["command"]
         assert all(shares[agent_type] >= minimum for agent_type, minimum in run["shares"].items())
         assert not shares or sum(shares.values()) == command.limits.tokens
@@ -92,7 +92,7 @@ class RunModel(SetupModel):
             run["state"] = str(command.state)
         return Expected("run", run)
 
-    def _take_step(self, command: TakeStep) -> Expected:
+    def _take_step(self, command: Step) -> Expected:
         if self.stopped is not None:
             return Expected("refused", code="tenant_stopped")
         run = self.going(command.run_id)
@@ -117,7 +117,7 @@ class RunModel(SetupModel):
         return Expected("run", run)
 
     def bind_split(self, run: dict[str, Any], allocated: dict[str, int]) -> None:
-        """Take over how what a run had available was split anew."""
+        """Take over the new allocation of a run."""
         minimums, available = run.pop("splitting")
         assert set(allocated) == {*run["shares"], *minimums}
         parts = {}
@@ -142,13 +142,13 @@ class RunModel(SetupModel):
         if isinstance(run, Expected):
             return run
         wanted = amounts_of(command.limits)
-        change = {
-            unit: None if amount is None else amount - (run["limits"][unit] or 0) for unit, amount in wanted.items()
-        }
         limits = {unit: run["limits"][unit] if wanted[unit] is None else wanted[unit] for unit in UNITS}
+        limits |= dict.fromkeys(command.removed_limits)
         if limits != run["limits"]:
-            self.accounts["run", run["id"], None].change(change)
+            account = self.accounts["run", run["id"], None]
+            account.take_over(limits)
+            account.watch()
             run["limits"] = limits
-        if command.iterations is not None:
+        if command.iterations is not None or command.removes_iterations:
             run["limit_iterations"] = command.iterations
         return Expected("run", run)

@@ -1,24 +1,17 @@
-"""What the model knows of administrators: budgets that change, grants, increases, users, calendar, the stop."""
+"""The model of what administrators do: budgets that change, grants, increases, users, calendar, the stop."""
 
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.simulation.expected import Expected
-from tests.simulation.model_limits import UNITS, Amounts, Balance, Name, amounts_of
-from token_ledger.core.administration import (
-    ArchiveBudget,
-    AskIncrease,
-    ChangeBudget,
-    CreateBudget,
-    DecideIncrease,
-    GiveGrant,
-    ReplaceBudget,
-    SetCalendar,
-    SetUsers,
-    StopTenant,
-)
-from token_ledger.core.commands import TendAccounts
-from token_ledger.core.window import Calendar
+from tests.simulation.model_limits import UNITS, Amounts, Balance, Name, amounts_of, limits_for
+from token_ledger.core.batch import administration
+from token_ledger.core.batch.commands import TendAccounts
+from token_ledger.core.model.budget import Limits, Overrides
+from token_ledger.core.model.window import Calendar
+
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 class SetupModel:
@@ -33,29 +26,43 @@ class SetupModel:
     increases: dict[int, dict[str, Any]]
     users: dict[str, tuple[tuple[datetime | None, str], ...]]
     stopped: str | None
+    orders: int = 0
 
     def cost_center_of(self, user: str) -> str:
         """Return the cost center that a user has now."""
         known = [center for since, center in self.users.get(user, ()) if since is None or since <= self.now]
         return known[-1] if known else "unassigned"
 
-    def _create_budget(self, command: CreateBudget) -> Expected:
+    def _create_budget(self, command: administration.CreateBudget) -> Expected:
         if any(budget["name"] == command.name and budget["in_use"] for budget in self.budgets):
             return Expected("refused", code="budget_exists")
+        if self._contradicts_itself(command, command.overrides, command.unassigned):
+            return Expected("refused", code="invalid_request")
         if command.rollover is not None and command.window in ("run", "total"):
             return Expected("refused", code="invalid_request")
         budget = {
             "name": command.name, "in_use": True, "command": command, "limits": amounts_of(command.limits),
             "hard": command.enforcement == "hard", "thresholds": command.thresholds, "rollover": command.rollover,
-            "created_at": self.now,
+            "created_at": self.now, "order": self.next_order(), "history": [],
+            "overrides": command.overrides, "unassigned": command.unassigned,
         }  # fmt: skip
         self.budgets.append(budget)
+        self._note_terms(budget)
         return Expected("budget", budget)
+
+    @staticmethod
+    def _contradicts_itself(command: administration.CreateBudget, overrides: Overrides, unassigned: str) -> bool:
+        """Tell whether overrides are not of subjects of the budget, or it has no cost centers to tell apart."""
+        stars = {dimension for dimension, wanted in command.selector if wanted == "*"}
+        named = [dict(subject.pairs) for subject, _ in overrides]
+        wrong = any(not stars or set(each) != stars for each in named)
+        twice = any(named.count(each) > 1 for each in named)
+        return wrong or twice or (unassigned == "per_user" and "cost_center" not in stars)
 
     def _in_use(self, number: int) -> dict[str, Any] | None:
         return next((b for b in self.budgets if b["id"] == number and b["in_use"]), None)
 
-    def _replace_budget(self, command: ReplaceBudget) -> Expected:
+    def _replace_budget(self, command: administration.ReplaceBudget) -> Expected:
         budget = self._in_use(command.replaced_id)
         if budget is None:
             return Expected("refused", code="budget_not_found")
@@ -64,44 +71,54 @@ class SetupModel:
         budget["in_use"] = expected.kind == "refused"
         return expected
 
-    def _archive(self, command: ArchiveBudget) -> Expected:
+    def _archive(self, command: administration.ArchiveBudget) -> Expected:
         budget = self._in_use(command.budget_id)
         if budget is None:
             return Expected("refused", code="budget_not_found")
         budget["in_use"] = False
         return Expected("budget", budget)
 
-    def _change_budget(self, command: ChangeBudget) -> Expected:
+    def _change_budget(self, command: administration.ChangeBudget) -> Expected:
         budget = self._in_use(command.budget_id)
         if budget is None:
             return Expected("refused", code="budget_not_found")
-        rollover = budget["rollover"] if command.rollover is None else command.rollover
+        overrides = budget["overrides"] if command.overrides is None else command.overrides
+        unassigned = command.unassigned or budget["unassigned"]
+        limits = _changed(budget["limits"], command.limits, command.removed_limits)
+        caps = amounts_of(budget["rollover"]) if budget["rollover"] else dict.fromkeys(UNITS)
+        caps = _changed(caps, command.rollover, command.removed_rollover)
+        rollover = Limits(*caps.values()) if set(caps.values()) != {None} else None
+        if set(limits.values()) == {None} or self._contradicts_itself(budget["command"], overrides, unassigned):
+            return Expected("refused", code="invalid_request")
         if rollover is not None and budget["command"].window in ("run", "total"):
             return Expected("refused", code="invalid_request")
-        budget["rollover"] = rollover
-        for unit, amount in amounts_of(command.limits).items() if command.limits else ():
-            if amount is not None:
-                budget["limits"][unit] = amount
+        budget |= {"rollover": rollover, "limits": limits, "overrides": overrides, "unassigned": unassigned}
         if command.enforcement is not None:
             budget["hard"] = command.enforcement == "hard"
             budget["enforcement"] = command.enforcement
         if command.thresholds is not None:
             budget["thresholds"] = command.thresholds
+        self._note_terms(budget)
         self.take_terms(budget)
         return Expected("budget", budget)
 
+    def _note_terms(self, budget: dict[str, Any]) -> None:
+        cap = dict.fromkeys(UNITS) if budget["rollover"] is None else amounts_of(budget["rollover"])
+        budget["history"].append((self.now, dict(budget["limits"]), cap, budget["overrides"]))
+
+    def next_order(self) -> int:
+        """Return the place of what is made now."""
+        self.orders += 1
+        return self.orders
+
     def take_terms(self, budget: dict[str, Any]) -> None:
-        """Let the open accounts of a budget follow it."""
+        """Let the open accounts of a budget take over its terms."""
         for name, account in self.accounts.items():
             if name[:2] != ("budget", budget["id"]) or not account.is_open(self.now):
                 continue
-            change: Amounts = {}
-            for unit in UNITS:
-                wanted, before = budget["limits"][unit], account.base[unit]
-                change[unit] = None if wanted is None else wanted - (before or 0)
-            if account.base != budget["limits"]:
-                account.base = dict(budget["limits"])
-                account.change(change)
+            account.take_over(limits_for(name[2], budget["limits"], budget["overrides"]))
+            account.thresholds = budget["thresholds"]
+            account.watch()
             account.shrunk = account.shrunk or account.hard != budget["hard"]
             account.hard = budget["hard"]
 
@@ -123,23 +140,23 @@ class SetupModel:
         account.give(grant)
         return grant
 
-    def _give_grant(self, command: GiveGrant) -> Expected:
+    def _give_grant(self, command: administration.GiveGrant) -> Expected:
         amounts = amounts_of(command.amounts)
-        account = self._account(command.account_id, amounts)
+        account = self._account(command.account_id or 0, amounts)
         if isinstance(account, Expected):
             return account
         if command.expires_at is not None and command.expires_at <= self.now:
             return Expected("refused", code="time_out_of_range")
         return Expected("grant", self._grant(account, amounts, command.expires_at))
 
-    def _ask(self, command: AskIncrease) -> Expected:
+    def _ask(self, command: administration.AskIncrease) -> Expected:
         amounts = amounts_of(command.amounts)
-        account = self._account(command.account_id, amounts)
+        account = self._account(command.account_id or 0, amounts)
         if isinstance(account, Expected):
             return account
         return Expected("increase", {"state": "asked", "amounts": amounts, "account": command.account_id})
 
-    def _decide_increase(self, command: DecideIncrease) -> Expected:
+    def _decide_increase(self, command: administration.DecideIncrease) -> Expected:
         asked = self.increases.get(command.increase_id)
         if asked is None:
             return Expected("refused", code="increase_not_found")
@@ -158,21 +175,25 @@ class SetupModel:
         asked["state"] = "approved" if command.approve else "refused"
         return Expected("increase", asked)
 
-    def _set_users(self, command: SetUsers) -> Expected:
-        self.users.update((user.user, user.cost_centers) for user in command.users)
+    def _set_users(self, command: administration.SetUsers) -> Expected:
+        for user in command.users:
+            known = self.users.get(user.user, ())
+            starts = [since or EARLIEST for since, _ in user.cost_centers]
+            before = [each for each in known if not starts or (each[0] or EARLIEST) < starts[0]]
+            self.users[user.user] = (*before, *user.cost_centers)
         return Expected("changed", {})
 
-    def _set_calendar(self, command: SetCalendar) -> Expected:
+    def _set_calendar(self, command: administration.SetCalendar) -> Expected:
         earliest = self.now + timedelta(minutes=5)
         at = command.effective_from or earliest
         if at < earliest or at > self.now + timedelta(days=731):
             return Expected("refused", code="time_out_of_range")
-        # What is planned for later falls with what it was to follow.
+        # Changes planned for later are replaced too.
         changes = [change for change in self.calendar.changes if change[0] < at]
         self.calendar = Calendar(self.calendar.first, (*changes, (at, command.rule)))
         return Expected("changed", {})
 
-    def _stop(self, command: StopTenant) -> Expected:
+    def _stop(self, command: administration.StopTenant) -> Expected:
         self.stopped = command.reason
         return Expected("stop", {})
 
@@ -184,3 +205,10 @@ class SetupModel:
             if not any(account.held.values()) and not account.leases:
                 account.closed = True
         return Expected("swept")
+
+
+def _changed(before: Amounts, given: Any, removed: Iterable[str]) -> Amounts:
+    """Return limits of which some were given anew and some removed."""
+    new = amounts_of(given) if given is not None else dict.fromkeys(UNITS)
+    changed = {unit: before[unit] if new[unit] is None else new[unit] for unit in UNITS}
+    return changed | dict.fromkeys(removed)

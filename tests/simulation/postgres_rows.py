@@ -1,4 +1,4 @@
-"""Reads what a database keeps for one tenant, and what a ledger in memory keeps, in the same plain form."""
+"""Reads the rows of one tenant from a database, and those of a ledger in memory, in the same form."""
 
 from datetime import datetime
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 
 from tests.simulation.memory import MemoryLedger
-from token_ledger.core.budget import Unit
+from token_ledger.core.model.budget import Unit
 
 Rows = dict[str, dict[Any, Any]]
 
@@ -71,7 +71,7 @@ def kept_rows(memory: MemoryLedger) -> Rows:
     return {
         "accounts": {
             a.account_id: (
-                a.budget_id, a.budget, a.subject, a.window_start, a.window_end, a.enforcement, a.counts,
+                a.budget_id, a.budget, a.subject.text, a.window_start, a.window_end, a.enforcement, a.counts,
                 *a.figures(Unit.TOKENS), *a.figures(Unit.COST), *a.figures(Unit.CALLS),
             )
             for a in memory.accounts.values()
@@ -81,7 +81,7 @@ def kept_rows(memory: MemoryLedger) -> Rows:
                 r.state, r.held_tokens, r.held_uncached_tokens, r.held_nanos, r.path, r.created_at, r.expires_at,
                 r.ended_at,
                 r.ended_id is not None, None if r.ended_id is None or r.event_id is None else r.ended_id == r.event_id,
-                r.event_id, r.facts.user, r.facts.model, r.requested_model, r.facts.run_id,
+                r.event_id, r.facts.user, r.facts.model, r.requested.model, r.facts.run_id,
             )
             for r in memory.rows.reservations.values()
         },

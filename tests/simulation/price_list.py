@@ -10,8 +10,8 @@ from decimal import Decimal
 
 import asyncpg
 
-from token_ledger.core.money import rate_attos
-from token_ledger.core.price import ModelPrices, Price, PriceBook, Rates
+from token_ledger.core.model.money import rate_attos
+from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates
 
 KINDS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning")
 PROVIDER = "acme"

@@ -23,22 +23,26 @@ from tests.simulation.comparison import Comparison
 from tests.simulation.memory import MemoryLedger
 from tests.simulation.model import Model
 from tests.simulation.price_list import core_price_book
-from token_ledger.core.administration import (
-    ArchiveBudget,
-    AskIncrease,
-    ChangeRun,
-    CreateBudget,
-    DecideIncrease,
-    GiveGrant,
+from token_ledger.core.batch import administration
+from token_ledger.core.batch.commands import (
+    Command,
+    EndRun,
+    ExpireDue,
+    OpenRun,
+    Record,
+    Release,
+    Reserve,
+    Settle,
+    Step,
 )
-from token_ledger.core.allocation import Share
-from token_ledger.core.budget import Counts, Enforcement, Limits
-from token_ledger.core.commands import Command, EndRun, ExpireDue, OpenRun, Record, Release, Reserve, Settle, TakeStep
-from token_ledger.core.outcomes import Outcome
-from token_ledger.core.price import PriceBook
-from token_ledger.core.run import RunState
-from token_ledger.core.usage import Usage
-from token_ledger.core.window import Window
+from token_ledger.core.batch.idempotency import KeyedCommand
+from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.model.allocation import Share
+from token_ledger.core.model.budget import Counts, Enforcement, Limits
+from token_ledger.core.model.price import PriceBook
+from token_ledger.core.model.run import RunState
+from token_ledger.core.model.usage import Usage
+from token_ledger.core.model.window import Window
 
 STARTS = (
     ("UTC", datetime(2026, 12, 31, 22, 0, tzinfo=UTC)),
@@ -61,7 +65,7 @@ TRAFFIC = st.sampled_from(
 recent = st.one_of(st.integers(0, 5), st.integers(0, 50))
 
 seen: Counter[str] = Counter()
-"""What the examples of a run came to: a simulation that never reaches a decision proves nothing about it."""
+"""How often each decision was reached: a simulation that never reaches one proves nothing about it."""
 
 
 class LedgerRules(RuleBasedStateMachine):
@@ -90,21 +94,21 @@ class LedgerRules(RuleBasedStateMachine):
 
     def ask(self, command: Command) -> None:
         """Let a command wait for the next batch, under a key of its own unless it has one."""
-        if not command.key:
+        if isinstance(command, KeyedCommand) and not command.key:
             command = calls.sealed(replace(command, key=f"key-{len(self.sent)}"))
             self.sent.append(command)
         self.pending.append(command)
 
     @rule(data=st.data(), kinds=st.lists(TRAFFIC, min_size=2, max_size=8))
     def traffic(self, data: st.DataObject, kinds: list[str]) -> None:
-        """Let callers reserve, settle, release and record, and commit it with what has gathered."""
+        """Let callers reserve, settle, release and record, and decide that with the waiting commands."""
         for kind in kinds:
             self.ask(data.draw(self.call(kind)))
         self.commit(data.draw(SECONDS))
 
     @rule(data=st.data(), kinds=st.lists(TRAFFIC, min_size=1, max_size=4))
     def gather(self, data: st.DataObject, kinds: list[str]) -> None:
-        """The same, but let it wait, so that ends and set-ups of others come into its batch."""
+        """The same, but let it wait, so that other commands come into its batch."""
         for kind in kinds:
             self.ask(data.draw(self.call(kind)))
 
@@ -117,7 +121,7 @@ class LedgerRules(RuleBasedStateMachine):
         self.commit(0)
 
     def call(self, kind: str) -> st.SearchStrategy[Command]:
-        """Return what may be asked; without a hold to end or a limit to reach it is a reserve."""
+        """Return a command of a kind; a reserve where there is no hold to end or no limit to reach."""
         reserves, rooms = calls.reserves(tuple(self.run_ids)), self.rooms()
         moments = OFFSETS.map(self.moment)
         hold_ids = recent.map(lambda pick: self.hold_ids[-1 - pick % len(self.hold_ids)])
@@ -149,7 +153,7 @@ class LedgerRules(RuleBasedStateMachine):
         return reserves
 
     def rooms(self) -> list[int]:
-        """Return the tokens that the accounts still have room for, so that a call can be one too many."""
+        """Return the tokens that the accounts have room for, so that a call can exceed them by one."""
         accounts = [(a.limit["tokens"], a.settled["tokens"] + a.held["tokens"]) for a in self.model.accounts.values()]
         return sorted({limit - used for limit, used in accounts if limit is not None and limit >= used})
 
@@ -171,17 +175,29 @@ class LedgerRules(RuleBasedStateMachine):
             case "replace" if self.budget_ids:
                 self.ask(data.draw(calls.replaced_budgets(self.budget_ids[-1 - pick % len(self.budget_ids)])))
             case "archive" if self.budget_ids:
-                self.ask(ArchiveBudget("", b"", self.budget_ids[-1 - pick % len(self.budget_ids)]))
+                self.ask(administration.ArchiveBudget("", b"", self.budget_ids[-1 - pick % len(self.budget_ids)]))
             case "trigger":
                 self.ask(data.draw(calls.set_triggers))
             case _:
                 self.ask(data.draw(calls.about_nothing))
 
-    LIMITS: tuple[str, ...] = ("grant", "grant", "ask", "decide", "budget", "rebalance", "run", "force", "tend")
+    LIMITS: tuple[str, ...] = (
+        "grant",
+        "grant",
+        "ask",
+        "decide",
+        "budget",
+        "budget",
+        "budget",
+        "rebalance",
+        "run",
+        "force",
+        "tend",
+    )
 
     @rule(data=st.data(), pick=recent)
     def move_limits(self, data: st.DataObject, pick: int) -> None:
-        """Change what accounts may hold, or end what is held."""
+        """Change limits, or end holds."""
         accounts = sorted(self.model.numbered)
         match self.LIMITS[pick % len(self.LIMITS)]:
             case "grant":
@@ -191,7 +207,8 @@ class LedgerRules(RuleBasedStateMachine):
             case "decide":
                 self.ask(data.draw(admin.decisions(sorted(self.model.increases), self.clock)))
             case "budget":
-                self.ask(data.draw(admin.changed_budgets(self.budget_ids)))
+                in_use = [budget["id"] for budget in self.model.budgets if budget["in_use"] and "id" in budget]
+                self.ask(data.draw(admin.changed_budgets(in_use)))
             case "rebalance":
                 self.ask(data.draw(admin.rebalances(self.run_ids)))
             case "run":
@@ -204,20 +221,24 @@ class LedgerRules(RuleBasedStateMachine):
     @precondition(lambda self: self.limited())
     @rule(data=st.data(), picks=st.lists(recent, min_size=1, max_size=3), seconds=SECONDS)
     def give_and_take(self, data: st.DataObject, picks: list[int], seconds: int) -> None:
-        """Give some accounts more for a time, use it, and let the time pass."""
+        """Give some accounts grants, use them, and let them lapse."""
         for pick in picks:
             limited = self.limited()
             number, unit = limited[-1 - pick % len(limited)]
             amount = Limits(**{"nanos" if unit == "cost" else unit: data.draw(st.sampled_from((1, 600, 2_000)))})
             until = self.clock + timedelta(seconds=data.draw(st.sampled_from((3_600, 7_200, 7_200, 90_000))))
             if data.draw(st.booleans()):
-                self.ask(GiveGrant("", b"", number, amount, "more", admin.ACTOR, until))
+                self.ask(administration.GiveGrant("", b"", number, amount, "more", admin.ACTOR, until))
                 continue
-            self.ask(AskIncrease("", b"", number, amount, "more", "key:agent"))
+            self.ask(administration.AskIncrease("", b"", number, amount, "more", "key:agent"))
             self.commit(0)
             until_or_not = data.draw(st.sampled_from((None, until)))
             increase = max(self.model.increases, default=calls.NOTHING)
-            self.ask(DecideIncrease("", b"", increase, data.draw(st.booleans()), admin.ACTOR, None, until_or_not))
+            self.ask(
+                administration.DecideIncrease(
+                    "", b"", increase, data.draw(st.booleans()), admin.ACTOR, None, until_or_not
+                )
+            )
         for kind in ("just fitting", "reserve", "settle"):
             self.ask(data.draw(self.call(kind)))
         self.commit(seconds)
@@ -257,13 +278,13 @@ class LedgerRules(RuleBasedStateMachine):
 
     @rule(data=st.data(), kind=st.sampled_from(CORNERS))
     def corner(self, data: st.DataObject, kind: str) -> None:
-        """Lead to what chance alone seldom comes to."""
+        """Lead to decisions that random commands seldom reach."""
         match kind:
             case "iterations":
                 self.ask(OpenRun("", b"", "ada", iterations=data.draw(st.sampled_from((1, 2)))))
                 self.commit(0)
                 for _ in range(3):
-                    self.ask(TakeStep("", b"", self.run_ids[-1], None))
+                    self.ask(Step("", b"", self.run_ids[-1], None))
                 self.commit(0)
             case "strict":
                 shares = (Share("writer", 1),)
@@ -290,11 +311,11 @@ class LedgerRules(RuleBasedStateMachine):
                 spent = replace(data.draw(calls.records(())), run_id=run_id, user=None, usage=Usage(1_500, 500))
                 self.ask(spent)
                 self.commit(0)
-                self.ask(ChangeRun("", b"", run_id, Limits(tokens=90_000), None, "more", admin.ACTOR))
+                self.ask(administration.ChangeRun("", b"", run_id, Limits(tokens=90_000), None, "more", admin.ACTOR))
                 self.commit(0)
             case "rollover":
                 carry = (("user", "*"),), Limits(20_000), Window.HOUR, Enforcement.HARD, Counts.ALL, (), Limits(1_500)
-                self.ask(CreateBudget("", b"", "carry", *carry))
+                self.ask(administration.CreateBudget("", b"", "carry", *carry))
                 for seconds in (0, 3_600):
                     self.ask(data.draw(self.call("reserve")))
                     self.commit(seconds)
@@ -310,7 +331,7 @@ class LedgerRules(RuleBasedStateMachine):
 
     @rule(picks=st.lists(recent, min_size=1, max_size=3))
     def repeat(self, picks: list[int]) -> None:
-        """Send the same again, as a client does that lost the answer."""
+        """Send a command again, as a client does when the answer was lost."""
         self.pending.extend(self.sent[-1 - pick % len(self.sent)] for pick in picks if self.sent)
 
     @precondition(lambda self: any(isinstance(command, Reserve) for command in self.sent))
@@ -324,26 +345,27 @@ class LedgerRules(RuleBasedStateMachine):
     @precondition(lambda self: self.pending or self.hold_ids)
     @rule(seconds=SECONDS)
     def commit(self, seconds: int) -> None:
-        """Decide what has gathered, in one batch, and compare."""
+        """Decide the waiting commands in one batch, and compare."""
         batch, self.pending = self.pending or [ExpireDue()], []
         for now, commands, outcomes in self.run_batch(batch, seconds):
             self.clock = now
             decided = self.memory.batch(now, commands)
-            self.comparison.outcomes(now, commands, decided, seen)
+            self.comparison.compare_answers(now, commands, decided, seen)
             if outcomes is not None:
                 self.comparison.same_outcomes(outcomes, decided)
         self.comparison.books()
         self.after_commit()
         seen["lapsed"] += len(self.model.lapsed)
         seen["rolled over"] += self.model.rolled
-        seen["re-armed"] += sum(not fired for a in self.model.accounts.values() for *_, fired in a.told)
+        seen["re-armed"] += sum(not told[2] for a in self.model.accounts.values() for told in a.told)
+        seen["withdrawn"] += sum(told[3] for a in self.model.accounts.values() for told in a.told)
         seen["closed"] += sum(account.closed for account in self.model.accounts.values())
         self.model.lapsed, self.model.rolled = [], 0
         self.hold_ids, self.run_ids = list(self.model.holds), list(self.model.runs)
         self.budget_ids = [budget["id"] for budget in self.model.budgets]
 
     def after_commit(self) -> None:
-        """Compare with whatever else keeps books; there is nothing here."""
+        """Compare with another ledger, if the subclass has one."""
 
     def run_batch(
         self, batch: Sequence[Command], seconds: int

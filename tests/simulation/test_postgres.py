@@ -21,12 +21,12 @@ from tests.simulation import commands as calls
 from tests.simulation.postgres_rows import kept_rows, stored_rows
 from tests.simulation.price_list import insert_prices
 from tests.simulation.rules import LedgerRules, recent, run_simulation, seen
-from token_ledger.analytics.verify import verify_database
-from token_ledger.core.commands import Command
-from token_ledger.core.outcomes import Outcome
-from token_ledger.core.price import PriceBook
+from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.model.price import PriceBook
 from token_ledger.ledger import group_commit
 from token_ledger.ledger.group_commit import BatchReport, GroupCommit
+from token_ledger.proof.verify import verify_database
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.tenants import add_tenant
@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 
 
 class Server:
-    """A database with the simulation's prices, a group commit on it, and a loop to run both; tenants come and go."""
+    """A database with the simulation's prices, a group commit on it, and an event loop for both."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -54,8 +54,8 @@ class Server:
         self.restart()
 
     def restart(self) -> None:
-        """Commit as a process that has just started, knowing nothing but what the database keeps."""
-        # Small batches, so that what is asked at once is several.
+        """Go on as a process that has just started and knows only what is in the database."""
+        # Small batches, so that commands that come together make several.
         self.commits = GroupCommit(self.database, self.prices, batch_operations=3, report=self.reports.append)
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -72,8 +72,8 @@ class PostgresRules(LedgerRules):
     """The same callers; their batches run on the database, and the books in memory follow."""
 
     server: Server
-    # What an open account takes of a changed budget waits for a batch that has to do with the account. The books in
-    # memory have to do with all accounts in every batch, so here budgets do not change.
+    # An open account takes over a changed budget in the next batch that loads it. The books in memory have all accounts
+    # in every batch and would be earlier, so budgets do not change here.
     LIMITS = tuple(kind for kind in LedgerRules.LIMITS if kind != "budget")
 
     # Only the database's clock moves time here, so there is no start to choose.
@@ -114,8 +114,8 @@ class PostgresRules(LedgerRules):
             ((tenant, now, _),) = report.decided
             assert tenant == self.tenant
             decided.append((now, [command for command, _ in report.outcomes], [out for _, out in report.outcomes]))
-        # Every caller got the answer to its own command. Those that came together have no order among them: the
-        # halves of a batch that failed may come after the batch behind it.
+        # Every caller got the answer to its own command. Commands that came together have no fixed order: the halves
+        # of a batch that failed may come after the next batch.
         answered = [
             (command, answer)
             for _, commands, outcomes in decided
@@ -150,8 +150,8 @@ def _ids(pair: tuple[Command, Outcome]) -> tuple[int, int]:
 
 
 def test_database_keeps_what_the_core_decided(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # However little waits, it is decided while the batch before it is being written.
-    monkeypatch.setattr(group_commit, "AHEAD_OPERATIONS", 1)
+    # Decide ahead even if only one command waits.
+    monkeypatch.setattr(group_commit, "DECIDE_AHEAD_OPERATIONS", 1)
     number = int(os.environ.get("TOKEN_LEDGER_SIMULATION_SEED", random.randrange(2**32)))
     server = Server(database_url)
     PostgresRules.server = server

@@ -1,4 +1,4 @@
-"""Our costs beside those of genai-prices itself, for real models: the same but for the rounding of each kind."""
+"""Our costs compared with those of genai-prices for real models: equal up to the rounding of each token kind."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -8,8 +8,8 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ConditionalPrice, ModelPrice, StartDateConstraint
 from genai_prices.types import Usage as PublishedUsage
 
-from token_ledger.core.price import PriceBook, usage_cost_nanos
-from token_ledger.core.usage import Usage
+from token_ledger.core.model.price import PriceBook, usage_cost_nanos
+from token_ledger.core.model.usage import Usage
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
 

@@ -11,20 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
-from token_ledger.core.tenant import TenantId
-from token_ledger.storage.api_keys import (
-    KEY_ROLES,
-    OPERATOR_TENANT,
-    Principal,
-    Role,
-    add_key,
-    find_principal,
-    hash_key,
-    list_keys,
-    new_key,
-    parse_key,
-    revoke_key,
-)
+from token_ledger.core.model.principal import KEY_ROLES, OPERATOR_TENANT, Principal, Role
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage import api_keys
 from token_ledger.storage.database import Database
 from token_ledger.storage.tenants import add_tenant
 
@@ -40,22 +29,22 @@ def _signed(body: str) -> str:
 @pytest.mark.parametrize("tenant", [0, 1, 42, 10**17])
 @pytest.mark.parametrize("environment", ["live", "test", "eu1"])
 def test_a_new_key_has_the_form_and_can_be_parsed(tenant: int, environment: str) -> None:
-    key, key_id = new_key(TenantId(tenant), environment)
+    key, key_id = api_keys.new_key(TenantId(tenant), environment)
     found = FORM.fullmatch(key)
     assert found is not None
     assert (found["environment"], int(found["tenant"])) == (environment, tenant)
-    assert parse_key(key) == (tenant, key_id)
+    assert api_keys.parse_key(key) == (tenant, key_id)
     assert key.split("_")[2] == key_id
 
 
 def test_no_two_keys_are_alike() -> None:
-    keys = [new_key(TenantId(1), "live") for _ in range(500)]
+    keys = [api_keys.new_key(TenantId(1), "live") for _ in range(500)]
     assert len({key for key, _ in keys}) == len({key_id for _, key_id in keys}) == 500
     assert len({key.split("_")[3] for key, _ in keys}) == 500
 
 
 def test_the_table_below_breaks_a_good_key() -> None:
-    assert parse_key(_signed(GOOD)) == (42, "42kabcdefghij")
+    assert api_keys.parse_key(_signed(GOOD)) == (42, "42kabcdefghij")
 
 
 REFUSED = {
@@ -93,16 +82,16 @@ REFUSED = {
 
 @pytest.mark.parametrize("label", REFUSED)
 def test_what_is_no_key_is_refused(label: str) -> None:
-    assert parse_key(REFUSED[label]) is None
+    assert api_keys.parse_key(REFUSED[label]) is None
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text() | st.from_regex(r"tl_[a-z]{0,5}_[0-9]{0,20}k?[a-zA-Z0-9]{0,12}_[a-zA-Z0-9]{0,40}", fullmatch=True))
 def test_no_text_upsets_the_parser(text: str) -> None:
-    parsed = parse_key(text)
+    parsed = api_keys.parse_key(text)
     assert parsed is None or _signed(text[:-8]) == text
     signed = _signed(text) if text.isascii() else text
-    parsed = parse_key(signed)
+    parsed = api_keys.parse_key(signed)
     assert parsed is None or 0 <= parsed[0] < 2**63
 
 
@@ -112,13 +101,18 @@ def test_a_key_with_one_letter_mistyped_is_refused(position: int, letter: str) -
     key = _signed(GOOD)
     place = position % len(key)
     mistyped = key[:place] + letter + key[place + 1 :]
-    assert (parse_key(mistyped) is not None) == (mistyped == key)
+    assert (api_keys.parse_key(mistyped) is not None) == (mistyped == key)
 
 
 def test_a_hash_is_hmac_sha_256_under_the_pepper() -> None:
     key = _signed(GOOD)
-    assert hash_key(key, PEPPER) == hmac.new(PEPPER, key.encode(), "sha256").digest()
-    others = {hash_key(key, b"salt"), hash_key(key, PEPPER + b"\n"), hash_key(key + "x", PEPPER), hash_key(key, PEPPER)}
+    assert api_keys.hash_key(key, PEPPER) == hmac.new(PEPPER, key.encode(), "sha256").digest()
+    others = {
+        api_keys.hash_key(key, b"salt"),
+        api_keys.hash_key(key, PEPPER + b"\n"),
+        api_keys.hash_key(key + "x", PEPPER),
+        api_keys.hash_key(key, PEPPER),
+    }
     assert len(others) == 4
 
 
@@ -142,12 +136,12 @@ async def tenants(database: Database) -> tuple[TenantId, TenantId]:
 
 async def _add(database: Database, tenant: TenantId, role: Role) -> tuple[str, str]:
     async with database.reading(tenant) as connection:
-        return await add_key(connection, tenant, role, f"{role} key", environment="live", pepper=PEPPER)
+        return await api_keys.add_key(connection, tenant, role, f"{role} key", environment="live", pepper=PEPPER)
 
 
 async def _find(database: Database, tenant: TenantId, key: str, pepper: bytes = PEPPER) -> Principal | None:
     async with database.reading(tenant) as connection:
-        return await find_principal(connection, key, pepper)
+        return await api_keys.find_principal(connection, key, pepper)
 
 
 @pytest.mark.parametrize("role", KEY_ROLES)
@@ -166,8 +160,8 @@ async def test_a_key_is_not_found_from_within_another_tenant(
     key, key_id = await _add(database, tenants[0], Role.ADMIN)
     assert await _find(database, tenants[1], key) is None
     async with database.reading(tenants[1]) as connection:
-        assert await revoke_key(connection, tenants[0], key_id) is None
-        assert await list_keys(connection, tenants[0]) == []
+        assert await api_keys.revoke_key(connection, tenants[0], key_id) is None
+        assert await api_keys.list_keys(connection, tenants[0]) == []
     assert await _find(database, tenants[0], key) is not None
 
 
@@ -176,15 +170,15 @@ async def test_a_revoked_key_stands_for_nobody_and_stays_listed(
 ) -> None:
     key, key_id = await _add(database, tenants[0], Role.AGENT)
     async with database.reading(tenants[0]) as connection:
-        revoked_at = await revoke_key(connection, tenants[0], key_id)
+        revoked_at = await api_keys.revoke_key(connection, tenants[0], key_id)
     assert revoked_at is not None
     assert await _find(database, tenants[0], key) is None
     async with database.reading(tenants[0]) as connection:
-        assert await revoke_key(connection, tenants[0], key_id) == revoked_at
-        assert await revoke_key(connection, tenants[0], "42kneverexisted") is None
-        listed = {row["key_id"]: row for row in await list_keys(connection, tenants[0])}
-    assert listed[key_id]["revoked_at"] == revoked_at
-    assert "secret_hash" not in listed[key_id]
+        assert await api_keys.revoke_key(connection, tenants[0], key_id) == revoked_at
+        assert await api_keys.revoke_key(connection, tenants[0], "42kneverexisted") is None
+        listed = {row.key_id: row for row in await api_keys.list_keys(connection, tenants[0])}
+    assert listed[key_id].revoked_at == revoked_at
+    assert not hasattr(listed[key_id], "secret_hash")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +210,7 @@ async def test_the_secret_never_stands_in_the_database(
     try:
         row = await owner.fetchrow("select * from api_keys where key_id = $1", key_id)
         assert row is not None
-        assert row["secret_hash"] == hash_key(key, PEPPER)
+        assert row["secret_hash"] == api_keys.hash_key(key, PEPPER)
         for part in (key, secret, secret[:32], secret[:8]):
             assert part not in str(dict(row))
             assert part.encode() not in row["secret_hash"]
@@ -230,4 +224,4 @@ async def test_the_database_knows_no_other_role(database: Database, tenants: tup
 
     with pytest.raises(IntegrityError, match="api_keys_role_check"):
         async with database.reading(tenants[0]) as connection:
-            await add_key(connection, tenants[0], Made(), "x", environment="live", pepper=PEPPER)  # type: ignore[arg-type]
+            await api_keys.add_key(connection, tenants[0], Made(), "x", environment="live", pepper=PEPPER)  # type: ignore[arg-type]

@@ -10,28 +10,21 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tests.analytics.busy import Ledger, do_everything, open_ledger, reserve
-from token_ledger.analytics.verify import verify_database
-from token_ledger.core.administration import CreateBudget, EraseUser, SetUsers
-from token_ledger.core.budget import Limits
-from token_ledger.core.commands import EndRun, OpenRun, Quarantine, Record, Settle
-from token_ledger.core.outcomes import (
-    BudgetAnswer,
-    Changed,
-    Granted,
-    Quarantined,
-    Recorded,
-    Refused,
-    RunAnswer,
-    Settled,
-)  # fmt: skip
-from token_ledger.core.run import RunState
-from token_ledger.core.tenant import User
-from token_ledger.core.usage import Usage
-from token_ledger.core.window import Window
-from token_ledger.storage import bookings, folding
-from token_ledger.storage.erasures import erase_next, is_known
-from token_ledger.worker.duties import Duties
+from tests.proof.every_kind import make_every_kind_of_row
+from tests.proof.ledger import Ledger, open_ledger, reserve
+from token_ledger.core.batch import outcomes
+from token_ledger.core.batch.administration import CreateBudget, EraseUser, SetUsers
+from token_ledger.core.batch.commands import EndRun, OpenRun, Quarantine, Record, Settle
+from token_ledger.core.model.budget import Limits
+from token_ledger.core.model.run import RunState
+from token_ledger.core.model.tenant import User
+from token_ledger.core.model.usage import Usage
+from token_ledger.core.model.window import Window
+from token_ledger.proof.verify import verify_database
+from token_ledger.storage.upkeep import folding
+from token_ledger.storage.upkeep.erasures import erase_next, is_known
+from token_ledger.storage.write import rollups
+from token_ledger.worker.rollups import RollupFolding
 
 ERASE_ADA = EraseUser("erase ada", b"x", "ada", "root")
 
@@ -39,7 +32,7 @@ ERASE_ADA = EraseUser("erase ada", b"x", "ada", "root")
 @pytest.fixture(params=[0, 8], ids=["a segment a batch", "one segment"])
 async def ledger(database_url: str, monkeypatch: pytest.MonkeyPatch, request: Any) -> AsyncIterator[Ledger]:
     """A busy tenant whose user ada is everywhere, in budgets per user, per run and with rollover too."""
-    monkeypatch.setattr(bookings, "SEGMENT_BITS", request.param)
+    monkeypatch.setattr(rollups, "SEGMENT_BITS", request.param)
     monkeypatch.setattr(folding, "SEGMENT_BITS", request.param)
     async with open_ledger(database_url) as opened:
         for window in (Window.RUN, Window.TOTAL, Window.HOUR):
@@ -47,8 +40,8 @@ async def ledger(database_url: str, monkeypatch: pytest.MonkeyPatch, request: An
                 "k", b"x", f"user per {window}", (("user", "*"),), Limits(tokens=10**9), window,
                 rollover=Limits(tokens=5) if window is Window.HOUR else None, actor="root",
             )  # fmt: skip
-            await opened.ask(budget, BudgetAnswer)
-        await do_everything(opened)
+            await opened.ask(budget, outcomes.BudgetAnswer)
+        await make_every_kind_of_row(opened)
         yield opened
 
 
@@ -91,31 +84,31 @@ async def _users_of_events(ledger: Ledger, *keys: str) -> list[str]:
 async def test_the_books_verify_after_every_slice_and_a_new_person_keeps_the_name(
     ledger: Ledger, database_url: str
 ) -> None:
-    held = await ledger.ask(reserve(user="ada"), Granted)
+    held = await ledger.ask(reserve(user="ada"), outcomes.Granted)
     lent = await ledger.hold(user="ada")
-    run = (await ledger.ask(OpenRun("k", b"x", "ada", "research", limits=Limits(50_000)), RunAnswer)).run
+    run = (await ledger.ask(OpenRun("k", b"x", "ada", "research", limits=Limits(50_000)), outcomes.RunAnswer)).run
     in_run = await ledger.hold(run_id=run.run_id, user=None)
-    erased = await ledger.ask(ERASE_ADA, Changed)
+    erased = await ledger.ask(ERASE_ADA, outcomes.Changed)
     pseudonym = erased.entry.target
     await _clean(database_url)
 
     # Whoever comes under the name now is someone else, and what ada left open is still hers.
-    await ledger.ask(SetUsers("k", b"x", (User("ada", ((None, "new"),)),), "root"), Changed)
+    await ledger.ask(SetUsers("k", b"x", (User("ada", ((None, "new"),)),), "root"), outcomes.Changed)
     slices, number = 0, 0
     more = True
     while more:
         if slices % 9 == 0:
             number += 1
             await ledger.settle(await ledger.hold(user="ada"), 10, 1)
-            await ledger.ask(Record("api", f"new {number}", b"x", user="ada", **_event()), Recorded)
-            await ledger.ask(Settle(f"part {number}", b"x", lent, Usage(1, 1), part=True), Settled)
-            await ledger.ask(Record("api", f"run {number}", b"x", run_id=run.run_id, **_event()), Recorded)
-            await Duties(ledger.database, ledger.commits.submit).fold_rollups()
+            await ledger.ask(Record(f"new {number}", b"x", "api", user="ada", **_event()), outcomes.Recorded)
+            await ledger.ask(Settle(f"part {number}", b"x", lent, Usage(1, 1), part=True), outcomes.Settled)
+            await ledger.ask(Record(f"run {number}", b"x", "api", run_id=run.run_id, **_event()), outcomes.Recorded)
+            await RollupFolding(ledger.database).fold_rollups()
             await _clean(database_url)
         if slices == 20:
-            await ledger.ask(Settle("late", b"x", held.reservation.reservation_id, Usage(10, 1)), Settled)
+            await ledger.ask(Settle("late", b"x", held.reservation.reservation_id, Usage(10, 1)), outcomes.Settled)
             await ledger.restart()
-            await ledger.ask(Settle("in run", b"x", in_run, Usage(10, 1)), Settled)
+            await ledger.ask(Settle("in run", b"x", in_run, Usage(10, 1)), outcomes.Settled)
         journal = await ledger.owner.fetchval("select journal from erasures")
         more = await _next(ledger, 1 if journal == "runs" else 5)
         slices += 1
@@ -136,23 +129,23 @@ async def test_the_books_verify_after_every_slice_and_a_new_person_keeps_the_nam
         "select array_agg(subject::jsonb ->> 'user') from accounts where budget = 'user per run' and subject like $1"
     )
     assert await ledger.owner.fetchval(of_run, f'%"{run.run_id}"%') == [pseudonym]
-    await Duties(ledger.database, ledger.commits.submit).fold_rollups()
+    await RollupFolding(ledger.database).fold_rollups()
     await _clean(database_url)
     await ledger.settle(await ledger.hold(user="ada"), 10, 1)
     await _clean(database_url)
 
 
 def _event() -> dict[str, Any]:
-    return {"agent_type": "data", "provider": "openai", "model": "gpt-5.4", "usage": Usage(10, 1), "body": "{}"}
+    return {"agent_type": "data", "provider": "openai", "model": "gpt-5.4", "usage": Usage(10, 1), "body": {}}
 
 
 async def test_no_row_has_the_name_when_it_is_done(ledger: Ledger, database_url: str) -> None:
     await ledger.settle(await ledger.hold(user="zaphodx"), 10, 1)
     await ledger.hold(user="zaphodx")
-    await ledger.ask(OpenRun("k", b"x", "zaphodx", "research"), RunAnswer)
+    await ledger.ask(OpenRun("k", b"x", "zaphodx", "research"), outcomes.RunAnswer)
     async with ledger.database.reading(ledger.tenant) as connection:
         assert await is_known(connection, ledger.tenant, "zaphodx")
-    await ledger.ask(EraseUser("k", b"x", "zaphodx", "root"), Changed)
+    await ledger.ask(EraseUser("k", b"x", "zaphodx", "root"), outcomes.Changed)
     assert await _rows_with(ledger, "zaphodx") != []
     await _erase_to_the_end(ledger)
     assert await _rows_with(ledger, "zaphodx") == []
@@ -162,7 +155,7 @@ async def test_no_row_has_the_name_when_it_is_done(ledger: Ledger, database_url:
 
 
 async def test_a_slice_that_is_lost_is_done_again(ledger: Ledger, database_url: str) -> None:
-    await ledger.ask(ERASE_ADA, Changed)
+    await ledger.ask(ERASE_ADA, outcomes.Changed)
     slices = 0
     while True:
         async with ledger.owner.transaction():
@@ -182,7 +175,7 @@ async def test_a_slice_that_is_lost_is_done_again(ledger: Ledger, database_url: 
 
 async def test_what_a_batch_has_locked_is_renamed_later_and_nobody_waits(ledger: Ledger) -> None:
     hold = await ledger.hold(user="ada")
-    await ledger.ask(ERASE_ADA, Changed)
+    await ledger.ask(ERASE_ADA, outcomes.Changed)
     async with ledger.owner.transaction():
         await ledger.owner.execute("select from reservations where reservation_id = $1 for update", hold)
         for _ in range(50):
@@ -195,17 +188,17 @@ async def test_what_a_batch_has_locked_is_renamed_later_and_nobody_waits(ledger:
 
 
 async def test_one_erasure_of_a_name_at_a_time_and_again_afterwards(ledger: Ledger) -> None:
-    first = await ledger.ask(ERASE_ADA, Changed)
+    first = await ledger.ask(ERASE_ADA, outcomes.Changed)
     assert first.under_way
-    again = await ledger.ask(EraseUser("k", b"x", "ada", "root"), Refused)
+    again = await ledger.ask(EraseUser("k", b"x", "ada", "root"), outcomes.Refused)
     assert (again.code, again.field) == ("erasure_under_way", "user")
-    assert (await ledger.ask(ERASE_ADA, Changed)).under_way
-    await ledger.ask(EraseUser("k", b"x", "bob", "root"), Changed)
+    assert (await ledger.ask(ERASE_ADA, outcomes.Changed)).under_way
+    await ledger.ask(EraseUser("k", b"x", "bob", "root"), outcomes.Changed)
     await _erase_to_the_end(ledger)
-    done = await ledger.ask(ERASE_ADA, Changed)
+    done = await ledger.ask(ERASE_ADA, outcomes.Changed)
     assert (done.replayed, done.under_way, done.entry.target) == (True, False, first.entry.target)
     await ledger.settle(await ledger.hold(user="ada"), 10, 1)
-    assert (await ledger.ask(EraseUser("k", b"x", "ada", "root"), Changed)).entry.target != first.entry.target
+    assert (await ledger.ask(EraseUser("k", b"x", "ada", "root"), outcomes.Changed)).entry.target != first.entry.target
 
 
 TEXTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -262,9 +255,9 @@ async def _cleaned(url: str, body: dict[str, Any], name: str) -> dict[str, Any]:
 async def test_quarantine_is_cleaned_with_the_rest(ledger: Ledger) -> None:
     kept = [{"user": "zaphodx", "agent_type": 5}, *(body for name, body in TEXTS.values() if name == "zaphodx")]
     for number, body in enumerate(kept):
-        bad = Quarantine("event:api", f"bad {number}", b"x", "invalid_request", "bad", json.dumps(body))
-        await ledger.ask(bad, Quarantined)
-    await ledger.ask(EraseUser("k", b"x", "zaphodx", "root"), Changed)
+        bad = Quarantine(f"bad {number}", b"x", "api", "invalid_request", "bad", body)
+        await ledger.ask(bad, outcomes.Quarantined)
+    await ledger.ask(EraseUser("k", b"x", "zaphodx", "root"), outcomes.Changed)
     await _erase_to_the_end(ledger)
     left = [row["body"] for row in await ledger.owner.fetch("select body::text as body from quarantine")]
     assert [body for body in left if "zapho" in body or "aphodx" in body] == []
@@ -273,11 +266,11 @@ async def test_quarantine_is_cleaned_with_the_rest(ledger: Ledger) -> None:
 async def test_a_closed_run_that_is_booked_on_meanwhile_keeps_both_of_its_accounts(
     ledger: Ledger, database_url: str
 ) -> None:
-    run = (await ledger.ask(OpenRun("k", b"x", "ada", "research"), RunAnswer)).run
+    run = (await ledger.ask(OpenRun("k", b"x", "ada", "research"), outcomes.RunAnswer)).run
     await ledger.settle(await ledger.hold(run_id=run.run_id, user=None), 10, 1)
-    await ledger.ask(EndRun("k", b"x", run.run_id, RunState.CLOSED), RunAnswer)
-    pseudonym = (await ledger.ask(ERASE_ADA, Changed)).entry.target
-    await ledger.ask(Record("api", "later", b"x", run_id=run.run_id, **_event()), Recorded)
+    await ledger.ask(EndRun("k", b"x", run.run_id, RunState.CLOSED), outcomes.RunAnswer)
+    pseudonym = (await ledger.ask(ERASE_ADA, outcomes.Changed)).entry.target
+    await ledger.ask(Record("later", b"x", "api", run_id=run.run_id, **_event()), outcomes.Recorded)
     await _erase_to_the_end(ledger)
     subjects = await ledger.owner.fetch(
         "select subject::jsonb ->> 'user' from accounts where budget = 'user per run' and subject like $1 order by 1",
@@ -286,7 +279,7 @@ async def test_a_closed_run_that_is_booked_on_meanwhile_keeps_both_of_its_accoun
     assert len(subjects) == 2
     assert subjects[0][0] == pseudonym
     assert subjects[1][0].startswith(f"{pseudonym}-")
-    await ledger.ask(Record("api", "latest", b"x", run_id=run.run_id, **_event()), Recorded)
+    await ledger.ask(Record("latest", b"x", "api", run_id=run.run_id, **_event()), outcomes.Recorded)
     await _clean(database_url)
 
 
@@ -298,13 +291,13 @@ async def test_what_rolled_over_from_window_to_window_verifies_while_some_of_the
             "k", b"x", "user per day", (("user", "*"),), Limits(tokens=10_000), Window.DAY,
             rollover=Limits(tokens=9_000), actor="root",
         )  # fmt: skip
-        await ledger.ask(daily, BudgetAnswer)
+        await ledger.ask(daily, outcomes.BudgetAnswer)
         for _ in range(4):
             await ledger.settle(await ledger.hold(user="ada"), 9_000, 500)
             await ledger.move_back(1)
         await ledger.hold(user="ada")
         await _clean(database_url)
-        await ledger.ask(ERASE_ADA, Changed)
+        await ledger.ask(ERASE_ADA, outcomes.Changed)
         await _clean(database_url)
         while await _next(ledger, 1):
             await _clean(database_url)
@@ -324,12 +317,14 @@ async def test_rows_of_other_tenants_are_refused(ledger: Ledger) -> None:
 async def test_accounts_are_renamed_while_batches_are_decided_ahead_on_them(database_url: str) -> None:
     async with open_ledger(database_url) as ledger:
         budget = CreateBudget("k", b"x", "user per run", (("user", "*"),), Limits(10**9), Window.RUN, actor="root")
-        await ledger.ask(budget, BudgetAnswer)
-        runs = [(await ledger.ask(OpenRun("k", b"x", "ada", "research"), RunAnswer)).run.run_id for _ in range(30)]
+        await ledger.ask(budget, outcomes.BudgetAnswer)
+        runs = [
+            (await ledger.ask(OpenRun("k", b"x", "ada", "research"), outcomes.RunAnswer)).run.run_id for _ in range(30)
+        ]
         holds = await asyncio.gather(*(ledger.hold(run_id=runs[n % 30], user=None) for n in range(1_500)))
         for run in runs:
-            await ledger.ask(EndRun("k", b"x", run, RunState.CLOSED), RunAnswer)
-        await ledger.ask(ERASE_ADA, Changed)
+            await ledger.ask(EndRun("k", b"x", run, RunState.CLOSED), outcomes.RunAnswer)
+        await ledger.ask(ERASE_ADA, outcomes.Changed)
 
         async def rename() -> None:
             for _ in range(30):

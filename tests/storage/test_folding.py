@@ -7,29 +7,31 @@ from typing import Any
 
 import pytest
 
-from tests.analytics.busy import HOLD, Ledger, do_everything, open_ledger
-from token_ledger.analytics.spend import spend_by
-from token_ledger.analytics.verify import verify_database
-from token_ledger.core.administration import EraseUser
-from token_ledger.core.commands import OpenLease, OpenRun, TakeStep
-from token_ledger.core.outcomes import Changed, Granted, RunAnswer, StepTaken
-from token_ledger.storage import bookings, folding
-from token_ledger.worker import duties
-from token_ledger.worker.duties import Duties
-from token_ledger.worker.erasure import Erasures
-from token_ledger.worker.pace import Pace
+from tests.proof.every_kind import make_every_kind_of_row
+from tests.proof.ledger import HOLD, Ledger, open_ledger
+from token_ledger.core.batch.administration import EraseUser
+from token_ledger.core.batch.commands import Lease, OpenRun, Step
+from token_ledger.core.batch.outcomes import Changed, Granted, RunAnswer, StepTaken
+from token_ledger.proof.verify import verify_database
+from token_ledger.reports.spend import Dimension, spend_by
+from token_ledger.storage.upkeep import folding
+from token_ledger.storage.write import rollups as written_rollups
+from token_ledger.worker import rollups
+from token_ledger.worker.erasures import Erasures
+from token_ledger.worker.rollups import RollupFolding
+from token_ledger.worker.slices import Slices
 
 TABLES = ("hourly_usage", "daily_usage", "run_usage", "daily_tag_usage")
-REPORTS = ("user", "agent_type", "model", "cost_center", "request_type")
+REPORTS: tuple[Dimension, ...] = ("user", "agent_type", "model", "cost_center", "request_type")
 
 
 @pytest.fixture
 async def ledger(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ledger]:
     """A busy tenant of whose batches every one has a segment of its own."""
-    monkeypatch.setattr(bookings, "SEGMENT_BITS", 0)
+    monkeypatch.setattr(written_rollups, "SEGMENT_BITS", 0)
     monkeypatch.setattr(folding, "SEGMENT_BITS", 0)
     async with open_ledger(database_url) as opened:
-        await do_everything(opened)
+        await make_every_kind_of_row(opened)
         yield opened
 
 
@@ -40,7 +42,7 @@ async def said(ledger: Ledger) -> list[Any]:
             await spend_by(connection, ledger.tenant, group, now - timedelta(days=90), now + timedelta(days=1))
             for group in REPORTS
         ]
-    return [(report["rows"], report["total"]) for report in found]
+    return [(report.rows, report.total) for report in found]
 
 
 async def segments(ledger: Ledger, table: str) -> list[int]:
@@ -51,7 +53,7 @@ async def segments(ledger: Ledger, table: str) -> list[int]:
 async def test_folding_changes_where_sums_stand_and_not_what_they_are(ledger: Ledger, database_url: str) -> None:
     before = await said(ledger)
     assert len(await segments(ledger, "daily_usage")) > 10
-    duty = Duties(ledger.database, ledger.commits.submit)
+    duty = RollupFolding(ledger.database)
     await duty.fold_rollups()
     last = await ledger.owner.fetchval("select sequence + 1 from tenant_ledgers where tenant_id = $1", ledger.tenant)
     for table in TABLES:
@@ -66,8 +68,8 @@ async def test_folding_changes_where_sums_stand_and_not_what_they_are(ledger: Le
 
 
 async def test_a_batch_that_only_draws_adds_to_its_own_segment(ledger: Ledger) -> None:
-    await Duties(ledger.database, ledger.commits.submit).fold_rollups()
-    lent = await ledger.ask(OpenLease("k", b"x", **HOLD, user="bob", calls=3), Granted)
+    await RollupFolding(ledger.database).fold_rollups()
+    lent = await ledger.ask(Lease("k", b"x", **HOLD, user="bob", calls=3), Granted)
     before = await ledger.owner.fetch("select * from daily_usage where segment = 0 order by user_id")
     for _ in range(2):
         await ledger.settle(lent.reservation.reservation_id, 10, 10, part=True)
@@ -94,10 +96,10 @@ async def test_several_may_fold_while_calls_are_booked(ledger: Ledger, database_
 
 
 async def test_who_is_erased_while_rows_are_folded_stays_nowhere(ledger: Ledger, database_url: str) -> None:
-    folding = asyncio.create_task(Duties(ledger.database, ledger.commits.submit).fold_rollups())
+    folding = asyncio.create_task(RollupFolding(ledger.database).fold_rollups())
     await ledger.ask(EraseUser("k", b"x", "ada", "root"), Changed)
     await folding
-    await Erasures(ledger.database, heard_seconds=0).erase_users()
+    await Erasures(ledger.database, visible_seconds=0).erase_users()
     assert await ledger.owner.fetchval("select count(*) from daily_usage where user_id = 'ada'") == 0
     assert (await verify_database(database_url)).clean
 
@@ -118,7 +120,7 @@ async def test_much_is_folded_in_slices_that_each_leave_books_that_verify(
 ) -> None:
     monkeypatch.setattr(folding, "SEGMENTS_AT_ONCE", 5)
     monkeypatch.setattr(folding, "ROWS_AT_ONCE", 7)
-    monkeypatch.setattr(duties, "Pace", lambda size, largest: Pace(2, 2))
+    monkeypatch.setattr(rollups, "Slices", lambda size, largest: Slices(2, 2))
     before, sizes = await said(ledger), []
 
     async def fold(connection: Any, tenant: Any, unfolded: folding.Unfolded, keys: Any) -> None:
@@ -129,8 +131,8 @@ async def test_much_is_folded_in_slices_that_each_leave_books_that_verify(
             assert (await verify_database(database_url)).clean
             assert await said(ledger) == before
 
-    monkeypatch.setattr(duties, "fold", fold)
-    await Duties(ledger.database, ledger.commits.submit).fold_rollups()
+    monkeypatch.setattr(rollups, "fold", fold)
+    await RollupFolding(ledger.database).fold_rollups()
     assert max(sizes) == 2
     assert len(sizes) > 20
     last = await ledger.owner.fetchval("select sequence + 1 from tenant_ledgers where tenant_id = $1", ledger.tenant)
@@ -146,10 +148,10 @@ async def test_calls_are_booked_between_the_slices(ledger: Ledger) -> None:
         " from (select * from daily_usage where user_id = 'ada' limit 1) as one, generate_series(1, 20000) as n"
     )
     run = (await ledger.ask(OpenRun("k", b"x"), RunAnswer)).run.run_id
-    folded = asyncio.create_task(Duties(ledger.database, ledger.commits.submit).fold_rollups())
+    folded = asyncio.create_task(RollupFolding(ledger.database).fold_rollups())
     booked = 0
     while not folded.done():
-        await ledger.ask(TakeStep("k", b"x", run, "wait"), StepTaken)
+        await ledger.ask(Step("k", b"x", run, "wait"), StepTaken)
         booked += 1
     await folded
     assert booked > 5, "folded at once"

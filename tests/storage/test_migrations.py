@@ -8,15 +8,17 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import command
-from tests.analytics.busy import do_everything, open_ledger
+from tests.proof.every_kind import make_every_kind_of_row
+from tests.proof.ledger import open_ledger
+from token_ledger.proof.verify import verify_database
 from token_ledger.storage.database import APP_ROLE, plain_dsn
 from token_ledger.storage.migrations import current_revision, head_revision, migrate, migration_config
 from token_ledger.storage.prices import seed_prices
-from token_ledger.storage.schema import PARTITIONED_TABLES, TENANT_TABLES, metadata
+from token_ledger.storage.schema.all_tables import PARTITIONED_TABLES, TENANT_TABLES, metadata
 
 CATALOG = {
     "columns": "select table_name, column_name, data_type, udt_name, is_nullable, column_default, identity_generation"
@@ -129,24 +131,21 @@ async def test_down_to_nothing_and_up_again_is_the_same_schema(empty_url: str) -
     assert await _catalog(empty_url, CATALOG, BEYOND_MODELS) == before
 
 
-async def test_openings_are_filled_with_whether_their_account_denied_at_first(database_url: str) -> None:
-    async with open_ledger(database_url) as ledger:
-        await do_everything(ledger)
-        journal = "select account_id, entry_id, hard from limit_entries order by account_id, entry_id"
-        before = await ledger.owner.fetch(journal)
-        assert {row["hard"] for row in before} == {1, 0, -1}
-        await ledger.database.close()
-
-        def down(connection: Connection) -> None:
-            config = migration_config()
-            config.attributes["connection"] = connection
-            command.downgrade(config, "2026_11_27_checkpoint_lock")
-
-        await _run(database_url, down)
-        openings = "select sum(hard) from limit_entries where account_id = entry_id"
-        assert await ledger.owner.fetchval(openings) == 0
-        await migrate(database_url)
-        assert await ledger.owner.fetch(journal) == before
+async def test_the_schema_can_be_made_under_another_name(empty_url: str) -> None:
+    """Nothing names a schema: a database can have one for every group of tenants, each with its own service."""
+    for name in ("east", "west"):
+        url = f"{empty_url}{'&' if '?' in empty_url else '?'}search_path={name}"
+        await _run(empty_url, lambda connection, name=name: connection.execute(text(f"create schema {name}")))
+        await migrate(url)
+        await seed_prices(url)
+        async with open_ledger(url) as ledger:
+            await make_every_kind_of_row(ledger)
+            assert await ledger.owner.fetchval(f"select count(*) from {name}.usage_events") > 0
+        assert (await verify_database(url)).clean
+    left = await _catalog(
+        empty_url, CATALOG, {k: v for k, v in BEYOND_MODELS.items() if k not in ("tenants", "policies", "grants")}
+    )
+    assert (left["tables"], left["functions"], left["types"]) == (set(), set(), set())
 
 
 async def test_migrating_again_changes_nothing(database_url: str) -> None:
@@ -156,7 +155,8 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
 
 
 async def test_several_processes_that_migrate_at_once_make_one_schema(empty_url: str) -> None:
-    program = "import sys; from token_ledger.storage.migrations import migrate_now; migrate_now(sys.argv[1])"
+    program = "import sys; import asyncio; from token_ledger.storage.migrations import migrate;"
+    program += " asyncio.run(migrate(sys.argv[1]))"
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, empty_url, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE

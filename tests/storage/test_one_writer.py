@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from token_ledger.core.commands import ExpireDue, Preflight, Reserve
-from token_ledger.core.outcomes import PreflightAnswer, Swept
-from token_ledger.core.tenant import TenantId
+from tests.api.waiting import PATIENCE_SECONDS
+from token_ledger.core.batch.commands import ExpireDue, Preflight, Reserve, Settle
+from token_ledger.core.batch.outcomes import Granted, PreflightAnswer, Swept
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.core.model.usage import Usage
 from token_ledger.ledger.group_commit import BatchReport, GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
@@ -33,8 +35,9 @@ async def one_writer(
 
 async def test_one_command_after_the_other_on_one_writer(database_url: str) -> None:
     async with one_writer(database_url) as (commits, tenant):
-        for _ in range(20):
-            assert await asyncio.wait_for(commits.submit(tenant, ExpireDue()), 5) == Swept()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for _ in range(20):
+                assert await commits.submit(tenant, ExpireDue()) == Swept()
 
 
 async def test_a_preflight_takes_as_much_of_a_batch_as_it_plans_kinds_of_calls(database_url: str) -> None:
@@ -47,3 +50,26 @@ async def test_a_preflight_takes_as_much_of_a_batch_as_it_plans_kinds_of_calls(d
         await asyncio.gather(*(commits.submit(tenant, ExpireDue()) for _ in range(300)))
         await commits.drain()
     assert sizes == [4, 2, 256, 44]
+
+
+async def test_no_statement_of_a_writer_is_planned_for_every_batch(database_url: str) -> None:
+    database = Database(database_url, writers=1, readers=1)
+    try:
+        async with database.reading() as connection:
+            tenant = await add_tenant(connection, "acme", "UTC")
+            prices = await load_price_book(connection)
+        assert tenant is not None
+        commits = GroupCommit(database, prices, writers=1)
+        for number in range(3):
+            key = str(number)
+            call = Reserve(key, b"", "data_agent", "openai", "gpt-5.4", 1_000, 500, user="ada")
+            granted = await commits.submit(tenant, call)
+            assert isinstance(granted, Granted)
+            await commits.submit(tenant, Settle(key, b"", granted.reservation.reservation_id, Usage(1_000, 500)))
+        await commits.drain()
+        async with (await database.writer_pool()).acquire() as writer:
+            statements = "select statement from pg_prepared_statements where custom_plans > 0"
+            assert await writer.fetch(statements) == []
+            assert await writer.fetchval("select max(generic_plans) from pg_prepared_statements") >= 3
+    finally:
+        await database.close()

@@ -9,14 +9,15 @@ from typing import Any
 import asyncpg
 import pytest
 
-from token_ledger.core.commands import Record
-from token_ledger.core.outcomes import Recorded
-from token_ledger.core.usage import Usage
+from token_ledger.core.batch.commands import Record
+from token_ledger.core.batch.outcomes import Recorded
+from token_ledger.core.model.usage import Usage
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
-from token_ledger.storage.schema import metadata
-from token_ledger.storage.tenants import add_partitions, add_tenant
+from token_ledger.storage.schema.all_tables import metadata
+from token_ledger.storage.tenants import add_tenant
+from token_ledger.storage.upkeep.due import add_partitions
 
 BOUNDS = (
     "select c.relname as name, pg_get_expr(c.relpartbound, c.oid) as bounds from pg_inherits as i"
@@ -127,7 +128,7 @@ async def test_an_event_booked_now_is_in_this_months_partition(database: Databas
     commits = GroupCommit(database, prices)
     # It occurred last month, perhaps: what counts is when it was booked.
     occurred_at = datetime.now(UTC) - timedelta(days=34)
-    call = Record("batch", "k", b"x", "data_agent", "openai", "gpt-5.4", Usage(10, 1), user="ada",
+    call = Record("k", b"x", "batch", "data_agent", "openai", "gpt-5.4", Usage(10, 1), user="ada",
                   occurred_at=occurred_at)  # fmt: skip
     outcome = await commits.submit(tenant, call)
     assert isinstance(outcome, Recorded)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the system tests need from Debian's packages: as root, or through sudo where that asks nothing.
+# Installs the Debian packages that the system tests need: as root, or with sudo if it asks for no password.
 set -euo pipefail
 missing=()
 [ -x /usr/lib/postgresql/15/bin/postgres ] || missing+=(postgresql-15)
@@ -14,7 +14,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get update -qq
-# Packages start their servers when they are installed; the tests start their own, on ports of their own.
+# Keep the packages from starting their servers: the tests start their own, on other ports.
 printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee /usr/sbin/policy-rc.d >/dev/null
 "${as_root[@]}" chmod +x /usr/sbin/policy-rc.d
 "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -1,4 +1,4 @@
-"""docker-compose.yml, Dockerfile and what they mount agree; no engine is needed to see it."""
+"""docker-compose.yml, the Dockerfile and the mounted files agree; checked without a container engine."""
 
 import re
 import tomllib
@@ -20,7 +20,7 @@ DOCKERFILE: Final = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
 
 
 def with_defaults(text: str) -> str:
-    """Fill in what Compose does for variables nobody has set."""
+    """Replace variables by their defaults, as Compose does for variables that are not set."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
@@ -29,7 +29,7 @@ SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
 
 
 def mounts(service: str) -> dict[str, str]:
-    """Return what a service mounts, by the path inside its container."""
+    """Return the sources that a service mounts, by the path in its container."""
     return {volume.split(":")[1]: volume.split(":")[0] for volume in SERVICES[service].get("volumes", ())}
 
 
@@ -39,14 +39,14 @@ def document(path: str) -> dict[str, Any]:
 
 
 def port_of(service: str) -> int:
-    """Return the port a service publishes, which is the same inside and on the loopback interface outside."""
+    """Return the port that a service publishes, which must be the same in its container and on the loopback."""
     [published] = SERVICES[service]["ports"]
     host, outside, inside = published.split(":")
     assert (host, outside) == ("127.0.0.1", inside)
     return int(inside)
 
 
-def test_every_variable_has_a_default_so_that_up_just_works() -> None:
+def test_every_variable_has_a_default() -> None:
     assert "$" not in with_defaults(COMPOSE_TEXT)
     assert set(re.findall(r"\$\{(\w+)", COMPOSE_TEXT)) == {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}
 
@@ -68,7 +68,7 @@ def test_images_are_built_here_or_pinned(service: str) -> None:
         assert re.fullmatch(r"(\w+/)?\w+:v?\d+(\.\d+){0,2}", SERVICES[service]["image"])
 
 
-def test_the_service_reaches_the_database_that_is_started() -> None:
+def test_the_service_uses_the_database_of_the_compose_file() -> None:
     database = SERVICES["postgres"]["environment"]
     url = urlsplit(SERVICES["service"]["environment"]["TOKEN_LEDGER_DATABASE_URL"])
     assert url.scheme == "postgresql"
@@ -80,13 +80,13 @@ def test_the_service_reaches_the_database_that_is_started() -> None:
     assert SERVICES["postgres"]["healthcheck"]["test"][1] == "pg_isready"
 
 
-def test_the_database_outlives_its_container() -> None:
+def test_the_database_is_kept_in_a_volume() -> None:
     assert SERVICES["postgres"]["image"] == "postgres:18"
-    # Version 18 moved the data; the older path would be a volume that stays empty.
+    # Version 18 keeps its data in another directory; a volume at the older path would stay empty.
     assert mounts("postgres") == {"/var/lib/postgresql": "postgres"}
 
 
-def test_one_port_from_the_service_to_the_scrape() -> None:
+def test_the_service_listens_on_the_port_that_is_scraped() -> None:
     shell, flag, script = SERVICES["service"]["command"]
     assert (shell, flag) == ("sh", "-c")
     assert script == "token-ledger migrate && exec token-ledger serve --host 0.0.0.0 --port 8080"
@@ -96,7 +96,8 @@ def test_one_port_from_the_service_to_the_scrape() -> None:
     assert "http://127.0.0.1:8080/readyz" in SERVICES["service"]["healthcheck"]["test"][-1]
     [job] = document("dashboards/prometheus.yml")["scrape_configs"]
     assert job["metrics_path"] == "/metrics"
-    assert job["static_configs"] == [{"targets": ["service:8080"]}]
+    assert job["static_configs"] == [{"targets": ["service:8081"]}]
+    assert SERVICES["service"]["environment"]["TOKEN_LEDGER_METRICS_HOST"] == "0.0.0.0"
 
 
 def test_prometheus_finds_its_configuration_and_rules() -> None:
@@ -126,7 +127,7 @@ def test_grafana_finds_its_data_source_and_dashboard() -> None:
     assert port_of("grafana") == 3000
 
 
-def test_the_image_holds_pinned_packages_and_no_root() -> None:
+def test_the_image_has_pinned_packages_and_does_not_run_as_root() -> None:
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:3.11-slim"] * 2
     installs = re.findall(r"pip install (.*)", DOCKERFILE)
     assert len(installs) == 3
@@ -140,7 +141,7 @@ def test_the_image_holds_pinned_packages_and_no_root() -> None:
         assert (REPOSITORY / path).is_file()
 
 
-def test_the_image_is_built_with_the_backend_the_project_names() -> None:
+def test_the_image_is_built_with_the_build_backend_of_the_project() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     [selection] = re.findall(r"keep = /\^\(([^)]+)\)==/", DOCKERFILE)
     selected = set(selection.split("|"))
@@ -154,7 +155,7 @@ def test_the_image_is_built_with_the_backend_the_project_names() -> None:
     assert selected == needed
 
 
-def test_the_build_sees_what_it_needs_and_no_secret() -> None:
+def test_the_build_context_has_what_is_needed_and_no_secrets() -> None:
     lines = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
     ignored = [line for line in lines if line and not line.startswith("#")]
 
@@ -168,7 +169,7 @@ def test_the_build_sees_what_it_needs_and_no_secret() -> None:
         assert is_ignored(kept_out)
 
 
-def test_deployment_files_name_no_machine_and_only_their_own_hosts() -> None:
+def test_deployment_files_name_no_local_path_and_only_their_own_hosts() -> None:
     files = [path for path in (REPOSITORY / "dashboards").rglob("*") if path.suffix in {".yml", ".json", ".py"}]
     files += [REPOSITORY / name for name in ("docker-compose.yml", "Dockerfile", ".dockerignore")]
     assert len(files) > 8

@@ -1,7 +1,7 @@
-"""The dashboard and the rules against a real Prometheus that scrapes real metrics.
+"""The dashboard and the alert rules against a real Prometheus that scrapes real metrics.
 
-A test that only parsed queries would not notice a label that no metric carries; here every query of every
-panel must return figures. Windows are seconds, so that a quarter of a minute shows what else takes hours.
+Parsing queries would not notice a label that no metric has; here every query of every panel must return values. Windows
+are seconds, so that 15 seconds show what otherwise takes hours.
 """
 
 import json
@@ -24,15 +24,17 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from token_ledger.observability.metrics import MISSION_NAMES, BudgetUse, Metrics
+from token_ledger.observability.metrics import BudgetUse, Metrics
+from token_ledger.observability.requested_figures import REQUESTED_FIGURES
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.system
 
 DASHBOARDS: Final = Path(__file__).parents[2] / "dashboards"
 WINDOW: Final = "8s"
-DEADLINE_SECONDS: Final = 45.0
+PATIENCE_SECONDS: Final = 120.0
+"""When a test is given up that waits for what Prometheus never shows."""
 
-# Loopback only, whatever proxy the environment names.
+# Ignore proxies that the environment names: everything is on the loopback interface.
 OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -49,15 +51,15 @@ def panel_queries() -> dict[str, str]:
     }
 
 
-def mission_queries() -> dict[str, str]:
-    return {name: expression.replace("[5m]", f"[{WINDOW}]") for name, expression in MISSION_NAMES.items()}
+def requested_queries() -> dict[str, str]:
+    return {name: expression.replace("[5m]", f"[{WINDOW}]") for name, expression in REQUESTED_FIGURES.items()}
 
 
-QUERIES: Final = panel_queries() | mission_queries()
+QUERIES: Final = panel_queries() | requested_queries()
 
 
 class Service:
-    """Metrics of a service under load: every scrape finds one more second of traffic counted."""
+    """Metrics of a service under load: every scrape counts one more second of traffic."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -65,69 +67,87 @@ class Service:
         self.healthy = False
 
     def scrape(self) -> bytes:
-        """Count some traffic, wasteful unless the service is healthy, and return what a scrape sees."""
+        """Count one second of traffic, which raises alerts unless `healthy`, and return the scrape."""
         metrics, healthy = self.metrics, self.healthy
         for user in ("ada", "bob"):
-            metrics.calls(
+            metrics.count_calls(
                 "acme", user, "data_agent", "research", "gpt-5",
                 calls=20, input_tokens=40_000, output_tokens=2_000,
                 cache_read_tokens=30_000 if healthy else 2_000, cache_write_tokens=1_000,
                 cost_nanos=90_000_000,
             )  # fmt: skip
         for cost_nanos in (700_000, 4_500_000, 30_000_000):
-            metrics.request_cost("acme", "gpt-5", cost_nanos)
-        metrics.firing("acme", "high_cost", "model_downgrade", applied=True, firings=2)
-        metrics.optimization("acme", "model_downgrade", "ok", optimizations=9)
-        metrics.optimization("acme", "model_downgrade", "failed", optimizations=0 if healthy else 3)
-        metrics.compression("acme", before_tokens=10_000, after_tokens=4_000)
-        metrics.denial("acme", "daily", "tokens", "hard")
-        metrics.threshold("acme", "daily", "tokens", 90)
-        metrics.stream_events("acme", events=40)
-        metrics.operation("reserve", "granted", operations=40)
-        metrics.batch(seconds=0.003, operations=12)
-        metrics.http_request("/v1/reservations", "POST", 201, seconds=0.006)
-        for count in (metrics.overrun, metrics.late_settle, metrics.unpriced, metrics.quarantined):
-            count("acme")
+            metrics.observe_cost("acme", "gpt-5", cost_nanos)
+        metrics.trigger_firings("acme", "high_cost", "model_downgrade", "true").inc(2)
+        succeeded, failed = metrics.optimizations("acme", "model_downgrade")
+        succeeded.inc(9)
+        failed.inc(0 if healthy else 3)
+        before, after = metrics.compression_input_tokens("acme")
+        before.inc(10_000)
+        after.inc(4_000)
+        metrics.denials("acme", "daily", "tokens", "hard").inc()
+        metrics.thresholds("acme", "daily", "tokens", "90").inc()
+        metrics.stream_events("acme").inc(40)
+        metrics.operations("reserve", "granted").inc(40)
+        metrics.batch_seconds.observe(0.003)
+        metrics.batch_operations.observe(12)
+        metrics.http_request_seconds("/v1/reservations", "POST", "201").observe(0.006)
+        for exceptions in (
+            metrics.overruns, metrics.late_settles, metrics.unpriced_calls, metrics.quarantined_events
+        ):  # fmt: skip
+            exceptions("acme").inc()
         used = 40 if healthy else 95
-        metrics.replace_budget_ratios([BudgetUse("acme", "daily", "user=ada", used, 100)])
-        metrics.replace_open_holds({"acme": 7})
+        metrics.show_budget_use([BudgetUse("acme", "daily", "user=ada", used, 100)])
+        metrics.show_open_holds({"acme": 7})
         return generate_latest(self.registry)
 
 
 class Prometheus:
-    """A Prometheus server on a loopback port of its own."""
+    """A Prometheus server on its own loopback port."""
 
     def __init__(self, address: str) -> None:
         self.address = address
 
     def get(self, path: str, **parameters: str) -> dict[str, Any]:
-        """Return the data of an API answer."""
+        """Return the data of an API response."""
         url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with OPENER.open(url, timeout=5) as answer:
+        with OPENER.open(url, timeout=PATIENCE_SECONDS) as answer:
             data: dict[str, Any] = json.load(answer)["data"]
         return data
 
     def values(self, expression: str) -> list[float]:
-        """Return the figures an instant query finds now, those that are not a number left out."""
+        """Return the current values of an instant query, without NaN."""
         found = [float(row["value"][1]) for row in self.get("query", query=expression)["result"]]
         return [value for value in found if not math.isnan(value)]
 
     def firing(self) -> set[str]:
-        """Return the names of the alerts that fire now."""
+        """Return the names of the firing alerts."""
         alerts = self.get("alerts")["alerts"]
         return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
 
 def until(condition: Callable[[], bool], what: Callable[[], object]) -> None:
-    """Wait until the condition holds, or fail with what was seen last."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    """Wait until the condition holds; fail with what was last seen."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, what()
         time.sleep(0.25)
 
 
+def shown(prometheus: Prometheus, expression: str) -> list[float]:
+    """Return the values of an instant query as soon as it has any: on a busy machine a scrape may come late."""
+    found: list[float] = []
+
+    def has_values() -> bool:
+        found[:] = prometheus.values(expression)
+        return bool(found)
+
+    until(has_values, lambda: expression)
+    return found
+
+
 def hurried_rules() -> str:
-    """Return the rules with seconds for minutes, and with floors that a few seconds of traffic can pass."""
+    """Return the rules with seconds instead of minutes, and with least traffic that a few seconds reach."""
     rules = (DASHBOARDS / "rules" / "token-ledger.yml").read_text(encoding="utf-8")
     rules = re.sub(r"\bfor: \d+m", "for: 1s", rules).replace("interval: 1m", "interval: 1s")
     return rules.replace("[30m]", f"[{WINDOW}]").replace("> 100000\n", "> 10000\n")
@@ -150,7 +170,7 @@ def scrape_address(service: Service) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -192,14 +212,14 @@ def prometheus(scrape_address: str, tmp_path_factory: pytest.TempPathFactory) ->
     finally:
         process.terminate()
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def ready(server: Prometheus, process: subprocess.Popen[bytes]) -> bool:
-    assert process.poll() is None, "Prometheus ended at once"
+    assert process.poll() is None, "Prometheus exited"
     try:
         return bool(server.values("up == 1"))
     except (urllib.error.URLError, ConnectionError):
@@ -218,18 +238,17 @@ def test_promtool_accepts_every_query_as_a_recording_rule(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("title", QUERIES)
-def test_every_query_finds_figures(title: str, prometheus: Prometheus) -> None:
-    until(lambda: bool(prometheus.values(QUERIES[title])), lambda: QUERIES[title])
+def test_every_query_returns_values(title: str, prometheus: Prometheus) -> None:
+    assert shown(prometheus, QUERIES[title])
 
 
-def test_queries_compute_what_the_traffic_was(prometheus: Prometheus) -> None:
-    mission = mission_queries()
-    until(lambda: bool(prometheus.values(mission["cache_hit_rate"])), lambda: "no traffic")
-    assert prometheus.values(mission["cache_hit_rate"]) == [pytest.approx(0.05)]
-    assert prometheus.values(mission["prompt_compression_ratio"]) == [pytest.approx(0.4)]
-    assert prometheus.values(mission["optimization_trigger_rate"]) == [pytest.approx(2 / 40)]
-    assert prometheus.values(mission["token_cost_per_request"]) == [pytest.approx(0.0352 / 3)]
-    assert prometheus.values(mission["model_selection_distribution"]) == [pytest.approx(1.0)]
+def test_queries_compute_the_figures_of_the_traffic(prometheus: Prometheus) -> None:
+    requested = requested_queries()
+    assert shown(prometheus, requested["cache_hit_rate"]) == [pytest.approx(0.05)]
+    assert shown(prometheus, requested["prompt_compression_ratio"]) == [pytest.approx(0.4)]
+    assert shown(prometheus, requested["optimization_trigger_rate"]) == [pytest.approx(2 / 40)]
+    assert shown(prometheus, requested["token_cost_per_request"]) == [pytest.approx(0.0352 / 3)]
+    assert shown(prometheus, requested["model_selection_distribution"]) == [pytest.approx(1.0)]
 
 
 def test_alerts_fire_and_resolve(service: Service, prometheus: Prometheus) -> None:

@@ -1,4 +1,4 @@
-"""Every test on Debian's PostgreSQL 15, the oldest server that the service promises to run on."""
+"""Runs every other test on Debian's PostgreSQL 15, the oldest supported version."""
 
 import os
 import pwd
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def server_15() -> Iterator[str]:
-    """A private PostgreSQL 15 on a loopback port, run by an account that is not root."""
+    """A PostgreSQL 15 on a loopback port, run by an account other than root."""
     assert (BINARIES / "initdb").exists(), "PostgreSQL 15 is missing: make test-system installs it"
     directory = Path(tempfile.mkdtemp(prefix="tl-pg15-"))
     account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None

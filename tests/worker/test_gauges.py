@@ -1,19 +1,18 @@
-"""Gauges show the fullest accounts that limit anything now, however many there once were."""
+"""Gauges show the fullest accounts that limit anything now, however many closed ones there are."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
 
-from tests.analytics.busy import Ledger, open_ledger
-from token_ledger.analytics import spend
-from token_ledger.analytics.spend import fullest_accounts
-from token_ledger.core.administration import ArchiveBudget, CreateBudget
-from token_ledger.core.budget import Limits
-from token_ledger.core.commands import OpenRun
-from token_ledger.core.outcomes import BudgetAnswer, RunAnswer
-from token_ledger.core.window import Window
-from token_ledger.worker.duties import Duties
+from tests.proof.ledger import Ledger, open_ledger
+from token_ledger.core.batch.administration import ArchiveBudget, CreateBudget
+from token_ledger.core.batch.commands import OpenRun
+from token_ledger.core.batch.outcomes import BudgetAnswer, RunAnswer
+from token_ledger.core.model.budget import Limits
+from token_ledger.core.model.window import Window
+from token_ledger.reports.gauges import FULLEST_ACCOUNTS, fullest_accounts
+from token_ledger.worker.accounts import tend_accounts
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ async def ledger(database_url: str) -> AsyncIterator[Ledger]:
 async def _shown(ledger: Ledger, most: int = 100) -> list[tuple[str, str]]:
     async with ledger.database.reading(ledger.tenant) as connection:
         rows = await fullest_accounts(connection, [ledger.tenant], most)
-    return [(row["budget"], row["subject"]) for row in rows]
+    return [(row.budget, row.subject.text) for row in rows]
 
 
 async def test_the_fullest_come_first_and_only_those_that_limit_anything_now(ledger: Ledger) -> None:
@@ -38,7 +37,7 @@ async def test_the_fullest_come_first_and_only_those_that_limit_anything_now(led
     ):
         made = await ledger.ask(CreateBudget("k", b"x", name, selector, limits, window), BudgetAnswer)
     await ledger.settle(await ledger.hold(user="ada"), 2_000, 900)
-    await ledger.move_back(2)  # ada's window has ended, and nobody has closed it yet
+    await ledger.move_back(2)  # ada's window has ended, but her account is not closed yet
     await ledger.settle(await ledger.hold(user="bob"), 2_000, 900)
     await ledger.settle(await ledger.hold(user="carol"), 100, 10)
     run = (await ledger.ask(OpenRun("k", b"x", "carol", limits=Limits(6_000)), RunAnswer)).run.run_id
@@ -47,7 +46,7 @@ async def test_the_fullest_come_first_and_only_those_that_limit_anything_now(led
     fullest = [("by day", '{"user":"carol"}'), ("ever", "{}"), ("by day", '{"user":"bob"}')]
     assert await _shown(ledger) == fullest
     assert await _shown(ledger, 2) == fullest[:2]
-    await Duties(ledger.database, ledger.commits.submit).tend_accounts()
+    await tend_accounts(ledger.database, ledger.commits.submit)
     assert await _shown(ledger) == fullest
 
 
@@ -58,7 +57,8 @@ async def test_accounts_that_are_closed_are_not_read(ledger: Ledger) -> None:
     columns = [
         row["name"]
         for row in await ledger.owner.fetch(
-            "select column_name::text as name from information_schema.columns where table_name = 'accounts'"
+            "select column_name::text as name from information_schema.columns"
+            " where table_name = 'accounts' and is_generated = 'NEVER'"
         )
     ]
     closed = {
@@ -72,7 +72,8 @@ async def test_accounts_that_are_closed_are_not_read(ledger: Ledger) -> None:
     await ledger.owner.execute("vacuum analyze accounts, budgets")
     async with ledger.database.reading(ledger.tenant) as connection:
         plan = await connection.execute(
-            text(f"explain (analyze, buffers, format json) {spend._FULLEST}"), {"tenants": [ledger.tenant], "most": 10}
+            text(f"explain (analyze, buffers, format json) {FULLEST_ACCOUNTS}"),
+            {"tenants": [ledger.tenant], "most": 10},
         )
         root = plan.scalar_one()[0]["Plan"]
     assert root["Actual Rows"] == 1

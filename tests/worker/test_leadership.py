@@ -1,16 +1,16 @@
-"""Of all processes that claim to lead one does, as long as its connection lives, and then another."""
+"""Of all processes that claim the lead, one has it, until its connection ends; then another gets it."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
-from tests.api.waiting import until
+from tests.api.waiting import PATIENCE_SECONDS, until
 from tests.faults.proxy import DatabaseProxy
 from token_ledger.storage.database import DatabaseAway
-from token_ledger.storage.leadership import LEADER_LOCK, Leadership
+from token_ledger.storage.upkeep import leadership
+from token_ledger.storage.upkeep.leadership import LEADER_LOCK, Leadership
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def proxy(database_url: str) -> AsyncIterator[DatabaseProxy]:
 
 
 async def _held(url: str) -> int:
-    """Return how many sessions have the lock, and end nothing."""
+    """Return how many sessions hold the lock."""
     connection = await asyncpg.connect(url)
     try:
         count: int = await connection.fetchval(
@@ -63,7 +63,7 @@ async def test_one_of_three_leads_however_often_they_ask(claims: list[Leadership
     assert await _held(database_url) == 1
 
 
-async def test_who_resigns_makes_room_at_once(claims: list[Leadership]) -> None:
+async def test_after_a_resignation_another_leads_at_once(claims: list[Leadership]) -> None:
     assert await claims[0].claim()
     assert not await claims[1].claim()
     claims[0].resign()
@@ -71,38 +71,38 @@ async def test_who_resigns_makes_room_at_once(claims: list[Leadership]) -> None:
     async def leads() -> bool:
         return await claims[1].claim()
 
-    await until(leads, seconds=2)
+    await until(leads)
     assert not await claims[0].claim()
 
 
-async def test_who_loses_the_connection_knows_at_once_and_another_leads(
-    claims: list[Leadership], database_url: str
+async def test_a_leader_notices_a_lost_connection_at_once_and_another_leads(
+    claims: list[Leadership], database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """At once, which is not when it next asks the server whether it is still there."""
+    monkeypatch.setattr(leadership, "BEAT_SECONDS", 3_600)
     assert await claims[0].claim()
     holding = asyncio.create_task(claims[0].hold())
     await asyncio.sleep(0)
     await _end_leader(database_url)
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await holding
     assert await claims[1].claim()
     assert not await claims[0].claim()
 
 
-async def test_a_server_that_answers_no_more_has_no_leader(database_url: str, proxy: DatabaseProxy) -> None:
-    """Connections stay open and nothing comes: the leader must not believe that it still leads."""
+async def test_a_leader_gives_up_when_the_server_stops_answering(database_url: str, proxy: DatabaseProxy) -> None:
+    """The connection stays open but no answer comes: the leader must not believe that it still leads."""
     claim = Leadership(proxy.url)
     assert await claim.claim()
     holding = asyncio.create_task(claim.hold())
     await asyncio.sleep(0)
     proxy.hang()
-    begun = time.monotonic()
-    async with asyncio.timeout(6):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await holding
-    assert time.monotonic() - begun < 4
     proxy.flow()
 
 
-async def test_a_leader_is_away_from_a_database_that_is_away(proxy: DatabaseProxy) -> None:
+async def test_the_lead_ends_with_the_database_and_can_be_claimed_when_it_is_back(proxy: DatabaseProxy) -> None:
     claim = Leadership(proxy.url)
     assert await claim.claim()
     await proxy.stop()
@@ -114,7 +114,7 @@ async def test_a_leader_is_away_from_a_database_that_is_away(proxy: DatabaseProx
     async def leads() -> bool:
         return await claim.claim()
 
-    await until(leads, seconds=5)
+    await until(leads)
     claim.resign()
 
 

@@ -1,1 +1,1 @@
-"""The command line: start, migrate, prove."""
+"""The command line: every command of `token-ledger` is one row of the table in `commands`."""

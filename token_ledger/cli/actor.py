@@ -1,12 +1,12 @@
-"""Says who the audit log names for what is done on the command line."""
+"""Says whom the audit log names for a change made on the command line."""
 
 import getpass
 import os
 
 
 def actor() -> str:
-    """Return who runs this process: the name of the system's user, or the number where there is no name."""
+    """Return `cli:` and the user of this process, or its number where it has no name."""
     try:
         return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # a container that runs under a number of its own; Python 3.13 says OSError
+    except (KeyError, OSError):  # a container may run under a number without a name; Python 3.13 raises OSError
         return f"cli:{os.getuid()}"

@@ -1,6 +1,6 @@
-"""Tells in plain words how well the service's surroundings are: one line a check, with what to do where it is not well.
+"""The checks of the command `doctor`: each returns one line, with what to do where something is wrong.
 
-Warnings are for what may be meant so; only failures make the exit status 1.
+A warning is for what may be intended; only failures make the exit status 1.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ from typing import Any
 
 from token_ledger.config import Settings
 from token_ledger.storage.database import DatabaseAway
-from token_ledger.storage.diagnosis import Books, Facts, read_facts
 from token_ledger.storage.migrations import head_revision
-from token_ledger.worker.duties import MONTHS_AHEAD
+from token_ledger.storage.upkeep.diagnosis import Books, Facts, read_facts
+from token_ledger.worker.partitions import MONTHS_AHEAD
 
 OLDEST_VERSION = 15
 LONG_TRANSACTION_SECONDS = 60
 CLOCK_SECONDS = 5
-"""Callers' clocks may be five minutes ahead; a difference of seconds says that something is not kept in time."""
+"""Callers' clocks may be five minutes off; a few seconds between our own machines mean that one is not in sync."""
 OVERDUE_SECONDS = 60
 PRICES_DAYS = 60
 MOST_DEAD_ROWS = 20_000
@@ -26,7 +26,7 @@ DAY_SECONDS = 86_400
 
 
 class Level(StrEnum):
-    """How a check came out."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warn"
@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The findings of all checks that could be made."""
+    """The findings of all checks that were possible."""
 
     findings: tuple[Finding, ...]
 
@@ -55,7 +55,7 @@ class Diagnosis:
         return all(finding.level is not Level.FAILURE for finding in self.findings)
 
     def as_text(self) -> str:
-        """Return the findings for people, one line each."""
+        """Return the findings as text, one line each."""
         return "\n".join(
             f"{finding.level:<4}  {finding.check}: {finding.found}"
             + (f" -> {finding.remedy}" if finding.remedy else "")
@@ -63,12 +63,12 @@ class Diagnosis:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the findings for programs."""
+        """Return the findings as a JSON value."""
         return {"well": self.well, "findings": [asdict(finding) for finding in self.findings]}
 
 
 async def examine(settings: Settings, url: str) -> Diagnosis:
-    """Look at the database of a service and at its settings."""
+    """Check the database of a service and its settings."""
     head = head_revision()
     try:
         facts = await read_facts(
@@ -80,13 +80,13 @@ async def examine(settings: Settings, url: str) -> Diagnosis:
         )
     except DatabaseAway as error:
         return Diagnosis((_away(str(error)), *_settings(settings)))
-    except Exception as error:  # a wrong password, a database that is not there: whatever it is, say it
+    except Exception as error:  # a wrong password, a missing database: whatever it is, report it
         return Diagnosis((_away(f"{type(error).__name__}: {error}"), *_settings(settings)))
     return judge(facts, head, settings)
 
 
 def judge(facts: Facts, head: str | None, settings: Settings) -> Diagnosis:
-    """Return what facts about a database mean."""
+    """Return the findings for facts about a database."""
     findings = [check(facts) for check in _SERVER]
     findings.append(_schema(facts, head))
     if facts.revision is not None:
@@ -113,19 +113,17 @@ def _version(facts: Facts) -> Finding:
 def _durability(facts: Facts) -> Finding:
     off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if facts.settings[name] == "off"]
     if off:
-        found = f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off: a crash can lose what callers were told"
-        return Finding(
-            "durability", Level.WARNING, found, "turn on in postgresql.conf what is off, unless this is a test"
-        )
-    return Finding("durability", Level.OK, "what is committed survives a crash")
+        found = f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off: a crash can lose confirmed calls"
+        return Finding("durability", Level.WARNING, found, "turn it on in postgresql.conf, unless this is a test")
+    return Finding("durability", Level.OK, "commits survive a crash")
 
 
 def _clock(facts: Facts) -> Finding:
     ahead = facts.clock_seconds_ahead
     if abs(ahead) > CLOCK_SECONDS:
         found = f"the database is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine"
-        return Finding("clock", Level.WARNING, found, "keep both in time (NTP); the database's clock decides")
-    return Finding("clock", Level.OK, f"{abs(ahead) * 1000:.0f} ms from the database's")
+        return Finding("clock", Level.WARNING, found, "synchronize both clocks (NTP); the database's clock decides")
+    return Finding("clock", Level.OK, f"{abs(ahead) * 1000:.0f} ms from the database's clock")
 
 
 def _connections(facts: Facts) -> Finding:
@@ -144,8 +142,8 @@ def _long_transactions(facts: Facts) -> Finding:
     if facts.long_transactions:
         longest = facts.long_transactions[0]
         found = (
-            f"{longest.application} (pid {longest.pid}) has held a snapshot for {longest.seconds} s, so that vacuum"
-            " can't clear the balances' old versions and every batch gets slower"
+            f"{longest.application} (pid {longest.pid}) has held a snapshot for {longest.seconds} s, so vacuum can't"
+            " remove old row versions and every batch gets slower"
         )
         remedy = f"end it: select pg_terminate_backend({longest.pid})" if longest.pid else "commit or roll it back"
         return Finding("long transactions", Level.WARNING, found, remedy)
@@ -154,7 +152,7 @@ def _long_transactions(facts: Facts) -> Finding:
 
 def _autovacuum(facts: Facts) -> Finding:
     if facts.settings["autovacuum"] == "off":
-        return Finding("autovacuum", Level.FAILURE, "is off: tables grow without end", "set autovacuum = on")
+        return Finding("autovacuum", Level.FAILURE, "is off: tables grow without limit", "set autovacuum = on")
     return Finding("autovacuum", Level.OK, "is on")
 
 
@@ -163,7 +161,7 @@ def _schema(facts: Facts, head: str | None) -> Finding:
         return Finding("schema", Level.FAILURE, "there is none", "run token-ledger migrate as the owner")
     if facts.revision != head:
         found = f"is {facts.revision}, this version needs {head}"
-        remedy = "run token-ledger migrate as the owner, or the version that made it if that is newer"
+        remedy = "run token-ledger migrate as the owner, or start the newer version that made this schema"
         return Finding("schema", Level.FAILURE, found, remedy)
     return Finding("schema", Level.OK, f"is {facts.revision}")
 
@@ -173,38 +171,38 @@ def _role(facts: Facts) -> Finding:
     if facts.role_powers is None:
         return Finding("role", Level.FAILURE, "token_ledger_app does not exist", remedy)
     if not facts.role_can_be_taken:
-        found = "the role that logs in may not work as token_ledger_app"
+        found = "the role that logs in is not allowed to use token_ledger_app"
         return Finding("role", Level.FAILURE, found, "grant token_ledger_app to it")
     if facts.owned_by_role:
         found = f"token_ledger_app owns {_some(facts.owned_by_role)}, so row-level security does not bind it"
         return Finding("role", Level.FAILURE, found, "give them to another role: alter table … owner to …")
     if facts.role_powers:
-        found = f"token_ledger_app has powers that it must not have: {', '.join(facts.role_powers)}"
+        found = f"token_ledger_app has privileges that it must not have: {', '.join(facts.role_powers)}"
         powers = " ".join(f"no{power}" for power in facts.role_powers)
         return Finding(
             "role", Level.FAILURE, found, f"alter role token_ledger_app {powers.replace('nocanlogin', 'nologin')}"
         )
-    return Finding("role", Level.OK, "token_ledger_app owns nothing and has no powers")
+    return Finding("role", Level.OK, "token_ledger_app owns nothing and has no privileges")
 
 
 def _fence(facts: Facts) -> Finding:
     if facts.unfenced_tables:
         found = f"{_some(facts.unfenced_tables)} would show rows of every tenant"
-        remedy = "alter table … enable row level security, and look for the policy tenant_rows and for others beside it"
+        remedy = "alter table … enable row level security; it needs the policy tenant_rows and no others beside it"
         return Finding("row-level security", Level.FAILURE, found, remedy)
-    return Finding("row-level security", Level.OK, "every tenant's table is fenced")
+    return Finding("row-level security", Level.OK, "every table with tenants' rows is protected")
 
 
 def _partitions(facts: Facts) -> Finding:
     missing = facts.missing_partitions
     if missing:
-        # Named by month, so they sort by time; of four, all are missing only if this month's is.
+        # Partitions are made in order, so all four are missing only if this month's is.
         now = len(missing) > MONTHS_AHEAD
         found = f"none for {_some(missing)}" + (": nothing can be booked" if now else "")
         level = Level.FAILURE if now or len(missing) == MONTHS_AHEAD else Level.WARNING
         remedy = "start a worker (token-ledger worker), or: select token_ledger_add_partitions(3)"
         return Finding("partitions", level, found, remedy)
-    return Finding("partitions", Level.OK, f"there for this month and {MONTHS_AHEAD} ahead")
+    return Finding("partitions", Level.OK, f"exist for this month and {MONTHS_AHEAD} months ahead")
 
 
 def _dead_rows(facts: Facts) -> Finding:
@@ -214,7 +212,7 @@ def _dead_rows(facts: Facts) -> Finding:
         if dead > MOST_DEAD_ROWS and dead > 2 * live
     ]
     if full:
-        remedy = "look for long transactions, then vacuum these tables; are autovacuum's workers busy elsewhere?"
+        remedy = "end long transactions, then vacuum these tables; check whether autovacuum's workers are all busy"
         return Finding("dead rows", Level.WARNING, "; ".join(full), remedy)
     return Finding("dead rows", Level.OK, "few in the tables that change most")
 
@@ -222,14 +220,16 @@ def _dead_rows(facts: Facts) -> Finding:
 def _leader(facts: Facts) -> Finding:
     if facts.leader is None:
         found = "nobody leads: no hold expires by itself, no partition is made ahead"
-        return Finding("worker", Level.FAILURE, found, "start token-ledger serve (without --no-worker) or worker")
+        return Finding("worker", Level.FAILURE, found, "start token-ledger worker, or serve without --no-worker")
     return Finding("worker", Level.OK, f"{facts.leader} leads")
 
 
 def _prices(books: Books) -> Finding:
     remedy = "run token-ledger migrate: it adds the prices that came with this version"
     if not books.prices or books.prices_age_seconds is None:
-        return Finding("price book", Level.FAILURE, "is empty: every call is refused as of an unknown model", remedy)
+        return Finding(
+            "price book", Level.FAILURE, "is empty: every call is refused because its model is unknown", remedy
+        )
     found = f"{books.prices} prices, the newest added {_age(books.prices_age_seconds)} ago"
     if books.prices_age_seconds > PRICES_DAYS * DAY_SECONDS:
         return Finding("price book", Level.WARNING, found, f"update token-ledger, then {remedy}")
@@ -247,37 +247,40 @@ def _grants(books: Books) -> Finding:
 def _overdue(what: str, verb: str, seconds: float | None) -> Finding:
     if seconds is not None and seconds > OVERDUE_SECONDS:
         found = f"the oldest should have {verb}d {_age(seconds)} ago"
-        return Finding(what, Level.FAILURE, found, "is a worker running, and what does it log?")
+        return Finding(what, Level.FAILURE, found, "check that a worker is running, and what it logs")
     return Finding(what, Level.OK, f"none is overdue by more than {OVERDUE_SECONDS} s")
 
 
 def _quarantine(books: Books) -> Finding:
     if books.quarantined:
-        found = f"{books.quarantined} wait since {books.oldest_quarantined_at:%Y-%m-%d}: spend that is not in the books"
+        found = f"{books.quarantined} items, the oldest of {books.oldest_quarantined_at:%Y-%m-%d}: unbooked spend"
         return Finding(
             "quarantine",
             Level.WARNING,
             found,
-            "look at GET /v1/quarantine, report them again, corrected, and POST …/resolve or …/dismiss",
+            "read GET /v1/quarantine, send corrected reports, then POST …/resolve or …/dismiss",
         )
-    return Finding("quarantine", Level.OK, "nothing waits")
+    return Finding("quarantine", Level.OK, "is empty")
 
 
 def _retention(books: Books) -> Finding:
     if books.due_months:
-        remedy = "wait for the worker, or see what it logs: it needs usage events unread for a moment"
-        return Finding("retention", Level.WARNING, f"{_some(books.due_months)} should be given up", remedy)
-    return Finding("retention", Level.OK, "nothing is kept for longer than it should be")
+        remedy = "wait for the worker; if it stays, read its log: it can't drop a partition that is being read"
+        return Finding("retention", Level.WARNING, f"{_some(books.due_months)} should have been dropped", remedy)
+    return Finding("retention", Level.OK, "nothing is kept longer than it should be")
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
     if settings.database_url is not None and settings.key_pepper is None:
-        found = "TOKEN_LEDGER_KEY_PEPPER is not set, so every process with a data directory of its own makes its own"
+        found = "TOKEN_LEDGER_KEY_PEPPER is not set, so every data directory has a pepper of its own"
         yield Finding(
-            "pepper", Level.WARNING, found, "set the same for all: keys made by one are unknown to the others"
+            "pepper",
+            Level.WARNING,
+            found,
+            "set the same for all processes, or keys made by one are unknown to the others",
         )
     else:
-        yield Finding("pepper", Level.OK, "is one for all processes")
+        yield Finding("pepper", Level.OK, "is the same for all processes")
 
 
 def _some(names: list[str]) -> str:

@@ -1,1 +1,1 @@
-"""Joins the core's decisions and the storage's rows in one transaction per batch."""
+"""Runs commands: gathers them into batches, decides each batch with the core and stores it in one transaction."""

@@ -1,4 +1,4 @@
-"""Owns what can go wrong between a command and its outcome; none of these changes anything unless it says so.
+"""Owns the errors of a command that gets no outcome.
 
 LedgerError
 ├── Unavailable      the database is away or too slow: nothing was changed, try again
@@ -12,12 +12,12 @@ class LedgerError(Exception):
 
 
 class Unavailable(LedgerError):
-    """Nothing was changed; try again after a moment."""
+    """Nothing was changed; try again in a moment."""
 
 
 class OutcomeUnknown(LedgerError):
-    """The connection was lost at commit, so the command may or may not be booked; its key tells."""
+    """The connection was lost at commit: the command may be booked or not; sending its key again gives the outcome."""
 
 
 class Unstorable(LedgerError):
-    """The database refuses a value of this command."""
+    """The database refuses a value of this command, and always will."""

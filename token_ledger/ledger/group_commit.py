@@ -1,37 +1,52 @@
-"""Gathers commands into batches and runs each batch as one transaction (design D9).
+"""Gathers commands into batches and runs each batch as one transaction.
 
-While a tenant's batch runs, its next commands gather; when it is done they are the next batch. A batch may take the
-waiting commands of many tenants: with a thousand quiet tenants there is one commit for all of them, not one each.
-A tenant whose lock another process holds is left out of such a batch and waited for alone.
+While a tenant's batch runs, its next commands wait; together they become the next batch. A batch may take the waiting
+commands of many tenants, so a thousand quiet tenants share one commit. A tenant whose lock another process holds is
+left out of such a batch and gets one of its own.
 
-A busy tenant's next batch is decided while the one before it is being written (see `batches`), so that neither this
-process nor the database waits for the other.
+A busy tenant's next batch is decided while the one before is being written (see `batch_transaction`), so that neither
+this process nor the database waits for the other.
 
-A batch that fails on its data is halved until the one command at fault is alone; its neighbours are booked.
+A batch that fails because of its data is run again in parts, in one transaction on the same connection, and only the
+command at fault fails. A connection is given up only if it is lost.
 """
 
 import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
-from token_ledger.core.commands import Command, Preflight
-from token_ledger.core.outcomes import Outcome
-from token_ledger.core.price import PriceBook
-from token_ledger.core.tenant import TenantId
-from token_ledger.ledger.batches import Batches, Before, Committed, is_lost
-from token_ledger.ledger.errors import LedgerError, Unavailable, Unstorable
-from token_ledger.observability.traces import BATCH, OPERATIONS, TENANTS, tracer
-from token_ledger.storage.bookings import Decided
+from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.model.price import PriceBook
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.ledger.batch_transaction import (
+    BatchTransactions,
+    Committed,
+    Predecessor,
+    is_lost,
+    is_refusal,
+    verdict,
+)
+from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable
+from token_ledger.ledger.waiting_room import Batch, Ticket, WaitingRoom
+from token_ledger.observability.traces import batch_span
 from token_ledger.storage.database import AWAY, Database
+from token_ledger.storage.write.statements import Decided
 
-AHEAD_OPERATIONS = 64
-"""How many commands must wait for a tenant before its next batch is decided while the one before is written."""
+BATCH_OPERATIONS = 256
+"""The largest number of operations in a batch (TOKEN_LEDGER_BATCH_OPERATIONS changes it). Larger batches pay for fewer
+commits, but every caller waits for the whole batch, and the tenant's ledger is locked as long."""
+
+DECIDE_AHEAD_OPERATIONS = 64
+"""How many commands must wait for a tenant before its next batch is decided while the one before is being written.
+Fewer are not worth a transaction of their own: they wait and join a larger batch."""
 
 log = logging.getLogger(__name__)
 
@@ -40,29 +55,19 @@ _TOO_SLOW = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 _ATTEMPTS = 3
 
 
-@dataclass(slots=True)
-class Ticket:
-    """A command that waits for its outcome."""
-
-    command: Command
-    outcome: "asyncio.Future[Outcome]"
-
-
-Batch = dict[TenantId, list[Ticket]]
-
-
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What a committed batch did, for those who count it."""
+    """What a committed batch did, for metrics and tests; `names` are those of its tenants."""
 
     seconds: float
     operations: int
     decided: Sequence[Decided]
+    names: Mapping[TenantId, str]
     outcomes: Sequence[tuple[Command, Outcome]]
 
 
 class GroupCommit:
-    """Runs batches on the writer connections of one process: one at a time for a tenant, and one decided ahead."""
+    """Runs batches on the writer connections of a process: one at a time for a tenant, and the next decided ahead."""
 
     def __init__(
         self,
@@ -70,39 +75,39 @@ class GroupCommit:
         prices: PriceBook,
         *,
         writers: int = 4,
-        batch_operations: int = 256,
-        waiting_operations: int = 20_000,
+        batch_operations: int = BATCH_OPERATIONS,
+        room: WaitingRoom | None = None,
         report: Callable[[BatchReport], None] = lambda _: None,
     ) -> None:
         self._database = database
-        self._batches = Batches(prices)
+        self._transactions = BatchTransactions(prices)
         self._writers = writers
         self._batch_operations = batch_operations
-        self._waiting_operations = waiting_operations
         self._report = report
-        self._waiting: Batch = {}
-        self._waiting_count = 0
+        self._room = room or WaitingRoom()
         self._busy: Counter[TenantId] = Counter()
-        self._ahead: dict[TenantId, Before] = {}
+        self._being_written: dict[TenantId, Predecessor] = {}
         self._contended: set[TenantId] = set()
         self._running: set[asyncio.Task[None]] = set()
 
-    async def submit(self, tenant: TenantId, command: Command) -> Outcome:
-        """Return the outcome of a command once it is committed.
+    async def submit(self, tenant: TenantId, command: Command, key_id: str | None = None) -> Outcome:
+        """Return the outcome of a command once it is committed; `key_id` is the API key that it came with, if any.
 
         Raises Unavailable, OutcomeUnknown or Unstorable (see `errors`).
         """
-        if self._waiting_count >= self._waiting_operations:
-            raise Unavailable(f"{self._waiting_count} operations are waiting already")
-        ticket = Ticket(command, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(tenant, []).append(ticket)
-        self._waiting_count += 1
-        if tenant not in self._busy or (tenant in self._ahead and len(self._waiting[tenant]) >= AHEAD_OPERATIONS):
+        ticket = Ticket(command, asyncio.get_running_loop().create_future(), key_id)
+        self._room.add(tenant, ticket)
+        if tenant not in self._busy or self._can_decide_ahead(tenant):
             self._start_worker()
         return await ticket.outcome
 
+    def check_room(self, tenant: TenantId, key_id: str, commands: int) -> None:
+        """Raise Unavailable if there is no room for this many commands of a key that ask for something new."""
+        if (full := self._room.why_full(tenant, key_id, asking=True, commands=commands)) is not None:
+            raise Unavailable(full)
+
     async def drain(self) -> None:
-        """Return when every command that waits now has its outcome."""
+        """Return when every waiting command has its outcome."""
         while self._running:
             await asyncio.gather(*self._running)
 
@@ -112,47 +117,47 @@ class GroupCommit:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
-    def _take(self) -> tuple[Batch, Before | None]:
-        """Take the commands of the next batch, oldest tenant first, and mark their tenants busy.
+    def _can_decide_ahead(self, tenant: TenantId) -> bool:
+        """Tell whether enough commands wait for a tenant whose batch is decided and being written."""
+        return tenant in self._being_written and self._room.count_of(tenant) >= DECIDE_AHEAD_OPERATIONS
 
-        A busy tenant is taken alone, to be decided ahead, when its batch is being written and enough is waiting.
+    def _take(self) -> tuple[Batch, Predecessor | None]:
+        """Take the commands of the next batch, from the tenants that have waited longest, and mark them busy.
+
+        A tenant that shares its ledger with another process is taken alone. So is a busy one, if enough waits, to be
+        decided ahead of its batch that is being written.
         """
-        batch: Batch = {}
-        before = None
-        room = self._batch_operations
-        for tenant in list(self._waiting):
-            alone = tenant in self._contended
-            if tenant in self._busy:
-                if batch or tenant not in self._ahead or len(self._waiting[tenant]) < AHEAD_OPERATIONS:
-                    continue
-                before, alone = self._ahead.pop(tenant), True
-            elif alone and batch:
+        together: list[TenantId] = []
+        predecessor = None
+        for tenant in self._room.tenants():
+            busy = tenant in self._busy
+            if busy and not self._can_decide_ahead(tenant):
                 continue
-            tickets = self._waiting.pop(tenant)
-            fitting, room = _fill(tickets, room)
-            if fitting < len(tickets):
-                self._waiting[tenant] = tickets[fitting:]
-            batch[tenant] = tickets[:fitting]
-            if room <= 0 or alone:
+            if busy or tenant in self._contended:
+                if together:
+                    continue
+                predecessor = self._being_written.pop(tenant) if busy else None
+                together = [tenant]
                 break
+            together.append(tenant)
+        batch = self._room.take(together, self._batch_operations) if together else {}
         self._contended.difference_update(batch)
         self._busy.update(batch.keys())
-        self._waiting_count -= sum(map(len, batch.values()))
-        return batch, before
+        return batch, predecessor
 
     async def _work(self) -> None:
         while True:
-            batch, before = self._take()
+            batch, predecessor = self._take()
             if not batch:
-                # At once, not when the task is seen to be done: what is submitted in between needs a new worker.
+                # Not left to the done callback: a command submitted before that runs would start no worker.
                 task = asyncio.current_task()
                 assert task is not None
                 self._running.discard(task)
                 return
             try:
-                await self._run(batch, before)
-            except Exception as error:  # a ticket without an outcome would hang its caller for ever
-                log.exception("a batch failed in an unexpected way")
+                await self._run(batch, predecessor)
+            except Exception as error:  # otherwise the callers would wait forever
+                log.exception("a batch failed unexpectedly")
                 _fail(batch, error)
             finally:
                 for tenant in batch:
@@ -160,11 +165,13 @@ class GroupCommit:
                     if not self._busy[tenant]:
                         del self._busy[tenant]
 
-    async def _run(self, batch: Batch, before: Before | None = None) -> None:
-        """Run a batch to its end, whatever happens: every ticket gets an outcome or an error."""
+    async def _run(
+        self, batch: Batch, predecessor: Predecessor | None = None, *, in_parts: bool = False
+    ) -> None:  # fmt: skip
+        """Run a batch until every ticket has an outcome or an error."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                await self._attempt(batch, before if attempt == 1 else None)
+                await self._attempt(batch, predecessor if attempt == 1 else None, in_parts)
                 return
             except _TRY_AGAIN as error:
                 failure: LedgerError = Unavailable(f"the database asked to try again: {error}")
@@ -173,7 +180,7 @@ class GroupCommit:
                 return
             except AWAY as error:
                 failure = Unavailable(f"the database can't be reached: {str(error) or type(error).__name__}")
-                # Once more at once, for a connection that went stale; a server that is silent is not asked twice.
+                # Try once more at once, as the connection may have been stale; but not if the server did not answer.
                 if attempt > 1 or isinstance(error, TimeoutError):
                     self._fail_waiting(failure)
                     break
@@ -183,63 +190,55 @@ class GroupCommit:
                 _fail(batch, error)
                 return
             except Exception as error:
-                await self._halve(batch, error)
+                if in_parts or not is_refusal(error):
+                    _fail(batch, error)
+                elif sum(map(len, batch.values())) == 1:
+                    _fail(batch, verdict(error))
+                else:
+                    await self._run(batch, in_parts=True)
                 return
         _fail(batch, failure)
 
     def _fail_waiting(self, error: LedgerError) -> None:
-        """Tell those who still wait as well: the next batch would only wait for the same server."""
-        waiting, self._waiting, self._waiting_count = self._waiting, {}, 0
+        """Fail the waiting commands too: the next batch would only wait for the same server."""
         self._contended.clear()
-        _fail(waiting, error)
+        _fail(self._room.take_all(), error)
 
-    async def _halve(self, batch: Batch, error: Exception) -> None:
-        tickets = [(tenant, ticket) for tenant, waiting in batch.items() for ticket in waiting]
-        if len(tickets) == 1:
-            refused = isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError | ValueError)
-            _fail(batch, Unstorable(str(error)) if refused else error)
-            return
-        middle = len(tickets) // 2
-        for part in tickets[:middle], tickets[middle:]:
-            half: Batch = {}
-            for tenant, ticket in part:
-                half.setdefault(tenant, []).append(ticket)
-            await self._run(half)
-
-    async def _attempt(self, batch: Batch, before: Before | None) -> None:
+    async def _attempt(self, batch: Batch, predecessor: Predecessor | None, in_parts: bool) -> None:
         started = time.perf_counter()
-        with tracer().start_as_current_span(BATCH) as span:
-            span.set_attribute(TENANTS, len(batch))
-            span.set_attribute(OPERATIONS, sum(map(len, batch.values())))
-            committed = await self._on_connection(batch, before)
+        with batch_span(batch):
+            committed = await self._on_connection(batch, predecessor, in_parts)
         self._answer(batch, committed, started)
 
-    async def _on_connection(self, batch: Batch, before: Before | None) -> Committed:
+    async def _on_connection(self, batch: Batch, predecessor: Predecessor | None, in_parts: bool) -> Committed:
         commands = {tenant: [ticket.command for ticket in tickets] for tenant, tickets in batch.items()}
-        published: list[tuple[TenantId, Before]] = []
+        announced: list[tuple[TenantId, Predecessor]] = []
 
-        def publish(tenant: TenantId, decided: Before) -> None:
-            published.append((tenant, decided))
-            self._ahead[tenant] = decided
-            if len(self._waiting.get(tenant, ())) >= AHEAD_OPERATIONS:
+        def on_decided(tenant: TenantId, decided: Predecessor) -> None:
+            announced.append((tenant, decided))
+            self._being_written[tenant] = decided
+            if self._can_decide_ahead(tenant):
                 self._start_worker()
 
         pool = await self._database.writer_pool()
         connection = await pool.acquire()
         try:
-            return await self._batches.run(connection, commands, before, publish)
+            if in_parts:
+                return await self._transactions.run_in_parts(connection, commands)
+            return await self._transactions.run(connection, commands, predecessor, on_decided)
         except BaseException as error:
             lost = is_lost(connection, error)
-            # Whatever state the connection is in, it is not worth saving: a new one costs milliseconds.
-            with suppress(Exception):
-                connection.terminate()
+            if lost or not await _rolled_back(connection, error):
+                # It may be in any state, and a new one costs only milliseconds.
+                with suppress(Exception):
+                    connection.terminate()
             if lost and not isinstance(error, TimeoutError):
                 raise ConnectionError(str(error)) from error
             raise
         finally:
-            for tenant, decided in published:
-                if self._ahead.get(tenant) is decided:
-                    del self._ahead[tenant]
+            for tenant, decided in announced:
+                if self._being_written.get(tenant) is decided:
+                    del self._being_written[tenant]
             await pool.release(connection)
 
     def _answer(self, batch: Batch, committed: Committed, started: float) -> None:
@@ -249,36 +248,36 @@ class GroupCommit:
             for ticket, outcome in zip(batch[tenant], outcomes, strict=True)
         ]
         for ticket, outcome in answered:
-            if not ticket.outcome.done():
+            if ticket.outcome.done():
+                continue
+            if isinstance(outcome, Exception):
+                ticket.outcome.set_exception(outcome)
+            else:
                 ticket.outcome.set_result(outcome)
         for tenant in committed.skipped:
-            self._requeue(tenant, batch[tenant])
-        report = BatchReport(
-            time.perf_counter() - started,
-            len(answered),
-            committed.decided,
-            [(ticket.command, outcome) for ticket, outcome in answered],
-        )
+            # Their tenant's next batch waits for its lock alone.
+            self._room.put_back(tenant, batch[tenant])
+            self._contended.add(tenant)
+        stored = [
+            (ticket.command, outcome) for ticket, outcome in answered if not isinstance(outcome, Exception)
+        ]  # fmt: skip
+        seconds = time.perf_counter() - started
+        report = BatchReport(seconds, len(stored), committed.decided, committed.names, stored)
         try:
             self._report(report)
-        except Exception:  # the batch is committed and answered: whoever counts it can't undo that
+        except Exception:  # the batch is committed and answered; failing to count it must not change that
             log.exception("a committed batch could not be counted")
 
-    def _requeue(self, tenant: TenantId, tickets: list[Ticket]) -> None:
-        """Put commands back in front of those that came since; their tenant's next batch waits for its lock."""
-        self._waiting[tenant] = tickets + self._waiting.get(tenant, [])
-        self._waiting_count += len(tickets)
-        self._contended.add(tenant)
 
-
-def _fill(tickets: Sequence[Ticket], room: int) -> tuple[int, int]:
-    """Return how many tickets a batch with so much room takes, one at least, and the room that is left."""
-    for taken, ticket in enumerate(tickets, 1):
-        # A preflight is as many decisions as it plans kinds of calls.
-        room -= len(ticket.command.calls) if isinstance(ticket.command, Preflight) else 1
-        if room <= 0:
-            return taken, room
-    return len(tickets), room
+async def _rolled_back(connection: Any, error: BaseException) -> bool:
+    """Roll a failed batch back, so that its connection can be used again; return whether that was possible."""
+    if not isinstance(error, Exception) or isinstance(error, OutcomeUnknown):
+        return False
+    try:
+        await connection.execute("rollback")
+    except Exception:
+        return False
+    return True
 
 
 def _fail(batch: Batch, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Owns the form of log lines: one JSON object a line for machines, or colored text on a terminal."""
+"""Owns the format of log lines: a JSON object per line for machines, or colored text on a terminal."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def configure_logs(*, json_lines: bool, level: int = logging.INFO) -> None:
-    """Send everything that logs through the standard library to standard error, in one form."""
+    """Send all logs of the standard library's `logging` to standard error, in one format."""
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -26,4 +26,6 @@ def configure_logs(*, json_lines: bool, level: int = logging.INFO) -> None:
         )
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It tells of its own start, and of every malformed request; the metrics count those.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     logging.basicConfig(handlers=[handler], level=level, force=True)

@@ -1,71 +1,38 @@
-"""Owns API keys: their form, their hashes and their rows (design D15).
+"""Owns API keys: their form, their hashes and their rows.
 
-A key reads `tl_<environment>_<tenant>k<random>_<secret><checksum>`. It carries its tenant, so that its row can be
-looked up behind row-level security. Stored is an HMAC-SHA-256 of the whole key under the service's pepper: the secret
-has 190 bits of chance, so a slow password hash would protect nothing and cost 100 ms a look-up.
+A key reads `tl_<environment>_<tenant>k<random>_<secret><checksum>`. It names its tenant, so that its row can be found
+behind row-level security. The row has an HMAC-SHA-256 of the whole key under the service's pepper: the secret has 190
+random bits, so a slow password hash would add no safety and cost 100 ms per look-up.
 """
 
 import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 from zlib import crc32
 
 from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.tenant import TenantId
-from token_ledger.storage.audit import note_change
-from token_ledger.storage.setup_tables import api_keys
+from token_ledger.core.model.principal import Principal, Role
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage.access_changes import note_less_access
+from token_ledger.storage.audit_log import note_change
+from token_ledger.storage.schema.setup_tables import api_keys
 
-OPERATOR_TENANT = TenantId(0)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _SECRET_LENGTH = 32
 _CHECKSUM_LENGTH = 8
-
-
-class Role(StrEnum):
-    """What a key may do: call, read for finance, administer its tenant, operate the service.
-
-    `user` is no key's: it is what a short-lived token may do, for one user or one run, or a person for themselves.
-    """
-
-    AGENT = "agent"
-    FINANCE = "finance"
-    ADMIN = "admin"
-    OPERATOR = "operator"
-    USER = "user"
-
-
-KEY_ROLES = (Role.AGENT, Role.FINANCE, Role.ADMIN, Role.OPERATOR)
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who a request comes from; with the role `user` it is limited to one user or one run.
-
-    A `person` comes with no key, but with the word of an identity provider.
-    """
-
-    tenant: TenantId
-    role: Role
-    key_id: str
-    user: str | None = None
-    run_id: int | None = None
-    token_id: str | None = None
-    person: str | None = None
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether only what is its user's or its run's may be seen."""
-        return self.role is Role.USER
+_IN_FORCE = (
+    api_keys.c.revoked_at.is_(None),
+    or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class RotatedKey:
-    """A key that was made in the place of another; it ends when that one was to, which now ends after an overlap."""
+    """A key that replaces another and expires when that one would have; the old one now expires after the overlap."""
 
     key: str
     key_id: str
@@ -73,6 +40,18 @@ class RotatedKey:
     name: str
     expires_at: datetime | None
     old_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """An API key without its secret."""
+
+    key_id: str
+    name: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
 
 
 def new_key(tenant: TenantId, environment: str) -> tuple[str, str]:
@@ -83,8 +62,8 @@ def new_key(tenant: TenantId, environment: str) -> tuple[str, str]:
 
 
 def parse_key(key: str) -> tuple[TenantId, str] | None:
-    """Return the tenant and id that a well-formed key names, or None; no database is asked for a mistyped key."""
-    if not key.isascii() or len(key) > 200 or key.count("_") != 3:
+    """Return the tenant and id that a key names, or None if it is malformed, so that a typing error costs no query."""
+    if not (key.isascii() and key.isprintable()) or len(key) > 200 or key.count("_") != 3:
         return None
     body, checksum = key[:-_CHECKSUM_LENGTH], key[-_CHECKSUM_LENGTH:]
     prefix, _, key_id, _ = key.split("_")
@@ -95,7 +74,7 @@ def parse_key(key: str) -> tuple[TenantId, str] | None:
 
 
 def hash_key(key: str, pepper: bytes) -> bytes:
-    """Return what is stored for a key."""
+    """Return the hash that is stored for a key."""
     return hmac.digest(pepper, key.encode(), "sha256")
 
 
@@ -103,7 +82,7 @@ async def add_key(
     connection: AsyncConnection, tenant: TenantId, role: Role, name: str,
     *, environment: str, pepper: bytes, actor: str = "system", expires_at: datetime | None = None,
 ) -> tuple[str, str]:  # fmt: skip
-    """Store a new key and return it, this once, with its id."""
+    """Store a new key and return it with its id; only its hash is kept."""
     key, key_id = new_key(tenant, environment)
     await connection.execute(
         insert(api_keys).values(
@@ -120,26 +99,20 @@ async def rotate_key(
     connection: AsyncConnection, tenant: TenantId, key_id: str, overlap: timedelta,
     *, environment: str, pepper: bytes, actor: str,
 ) -> RotatedKey | None:  # fmt: skip
-    """Make a key with the role, name and end of another, which ends after an overlap; None if none is in force."""
+    """Make a key with the role, name and end of another, which now expires after `overlap`; None if it is not valid."""
     this = (api_keys.c.tenant_id == tenant) & (api_keys.c.key_id == key_id)
     found = await connection.execute(
-        select(api_keys.c.role, api_keys.c.name, api_keys.c.expires_at)
-        .where(
-            this, api_keys.c.revoked_at.is_(None),
-            or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()),
-        )
+        select(api_keys.c.role, api_keys.c.name, api_keys.c.expires_at, func.now().label("now"))
+        .where(this, *_IN_FORCE)
         .with_for_update()
     )  # fmt: skip
     old = found.one_or_none()
     if old is None:
         return None
-    shortened = await connection.execute(
-        update(api_keys)
-        .where(this)
-        .values(expires_at=func.least(api_keys.c.expires_at, func.now() + overlap))
-        .returning(api_keys.c.expires_at)
-    )
-    ends: datetime = shortened.scalar_one()
+    ends: datetime = old.now + overlap
+    if old.expires_at is not None:
+        ends = min(ends, old.expires_at)
+    await connection.execute(update(api_keys).where(this).values(expires_at=ends))
     role = Role(old.role)
     key, new_id = await add_key(
         connection, tenant, role, old.name,
@@ -148,11 +121,12 @@ async def rotate_key(
     before = _key_state(old.name, old.role, old.expires_at)
     after = {**_key_state(old.name, old.role, ends), "replaced_by": new_id}
     await note_change(connection, tenant, actor, "key.rotate", key_id, before=before, after=after)
+    await note_less_access(connection)
     return RotatedKey(key, new_id, role, old.name, old.expires_at, ends)
 
 
 async def find_principal(connection: AsyncConnection, key: str, pepper: bytes) -> Principal | None:
-    """Return who a key stands for, or None if it is unknown, expired or revoked."""
+    """Return the principal of a key, or None if it is unknown, expired or revoked."""
     named = parse_key(key)
     if named is None:
         return None
@@ -162,8 +136,7 @@ async def find_principal(connection: AsyncConnection, key: str, pepper: bytes) -
             select(api_keys.c.role, api_keys.c.secret_hash).where(
                 api_keys.c.tenant_id == tenant,
                 api_keys.c.key_id == key_id,
-                api_keys.c.revoked_at.is_(None),
-                or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()),
+                *_IN_FORCE,
             )
         )
     ).one_or_none()
@@ -172,20 +145,19 @@ async def find_principal(connection: AsyncConnection, key: str, pepper: bytes) -
     return Principal(tenant, Role(row.role), key_id)
 
 
-async def key_in_force(connection: AsyncConnection, tenant: TenantId, key_id: str) -> bool:
-    """Tell whether a tenant has a key that has neither ended nor been revoked."""
+async def is_in_force(connection: AsyncConnection, tenant: TenantId, key_id: str) -> bool:
+    """Return whether a tenant has a key that is neither expired nor revoked."""
     found = await connection.execute(
         select(api_keys.c.key_id).where(
             api_keys.c.tenant_id == tenant,
             api_keys.c.key_id == key_id,
-            api_keys.c.revoked_at.is_(None),
-            or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()),
+            *_IN_FORCE,
         )
     )
     return found.one_or_none() is not None
 
 
-async def list_keys(connection: AsyncConnection, tenant: TenantId) -> list[dict[str, Any]]:
+async def list_keys(connection: AsyncConnection, tenant: TenantId) -> list[KeyRow]:
     """Return a tenant's keys without their secrets, newest first."""
     columns = (
         api_keys.c.key_id, api_keys.c.name, api_keys.c.role, api_keys.c.created_at,
@@ -194,27 +166,28 @@ async def list_keys(connection: AsyncConnection, tenant: TenantId) -> list[dict[
     found = await connection.execute(
         select(*columns).where(api_keys.c.tenant_id == tenant).order_by(api_keys.c.created_at.desc())
     )
-    return [dict(row) for row in found.mappings()]
+    return [
+        KeyRow(row.key_id, row.name, Role(row.role), row.created_at, row.expires_at, row.revoked_at) for row in found
+    ]
 
 
 async def revoke_key(
     connection: AsyncConnection, tenant: TenantId, key_id: str, *, actor: str = "system"
 ) -> datetime | None:
-    """Revoke a key and return when it was revoked; None if the tenant has no such key."""
+    """Revoke a key and return when it was first revoked; None if the tenant has no such key."""
     known = (api_keys.c.tenant_id == tenant) & (api_keys.c.key_id == key_id)
-    columns = api_keys.c.name, api_keys.c.role, api_keys.c.expires_at, api_keys.c.revoked_at
+    columns = api_keys.c.name, api_keys.c.role, api_keys.c.expires_at, api_keys.c.revoked_at, func.now().label("now")
     key = (await connection.execute(select(*columns).where(known).with_for_update())).one_or_none()
     if key is None:
         return None
     at: datetime | None = key.revoked_at
     if at is None:
-        revoked = await connection.execute(
-            update(api_keys).where(known).values(revoked_at=func.now()).returning(api_keys.c.revoked_at)
-        )
-        at = revoked.scalar_one()
+        at = key.now
+        await connection.execute(update(api_keys).where(known).values(revoked_at=at))
         before = {**_key_state(key.name, key.role, key.expires_at), "revoked_at": None}
         after = {**before, "revoked_at": at.isoformat()}
         await note_change(connection, tenant, actor, "key.revoke", key_id, before=before, after=after)
+        await note_less_access(connection)
     return at
 
 

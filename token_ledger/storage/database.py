@@ -1,7 +1,7 @@
-"""Owns the connections: readers through SQLAlchemy, writers on plain asyncpg, both fenced to a tenant (design D15).
+"""Owns the connections: readers through SQLAlchemy and writers on plain asyncpg, both limited to given tenants.
 
-Every connection works as the role `token_ledger_app`, which owns no table, so row-level security applies. Without
-a tenant set in the transaction a query on a tenant's table fails.
+Every connection works as the role `token_ledger_app`, which owns no table, so row-level security applies: a query on
+tenants' rows fails unless the transaction has set which tenants it may see.
 """
 
 import asyncio
@@ -17,34 +17,37 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from token_ledger.core.tenant import TenantId
+from token_ledger.core.model.tenant import TenantId
 
 DriverError = AsyncAdapt_asyncpg_dbapi.Error
+Connection = AsyncConnection
+"""A transaction to read in."""
 APP_ROLE = "token_ledger_app"
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "30s"
 CONNECT_SECONDS = 3
 OPEN_SECONDS = 5
-"""How long a reading transaction may take to open, with the wait for a connection and its check."""
+"""How long opening a reading transaction may take, including the wait for a connection and its check."""
 READ_SECONDS = 30.0
 COMMAND_SECONDS = 10
-"""How long a batch waits for one answer: a server that hangs does not enforce its own time-outs."""
+"""How long a batch waits for one answer, because a server that hangs does not enforce its own time-outs."""
 
-# A batch finds every row by its key. Without these a plan that was made while a table was small would go on
-# scanning it after it has grown.
+# A batch finds every row by its key. Without these settings, a plan that was made while a table was small would keep
+# scanning it after it has grown, and some statements would be planned for every batch.
 _WRITER_SETTINGS = {
     "role": APP_ROLE,
     "application_name": "token-ledger writer",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
     "jit": "off",
     "lock_timeout": LOCK_TIMEOUT,
     "statement_timeout": STATEMENT_TIMEOUT,
     "idle_in_transaction_session_timeout": "2s",
     "timezone": "UTC",
 }
-_READER_SETTINGS = {
+READER_SETTINGS = {
     "role": APP_ROLE,
     "application_name": "token-ledger reader",
     "jit": "off",
@@ -55,7 +58,7 @@ _READER_SETTINGS = {
 }
 
 
-# What asyncpg raises when the server is away, going down, starting up, full, or has given up on the connection.
+# What asyncpg raises when the server can't be reached, starts, stops, has no connection left, or has closed ours.
 AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -65,21 +68,20 @@ AWAY = (
     OSError,
     TimeoutError,
 )
-_SEE_TENANTS = text("select set_config('app.tenants', :tenants, true)")
 
 
 def plain_dsn(url: str) -> str:
-    """Return a database address as asyncpg wants it, whichever driver name it came with."""
+    """Return a database address without the name of a driver, as asyncpg wants it."""
     scheme, rest = url.split("://", 1)
     return f"{scheme.split('+', 1)[0]}://{rest}"
 
 
 class DatabaseAway(Exception):
-    """The database can't be reached, or does not answer in time. A read changed nothing; try again."""
+    """The database can't be reached or does not answer in time. Nothing was changed; try again."""
 
 
 class Database:
-    """The two pools of a process. Opening them connects lazily, so a process starts while the database is away."""
+    """The two pools of a process. They connect on first use, so a process can start before its database."""
 
     def __init__(
         self, url: str, *, writers: int = 4, readers: int = 8, read_seconds: float | None = READ_SECONDS
@@ -99,7 +101,7 @@ class Database:
 
     async def _connect_reader(self) -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(
-            self.dsn, timeout=CONNECT_SECONDS, command_timeout=self._read_seconds, server_settings=_READER_SETTINGS
+            self.dsn, timeout=CONNECT_SECONDS, command_timeout=self._read_seconds, server_settings=READER_SETTINGS
         )
 
     async def writer_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
@@ -119,16 +121,16 @@ class Database:
 
     @asynccontextmanager
     async def reading(self, *tenants: TenantId, snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction that sees the rows of these tenants, and the global tables.
+        """Open a transaction that sees the rows of these tenants and the tables that belong to none.
 
-        With `snapshot` all its statements see the same state, and it may take long. Raises DatabaseAway.
+        With `snapshot` all its statements see the same state and have no time limit. Raises DatabaseAway.
         """
         try:
             async with asyncio.timeout(OPEN_SECONDS) as patience, self.readers.connect() as connection:
                 if snapshot:
                     await connection.execution_options(isolation_level="REPEATABLE READ")
                 async with connection.begin():
-                    await connection.execute(_SEE_TENANTS, {"tenants": tenant_list(tenants)})
+                    await connection.exec_driver_sql(see_tenants(tenants))
                     if snapshot:
                         await connection.execute(text("set local statement_timeout = 0"))
                     patience.reschedule(None)
@@ -147,13 +149,17 @@ class Database:
         await self.readers.dispose()
 
 
-def tenant_list(tenants: Iterable[TenantId]) -> str:
-    """Return the text of the array that row-level security compares with."""
-    return "{" + ",".join(str(int(tenant)) for tenant in tenants) + "}"
+def see_tenants(tenants: Iterable[TenantId]) -> str:
+    """Return the statement that lets a transaction see the rows of these tenants, for row-level security.
+
+    A message of its own, and no `set_config`: a database that is distributed by tenant passes on this form only. It
+    takes no parameters, so the ids, which are integers, stand in the text.
+    """
+    return f"set local app.tenants = '{{{','.join(str(int(tenant)) for tenant in tenants)}}}'"
 
 
 def is_away(error: BaseException) -> bool:
-    """Tell whether an error of the driver means that the server is away, as opposed to refusing a statement."""
+    """Return whether an error of the driver means that the server is away, and not that it refused a statement."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or (error.orig is not None and is_away(error.orig))
     if isinstance(error, DriverError) and error.__cause__ is not None:
@@ -162,23 +168,23 @@ def is_away(error: BaseException) -> bool:
 
 
 class Refusal(StrEnum):
-    """Why a database that answers does not do what it is asked: what those who run it can put right."""
+    """Why a database refuses: causes that whoever runs it can fix."""
 
     ADDRESS = "the address can't be used"
-    LOGIN = "the login is refused, or may not do this"
-    SCHEMA = "the schema is not there, or not this version's"
-    BUSY = "something else holds what is needed"
-    AWAY = "the server takes no connections"
+    LOGIN = "the login is refused or lacks a privilege"
+    SCHEMA = "the schema is missing or of another version"
+    BUSY = "another transaction holds a lock"
+    AWAY = "the server accepts no connections"
 
 
 def refusal_of(error: BaseException) -> tuple[Refusal, str] | None:
-    """Return why the database refuses, with its own words, or None for an error that is of another kind."""
+    """Return why the database refuses, with its own words, or None for any other error."""
     while isinstance(error, DBAPIError | DriverError):
         inner = error.orig if isinstance(error, DBAPIError) else error.__cause__
         if inner is None:
             return None
         error = inner
-    # The role is made by the first migration, so a server without it has no schema either.
+    # The first migration creates the role, so a server without it has no schema either.
     if isinstance(error, asyncpg.InvalidParameterValueError) and APP_ROLE in str(error):
         return Refusal.SCHEMA, str(error)
     for refusal, kinds in _REFUSALS.items():
@@ -203,4 +209,4 @@ _REFUSALS: dict[Refusal, tuple[type[Exception], ...]] = {
 
 
 async def _keep_as_is(connection: Any) -> None:
-    """Reset nothing: a batch sets only transaction-local settings, and a reset costs a round trip."""
+    """Reset nothing: a batch makes only transaction-local settings, and a reset would cost a round trip."""

@@ -1,6 +1,5 @@
-"""Brings a database to the schema of this version, with the migrations that travel inside the wheel."""
+"""Brings a database to the schema of this version, with the migrations inside the wheel."""
 
-import asyncio
 from pathlib import Path
 
 from alembic.config import Config
@@ -14,7 +13,7 @@ from alembic import command
 from token_ledger.storage.database import plain_dsn
 
 _MIGRATION_LOCK = 7_022_026
-"""Advisory lock: of several processes that start at once, one migrates and the others wait."""
+"""Advisory lock: of several processes that migrate at once, one does and the others wait."""
 
 
 def migration_scripts() -> Path:
@@ -25,7 +24,7 @@ def migration_scripts() -> Path:
 
 
 def migration_config() -> Config:
-    """Return Alembic's configuration without any file of settings."""
+    """Return Alembic's configuration, made without a configuration file."""
     config = Config()
     config.set_main_option("script_location", str(migration_scripts()))
     config.set_main_option("path_separator", "os")
@@ -47,8 +46,20 @@ async def migrate(url: str, revision: str = "head") -> None:
         await engine.dispose()
 
 
+class UnknownSchema(ValueError):
+    """The database has the schema of another version."""
+
+
 def _upgrade(connection: Connection, revision: str) -> None:
     config = migration_config()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    current = current_revision(connection)
+    if current is not None and current not in known:
+        raise UnknownSchema(
+            f"the database has the schema {current}, which this version ({token_ledger.__version__}) does not know: it"
+            " was made by a newer version, or by one before the first release; use the version that made it, or another"
+            " database"
+        )
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 
@@ -59,10 +70,5 @@ def head_revision() -> str | None:
 
 
 def current_revision(connection: Connection) -> str | None:
-    """Return the revision that a database has."""
+    """Return the revision that a database is at."""
     return MigrationContext.configure(connection).get_current_revision()
-
-
-def migrate_now(url: str) -> None:
-    """Upgrade from a program that runs no event loop."""
-    asyncio.run(migrate(url))

@@ -1,7 +1,7 @@
 """Owns the stored price book: seeds it from genai-prices, loads it, and resolves the names that callers use.
 
-The stored entries are the authority. The package's matching rules are asked only which entry an alias means, so a
-model that was added to the table is found by its exact name even where the package does not know it.
+The stored entries are the authority. The package is asked only which entry an alias means, so a model that somebody
+added to the table is found by its exact name even if the package does not know it.
 """
 
 import json
@@ -14,25 +14,20 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.money import rate_attos
-from token_ledger.core.price import ModelPrices, Price, PriceBook, Rates
+from token_ledger.core.model.money import rate_attos
+from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates
 from token_ledger.storage.database import plain_dsn
-from token_ledger.storage.rows import parsed
+from token_ledger.storage.json_columns import parsed
 
-KINDS = {
-    "input": "input_mtok",
-    "output": "output_mtok",
-    "cache_read": "cache_read_mtok",
-    "cache_write_5m": "cache_write_mtok",
-    "cache_write_1h": "cache_write_1h_mtok",
-    "reasoning": "output_reasoning_mtok",
+PUBLISHED = {
+    "input": ("input_mtok", None),
+    "output": ("output_mtok", None),
+    "cache_read": ("cache_read_mtok", "input"),
+    "cache_write_5m": ("cache_write_mtok", "input"),
+    "cache_write_1h": ("cache_write_1h_mtok", "cache_write_5m"),
+    "reasoning": ("output_reasoning_mtok", "output"),
 }
-PARENT = {
-    "cache_read": "input",
-    "cache_write_5m": "input",
-    "cache_write_1h": "cache_write_5m",
-    "reasoning": "output",
-}
+"""Every kind's name in genai-prices, and the kind whose rate it has where it has none of its own."""
 PROVIDER_ALIASES = {
     "azure.ai.openai": "azure",
     "azure.ai.inference": "azure",
@@ -50,7 +45,7 @@ PROVIDER_ALIASES = {
     "openai-codex": "openai",
     "ibm.watsonx.ai": "ibm",
 }
-"""OpenTelemetry's provider names, and common spellings, that the price data knows by another name."""
+"""Provider names of OpenTelemetry, and other common spellings, with the name that the price data uses."""
 
 INSERT_PRICES = """
 insert into prices (provider, model, ordinal, rates, valid_from, daily_from, daily_until, context_tokens, source)
@@ -68,7 +63,7 @@ order by provider, model, price_id
 
 
 async def seed_prices(url: str) -> int:
-    """Add the entries of the installed genai-prices to the price book, once a release; return how many were new."""
+    """Add the entries of the installed genai-prices to the price book, once per release; return how many were added."""
     source = f"genai-prices {version('genai-prices')}"
     connection = await asyncpg.connect(plain_dsn(url), timeout=10)
     try:
@@ -83,29 +78,40 @@ async def seed_prices(url: str) -> int:
 
 
 async def load_price_book(connection: AsyncConnection) -> PriceBook:
-    """Load every entry; those of a later release of the seed come after an earlier one's, and so count first.
-
-    LookupError if there is none.
-    """
+    """Load every entry. Entries of a later seed come later and therefore take precedence. LookupError if empty."""
     entries: dict[tuple[str, str], list[Price]] = {}
     for row in (await connection.execute(text(LOAD_PRICES))).mappings():
         entries.setdefault((row["provider"], row["model"]), []).append(_price_from(row))
-    if not entries:  # the schema is made a moment before the prices are: a service must not take that for all
+    if not entries:  # between creating the schema and seeding it, a service must not start without prices
         raise LookupError("the price book is empty: run token-ledger migrate")
     models = {name: ModelPrices(*name, tuple(prices)) for name, prices in entries.items()}
-    return PriceBook(models, resolve_alias)
+    return PriceBook(models, resolve_alias, PROVIDER_ALIASES)
 
 
 async def load_prices(connection: AsyncConnection) -> list[Price]:
-    """Load every entry of the price book, for those who look prices up by id."""
+    """Load every entry, to look prices up by id."""
     return [_price_from(row) for row in (await connection.execute(text(LOAD_PRICES))).mappings()]
 
 
 def resolve_alias(provider: str, model: str) -> tuple[str, str] | None:
-    """Return the price book's name for a model, or None where nobody knows it."""
-    from genai_prices.data_snapshot import get_snapshot  # 0.3 s: only a process that prices needs it
+    """Return the provider and model that the price book lists an alias under, or None if it is unknown.
 
-    provider_id = PROVIDER_ALIASES.get(provider.lower(), provider.lower())
+    Without a provider, the model's name says whose it is.
+    Many clients put a vendor, or a kind of thing, before a model's name: openai/gpt-5.4, models/gemini-2.5-pro. If the
+    whole name is unknown, the rest is looked up, at the provider and then at that vendor.
+    """
+    known = _find_published(provider, model)
+    vendor, slash, rest = model.partition("/")
+    if known is None and slash:
+        known = resolve_alias(provider, rest) or resolve_alias(vendor, rest)
+    return known
+
+
+def _find_published(provider: str, model: str) -> tuple[str, str] | None:
+    from genai_prices.data_snapshot import get_snapshot  # takes 0.3 s, and not every process needs it
+
+    provider, model = provider.strip().lower(), model.strip()
+    provider_id = PROVIDER_ALIASES.get(provider, provider) or None
     snapshot = get_snapshot()
     try:
         found, match = snapshot.find_provider_model(model, None, provider_id, None)
@@ -147,11 +153,11 @@ def _published_entries(source: str) -> list[tuple[Any, ...]]:
 
 
 def _rates_text(prices: Any) -> str | None:
-    """Return the JSON of a model's token rates, as decimal strings in dollars per million, None if it has none."""
-    published = {kind: getattr(prices, name) for kind, name in KINDS.items()}
+    """Return JSON with a model's rates as decimal strings in dollars per million tokens, or None if it has none."""
+    published = {kind: getattr(prices, name) for kind, (name, _) in PUBLISHED.items()}
     rates = {kind: rate for kind, rate in published.items() if rate is not None}
     if "input" not in rates:
-        return None  # priced by the second, page or image: not a model of tokens
+        return None  # priced by the second, page or image and not by the token
     starts = sorted({tier.start for rate in rates.values() for tier in getattr(rate, "tiers", ())})
     value: dict[str, Any] = {"base": {kind: str(_rate_at(rate, None)) for kind, rate in rates.items()}}
     if starts:
@@ -187,14 +193,6 @@ def _price_from(row: Any) -> Price:
 
 def _rates_from(value: dict[str, str]) -> Rates:
     attos = {kind: rate_attos(Decimal(rate)) for kind, rate in value.items()}
-    for kind, parent in PARENT.items():
-        # A kind that has no rate costs what the kind it is a part of costs.
-        attos.setdefault(kind, attos.get(parent, 0))
-    return Rates(
-        input=attos["input"],
-        output=attos.get("output", 0),
-        cache_read=attos["cache_read"],
-        cache_write_5m=attos["cache_write_5m"],
-        cache_write_1h=attos["cache_write_1h"],
-        reasoning=attos["reasoning"],
-    )
+    for kind, (_, otherwise) in PUBLISHED.items():
+        attos.setdefault(kind, attos.get(otherwise or "", 0))
+    return Rates(**{kind: attos[kind] for kind in PUBLISHED})

@@ -1,17 +1,39 @@
-"""Owns what can't be booked and what becomes of it: a list to work off, and decisions that are in the audit log."""
+"""Owns quarantined items, which could not be booked, and the decisions on them, which are in the audit log."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.tenant import TenantId
-from token_ledger.storage.audit import lock_tenant, note_change
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage.audit_log import note_change
+from token_ledger.storage.tenant_lock import lock_tenant
 
 Verdict = Literal["resolved", "dismissed"]
+State = Literal["open", "resolved", "dismissed"]
 _ACTIONS: dict[Verdict, str] = {"resolved": "quarantine.resolve", "dismissed": "quarantine.dismiss"}
 
-# Names and instants of decisions stand once, in the log, where an erasure finds them.
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedItem:
+    """What could not be booked, why, and what was decided about it."""
+
+    quarantine_id: int
+    source: str
+    key: str
+    code: str
+    detail: str
+    body: Any
+    kept_at: datetime
+    state: State
+    note: str | None
+    decided_by: str | None
+    decided_at: datetime | None
+
+
+# Who decided and when is stored only in the audit log, where an erasure replaces names.
 _KEPT = """
 select q.quarantine_id, q.source, q.key, q.code, q.detail, q.body, q.kept_at, coalesce(d.state, 'open') as state,
        a.after->>'note' as note, a.actor as decided_by, a.booked_at as decided_at
@@ -33,28 +55,24 @@ _DECIDE = text(
 
 async def find_quarantined(
     connection: AsyncConnection, tenant: TenantId, *, state: str, after: int | None, limit: int
-) -> list[dict[str, Any]]:
-    """Return what is in quarantine in a state (open, resolved, dismissed), newest first, after one of them."""
+) -> list[QuarantinedItem]:
+    """Return items in a state (open, resolved, dismissed), newest first, from below the id `after`."""
     found = await connection.execute(_LIST, {"tenant": tenant, "state": state, "after": after, "limit": limit})
-    return [_shown(row) for row in found.mappings()]
+    return [QuarantinedItem(*row) for row in found]
 
 
 async def decide_quarantined(
     connection: AsyncConnection, tenant: TenantId, quarantine_id: int, verdict: Verdict, note: str, *, actor: str
-) -> dict[str, Any] | None:
-    """Take an item out of what is open, unless that was done before; return it as it stands, None if there is none."""
+) -> QuarantinedItem | None:
+    """Decide on an open item and return it; one decided before is returned unchanged. None if there is no such item."""
     await lock_tenant(connection, tenant)
     named = {"tenant": tenant, "quarantine_id": quarantine_id}
-    found = (await connection.execute(_ONE, named)).mappings().one_or_none()
-    if found is None or found["state"] != "open":
-        return None if found is None else _shown(found)
+    found = (await connection.execute(_ONE, named)).one_or_none()
+    if found is None or found.state != "open":
+        return None if found is None else QuarantinedItem(*found)
     before, after = {"state": "open"}, {"state": verdict, "note": note}
     entry = await note_change(
         connection, tenant, actor, _ACTIONS[verdict], str(quarantine_id), before=before, after=after
     )
     await connection.execute(_DECIDE, {**named, "state": verdict, "audit_id": entry})
-    return _shown((await connection.execute(_ONE, named)).mappings().one())
-
-
-def _shown(row: Any) -> dict[str, Any]:
-    return {**row, "quarantine_id": str(row["quarantine_id"])}
+    return QuarantinedItem(*(await connection.execute(_ONE, named)).one())

@@ -1,255 +1,230 @@
-"""Makes the core's values from rows. The column lists stand beside what reads them, so that both change together."""
+"""Owns how the core's values are stored: a format for each, with its columns in the order of the value's parameters."""
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from token_ledger.core.account import Account, Grant
-from token_ledger.core.audit import AuditEntry
-from token_ledger.core.budget import Budget, Counts, Enforcement, Limits
-from token_ledger.core.event import UsageEvent
-from token_ledger.core.increase import Increase, IncreaseState
-from token_ledger.core.loaded import KeptEvent
-from token_ledger.core.outcomes import Code, Denial
-from token_ledger.core.reservation import CallFacts, HoldState, Reservation
-from token_ledger.core.run import Run, RunState, Step
-from token_ledger.core.tenant import User
-from token_ledger.core.trigger import Downgrade, Mode, Trigger, TriggerKind
-from token_ledger.core.usage import Usage
-from token_ledger.core.window import CalendarRule, Window
-
-Row = Mapping[str, Any]
-NO_LIMITS = Limits()
-
-FACT_COLUMNS = "user_id, cost_center, agent_type, request_type, provider, model, run_id, tool, tags"
-
-RESERVATION_COLUMNS = f"""
-tenant_id, reservation_id, state, {FACT_COLUMNS}, requested_model, input_tokens, cached_input_tokens,
-max_output_tokens, held_tokens, held_uncached_tokens, held_nanos, price_id, path, created_at, expires_at,
-ttl_seconds, ended_at, ended_id, event_id, directive, warnings, lease, held_calls, drawn_tokens,
-drawn_uncached_tokens, drawn_nanos, drawn_calls, changes
-"""
-
-RUN_COLUMNS = """
-tenant_id, run_id, external_id, user_id, cost_center, state, strict, limit_tokens, limit_nanos, limit_calls,
-allocated, created_at, ended_at, ancestors, limit_iterations, iterations
-"""
-
-ACCOUNT_COLUMNS = """
-tenant_id, account_id, budget_id, budget, subject, window_start, window_end, enforcement, counts,
-limit_tokens, limit_nanos, limit_calls, settled_tokens, settled_nanos, settled_calls,
-held_tokens, held_nanos, held_calls, base_tokens, base_nanos, base_calls, thresholds,
-fired_tokens, fired_nanos, fired_calls, leases, grants_until, closed_at
-"""
-
-EVENT_COLUMNS = f"""
-tenant_id, event_id, booked_at, occurred_at, posted_at, reservation_id, {FACT_COLUMNS}, input_tokens, output_tokens,
-cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, reasoning_tokens, original_input_tokens,
-cost_nanos, price_id, path, overrun, late, estimated, unpriced, clamped, failed, response_id, calls, part
-"""
-
-DENIAL_COLUMNS = f"""
-tenant_id, denial_id, {FACT_COLUMNS}, code, enforced, refusals, input_tokens, max_output_tokens,
-fits_output_tokens, created_at
-"""
-
-KEPT_COLUMNS = "tenant_id, quarantine_id, source, key, code, detail, body"
-
-BUDGET_COLUMNS = """
-tenant_id, budget_id, name, selector, "window", enforcement, counts, limit_tokens, limit_nanos, limit_calls,
-created_at, archived_at, thresholds, rollover_tokens, rollover_nanos, rollover_calls
-"""
-
-GRANT_COLUMNS = """
-tenant_id, grant_id, account_id, tokens, nanos, calls, left_tokens, left_nanos, left_calls, mark, expires_at, reason,
-actor, given_at, lapsed_at
-"""
-
-INCREASE_COLUMNS = """
-tenant_id, increase_id, account_id, tokens, nanos, calls, reason, asked_by, asked_at, state, decided_by, decided_at,
-note, grant_id
-"""
-
-STEP_COLUMNS = "tenant_id, step_id, run_id, iteration, label"
-
-AUDIT_COLUMNS = "tenant_id, audit_id, actor, action, target, before, after"
-
-USER_COLUMNS = "tenant_id, user_id, cost_centers"
-
-TRIGGER_COLUMNS = """
-tenant_id, trigger_id, kind, at_percent, mode, per_call_tokens, per_call_nanos, downgrades
-"""
+from token_ledger.core.batch.loaded import KeptEvent
+from token_ledger.core.batch.outcomes import Code, Denial
+from token_ledger.core.model.account import Account, EntryKind, Grant, LimitEntry, ThresholdEvent
+from token_ledger.core.model.audit import AuditEntry
+from token_ledger.core.model.budget import Budget, Counts, Enforcement, Limits, Terms, Unassigned
+from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.event import UsageEvent
+from token_ledger.core.model.increase import Increase, IncreaseState
+from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.reservation import HoldState, Reservation
+from token_ledger.core.model.run import Run, RunState, RunStep
+from token_ledger.core.model.subject import Subject
+from token_ledger.core.model.tenant import User
+from token_ledger.core.model.transfer import Transfer
+from token_ledger.core.model.trigger import Mode, Trigger, TriggerKind
+from token_ledger.core.model.usage import KINDS, Usage
+from token_ledger.core.model.window import CalendarRule, Window
+from token_ledger.storage import json_columns
+from token_ledger.storage.schema import ledger_tables, setup_tables
+from token_ledger.storage.schema.columns import FACTS as FACT_COLUMNS
+from token_ledger.storage.schema.row_format import Field, RowFormat
 
 
-def of_table(alias: str, columns: str) -> str:
-    """Return a column list with a table's alias before every name."""
-    return ", ".join(f"{alias}.{column.strip()}" for column in columns.split(","))
-
-
-def facts_from(columns: Sequence[Any]) -> CallFacts:
-    """Make the facts of a call from `FACT_COLUMNS`."""
-    user, cost_center, agent_type, request_type, provider, model, run_id, tool, tags = columns
-    pairs = tuple(sorted(parsed(tags).items())) if tags else ()
-    return CallFacts(user, cost_center, agent_type, request_type, provider, model, run_id, tool, pairs)
-
-
-def reservation_from(columns: Sequence[Any]) -> Reservation:
-    """Make a reservation from `RESERVATION_COLUMNS`."""
-    fixed, ending = columns[12:24], columns[24:36]
-    return Reservation(columns[1], facts_from(columns[3:12]), *fixed, HoldState(columns[2]), *ending)  # type: ignore[call-arg]
-
-
-def run_from(row: Row) -> Run:
-    """Make a run from `RUN_COLUMNS`."""
-    return Run(
-        run_id=row["run_id"],
-        user=row["user_id"],
-        cost_center=row["cost_center"],
-        external_id=row["external_id"],
-        strict=row["strict"],
-        limits=Limits(row["limit_tokens"], row["limit_nanos"], row["limit_calls"]),
-        allocated=parsed(row["allocated"]),
-        created_at=row["created_at"],
-        state=RunState(row["state"]),
-        ended_at=row["ended_at"],
-        ancestors=tuple(row["ancestors"]),
-        limit_iterations=row["limit_iterations"],
-        iterations=row["iterations"],
-    )
-
-
-def account_from(columns: Sequence[Any]) -> Account:
-    """Make an account with its balance from `ACCOUNT_COLUMNS`."""
-    (
-        _, account_id, budget_id, budget, subject, start, end, enforcement, counts, tokens, nanos, calls,
-        settled_tokens, settled_nanos, settled_calls, held_tokens, held_nanos, held_calls,
-        base_tokens, base_nanos, base_calls, thresholds, *fired, leases, grants_until, closed_at,
-    ) = columns  # fmt: skip
-    account = Account(
-        account_id, budget_id, budget, subject, start, end,
-        Enforcement(enforcement), Counts(counts), Limits(tokens, nanos, calls),
-    )  # fmt: skip
-    account.settled_tokens, account.settled_nanos, account.settled_calls = settled_tokens, settled_nanos, settled_calls
-    account.held_tokens, account.held_nanos, account.held_calls = held_tokens, held_nanos, held_calls
-    base = Limits(base_tokens, base_nanos, base_calls)
-    if base != NO_LIMITS:  # an account of the version before says nothing: it has the limit that it was opened with
-        account.base = base
-    account.leases, account.grants_until, account.closed_at = leases, grants_until, closed_at
-    if thresholds:
-        account.thresholds = tuple(thresholds)
-        account.fired = (fired[0], fired[1], fired[2])
-        account.arm()
-    return account
-
-
-def event_from(row: Row, facts: CallFacts) -> UsageEvent:
-    """Make a usage event from `EVENT_COLUMNS`."""
-    return UsageEvent(
-        event_id=row["event_id"],
-        reservation_id=row["reservation_id"],
-        facts=facts,
-        usage=Usage(
-            row["input_tokens"], row["output_tokens"], row["cache_read_tokens"],
-            row["cache_write_5m_tokens"], row["cache_write_1h_tokens"], row["reasoning_tokens"],
-        ),
-        cost_nanos=row["cost_nanos"],
-        price_id=row["price_id"],
-        path=row["path"],
-        occurred_at=row["occurred_at"],
-        posted_at=row["posted_at"],
-        overrun=row["overrun"],
-        late=row["late"],
-        estimated=row["estimated"],
-        unpriced=row["unpriced"],
-        clamped=row["clamped"],
-        failed=row["failed"],
-        response_id=row["response_id"],
-        original_input_tokens=row["original_input_tokens"],
-        calls=row["calls"],
-        part=row["part"],
-    )  # fmt: skip
-
-
-def denial_from(row: Row, facts: CallFacts) -> Denial:
-    """Make a denial from `DENIAL_COLUMNS`."""
-    return Denial(
-        row["denial_id"], facts, Code(row["code"]), row["enforced"], parsed(row["refusals"]),
-        row["input_tokens"], row["max_output_tokens"], row["fits_output_tokens"], row["created_at"],
-    )  # fmt: skip
-
-
-def kept_from(row: Row) -> KeptEvent:
-    """Make a quarantined event from `KEPT_COLUMNS`."""
-    return KeptEvent(row["quarantine_id"], row["source"], row["key"], row["code"], row["detail"], row["body"])
-
-
-def budget_from(row: Row) -> Budget:
-    """Make a budget from `BUDGET_COLUMNS`."""
-    rollover = Limits(row["rollover_tokens"], row["rollover_nanos"], row["rollover_calls"])
-    return Budget(
-        budget_id=row["budget_id"],
-        name=row["name"],
-        selector=tuple(sorted(parsed(row["selector"]).items())),
-        limits=Limits(row["limit_tokens"], row["limit_nanos"], row["limit_calls"]),
-        window=Window(row["window"]),
-        enforcement=Enforcement(row["enforcement"]),
-        counts=Counts(row["counts"]),
-        thresholds=tuple(row["thresholds"]),
-        rollover=None if rollover == NO_LIMITS else rollover,
-        created_at=row["created_at"],
-    )
-
-
-def trigger_from(row: Row) -> Trigger:
-    """Make a trigger from `TRIGGER_COLUMNS`."""
-    steps = (Downgrade(**{**step, "capabilities": tuple(step["capabilities"])}) for step in parsed(row["downgrades"]))
-    return Trigger(
-        row["trigger_id"], TriggerKind(row["kind"]), row["at_percent"], Mode(row["mode"]),
-        row["per_call_tokens"], row["per_call_nanos"], tuple(steps),
-    )  # fmt: skip
-
-
-def grant_from(row: Sequence[Any]) -> Grant:
-    """Make a grant from `GRANT_COLUMNS`."""
-    _, grant_id, account_id, tokens, nanos, calls, left_tokens, left_nanos, left_calls, mark, *rest = row
-    left = Limits(left_tokens, left_nanos, left_calls)
-    return Grant(grant_id, account_id, Limits(tokens, nanos, calls), left, (mark[0], mark[1], mark[2]), *rest)
-
-
-def increase_from(row: Sequence[Any]) -> Increase:
-    """Make an increase from `INCREASE_COLUMNS`."""
-    _, increase_id, account_id, tokens, nanos, calls, reason, asked_by, asked_at, state, *rest = row
-    amounts = Limits(tokens, nanos, calls)
-    return Increase(increase_id, account_id, amounts, reason, asked_by, asked_at, IncreaseState(state), *rest)
-
-
-def step_from(row: Sequence[Any]) -> Step:
-    """Make a step from `STEP_COLUMNS`."""
-    _, step_id, run_id, iteration, label = row
-    return Step(step_id, run_id, iteration, label)
-
-
-def audit_from(row: Sequence[Any]) -> AuditEntry:
-    """Make an entry of the audit log from `AUDIT_COLUMNS`."""
-    _, audit_id, actor, action, target, before, after = row
-    return AuditEntry(audit_id, actor, action, target, parsed(before), parsed(after))
-
-
-def user_from(row: Sequence[Any]) -> User:
-    """Make a user from `USER_COLUMNS`."""
-    dated = [
-        (datetime.fromisoformat(each["from"]) if each["from"] else None, each["cost_center"]) for each in parsed(row[2])
-    ]
-    return User(row[1], tuple(dated))
-
-
-def rule_from(row: Row) -> CalendarRule:
+def rule_from(row: Mapping[str, Any]) -> CalendarRule:
     """Make a calendar rule from the columns `time_zone`, `week_start` and `fiscal_month`."""
     return CalendarRule(ZoneInfo(row["time_zone"]), row["week_start"], row["fiscal_month"])
 
 
-def parsed(value: Any) -> Any:
-    """Return a JSON column's value: asyncpg hands over text, SQLAlchemy what it has parsed already."""
-    return json.loads(value) if isinstance(value, str) else value
+def _named(name: str, column: str, read: Any = None, write: Any = None) -> Field:
+    return Field(name, (column,), read, write)
+
+
+def _coded(name: str, kind: Any) -> Field:
+    return Field(name, (name,), kind)
+
+
+def _json(name: str, read: Any = json_columns.parsed, write: Any = json_columns.object_text) -> Field:
+    return Field(name, (name,), read, write)
+
+
+def _limits(name: str, prefix: str = "", read: Any = Limits) -> Field:
+    return Field(name, (f"{prefix}tokens", f"{prefix}nanos", f"{prefix}calls"), read, attrgetter("amounts"))
+
+
+def _facts(
+    user: str, cost_center: str, agent_type: str, request_type: str, provider: str, model: str, run_id: int | None,
+    tool: str | None, tags: Any,
+) -> CallFacts:  # fmt: skip
+    pairs = json_columns.pairs_from(tags) if tags else ()
+    return CallFacts(user, cost_center, agent_type, request_type, provider, model, run_id, tool, pairs)
+
+
+def _facts_columns(facts: CallFacts) -> tuple[Any, ...]:
+    return (*facts[:8], json_columns.pairs_text(facts.tags) if facts.tags else None)
+
+
+_FACTS = Field("facts", FACT_COLUMNS, _facts, _facts_columns)
+
+
+def _model_name(name: str) -> Field:
+    """Return the field of a model as callers name it; None where it is named as in the books."""
+    return Field(
+        name, (f"{name}_provider", f"{name}_model"),
+        lambda provider, model: None if model is None else ModelName(provider or "", model),
+        lambda named: (None, None) if named is None else named,
+    )  # fmt: skip
+
+
+RUN = RowFormat(
+    ledger_tables.runs, Run,
+    "run_id", _named("user", "user_id"), "cost_center", "external_id", "strict", _limits("limits", "limit_"),
+    _json("allocated"), "created_at", _coded("state", RunState), "ended_at",
+    _named("ancestors", "ancestors", tuple), "limit_iterations", "iterations",
+)  # fmt: skip
+
+STEP = RowFormat(ledger_tables.run_steps, RunStep, "step_id", "run_id", "iteration", "label")
+
+
+BALANCES = ("settled_tokens", "settled_nanos", "settled_calls", "held_tokens", "held_nanos", "held_calls")
+"""The columns of an account that most batches change."""
+
+
+def _account(*columns: Any) -> Account:
+    account = Account(*columns[:9])
+    (
+        account.settled_tokens, account.settled_nanos, account.settled_calls,
+        account.held_tokens, account.held_nanos, account.held_calls,
+        account.base, thresholds, account.fired, account.leases, account.grants_until, account.closed_at,
+        account.earns, account.moved_to,
+    ) = columns[9:]  # fmt: skip
+    if thresholds:
+        account.thresholds = tuple(thresholds)
+        account.arm()
+    return account
+
+
+ACCOUNT = RowFormat(
+    ledger_tables.accounts, _account,
+    "account_id", "budget_id", "budget", _named("subject", "subject", Subject.from_text, attrgetter("text")),
+    "window_start", "window_end", _coded("enforcement", Enforcement), _coded("counts", Counts),
+    _limits("limits", "limit_"), *BALANCES, _limits("base", "base_"), "thresholds",
+    Field("fired", ("fired_tokens", "fired_nanos", "fired_calls"), lambda *percents: percents),
+    "leases", "grants_until", "closed_at", "earns", "moved_to",
+)  # fmt: skip
+
+
+def _amounts(name: str) -> Field:
+    return Field(name, (f"{name}_tokens", f"{name}_nanos", f"{name}_calls"), lambda *amounts: amounts, tuple)
+
+
+TRANSFER = RowFormat(
+    ledger_tables.transfers, Transfer,
+    "transfer_id", "from_account", "to_account", _amounts("settled"), _amounts("held"),
+)  # fmt: skip
+
+LIMIT_ENTRY = RowFormat(
+    ledger_tables.limit_entries, LimitEntry,
+    "account_id", "entry_id", _coded("kind", EntryKind), _limits("by"), "hard", "reason", "actor",
+    Field("bounds", ("bound_tokens", "bound_nanos", "bound_calls"), lambda *bounds: bounds, tuple),
+)  # fmt: skip
+
+THRESHOLD = RowFormat(
+    ledger_tables.threshold_events, ThresholdEvent,
+    "threshold_id", "account_id", "unit", "percent", "fired", "settled", _named("limit", "limit_amount"),
+    "withdrawn",
+)  # fmt: skip
+"""To write only: the budget's name is the account's."""
+
+GRANT = RowFormat(
+    ledger_tables.grants, Grant,
+    "grant_id", "account_id", _limits("amounts"), _limits("left", "left_"), _named("mark", "mark", tuple),
+    "expires_at", "reason", "actor", "given_at", "lapsed_at",
+)  # fmt: skip
+
+INCREASE = RowFormat(
+    ledger_tables.increases, Increase,
+    "increase_id", "account_id", _limits("amounts"), "reason", "asked_by", "asked_at", _coded("state", IncreaseState),
+    "decided_by", "decided_at", "note", "grant_id",
+)  # fmt: skip
+
+
+def _if_any(read: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda column: () if column is None else read(column)
+
+
+def _text_if_any(write: Callable[[Any], str]) -> Callable[[Any], str | None]:
+    return lambda values: write(values) if values else None
+
+
+RESERVATION = RowFormat(
+    ledger_tables.reservations, Reservation,
+    "reservation_id", _FACTS, _model_name("requested"), "input_tokens", "cached_input_tokens", "max_output_tokens",
+    "held_tokens", "held_uncached_tokens", "held_nanos", "price_id", "path", "created_at", "expires_at", "ttl_seconds",
+    _coded("state", HoldState), "ended_at", "ended_id", "event_id",
+    _json("advice", _if_any(json_columns.advice_from), _text_if_any(json_columns.advice_text)),
+    _json("warnings", _if_any(json_columns.refusals_from), _text_if_any(json_columns.refusals_text)),
+    "lease", "held_calls", "drawn_tokens", "drawn_uncached_tokens", "drawn_nanos", "drawn_calls", "changes",
+)  # fmt: skip
+
+EVENT = RowFormat(
+    ledger_tables.usage_events, UsageEvent,
+    "event_id", "reservation_id", _FACTS, Field("usage", KINDS, Usage, attrgetter("counts")), "cost_nanos", "price_id",
+    "path", "occurred_at", "posted_at", "overrun", "late", "estimated", "unpriced", "clamped", "failed", "response_id",
+    "original_input_tokens", "calls", "part", _model_name("requested"), _model_name("served"), "held_path", "held_at",
+    "corrects",
+)  # fmt: skip
+
+DENIAL = RowFormat(
+    ledger_tables.denials, Denial,
+    "denial_id", _FACTS, _coded("code", Code), "enforced",
+    _json("refusals", json_columns.refusals_from, json_columns.refusals_text),
+    "input_tokens", "max_output_tokens", "fits_output_tokens", "created_at", "calls",
+)  # fmt: skip
+
+KEPT = RowFormat(
+    ledger_tables.quarantine, KeptEvent,
+    "quarantine_id", "source", "key", "code", "detail", _json("body"),
+)  # fmt: skip
+
+AUDIT = RowFormat(
+    setup_tables.audit_log, AuditEntry,
+    "audit_id", "actor", "action", "target", _json("before"), _json("after"),
+)  # fmt: skip
+
+
+def _rollover(*amounts: int | None) -> Limits | None:
+    return None if amounts == (None, None, None) else Limits(*amounts)
+
+
+_ROLLOVER = Field(
+    "rollover", ("rollover_tokens", "rollover_nanos", "rollover_calls"), _rollover,
+    lambda cap: (None, None, None) if cap is None else cap.amounts,
+)  # fmt: skip
+
+BUDGET = RowFormat(
+    setup_tables.budgets, Budget,
+    "budget_id", "name",
+    _json("selector", json_columns.selector_from, json_columns.selector_text),
+    _limits("limits", "limit_"), _coded("window", Window), _coded("enforcement", Enforcement), _coded("counts", Counts),
+    _named("thresholds", "thresholds", tuple),
+    _ROLLOVER,
+    "created_at", _json("overrides", json_columns.overrides_from, json_columns.overrides_text),
+    _coded("unassigned", Unassigned), _json("named", json_columns.selector_from, json_columns.selector_text),
+)  # fmt: skip
+
+TERMS = RowFormat(
+    setup_tables.budget_terms, Terms,
+    "since", _limits("limits", "limit_"), _ROLLOVER,
+    _json("overrides", json_columns.overrides_from, json_columns.overrides_text),
+)  # fmt: skip
+
+
+TRIGGER = RowFormat(
+    setup_tables.triggers, Trigger,
+    "trigger_id", _coded("kind", TriggerKind), "at_percent", _coded("mode", Mode), "per_call_tokens", "per_call_nanos",
+    _json("downgrades", json_columns.downgrades_from, json_columns.downgrades_text),
+)  # fmt: skip
+
+
+USER = RowFormat(
+    setup_tables.users, User,
+    _named("user", "user_id"), _json("cost_centers", json_columns.cost_centers_from, json_columns.cost_centers_text),
+)  # fmt: skip

@@ -1,1 +1,1 @@
-"""Keeps things going beside the requests: expires holds, tends accounts, erases users, drops months, shows gauges."""
+"""The recurring work beside the requests; `schedule` says what is done and how often."""

@@ -1,17 +1,15 @@
-"""Refreshes the gauges that mirror the database; every process does, because each shows its own to Prometheus."""
+"""Refreshes the gauges that mirror the database; every process does, because Prometheus reads each of them."""
 
-import json
-
-from token_ledger.analytics.spend import fullest_accounts, open_holds
-from token_ledger.core.tenant import TenantId
+from token_ledger.core.model.subject import Subject
 from token_ledger.observability.metrics import BUDGET_ROWS_LIMIT, BudgetUse, Metrics
+from token_ledger.reports.gauges import fullest_accounts, open_holds
 from token_ledger.storage.database import Database
-from token_ledger.storage.erasures import users_being_erased
 from token_ledger.storage.tenants import all_tenants
+from token_ledger.storage.upkeep.erasures import users_being_erased
 
 
 async def refresh_gauges(database: Database, metrics: Metrics) -> None:
-    """Show how full the fullest accounts are and how many holds are open, and nothing of users who are being erased."""
+    """Show how full the fullest accounts are and how many holds are open; forget the users who are being erased."""
     async with database.reading() as connection:
         names = await all_tenants(connection)
     async with database.reading(*names) as connection:
@@ -20,14 +18,13 @@ async def refresh_gauges(database: Database, metrics: Metrics) -> None:
         erased = await users_being_erased(connection, names)
     for tenant, user in erased:
         metrics.forget_user(names[tenant], user)
-    metrics.replace_budget_ratios(
-        BudgetUse(names[row["tenant_id"]], row["budget"], _subject(row["subject"]), row[unit], row[f"limit_{unit}"])
-        for row in accounts
-        for unit in ("tokens", "nanos", "calls")
-        if row[f"limit_{unit}"] is not None
+    metrics.show_budget_use(
+        BudgetUse(names[account.tenant_id], account.budget, _label(account.subject), used, limit)
+        for account in accounts
+        for used, limit in account.limited_units
     )
-    metrics.replace_open_holds({names[TenantId(tenant)]: count for tenant, count in holds.items()})
+    metrics.show_open_holds({names[tenant]: count for tenant, count in holds.items()})
 
 
-def _subject(text: str) -> str:
-    return ",".join(f"{name}={value}" for name, value in json.loads(text).items())
+def _label(subject: Subject) -> str:
+    return ",".join(f"{name}={value}" for name, value in subject.pairs)

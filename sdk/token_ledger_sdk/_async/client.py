@@ -1,4 +1,4 @@
-"""The client: makes runs and holds, and keeps the connections they share."""
+"""The client: makes runs, holds and leases, and keeps the connections that they share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Self, Unpack
 import httpx2
 
 from ..connection import POOL, Connection
-from ..events import Recorded, UsageEvent, parse_results, record_request
-from ..preflights import PlannedCall, Preflight, affordable, preflight_request
-from ..reservations import Call, reserve_request
+from ..errors import NotEnded
+from ..leases.terms import Terms
 from ..retry import RetryPolicy
-from ..runs import Opening, RunSnapshot, open_request, read_request
+from ..wire import runs
+from ..wire.calls import Call, PlannedCall, Scope
+from ..wire.events import Recorded, UsageEvent, read_recorded, record_request
+from ..wire.preflights import Preflight, affordable, preflight_request
+from ..wire.runs import Opening, RunSnapshot
 from .hold import AsyncHold, reserve
-from .lease import AsyncLeases
+from .leases import AsyncLeases
 from .run import AsyncRun
 from .sender import AsyncSender
 
@@ -23,8 +26,8 @@ from .sender import AsyncSender
 class AsyncTokenLedger:
     """A client of one Token Ledger tenant; make one and share it, also with processes that are forked later.
 
-    `base_url` and `key` default to TOKEN_LEDGER_URL and TOKEN_LEDGER_KEY, read here and nowhere else.
-    `timeout` is in seconds, for each attempt. Raises ConfigurationError if address or key is missing.
+    `base_url` and `key` default to TOKEN_LEDGER_URL and TOKEN_LEDGER_KEY. `timeout` is in seconds, for each attempt.
+    Raises ConfigurationError if the address or the key is missing or malformed.
     """
 
     def __init__(
@@ -51,20 +54,20 @@ class AsyncTokenLedger:
 
     def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> AsyncRun:
         """Prepare a run for a user; entering its block opens it, leaving the block closes it."""
-        request = open_request(user=user, cost_center=cost_center, **opening)
+        request = runs.open_request(opening, user=user, cost_center=cost_center)
         return AsyncRun(self._sender, opening=request, closes=not opening.get("attach", False))
 
     def attach(self, run_id: str) -> AsyncRun:
-        """Take part in a run that somebody else opened and will close; sends nothing."""
+        """Take part in a run that somebody else has opened and will close; sends nothing."""
         return AsyncRun(self._sender, run_id=run_id)
 
     async def get_run(self, run_id: str) -> RunSnapshot:
         """Read a run's state and balances; raises NotFound."""
-        return RunSnapshot.parse(await self._sender.send(read_request(run_id)))
+        return await self.attach(run_id).read()
 
     async def reserve(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> AsyncHold:
         """Ask for permission to make one call outside any run; raises BudgetExceeded, UnknownModel."""
-        return await reserve(self._sender, reserve_request(call, user=user, cost_center=cost_center), call)
+        return await reserve(self._sender, call, Scope(user=user, cost_center=cost_center))
 
     def lease(
         self,
@@ -76,45 +79,42 @@ class AsyncTokenLedger:
         flush_seconds: float = 1.0,
         **call: Unpack[Call],
     ) -> AsyncLeases:
-        """Prepare leases outside any run, for up to so many calls each; sends nothing."""
-        return AsyncLeases(
-            self._sender,
-            call,
-            calls=calls,
-            longest_call_seconds=longest_call_seconds,
-            flush_seconds=flush_seconds,
-            user=user,
-            cost_center=cost_center,
-        )
+        """Prepare leases outside any run, for up to `calls` calls each; sends nothing."""
+        terms = Terms(call, calls=calls, longest_call_seconds=longest_call_seconds, flush_seconds=flush_seconds)
+        return AsyncLeases(self._sender, terms, Scope(user=user, cost_center=cost_center))
 
     async def preflight(self, calls: Sequence[PlannedCall], *, user: str, cost_center: str | None = None) -> Preflight:
         """Ask whether calls outside any run would fit now, one after the other; nothing is held."""
-        request = preflight_request(calls, user=user, cost_center=cost_center)
-        return Preflight.parse(await self._sender.send(request))
+        request = preflight_request(calls, Scope(user=user, cost_center=cost_center))
+        return (await self._sender.send(request)).read(Preflight)
 
     async def can_afford(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> bool:
-        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ.
+        """Ask whether a call would be admitted now; nothing is held, so a moment later the answer may differ.
 
-        False is a denial for want of budget or of an allocation; anything else raises as a reserve would:
-        UnknownModel, TenantStopped.
+        False means that a budget has no room; anything else raises as a reserve would: UnknownModel, TenantStopped.
         """
         return affordable(await self.preflight([{**call, "count": 1}], user=user, cost_center=cost_center))
 
     async def record(self, events: Sequence[UsageEvent]) -> tuple[Recorded, ...]:
-        """Report calls that were made without a hold, from 1 to 256; answers in their order."""
-        return parse_results(await self._sender.send(record_request(events)))
+        """Report 1 to 256 calls that were made without a hold; returns what became of each, in their order."""
+        return read_recorded(await self._sender.send(record_request(events)))
 
     async def aclose(self) -> None:
-        """Close the connections; holds and runs are not touched."""
+        """Close the connections; open holds and runs are not touched.
+
+        Settles and releases that got no answer are sent once more. Raises NotEnded if some get none again.
+        """
         await self._sender.aclose()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.aclose()
+        try:
+            await self.aclose()
+        except NotEnded as failure:
+            if error is None:
+                raise
+            error.add_note(f"Token Ledger: {failure}")

@@ -1,20 +1,15 @@
-"""Books what calls on leases used, in the background where there is one, and hears of stops."""
+"""Books what calls on leases used, in the background where there is one, and learns of stops from the answers."""
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from decimal import Decimal
-from typing import NamedTuple
 
-from ..answers import Answer, error_from
 from ..errors import (
     ApiError,
-    InvalidAnswer,
     InvalidRequest,
     LedgerError,
     NotBooked,
@@ -22,44 +17,37 @@ from ..errors import (
     Unavailable,
     Unreachable,
 )
-from ..fields import Fields
-from ..leases import LeaseBook, Part, operations_request
-from ..reservations import Reservation, extend_request, release_request
-from ..waiting import later_async, turns_async
+from ..leases.admission import LeaseBook, Part
+from ..leases.outage import Contact
+from ..leases.terms import Terms
+from ..waiting import lock_async, run_later_async
+from ..wire.leases import Booked, operations_request, read_results
+from ..wire.reservations import Reservation, extend_request, release_request
 from .sender import AsyncSender
-
-MANY = 128
-"""How many calls may wait to be sent before whoever ends one sends them."""
-AWAY_SECONDS = 1.0
-"""How long at least a service that did not answer is left alone, except by those who must have an answer."""
 
 
 class AsyncFlusher:
-    """Keeps the books of some leases; what has ended is sent half of `flush_seconds` later, by one at a time.
+    """Books the ended calls of some leases, half of `flush_seconds` after they have ended; one request at a time.
 
-    Where the service does not answer, everything waits, and permissions stay good until their lease has expired.
+    While the service does not answer, ended calls wait, and calls are admitted until their lease expires.
     """
 
-    def __init__(
-        self, sender: AsyncSender, *, flush_seconds: float, ttl_seconds: int, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, sender: AsyncSender, terms: Terms, *, clock: Callable[[], float]) -> None:
         self._sender = sender
-        self._flush_seconds = flush_seconds
-        self._ttl_seconds = ttl_seconds
+        self._ttl_seconds = terms.ttl_seconds
         self._clock = clock
-        self._turns = turns_async()
-        self._lock = threading.Lock()  # of what follows, for threads that share this; never held while waiting
+        self._contact = Contact(terms.flush_seconds, clock)
+        self._sending = lock_async()
+        self._lock = threading.Lock()  # guards what follows between threads; never held while waiting
         self._books: list[LeaseBook] = []
         self._refused: list[ApiError] = []
         self._call_off: Callable[[], None] | None = None
-        self._is_away = False
         self._is_closed = False
-        self._tried = clock()
         self._process = os.getpid()
 
     @property
     def is_own(self) -> bool:
-        """Whether this process made this: what a fork copied is for the other process to book."""
+        """Whether this process made this flusher: what a fork copied is booked by the parent process."""
         return self._process == os.getpid()
 
     @property
@@ -68,46 +56,43 @@ class AsyncFlusher:
         return sum(book.waiting for book in self._all())
 
     def add(self, book: LeaseBook) -> None:
-        """Take a lease on."""
+        """Take charge of a lease."""
         with self._lock:
             self._books.append(book)
 
-    def must_hear(self, book: LeaseBook) -> bool:
-        """Whether a stop may have been missed, and the service be there to tell."""
-        now = self._clock()
-        if now - book.heard <= self._flush_seconds:
-            return False
-        return not self._is_away or (self._call_off is None and now - self._tried > self._flush_seconds)
+    def is_stale(self, book: LeaseBook) -> bool:
+        """Whether we may have missed a stop of this lease, and the service looks reachable."""
+        return self._contact.is_stale(book.heard, in_background=self._call_off is not None)
 
-    async def hear(self, book: LeaseBook) -> None:
-        """Book what waits, or ask for more time where nothing waits: either answer tells whether to stop."""
-        async with self._turns:
-            if not self.must_hear(book):
+    async def refresh(self, book: LeaseBook) -> None:
+        """Book what waits, or extend the lease if nothing waits: either answer says whether to stop."""
+        async with self._sending:
+            if not self.is_stale(book):
                 return
             try:
                 await self._send_all(again=False)
-                if self.must_hear(book):
-                    await self._extend(book)
+                if self.is_stale(book):
+                    await self._extend_or_stop(book)
             except (Unreachable, Unavailable):
-                self._note_away()
+                self._failed()
 
     async def prolong(self, book: LeaseBook) -> None:
-        """Ask for more time, if the service is there."""
+        """Extend a lease, if the service answers."""
         try:
-            await self._extend(book)
+            await self._extend_or_stop(book)
         except (Unreachable, Unavailable):
-            self._note_away()
+            self._failed()
 
     async def extend(self, book: LeaseBook, ttl_seconds: int, *, again: bool = True) -> Reservation:
-        """Let a lease expire so many seconds from now, if that is later; raises ReservationNotOpen if it has ended."""
-        request = extend_request(book.lease.lease_id, ttl_seconds)
-        reservation = Reservation.parse(await self._sender.send(request, again=again))
+        """Let a lease expire `ttl_seconds` from now, if that is later; raises ReservationNotOpen if it has ended."""
+        answer = await self._sender.send(extend_request(book.lease.lease_id, ttl_seconds), again=again)
+        reservation = answer.read(Reservation)
         book.extended(reservation)
-        self._heard_of(book)
+        book.heard = self._contact.answered()
         return reservation
 
     async def ended(self) -> None:
-        """Take note that a call has ended: it is booked soon, and at once if its lease was given up before."""
+        """Note that a call has ended: it is booked soon, or at once if the leases are closed already."""
         if not self.is_own:
             return
         if self._is_closed:
@@ -118,13 +103,13 @@ class AsyncFlusher:
             await self.flush_if_there()
 
     async def flush(self) -> None:
-        """Book what waits and give back the leases that are done with.
+        """Book what waits, and release the leases that are no longer needed.
 
         Raises Unreachable or Unavailable if that can't be done now, NotBooked for calls that were refused since.
         """
         if not self.is_own:
             return
-        async with self._turns:
+        async with self._sending:
             while await self._send_all():
                 pass
         with self._lock:
@@ -133,19 +118,19 @@ class AsyncFlusher:
             raise NotBooked(refused)
 
     async def flush_if_there(self) -> None:
-        """Book what waits, if the service answers; whatever else is wrong is said to those who must have an answer."""
+        """Book what waits, if the service answers; any other error is left to whoever calls `flush`."""
         if not self.is_own:
             return
-        async with self._turns:
+        async with self._sending:
             try:
                 await self._send_all(again=False)
             except (Unreachable, Unavailable):
-                self._note_away()
+                self._failed()
             except LedgerError:
-                self._tried = self._clock()
+                self._contact.tried()
 
     async def close(self) -> None:
-        """Give up all leases and book what waits; calls that end later are booked at once."""
+        """Retire all leases and book what waits; calls that end later are booked at once."""
         with self._lock:
             self._is_closed = True
             call_off, self._call_off = self._call_off, None
@@ -156,49 +141,45 @@ class AsyncFlusher:
         await self.flush()
 
     def _is_due(self) -> bool:
-        if self._turns.locked():
-            return False  # somebody is at it
-        if not self._is_away and sum(book.unsent for book in self._all()) >= MANY:
-            return True
-        return self._call_off is None and self._clock() - self._tried >= self._flush_seconds
+        if self._sending.locked():
+            return False  # somebody else is sending
+        unsent = sum(book.unsent for book in self._all())
+        return self._contact.is_due(unsent, in_background=self._call_off is not None)
 
     def _book_later(self) -> None:
         with self._lock:
             if self._call_off is None and not self._is_closed:
-                seconds = max(self._flush_seconds, AWAY_SECONDS) if self._is_away else self._flush_seconds / 2
-                self._call_off = later_async(seconds, self._book_now)
+                self._call_off = run_later_async(self._contact.pause_seconds, self._book_now)
 
     async def _book_now(self) -> None:
         await self.flush_if_there()
         with self._lock:
             self._call_off = None
-        if self._is_away or self.waiting:
+        if self._contact.is_away or self.waiting:
             self._book_later()
 
     async def _send_all(self, *, again: bool = True) -> int:
-        """Send what waits, at most one request per lease; return how many calls were sent."""
+        """Send what waits, at most one request per lease; returns how many calls were sent."""
         sent = 0
         for book in self._all():
             parts = book.take_parts()
             if parts:
                 sent += len(parts)
                 await self._send(book, parts, again=again)
-        await self._give_back(again=again)
+        await self._release_retired(again=again)
         return sent
 
     async def _send(self, book: LeaseBook, parts: list[Part], *, again: bool) -> None:
         try:
-            answer = await self._sender.send(operations_request(parts), again=again)
-            results = [_result(item) for item in answer.children("results")]
-            if len(results) != len(parts):
-                raise InvalidAnswer(f"answer.results has {len(results)} items for {len(parts)} operations")
+            answer = await self._sender.send(operations_request([part.operation for part in parts]), again=again)
+            results = read_results(answer, len(parts))
         except BaseException:
             book.put_back(parts)
             raise
-        self._heard_of(book)
+        book.heard = self._contact.answered()
         unavailable = None
         for part, result in zip(parts, results, strict=True):
-            if isinstance(result, _Booked):
+            if isinstance(result, Booked):
                 book.booked(part, result.cost)
                 self._obey(book, result.stop)
             elif isinstance(result, Unavailable):
@@ -215,22 +196,22 @@ class AsyncFlusher:
     def _obey(self, book: LeaseBook, stop: str | None) -> None:
         if stop == "lease_expired":
             book.stop()
-        elif stop is not None:  # what stops the run or the tenant stops every lease of it
+        elif stop is not None:  # a stop of the run or the tenant applies to all of its leases
             for each in self._all():
                 each.stop()
 
-    async def _extend(self, book: LeaseBook) -> None:
+    async def _extend_or_stop(self, book: LeaseBook) -> None:
         try:
             await self.extend(book, self._ttl_seconds, again=False)
         except ReservationNotOpen:
             book.stop()
-            self._heard_of(book)
+            book.heard = self._contact.answered()
 
-    async def _give_back(self, *, again: bool) -> None:
+    async def _release_retired(self, *, again: bool) -> None:
         for book in self._all():
             if not (book.retired and book.is_idle):
                 continue
-            # A lease whose time was up has been given back already.
+            # A lease that has expired needs no release.
             with suppress(ReservationNotOpen):
                 await self._sender.send(release_request(book.lease.lease_id, "not needed"), again=again)
             with self._lock:
@@ -240,25 +221,6 @@ class AsyncFlusher:
         with self._lock:
             return [*self._books]
 
-    def _heard_of(self, book: LeaseBook) -> None:
-        book.heard = self._tried = self._clock()
-        self._is_away = False
-
-    def _note_away(self) -> None:
-        self._tried = self._clock()
-        self._is_away = True
+    def _failed(self) -> None:
+        self._contact.failed()
         self._book_later()
-
-
-class _Booked(NamedTuple):
-    """What a call cost, and why no further one should be made."""
-
-    cost: Decimal
-    stop: str | None
-
-
-def _result(item: Fields) -> _Booked | ApiError:
-    status, body = item.integer("status"), item.child("body")
-    if status == 200:
-        return _Booked(body.optional_money("cost") or Decimal(0), body.optional_text("stop"))
-    return error_from(Answer(status, json.dumps(dict(body.raw)).encode()))

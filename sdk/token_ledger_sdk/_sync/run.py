@@ -4,34 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Self, Unpack
+from typing import Literal, Self, Unpack
 
-from ..amounts import Share
 from ..errors import LedgerError, RunNotOpen
-from ..preflights import PlannedCall, Preflight, affordable, preflight_request
-from ..reservations import Call, reserve_request
-from ..runs import (
-    Opening,
-    RunSnapshot,
-    Step,
-    end_request,
-    open_request,
-    read_request,
-    rebalance_request,
-    step_request,
-)
-from ..waiting import uncanceled_sync
-from ..wire import ApiRequest
+from ..leases.terms import Terms
+from ..wire import runs
+from ..wire.amounts import Share
+from ..wire.calls import Call, PlannedCall, Scope
+from ..wire.preflights import Preflight, affordable, preflight_request
+from ..wire.requests import ApiRequest
+from ..wire.runs import Opening, RunSnapshot, Step
+from .block import Block
 from .hold import Hold, reserve
-from .lease import Leases
+from .leases import Leases
 from .sender import Sender
 
 
-class Run:
-    """A run that is opened when its block is entered, and closed when it is left.
+class Run(Block):
+    """A run that is opened when its block is entered, and closed when the block is left.
 
-    A run made by `attach` is somebody else's: its block neither opens nor closes it.
+    A run made by `attach` belongs to somebody else: its block neither opens nor closes it.
     """
 
     def __init__(
@@ -45,104 +37,92 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        """The run's id, to be handed to sub-agents in other processes for `attach`."""
+        """The run's id; hand it to sub-agents in other processes, for `attach`."""
         if not self._run_id:
             raise LedgerError("the run is not open yet: enter its block, or call open()")
         return self._run_id
 
+    @property
+    def _scope(self) -> Scope:
+        return Scope(run_id=self.run_id)
+
     def open(self) -> RunSnapshot:
-        """Open the run; repeating it, after an error too, answers the same run."""
+        """Open the run; opening it again, also after an error, returns the same run."""
         if self._opening is None:
             return self.read()
-        snapshot = RunSnapshot.parse(self._sender.send(self._opening))
+        snapshot = (self._sender.send(self._opening)).read(RunSnapshot)
         self._run_id = snapshot.run_id
         return snapshot
 
     def read(self) -> RunSnapshot:
         """Read the run's state and balances."""
-        return RunSnapshot.parse(self._sender.send(read_request(self.run_id)))
+        return (self._sender.send(runs.read_request(self.run_id))).read(RunSnapshot)
 
     def reserve(self, **call: Unpack[Call]) -> Hold:
         """Ask for permission to make one call; raises BudgetExceeded, RunNotOpen."""
-        return reserve(self._sender, reserve_request(call, run_id=self.run_id), call)
+        return reserve(self._sender, call, self._scope)
 
     def lease(
         self, *, calls: int, longest_call_seconds: float = 60.0, flush_seconds: float = 1.0, **call: Unpack[Call]
     ) -> Leases:
-        """Prepare leases for up to so many calls each, of which a call is the largest usual one; sends nothing."""
-        return Leases(
-            self._sender,
-            call,
-            calls=calls,
-            longest_call_seconds=longest_call_seconds,
-            flush_seconds=flush_seconds,
-            run_id=self.run_id,
-        )
+        """Prepare leases for up to `calls` calls each, of which `call` is the largest usual one; sends nothing."""
+        terms = Terms(call, calls=calls, longest_call_seconds=longest_call_seconds, flush_seconds=flush_seconds)
+        return Leases(self._sender, terms, self._scope)
 
     def step(self, label: str | None = None, *, idempotency_key: str | None = None) -> Step:
-        """Begin another iteration; raises IterationsExceeded once all are made, here or in a run this is a part of.
+        """Begin another iteration; raises IterationsExceeded once this run or one it is a part of has used all.
 
-        Repeated with its key, as after Unreachable, it is the same iteration; without one it is another.
+        Repeated with the same key, as after Unreachable, it is the same iteration; without a key it is another.
         """
-        return Step.parse(self._sender.send(step_request(self.run_id, label, idempotency_key)))
+        return (self._sender.send(runs.step_request(self.run_id, label, idempotency_key))).read(Step)
 
     def sub_run(self, **opening: Unpack[Opening]) -> Run:
-        """Prepare a part of this run, with limits of its own within those of this; its block opens and closes it."""
-        request = open_request(parent_run_id=self.run_id, **opening)
+        """Prepare a part of this run, with limits of its own within this run's; its block opens and closes it."""
+        request = runs.open_request(opening, parent_run_id=self.run_id)
         return Run(self._sender, opening=request, closes=not opening.get("attach", False))
 
     def preflight(self, calls: Sequence[PlannedCall]) -> Preflight:
         """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
-        return Preflight.parse(self._sender.send(preflight_request(calls, run_id=self.run_id)))
+        return (self._sender.send(preflight_request(calls, self._scope))).read(Preflight)
 
     def can_afford(self, **call: Unpack[Call]) -> bool:
-        """Ask whether a call would be admitted now; nothing is held, so the next moment may differ.
+        """Ask whether a call would be admitted now; nothing is held, so a moment later the answer may differ.
 
-        False is a denial for want of budget or of an allocation; anything else raises as a reserve would:
-        UnknownModel, RunNotOpen, TenantStopped.
+        False means that a budget or an allocation has no room; anything else raises as a reserve would: UnknownModel,
+        RunNotOpen, TenantStopped.
         """
         return affordable(self.preflight([{**call, "count": 1}]))
 
     def rebalance(self, allocation: Mapping[str, int | Share], *, idempotency_key: str | None = None) -> RunSnapshot:
-        """Split anew over agent types what the run has available; repeated with its key, it changes nothing more."""
-        request = rebalance_request(self.run_id, allocation, idempotency_key)
-        return RunSnapshot.parse(self._sender.send(request))
+        """Split what the run has available over agent types again; repeated with its key, it changes nothing more."""
+        request = runs.rebalance_request(self.run_id, allocation, idempotency_key)
+        return (self._sender.send(request)).read(RunSnapshot)
 
     def cancel(self) -> RunSnapshot:
-        """Stop the run: every later reserve is refused, calls under way are still booked."""
+        """Stop the run: every later reserve is refused, calls in progress are still booked."""
         return self._end("cancel")
 
     def close(self) -> RunSnapshot:
-        """End the run as done: every later reserve is refused, calls under way are still booked."""
+        """End the run as done: every later reserve is refused, calls in progress are still booked."""
         return self._end("close")
 
-    def _end(self, verb: str) -> RunSnapshot:
-        snapshot = RunSnapshot.parse(self._sender.send(end_request(self.run_id, verb)))
+    def _end(self, verb: Literal["cancel", "close"]) -> RunSnapshot:
+        snapshot = (self._sender.send(runs.end_request(self.run_id, verb))).read(RunSnapshot)
         self._ended = True
         return snapshot
-
-    def _close_if_open(self) -> None:
-        try:
-            self.close()
-        except RunNotOpen:
-            return  # somebody else ended the run, which is what closing is for
 
     def __enter__(self) -> Self:
         if self._opening is not None:
             self.open()
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self, error: BaseException | None) -> None:
         if self._ended or not self._closes:
             return
         try:
-            uncanceled_sync(self._close_if_open)
-        except Exception as failure:
-            if error is None:
-                raise
-            error.add_note(f"Token Ledger could not close run {self.run_id}: {failure}")
+            self.close()
+        except RunNotOpen:
+            return  # somebody else has ended the run, so nothing is left to close
+
+    def _failure(self) -> str:
+        return f"close run {self.run_id}"

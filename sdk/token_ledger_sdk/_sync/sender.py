@@ -1,5 +1,5 @@
 # Generated from _async by scripts/generate_sync.py: edit that, and run it.
-"""Sends requests, again where `retry.py` says so."""
+"""Sends requests, and sends them again when the retry policy says so."""
 
 from __future__ import annotations
 
@@ -11,49 +11,54 @@ from itertools import count
 
 import httpx2
 
-from ..answers import Answer, NoAnswer
-from ..errors import ClientClosed, Unavailable, Unreachable
-from ..fields import Fields
+from ..errors import ClientClosed, NotEnded, Unavailable, Unreachable
 from ..retry import RetryPolicy, retry_after_seconds
-from ..waiting import pause_sync
-from ..wire import ApiRequest
+from ..waiting import sleep_sync
+from ..wire.answers import Answer, NoAnswer
+from ..wire.fields import Fields
+from ..wire.requests import ApiRequest
+from .backlog import Backlog
 
 _NEVER_SENT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
 
 class Sender:
-    """An HTTP client with a retry policy, made by `connect` once in every process; tests give `pause` and `draw`."""
+    """An HTTP client with a retry policy; `connect` makes its connections, once in every process.
+
+    Tests replace `pause` (waits so many seconds) and `draw` (a random number from 0 to 1).
+    """
 
     def __init__(
         self,
         connect: Callable[[], httpx2.Client],
         policy: RetryPolicy,
         *,
-        pause: Callable[[float], None] = pause_sync,
+        pause: Callable[[float], None] = sleep_sync,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._connect = connect
         self._http = connect()
         self._process = os.getpid()
         self._policy = policy
+        self.backlog = Backlog()
         self._pause = pause
         self._draw = draw
 
     def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
-        """Send a request until there is an answer worth reading, or not `again` but once; raises a LedgerError."""
+        """Send a request until there is an answer to accept, or only once unless `again`; raises a LedgerError."""
         if self._process != os.getpid():
-            # Connections that a fork has copied are the other process's: each would read the other's answers.
+            # This is a fork: on the copied connections it would read answers that are for the parent process.
             self._http, self._process = self._connect(), os.getpid()
-        # The transport's own error for this is a RuntimeError, which nobody catches.
+        # The transport itself would raise a RuntimeError, which nobody catches.
         if self._http.is_closed:
-            raise ClientClosed("the client is closed: nothing was sent")
+            raise ClientClosed("the client is closed: nothing was sent; make the call inside the client's block")
         for retries in count():
             outcome = self._try(request)
             delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
             if delay_seconds is None or not again:
                 return _read(outcome, request)
             self._pause(delay_seconds)
-            if self._http.is_closed:  # meanwhile, and the attempt before may have been served
+            if self._http.is_closed:  # during the pause; the previous attempt may have been served
                 return _read(outcome, request)
         raise AssertionError("count() is endless")
 
@@ -66,8 +71,15 @@ class Sender:
         return Answer(response.status_code, response.content, retry_after_seconds(header, datetime.now(UTC)))
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Send the ends of holds that got no answer once more, and close the connections; raises NotEnded."""
+        if self._http.is_closed:
+            return
+        try:
+            left = self.backlog.close()
+        finally:
+            self._http.close()
+        if left.unanswered or left.refused:
+            raise NotEnded(left.unanswered, left.refused)
 
 
 def _read(outcome: Answer | NoAnswer, request: ApiRequest) -> Fields:

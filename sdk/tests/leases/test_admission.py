@@ -1,0 +1,103 @@
+"""What a lease admits, and what it has left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from token_ledger_sdk import Amounts, Directive, Take, Usage
+from token_ledger_sdk.leases.admission import LeaseBook
+from token_ledger_sdk.leases.sizes import Size, hold_cost
+from token_ledger_sdk.leases.terms import Terms
+from token_ledger_sdk.wire.calls import Use
+from token_ledger_sdk.wire.leases import Lease, LeasePrice, Tier
+
+BASE = Tier(0, *map(Decimal, ("1", "4", "0.1", "1.25", "2", "4")))
+HIGHER = Tier(200_000, *map(Decimal, ("2", "8", "0.2", "2.5", "4", "8")))
+SIZE = Size(600, 400)
+LEASE = Lease(
+    lease_id="61",
+    state="held",
+    created_at=datetime(2026, 11, 20, 12, 0, tzinfo=UTC),
+    expires_at=datetime(2026, 11, 20, 12, 5, tzinfo=UTC),
+    run_id=None,
+    held=Amounts(3_000, Decimal("0.0066"), 3),
+    provider="openai",
+    model="gpt-5-mini",
+    warnings=(),
+    replayed=False,
+    calls=3,
+    price=LeasePrice((HIGHER, BASE)),
+)
+
+
+def book_of(lease: Lease = LEASE) -> LeaseBook:
+    return LeaseBook(lease, SIZE, None, sent=1_000.0, heard=1_000.5)
+
+
+def test_no_more_calls_are_admitted_than_are_held() -> None:
+    book = book_of()
+    assert [book.admit(SIZE, 1_060.0) is not None for _ in range(4)] == [True, True, True, False]
+    assert book.left == Take(0, 0, Decimal(0), 0)
+
+
+def test_a_booked_call_leaves_what_it_did_not_use() -> None:
+    book = book_of()
+    admitted = book.admit(SIZE, 1_060.0)
+    assert admitted == Take(1_000, 1_000, Decimal("0.0022"))
+    book.settle(admitted, Use(Usage(100, 10, cache_read_tokens=40), {"tool": "sql"}))
+    assert book.left.calls == 2, "it counts in full until it is booked"
+    (part,) = book.take_parts()
+    full, bare = json.loads(part.operation), json.loads(part.bare or "")
+    assert (full.pop("tool"), full) == ("sql", bare)
+    book.booked(part, Decimal("0.0001"))
+    assert book.left == Take(3_000 - 110, 3_000 - 70, Decimal("0.0065"), 2)
+    assert book.is_idle
+
+
+@pytest.mark.parametrize(("until", "admitted"), [(1_298.9, True), (1_299.0, False)])
+def test_no_call_is_admitted_that_might_outlast_the_lease(until: float, admitted: bool) -> None:
+    assert (book_of().admit(SIZE, until) is not None) is admitted
+
+
+@pytest.mark.parametrize("changed", [{"state": "expired"}, {"directive": Directive(stop=True)}])
+def test_a_lease_that_is_stopped_admits_nothing(changed: dict[str, Any]) -> None:
+    assert book_of(replace(LEASE, **changed)).admit(SIZE, 1_000.0) is None
+
+
+def test_without_rates_only_calls_within_the_requested_size_are_admitted() -> None:
+    book = book_of(replace(LEASE, price=None))
+    assert book.admit(Size(601, 1), 1_060.0) is None
+    assert book.admit(Size(600, 1), 1_060.0) == Take(601, 601, Decimal("0.0022"))
+
+
+@pytest.mark.parametrize(
+    ("size", "write", "cost"),
+    [
+        (Size(200_000, 0), None, "0.2"),
+        (Size(200_001, 0), None, "0.400002"),
+        (Size(1_000, 100, 400), None, "0.00104"),
+        (Size(1_000, 0), "5m", "0.00125"),
+        (Size(1_000, 0), "1h", "0.002"),
+    ],
+)
+def test_a_call_is_counted_by_the_dearest_rate_that_may_apply(size: Size, write: str | None, cost: str) -> None:
+    assert hold_cost(LeasePrice((HIGHER, BASE)), size, write) == Decimal(cost)
+
+
+def test_a_size_is_changed_where_a_caller_says_so() -> None:
+    size = Size(1_000, 400, 500)
+    assert size.changed() == size
+    assert size.changed(input_tokens=300) == Size(300, 400, 300)
+    assert size.changed(max_output_tokens=10, cached_input_tokens=0) == Size(1_000, 10, 0)
+
+
+@pytest.mark.parametrize(("seconds", "flush", "said"), [(299.0, 1.0, "longest_call_seconds"), (60.0, 0.0, "flush_")])
+def test_terms_that_could_never_admit_a_call_are_refused(seconds: float, flush: float, said: str, call: Any) -> None:
+    with pytest.raises(ValueError, match=said):
+        Terms(call, calls=10, longest_call_seconds=seconds, flush_seconds=flush)

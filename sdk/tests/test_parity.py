@@ -1,0 +1,95 @@
+"""Both clients have the same members, the exports are the listed ones, and the package needs nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import token_ledger_sdk
+
+SDK = Path(__file__).resolve().parent.parent
+PAIRS = [
+    (token_ledger_sdk.AsyncTokenLedger, token_ledger_sdk.TokenLedger),
+    (token_ledger_sdk.AsyncRun, token_ledger_sdk.Run),
+    (token_ledger_sdk.AsyncHold, token_ledger_sdk.Hold),
+    (token_ledger_sdk.AsyncLeases, token_ledger_sdk.Leases),
+    (token_ledger_sdk.AsyncLeasedCall, token_ledger_sdk.LeasedCall),
+]
+SYNC_NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
+
+
+def test_generating_again_changes_nothing() -> None:
+    command = [sys.executable, str(SDK / "scripts" / "generate_sync.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "up to date\n")
+
+
+def own_members(kind: type) -> dict[str, Any]:
+    special = ("__init__", "__aenter__", "__aexit__", "__enter__", "__exit__")
+    ours = [base for base in reversed(kind.__mro__) if base.__module__.startswith("token_ledger_sdk")]
+    members = {name: value for base in ours for name, value in vars(base).items()}
+    return {name: value for name, value in members.items() if name in special or not name.startswith("_")}
+
+
+def signature_of(member: Any) -> str:
+    function: Any = member.fget if isinstance(member, property) else member
+    kind = "property " if isinstance(member, property) else ""
+    # Names of types are strings here, so the asynchronous ones can be renamed like the generator does.
+    text = re.sub(
+        r"\bAsync(TokenLedger|Run|Hold|LeasedCall|Leases|Flusher|Sender)\b", r"\1", str(inspect.signature(function))
+    )
+    return kind + text.replace("httpx2.AsyncBaseTransport", "httpx2.BaseTransport")
+
+
+@pytest.mark.parametrize(("asynchronous", "synchronous"), PAIRS)
+def test_both_clients_have_the_same_members(asynchronous: type, synchronous: type) -> None:
+    expected = {SYNC_NAMES.get(name, name): signature_of(m) for name, m in own_members(asynchronous).items()}
+    assert {name: signature_of(member) for name, member in own_members(synchronous).items()} == expected
+    assert not any(inspect.iscoroutinefunction(member) for member in own_members(synchronous).values())
+
+
+def test_what_waits_is_awaited() -> None:
+    members = own_members(token_ledger_sdk.AsyncHold) | own_members(token_ledger_sdk.AsyncRun)
+    waiting = {name for name, member in members.items() if inspect.iscoroutinefunction(member)}
+    assert {"settle", "settle_estimate", "release", "reserve", "open", "read", "cancel", "close"} <= waiting
+    assert "not_sent" not in waiting
+
+
+def test_exports_are_listed_sorted_and_there() -> None:
+    listed = token_ledger_sdk.__all__
+    assert listed == sorted(listed)
+    modules = {name for name, value in vars(token_ledger_sdk).items() if inspect.ismodule(value)}
+    public = {name for name in vars(token_ledger_sdk) if not name.startswith("_")} - modules
+    assert public == set(listed)
+
+
+def test_every_error_is_exported() -> None:
+    from token_ledger_sdk import errors
+
+    kinds = {n for n, v in vars(errors).items() if isinstance(v, type) and issubclass(v, errors.LedgerError)}
+    assert kinds <= set(token_ledger_sdk.__all__)
+
+
+def test_the_package_needs_neither_the_service_nor_the_extra() -> None:
+    code = (
+        "import sys; import token_ledger_sdk;"
+        "print([n for n in sys.modules if n.split('.')[0] in"
+        " ('token_ledger', 'tiktoken', 'bpe_openai', 'openai', 'anthropic', 'pydantic')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    sources = [path.read_text(encoding="utf-8") for path in SDK.glob("token_ledger_sdk/**/*.py")]
+    assert not [text for text in sources if re.search(r"^\s*(from|import) token_ledger\b(?!_)", text, re.MULTILINE)]
+
+
+def test_the_package_is_typed_and_light() -> None:
+    project = tomllib.loads((SDK / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert [re.split(r"[<>=]", name)[0] for name in project["dependencies"]] == ["httpx2"]
+    assert (SDK / "token_ledger_sdk" / "py.typed").exists()

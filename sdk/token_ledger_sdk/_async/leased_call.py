@@ -1,0 +1,85 @@
+"""A call that was admitted in this process, from a lease."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Unpack
+
+from ..errors import LedgerError
+from ..leases.admission import LeaseBook
+from ..leases.sizes import Size, Take
+from ..providers import Usage
+from ..unsettled import Ending, choose_ending, outcome_of
+from ..wire.amounts import Amounts
+from ..wire.calls import Actual, use_of
+from ..wire.leases import Lease
+from ..wire.reservations import Reservation
+from .flusher import AsyncFlusher
+from .permission import AsyncPermission
+
+
+class AsyncLeasedCall(AsyncPermission):
+    """Permission for one LLM call, from a lease; what it used is booked later, together with other calls."""
+
+    def __init__(self, flusher: AsyncFlusher, book: LeaseBook, size: Size, admitted: Take) -> None:
+        super().__init__(size.usage)
+        self._flusher = flusher
+        self._book = book
+        self._admitted = admitted
+
+    @property
+    def _grant(self) -> Lease:
+        return self._book.lease
+
+    @property
+    def reservation_id(self) -> str:
+        """The id of the lease, which is a reservation for many calls."""
+        return self._book.lease.lease_id
+
+    @property
+    def held(self) -> Amounts:
+        """What of the lease is set aside for this call."""
+        return Amounts(tokens=self._admitted.tokens, cost=self._admitted.cost, calls=self._admitted.calls)
+
+    async def settle(self, response: object, **actual: Unpack[Actual]) -> None:
+        """Book what the call used with the next flush; raises UsageMissing.
+
+        After the block of the leases was left it is booked at once, with the errors of `flush`.
+        """
+        use = use_of(response, {"occurred_at": datetime.now(UTC), **actual})
+        self._check_open()
+        self._book.settle(self._admitted, use)
+        self._ended = True
+        await self._flusher.ended()
+
+    async def settle_estimate(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> None:
+        """Book an estimate, marked as one; without a usage, what was admitted."""
+        actual["estimated"] = True
+        await self.settle(self._most if usage is None else usage, **actual)
+
+    async def release(self, reason: str | None = None) -> None:
+        """End the call without booking anything; only if the provider surely did not run."""
+        self._check_open()
+        self._book.give_back(self._admitted)
+        self._ended = True
+        await self._flusher.ended()
+
+    async def extend(self, ttl_seconds: int) -> Reservation:
+        """Let the lease, and so all of its calls, expire `ttl_seconds` from now, if that is later."""
+        return await self._flusher.extend(self._book, ttl_seconds)
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise LedgerError(
+                f"a call on lease {self.reservation_id} was ended twice: settle or release each permission once"
+            )
+
+    async def _leave(self, error: BaseException | None) -> None:
+        ending = choose_ending(ended=self._ended, tried=False, not_sent=self._not_sent, error=error)
+        if ending is Ending.RELEASE:
+            await self.release()
+        elif ending is Ending.ESTIMATE:
+            await self.settle_estimate(outcome=outcome_of(error))
+
+    def _failure(self) -> str:
+        return f"book a call on lease {self.reservation_id}"

@@ -1,0 +1,180 @@
+"""Leases: calls admitted in this process, and one by one by the service only while no lease is to be had."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from ..errors import BudgetExceeded, LeaseTooSmall, LedgerError, Unavailable, Unreachable
+from ..leases.admission import LeaseBook
+from ..leases.sizes import Size, Take
+from ..leases.terms import Terms
+from ..waiting import lock_async
+from ..wire.calls import Scope
+from ..wire.leases import Lease, lease_request
+from ..wire.requests import ApiRequest
+from .block import AsyncBlock
+from .flusher import AsyncFlusher
+from .hold import AsyncHold, reserve
+from .leased_call import AsyncLeasedCall
+from .sender import AsyncSender
+
+SINGLE_SECONDS = 5.0
+"""How long calls are reserved one by one after a lease was denied, before another is asked for."""
+
+
+class AsyncLeases(AsyncBlock):
+    """One lease after the other, for calls of one agent type and model; leaving the block books and releases all.
+
+    A call is admitted in this process if the lease covers it, a call of `longest_call_seconds` would end before the
+    lease does, and the service has answered within the last `flush_seconds`. So a stop, such as `cancel`, takes effect
+    after that time at the latest, if the service can be reached. While no lease is granted, every call asks the
+    service.
+    """
+
+    def __init__(
+        self, sender: AsyncSender, terms: Terms, scope: Scope, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sender = sender
+        self._terms = terms
+        self._scope = scope
+        self._clock = clock
+        self._size = terms.size
+        self._is_closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._renewing = lock_async()
+        self._current: LeaseBook | None = None
+        self._asked: tuple[ApiRequest, float] | None = None
+        self._single_until = self._clock()
+        self._flusher = AsyncFlusher(self._sender, self._terms, clock=self._clock)
+
+    @property
+    def left(self) -> Take | None:
+        """What is left of the lease that calls are admitted from now; None while there is none."""
+        book = self._current
+        return None if book is None else book.left
+
+    @property
+    def waiting(self) -> int:
+        """How many calls have ended and are not booked yet."""
+        return self._flusher.waiting
+
+    async def reserve(
+        self,
+        *,
+        input_tokens: int | None = None,
+        max_output_tokens: int | None = None,
+        cached_input_tokens: int | None = None,
+    ) -> AsyncLeasedCall | AsyncHold:
+        """Ask for permission to make one call, of the leases' size unless another is given.
+
+        Raises BudgetExceeded, RunNotOpen and whatever else a reserve without a lease raises.
+        """
+        if self._is_closed:
+            raise LedgerError("the block of these leases was left: make others with lease()")
+        if self._process != os.getpid():
+            self._begin()  # this is a fork: the parent admits from the leases that were copied
+        size = self._size.changed(
+            input_tokens=input_tokens, max_output_tokens=max_output_tokens, cached_input_tokens=cached_input_tokens
+        )
+        admitted = self._admit(size)
+        if admitted is None:
+            async with self._renewing:
+                # Another task may have renewed the lease while this one waited.
+                admitted = self._admit(size) or await self._admit_after_renewal(size)
+        if admitted is None:
+            return await reserve(self._sender, self._terms.single(size), self._scope)
+        return admitted
+
+    def _admit(self, size: Size) -> AsyncLeasedCall | None:
+        book = self._current
+        if book is None or self._flusher.is_stale(book):
+            return None
+        admitted = book.admit(size, self._latest_end())
+        return None if admitted is None else AsyncLeasedCall(self._flusher, book, size, admitted)
+
+    def _latest_end(self) -> float:
+        return self._clock() + self._terms.longest_call_seconds
+
+    async def _admit_after_renewal(self, size: Size) -> AsyncLeasedCall | None:
+        """Refresh the current lease and admit from it, or from another; None if the call must be reserved alone."""
+        book = self._current
+        if book is not None:
+            await self._refresh(book)
+            admitted = self._admit(size)
+            if admitted is not None:
+                return admitted
+            if book.lasts(self._latest_end()) and book.covers(self._size):
+                return None  # this call is too large for what is left; usual ones are not
+        if self._clock() < self._single_until:
+            return None
+        await self._open()
+        return self._admit(size)
+
+    async def _refresh(self, book: LeaseBook) -> None:
+        """Get what the lease may lack: an answer from the service, more time, or what booked calls did not use."""
+        if self._flusher.is_stale(book):
+            await self._flusher.refresh(book)
+        if not (book.stopped or book.lasts(self._latest_end())):
+            await self._flusher.prolong(book)
+        elif not (book.stopped or book.covers(self._size)):
+            await self._flusher.flush_if_there()
+
+    async def _open(self) -> None:
+        """Ask for another lease; the previous one is released once all of its calls are booked."""
+        if self._current is not None:
+            self._current.retired, self._current = True, None
+        granted = await self._ask()
+        if granted is None:
+            self._single_until = self._clock() + SINGLE_SECONDS
+            return
+        lease, sent = granted
+        book = LeaseBook(lease, self._size, self._terms.cache_write, sent=sent, heard=self._clock())
+        self._flusher.add(book)
+        if book.lasts(self._latest_end()):
+            self._current = book
+        else:  # its window ends too soon, and the next lease's would too
+            book.retired = True
+            self._single_until = self._clock() + SINGLE_SECONDS
+            await self._flusher.flush_if_there()
+
+    async def _ask(self) -> tuple[Lease, float] | None:
+        """Ask for a lease; returns it with when it was first asked for, or None if it is denied."""
+        if self._asked is None:
+            self._asked = lease_request(self._terms.call, self._scope, calls=self._terms.calls), self._clock()
+        request, sent = self._asked
+        try:
+            answer = await self._sender.send(request)
+        except (LeaseTooSmall, BudgetExceeded):
+            self._asked = None
+            return None
+        except LedgerError as error:
+            # Without an answer there may be a lease, which only the same request finds: keep it for the next time.
+            if not isinstance(error, (Unreachable, Unavailable)):
+                self._asked = None
+            raise
+        self._asked = None
+        return answer.read(Lease), sent
+
+    async def flush(self) -> None:
+        """Book what waits.
+
+        Raises Unreachable or Unavailable if that can't be done now, NotBooked for calls that were refused since.
+        """
+        await self._flusher.flush()
+
+    async def close(self) -> None:
+        """Book what waits and release what is left; calls in progress keep their lease until they have ended."""
+        self._is_closed = True
+        self._current = None
+        await self._flusher.close()
+
+    async def _leave(self, error: BaseException | None) -> None:
+        await self.close()
+
+    def _failure(self) -> str:
+        return f"book {self.waiting} leased calls"

@@ -1,0 +1,42 @@
+# Generated from _async by scripts/generate_sync.py: edit that, and run it.
+"""The block of a run, a hold or leases: whatever leaves it, what it owns is ended."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+from ..waiting import shielded_sync
+
+
+class Block(ABC):
+    """A context manager that ends what it owns even while its task is being canceled."""
+
+    @abstractmethod
+    def _leave(self, error: BaseException | None) -> None:
+        """End what the block owns; `error` is the exception that leaves the block."""
+
+    @abstractmethod
+    def _failure(self) -> str:
+        """Name what could not be done when `_leave` has failed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        def end() -> None:
+            self._leave(error)
+
+        try:
+            shielded_sync(end)
+        except Exception as failure:
+            if error is None:
+                raise
+            # The exception that leaves the block matters more to the caller; what is left open expires by itself.
+            error.add_note(f"Token Ledger could not {self._failure()}: {failure}")

@@ -1,0 +1,59 @@
+# Generated from _async by scripts/generate_sync.py: edit that, and run it.
+"""What a hold and a call on a lease have in common: permission for one LLM call."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from ..directives import Directive, Refusal
+from ..providers import Usage
+from ..wire.reservations import Grant
+from .block import Block
+
+
+class Permission(Block):
+    """Permission for one LLM call; leaving its block always ends it.
+
+    Leaving the block without a settle releases what was held only if the provider surely did not run: after
+    `not_sent()`, or when a ConnectError or ConnectTimeout leaves the block. Otherwise what was held is booked as an
+    estimate. So keep only the provider call and its settle inside the block.
+    """
+
+    def __init__(self, most: Usage) -> None:
+        self._most = most
+        self._ended = False
+        self._not_sent = False
+
+    @property
+    @abstractmethod
+    def _grant(self) -> Grant:
+        """What the service granted."""
+
+    @property
+    def provider(self) -> str:
+        """The provider to call."""
+        return self._grant.provider
+
+    @property
+    def model(self) -> str:
+        """The model to call; another one than asked for only if a downgrade is switched on."""
+        return self._grant.model
+
+    @property
+    def directive(self) -> Directive:
+        """How to make the call: model, output limit, compression, and why."""
+        return self._grant.directive
+
+    @property
+    def max_output_tokens(self) -> int:
+        """The most output tokens to ask the provider for."""
+        return self._most.output_tokens
+
+    @property
+    def warnings(self) -> tuple[Refusal, ...]:
+        """Soft and shadow limits that had no room."""
+        return self._grant.warnings
+
+    def not_sent(self) -> None:
+        """Declare that the provider was not called, so that leaving the block releases what was held."""
+        self._not_sent = True

@@ -1,0 +1,1 @@
+"""Leases without I/O: what a lease covers, and when its calls are booked."""

@@ -1,0 +1,117 @@
+"""What one call may take of a lease: its size in tokens, and what that comes to in every unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+from ..providers import Usage
+from ..wire.leases import LeasePrice
+
+_MILLION = Decimal(1_000_000)
+_NANO_DOLLAR = Decimal("0.000000001")
+_EXACT = Context(prec=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The largest call to admit: the whole input, the most output, the input expected from a cache; in tokens.
+
+    Raises ValueError for a negative count, or for more cached input than input: such a call would add to a lease
+    instead of taking from it.
+    """
+
+    input_tokens: int
+    max_output_tokens: int
+    cached_input_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "max_output_tokens", "cached_input_tokens"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: give 0 or more")
+        if self.cached_input_tokens > self.input_tokens:
+            raise ValueError(
+                f"cached_input_tokens is {self.cached_input_tokens}, more than the whole input: give at most"
+                f" {self.input_tokens}"
+            )
+
+    @property
+    def uncached_input_tokens(self) -> int:
+        """The input that is not expected from a cache."""
+        return self.input_tokens - self.cached_input_tokens
+
+    @property
+    def usage(self) -> Usage:
+        """The usage of a call that takes all of it."""
+        return Usage(self.input_tokens, self.max_output_tokens, cache_read_tokens=self.cached_input_tokens)
+
+    def changed(
+        self,
+        *,
+        input_tokens: int | None = None,
+        max_output_tokens: int | None = None,
+        cached_input_tokens: int | None = None,
+    ) -> Size:
+        """Return this size with what is given in its place; a smaller input caps the cached part too."""
+        whole = self.input_tokens if input_tokens is None else input_tokens
+        return Size(
+            whole,
+            self.max_output_tokens if max_output_tokens is None else max_output_tokens,
+            min(self.cached_input_tokens, max(whole, 0)) if cached_input_tokens is None else cached_input_tokens,
+        )
+
+    def is_within(self, other: Size) -> bool:
+        """Whether a call of this size costs no more than one of the other size, whatever the rates are."""
+        return (
+            self.input_tokens <= other.input_tokens
+            and self.max_output_tokens <= other.max_output_tokens
+            and self.uncached_input_tokens <= other.uncached_input_tokens
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """What calls take of a lease, at most or in fact; `uncached` is tokens without those read from a cache."""
+
+    tokens: int
+    uncached: int
+    cost: Decimal
+    calls: int = 1
+
+    def __add__(self, other: Take) -> Take:
+        return Take(
+            self.tokens + other.tokens, self.uncached + other.uncached, self.cost + other.cost, self.calls + other.calls
+        )
+
+    def __sub__(self, other: Take) -> Take:
+        return self + Take(-other.tokens, -other.uncached, -other.cost, -other.calls)
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is below zero."""
+        return min(self.tokens, self.uncached, self.calls) >= 0 and self.cost >= 0
+
+
+def used(usage: Usage, cost: Decimal) -> Take:
+    """Return what a booked call took."""
+    tokens = usage.input_tokens + usage.output_tokens
+    return Take(tokens, tokens - min(usage.cache_read_tokens, usage.input_tokens), cost)
+
+
+def hold_cost(price: LeasePrice, size: Size, cache_write: str | None = None) -> Decimal:
+    """Return the most that a call can cost if the cache is hit as expected, in US dollars.
+
+    The same rule as the service's, to the nano-dollar: each token kind is rounded by itself, half to even.
+    """
+    tier = price.tier(size.input_tokens)
+    write = {None: tier.input, "5m": tier.cache_write_5m, "1h": tier.cache_write_1h}[cache_write]
+    return (
+        _cost(size.uncached_input_tokens, max(tier.input, write))
+        + _cost(size.cached_input_tokens, tier.cache_read)
+        + _cost(size.max_output_tokens, max(tier.output, tier.reasoning))
+    )
+
+
+def _cost(tokens: int, rate: Decimal) -> Decimal:
+    dollars = _EXACT.divide(_EXACT.multiply(tokens, rate), _MILLION)
+    return dollars.quantize(_NANO_DOLLAR, ROUND_HALF_EVEN, _EXACT)

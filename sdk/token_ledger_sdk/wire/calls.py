@@ -1,0 +1,105 @@
+"""What a request says of an LLM call: before it (`Call`), and after it (`Actual`).
+
+The fields of a call are listed here, once: reserving, leasing, planning and settling send them as they are given.
+"""
+
+# No `from __future__ import annotations`: with it, Python 3.11 takes every field of a TypedDict for a required one.
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NotRequired, TypedDict
+
+from ..providers import Usage, response_id_of, usage_from
+from .requests import given
+
+
+class Call(TypedDict):
+    """The LLM call that is about to be made.
+
+    `input_tokens` is the whole prompt, `cached_input_tokens` the part of it that is expected from the provider's
+    cache; `cache_write` says that the rest may be written to that cache, for 5 minutes or 1 hour, which costs more
+    than plain input. `requires` lists what a cheaper model must be able to do, `apply` the techniques to switch on for
+    this call. `ttl_seconds` (default 300) is how long the hold lives without a settle.
+    """
+
+    agent_type: str
+    provider: str
+    model: str
+    input_tokens: int
+    max_output_tokens: int
+    request_type: NotRequired[str]
+    cached_input_tokens: NotRequired[int]
+    cache_write: NotRequired[Literal["5m", "1h"] | None]
+    ttl_seconds: NotRequired[int]
+    tool: NotRequired[str]
+    requires: NotRequired[Sequence[str]]
+    tags: NotRequired[Mapping[str, str]]
+    apply: NotRequired[Sequence[str]]
+    idempotency_key: NotRequired[str]
+
+
+class PlannedCall(Call, total=False):
+    """A call that may come, `count` times (default 1).
+
+    Plan a `Call` as `{**call, "count": 1}`: type checkers can't tell that a `Call` has no other `count`.
+    """
+
+    count: int
+
+
+class Actual(TypedDict, total=False):
+    """What a settle may say besides the usage; the service knows provider and model from the hold."""
+
+    provider: str
+    model: str
+    occurred_at: datetime
+    outcome: str
+    estimated: bool
+    response_id: str
+    original_input_tokens: int
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose calls these are: those of a run, or of a user (and their cost center) outside any run."""
+
+    run_id: str | None = None
+    user: str | None = None
+    cost_center: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a call used in all, and what else its settle says."""
+
+    usage: Usage
+    actual: Actual
+
+
+def use_of(response: object, actual: Actual) -> Use:
+    """Read a response's usage and, unless `actual` has one, its id; raises UsageMissing."""
+    usage, identifier = usage_from(response), response_id_of(response)
+    if identifier is None:
+        return Use(usage, actual)
+    return Use(usage, {"response_id": identifier, **actual})
+
+
+def call_body(call: Call, scope: Scope) -> dict[str, object]:
+    """Return what a request says of a call that is to be made; raises TypeError for wrong argument names."""
+    check_names(call, PlannedCall)
+    return given({"run_id": scope.run_id, "user": scope.user, "cost_center": scope.cost_center, **call})
+
+
+def settle_body(use: Use) -> dict[str, object]:
+    """Return what a request says of a call that was made; raises TypeError for wrong argument names."""
+    check_names(use.actual, Actual)
+    return given({"usage": use.usage.to_json(), **use.actual})
+
+
+def check_names(arguments: Mapping[str, object], kind: Any) -> None:
+    """Raise TypeError for arguments that a TypedDict does not list: only type checkers enforce `Unpack`."""
+    if unknown := sorted(arguments.keys() - kind.__annotations__.keys()):
+        raise TypeError(f"unknown argument {unknown[0]!r}: give some of {', '.join(kind.__annotations__)}")
+    if missing := sorted(kind.__required_keys__ - arguments.keys()):
+        raise TypeError(f"argument {missing[0]!r} is missing: a call needs {', '.join(sorted(kind.__required_keys__))}")

@@ -1,0 +1,79 @@
+"""Requests as values: what is sent, before anything is sent.
+
+A request is encoded once, with its idempotency key inside, so every retry sends the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from urllib.parse import quote
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """One call to the service; `content` is its JSON body (None for a read) with `idempotency_key` inside."""
+
+    method: str
+    path: str
+    content: bytes | None = None
+    idempotency_key: str | None = None
+
+
+def new_key() -> str:
+    """Make an idempotency key (32 hexadecimal digits)."""
+    return uuid.uuid4().hex
+
+
+def post(path: str, body: Mapping[str, object]) -> ApiRequest:
+    """Build a POST of the fields that are given."""
+    key = body.get("idempotency_key")
+    return ApiRequest("POST", path, json_text(given(body)).encode(), key if isinstance(key, str) else None)
+
+
+def get(path: str) -> ApiRequest:
+    """Build a GET."""
+    return ApiRequest("GET", path)
+
+
+def path_to(*segments: str) -> str:
+    """Join path segments below /v1, escaping each."""
+    return "/v1/" + "/".join(quote(segment, safe="") for segment in segments)
+
+
+def given(body: Mapping[str, object]) -> dict[str, object]:
+    """Leave out fields that are None or False: in a request, an absent field means just that."""
+    return {name: value for name, value in body.items() if value is not None and value is not False}
+
+
+def json_text(value: object) -> str:
+    """Encode a body; raises TypeError or ValueError for what JSON or the service does not take."""
+    return json.dumps(value, allow_nan=False, default=_encoded)
+
+
+def money_text(amount: Decimal) -> str:
+    """Write US dollars as the service reads them: a plain decimal string, never with an exponent."""
+    if not isinstance(amount, Decimal):
+        raise TypeError(f"an amount of money is a {type(amount).__name__}: give a Decimal, such as Decimal('1.50')")
+    return format(amount, "f")
+
+
+def time_text(time: datetime) -> str:
+    """Write a time as RFC 3339; raises ValueError for one without a zone, which the service would take for UTC."""
+    if time.tzinfo is None:
+        raise ValueError(f"the time {time} has no zone: give one, as in datetime.now(UTC)")
+    return time.isoformat()
+
+
+def _encoded(value: object) -> object:
+    if isinstance(value, datetime):
+        return time_text(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray):
+        return list(value)
+    raise TypeError(f"{value!r} is {type(value).__name__}, which a request can't carry")

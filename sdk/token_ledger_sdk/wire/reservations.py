@@ -1,0 +1,99 @@
+"""Reservations (holds) on the wire: making, settling, extending and releasing them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from ..directives import NO_DIRECTIVE, Directive, Refusal
+from ..providers import Usage
+from .amounts import NO_AMOUNTS, Amounts
+from .calls import Call, Scope, Use, call_body, settle_body
+from .requests import ApiRequest, new_key, path_to, post
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What the service granted, for one call or for many; `warnings` are soft or shadow limits that had no room."""
+
+    state: str
+    created_at: datetime
+    expires_at: datetime
+    run_id: str | None
+    held: Amounts = NO_AMOUNTS
+    provider: str
+    model: str
+    directive: Directive = NO_DIRECTIVE
+    warnings: tuple[Refusal, ...]
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation(Grant):
+    """A hold for one call, as the service granted it."""
+
+    reservation_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What was booked: `cost` in US dollars, whether it exceeded the hold (`overrun`) or followed its expiry (`late`).
+
+    After a part, `remaining` is what the hold still sets aside; `stop` says why no further call should be made.
+    """
+
+    reservation_id: str
+    event_id: str
+    state: str
+    cost: Decimal
+    tokens: int
+    overrun: bool
+    late: bool
+    unpriced: bool
+    clamped: bool
+    replayed: bool
+    part: bool = False
+    remaining: Amounts | None = None
+    stop: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentPart:
+    """A part of a call's usage with the request that books it, kept so that a repetition sends the same bytes."""
+
+    request: ApiRequest
+    usage: Usage
+
+
+def reserve_request(call: Call, scope: Scope) -> ApiRequest:
+    """Build the request for a hold."""
+    return post(path_to("reservations"), {"idempotency_key": new_key(), **call_body(call, scope)})
+
+
+def settle_request(reservation_id: str, use: Use) -> ApiRequest:
+    """Build the request that books what a call used and ends its hold.
+
+    The key is the one that the service itself would choose, so a settle that another process repeats with the same
+    figures is answered, not booked twice.
+    """
+    body = {"idempotency_key": f"settle:{reservation_id}", **settle_body(use)}
+    return post(path_to("reservations", reservation_id, "settle"), body)
+
+
+def settle_part(reservation_id: str, use: Use) -> SentPart:
+    """Build the request that books a part of what a call used; the hold stays."""
+    body = {"idempotency_key": new_key(), "part": True, **settle_body(use)}
+    return SentPart(post(path_to("reservations", reservation_id, "settle"), body), use.usage)
+
+
+def extend_request(reservation_id: str, ttl_seconds: int) -> ApiRequest:
+    """Build the request that lets a hold expire `ttl_seconds` from now, if that is later than before."""
+    body = {"idempotency_key": new_key(), "ttl_seconds": ttl_seconds}
+    return post(path_to("reservations", reservation_id, "extend"), body)
+
+
+def release_request(reservation_id: str, reason: str | None = None) -> ApiRequest:
+    """Build the request that ends a hold without booking anything."""
+    body = {"idempotency_key": f"release:{reservation_id}", "reason": reason}
+    return post(path_to("reservations", reservation_id, "release"), body)

@@ -1,0 +1,99 @@
+"""Amounts that nobody can pay, over HTTP: what was really used is booked or kept, and its neighbours are booked."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.verbs import budget, event, reservation
+from tests.api.world import World, check_problem, fresh
+from tests.proof.ledger import Ledger
+from token_ledger.proof.verify import verify_database
+from token_ledger.storage.prices import load_price_book
+
+MOST = {"input_tokens": 10**12, "output_tokens": 10**12}
+DEAREST = {"provider": "openai", "model": "o1-pro"}
+
+
+async def test_events_that_would_outgrow_the_sums_of_a_tenant_are_kept_and_its_neighbours_are_booked(
+    own_world: World,
+) -> None:
+    world = own_world
+    sent = [event(**DEAREST, usage=MOST) for _ in range(18)]
+    results = (await world.made("/v1/events", {"events": sent}))["results"]
+    booked = [result for result in results if result["status"] == "booked"]
+    kept = [result for result in results if result["status"] == "quarantined"]
+    assert len(booked) + len(kept) == len(sent)
+    assert len(booked) > 5
+    assert kept
+    assert all("9223372036.854775807" in result["detail"] for result in kept)
+    assert {result["cost"] for result in booked} == {"750000000.000000000"}
+    [plain] = (await world.made("/v1/events", {"events": [event()]}))["results"]
+    assert plain["status"] == "booked"
+    again = (await world.made("/v1/events", {"events": sent}))["results"]
+    assert [(each["status"], each["replayed"]) for each in again] == [(each["status"], True) for each in results]
+    for dimension in ("user", "model"):
+        report = (await world.get("/v1/reports/spend", group_by=dimension)).json()
+        assert report["total"]["calls"] == len(booked) + 1
+    # Taking one back makes room for another.
+    key = sent[results.index(booked[0])]["idempotency_key"]
+    await world.made("/v1/reversals", {"source": "batch", "key": key, "reason": "nobody used that"})
+    more = (await world.made("/v1/events", {"events": [event(**DEAREST, usage=MOST) for _ in range(2)]}))["results"]
+    assert [each["status"] for each in more] == ["booked", "quarantined"]
+    report = await verify_database(world.url)
+    assert report.clean, report.as_text()
+
+
+@pytest.mark.parametrize("part", [False, True])
+@pytest.mark.parametrize("tokens", [10**12 + 1, 2**63, 10**40])
+async def test_a_settle_beyond_what_a_call_can_use_is_kept_and_its_hold_stays_open(
+    tokens: int, part: bool, world: World
+) -> None:
+    held = await world.made("/v1/reservations", reservation(user=fresh("user")))
+    path = f"/v1/reservations/{held['reservation_id']}"
+    body: dict[str, Any] = {
+        "idempotency_key": fresh(), "usage": {"input_tokens": 5, "output_tokens": tokens}, "part": part,
+    }  # fmt: skip
+    kept = check_problem(await world.post(f"{path}/settle", body), 422, "invalid_request")
+    again = check_problem(await world.post(f"{path}/settle", body), 422, "invalid_request")
+    assert (kept["replayed"], again["replayed"]) == (False, True)
+    assert again["quarantine_id"] == kept["quarantine_id"]
+    items = (await world.get("/v1/quarantine")).json()["quarantine"]
+    [item] = [each for each in items if each["quarantine_id"] == kept["quarantine_id"]]
+    assert item["body"]["usage"]["output_tokens"] == tokens
+    assert item["body"]["reservation_id"] == held["reservation_id"]
+    assert (await world.get(path)).json()["state"] == "held"
+    usage = {"input_tokens": 5, "output_tokens": 5}
+    await world.made(f"{path}/settle", {"idempotency_key": fresh(), "usage": usage})
+    assert (await world.get(path)).json()["state"] == "settled"
+    report = await verify_database(world.url)
+    assert report.clean, report.as_text()
+
+
+async def test_an_event_beyond_what_a_call_can_use_is_kept(world: World) -> None:
+    usage = {"input_tokens": 10**30, "output_tokens": 1}
+    [kept] = (await world.made("/v1/events", {"events": [event(usage=usage)]}))["results"]
+    assert (kept["status"], kept["code"]) == ("quarantined", "invalid_request")
+
+
+async def test_a_rollover_beyond_the_largest_amount_refuses_no_call(own_world: World) -> None:
+    world = own_world
+    each = budget("each", selector={"user": "*"}, limits={"cost": "9000000000"}, rollover={"cost": "9000000000"},
+                  window="day")  # fmt: skip
+    made = await world.made("/v1/budgets", each)
+    await world.made("/v1/events", {"events": [event()]})
+    await _let_a_day_pass(world)
+    held = await world.made("/v1/reservations", reservation())
+    await world.made(f"/v1/reservations/{held['reservation_id']}/settle", {"usage": MOST})
+    await world.made("/v1/reservations", reservation())
+    accounts = (await world.get("/v1/accounts", budget_id=made["budget_id"])).json()["accounts"]
+    limits = [account["balance"]["limit"]["cost"] for account in accounts]
+    assert limits == ["9000000000.000000000", "9223372036.854775807"]
+    report = await verify_database(world.url)
+    assert report.clean, report.as_text()
+
+
+async def _let_a_day_pass(world: World) -> None:
+    async with world.service.database.reading() as connection:
+        prices = await load_price_book(connection)
+    await Ledger(world.service.database, world.owner, prices, world.tenants["acme"]).move_back(1)
+    await world.rows("update tenant_ledgers set config_version = config_version + 1")

@@ -1,0 +1,41 @@
+"""What the database says goes to the log, and a text of our own to the caller."""
+
+import logging
+
+import pytest
+
+from token_ledger.api.problem_responses import problem_of
+from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
+from token_ledger.storage.database import DatabaseAway
+
+POOL = "QueuePool limit of size 8 overflow 0 reached, connection timed out (Background: https://sqlalche.me/e/20/3o7r)"
+ARGUMENT = "invalid input for query argument $3: [(1, 'the name of another user')] (value out of int64 range)"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "detail"),
+    [
+        (DatabaseAway(f"the database can't be reached: {POOL}"), 503, "the database can't be reached"),
+        (Unavailable(f"the database is too slow: {ARGUMENT}"), 503, "the database is too slow"),
+        (OutcomeUnknown(f"the connection was lost at commit: {POOL}"), 503, "the connection to the database was lost"),
+        (Unstorable(ARGUMENT), 422, "the database can't store a value of this request"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_database_is_quoted_in_the_log_and_not_in_the_answer(
+    error: DatabaseAway | LedgerError, status: int, detail: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        problem = problem_of(error)
+    assert problem.status == status
+    assert problem.detail.startswith(detail)
+    for text in ("QueuePool", "sqlalche", "$3", "another user"):
+        assert text not in str(problem.body())
+    [record] = caplog.records
+    assert record.__dict__["reason"] == str(error)
+
+
+def test_what_we_say_ourselves_is_said_in_full_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    said = "12 operations of this key are waiting already; send less at a time and try again"
+    assert problem_of(Unavailable(said)).detail == said
+    assert caplog.records == []

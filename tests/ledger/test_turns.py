@@ -1,0 +1,59 @@
+"""Turns: in one round of the event loop only so much begins, and of every tenant alike."""
+
+import asyncio
+from collections import Counter
+
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.ledger.turns import Turns
+
+FLOODER, QUIET, FIRST, SECOND = map(TenantId, range(1, 5))
+
+
+async def rounds_of(turns: Turns, *tenants: TenantId) -> list[Counter[TenantId]]:
+    """Let tenants ask for their turns at once; return which got one in each round of the event loop."""
+    rounds: list[Counter[TenantId]] = [Counter()]
+
+    async def work(tenant: TenantId) -> None:
+        await turns.take(tenant)
+        rounds[-1][tenant] += 1
+
+    working = [asyncio.create_task(work(tenant)) for tenant in tenants]
+    while not all(task.done() for task in working):
+        await asyncio.sleep(0)
+        rounds.append(Counter())
+    return [each for each in rounds if each]
+
+
+async def test_a_round_begins_no_more_than_its_pieces() -> None:
+    rounds = await rounds_of(Turns(4), *[FLOODER] * 50)
+    assert sum(map(Counter.total, rounds)) == 50
+    assert max(map(Counter.total, rounds)) <= 4
+
+
+async def test_a_tenant_waits_for_the_pieces_of_a_round_and_not_for_all_of_another() -> None:
+    rounds = await rounds_of(Turns(4), *[FLOODER] * 50, QUIET)
+    assert any(each[QUIET] for each in rounds[:3])
+
+
+async def test_tenants_have_equal_parts_of_a_round() -> None:
+    rounds = await rounds_of(Turns(4), *[FIRST] * 40, *[SECOND] * 10)
+    assert all(each[FIRST] == each[SECOND] == 2 for each in rounds[2:5])
+
+
+async def test_a_turn_of_a_request_that_went_away_is_not_lost() -> None:
+    turns = Turns(1)
+    await turns.take(FIRST)
+    gone, waiting = asyncio.create_task(turns.take(FLOODER)), asyncio.create_task(turns.take(QUIET))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait_for(waiting, 60)
+
+
+async def test_a_tenant_alone_does_not_wait() -> None:
+    turns = Turns(4)
+    taken = turns.take(FIRST)
+    try:
+        taken.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("the tenant waited")

@@ -1,0 +1,111 @@
+"""Waiting for a batch: nobody's flood takes the room of others, and what was spent has room when nothing new has."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.core import given
+from token_ledger.core.batch.commands import Preflight, Release
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.ledger.errors import Unavailable
+from token_ledger.ledger.waiting_room import Ticket, WaitingRoom
+
+FLOODER, QUIET = TenantId(1), TenantId(2)
+
+
+def ticket(command: Any = None, key_id: str | None = None) -> Ticket:
+    return Ticket(command or given.reserve(), asyncio.get_running_loop().create_future(), key_id)
+
+
+def fill(room: WaitingRoom, tenant: TenantId, command: Any = None, key_id: str | None = None) -> int:
+    """Let as many commands wait as there is room for; return how many."""
+    for number in range(1_000):
+        try:
+            room.add(tenant, ticket(command, key_id))
+        except Unavailable:
+            return number
+    raise AssertionError("there is room without end")
+
+
+async def test_a_tenant_that_fills_its_room_takes_none_of_another() -> None:
+    room = WaitingRoom(most=100, most_of_tenant=10)
+    assert fill(room, FLOODER) == 10
+    assert fill(room, QUIET) == 10
+
+
+async def test_a_key_has_half_the_room_of_its_tenant() -> None:
+    room = WaitingRoom(most=100, most_of_tenant=10)
+    assert [fill(room, FLOODER, key_id=key) for key in ("one", "two", "three")] == [5, 5, 0]
+
+
+async def test_all_tenants_together_have_a_bound() -> None:
+    room = WaitingRoom(most=25, most_of_tenant=10)
+    assert [fill(room, TenantId(number)) for number in range(4)] == [10, 10, 5, 0]
+
+
+@pytest.mark.parametrize(
+    "command", [given.settle(7), Release("r", b"", 7), given.record()], ids=["settle", "release", "record"]
+)
+async def test_what_was_spent_or_is_given_back_has_room_where_nothing_new_has(command: Any) -> None:
+    room = WaitingRoom(most=25, most_of_tenant=10)
+    assert [fill(room, FLOODER, key_id=key) for key in ("one", "two")] == [5, 5]
+    assert [fill(room, FLOODER, command, key) for key in ("one", "two")] == [5, 5]
+    assert room.count_of(FLOODER) == 20
+    full = room.why_full(FLOODER, None, asking=True)
+    assert full is not None
+    assert "20 operations of this tenant" in full
+
+
+async def test_a_batch_has_an_equal_share_of_every_tenant_and_what_is_left_of_the_first() -> None:
+    room = WaitingRoom()
+    for tenant, number in (FLOODER, 50), (QUIET, 2), (TenantId(3), 9):
+        for _ in range(number):
+            room.add(tenant, ticket())
+    assert sizes(room.take(room.tenants(), 24)) == {FLOODER: 14, QUIET: 2, TenantId(3): 8}
+    assert room.tenants() == [FLOODER, TenantId(3)]
+    assert sizes(room.take(room.tenants(), 10)) == {FLOODER: 9, TenantId(3): 1}
+    assert room.count_of(FLOODER) == 27
+
+
+async def test_more_tenants_than_a_batch_has_room_for_take_turns() -> None:
+    room = WaitingRoom()
+    tenants = [TenantId(number) for number in range(10)]
+    for tenant in tenants * 2:
+        room.add(tenant, ticket())
+    taken = Counter[TenantId]()
+    for _ in range(5):
+        taken.update(sizes(room.take(room.tenants(), 4)))
+    assert taken == Counter(tenants * 2)
+
+
+async def test_commands_are_taken_in_their_order_and_put_back_before_newer_ones() -> None:
+    room = WaitingRoom(most_of_tenant=6)
+    tickets = [ticket(key_id="one") for _ in range(3)]
+    for each in tickets:
+        room.add(QUIET, each)
+    taken = room.take([QUIET], 2)[QUIET]
+    assert taken == tickets[:2]
+    room.put_back(QUIET, taken)
+    assert room.take([QUIET], 9)[QUIET] == tickets
+    assert fill(room, QUIET, key_id="one") == 3  # what was taken counts no more
+
+
+async def test_a_preflight_takes_as_much_of_a_batch_as_it_plans_kinds_of_calls() -> None:
+    room = WaitingRoom()
+    for _ in range(4):
+        room.add(QUIET, ticket(Preflight(((given.reserve(), 1),) * 3)))
+    assert sizes(room.take([QUIET], 6)) == {QUIET: 2}
+    assert sizes(room.take([QUIET], 1)) == {QUIET: 1}
+
+
+async def test_all_that_waits_can_be_taken_to_be_refused() -> None:
+    room = WaitingRoom(most_of_tenant=4)
+    fill(room, QUIET, key_id="one")
+    assert sizes(room.take_all()) == {QUIET: 2}
+    assert fill(room, QUIET, key_id="one") == 2
+
+
+def sizes(batch: dict[TenantId, list[Ticket]]) -> dict[TenantId, int]:
+    return {tenant: len(tickets) for tenant, tickets in batch.items()}

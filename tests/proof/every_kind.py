@@ -1,0 +1,302 @@
+"""Gives a tenant every kind of row that books can have, for tests of `verify`, retention, erasure and folding."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tests.proof.ledger import HOLD, Ledger, reserve
+from token_ledger.core.batch import administration, commands, outcomes
+from token_ledger.core.model.allocation import Share
+from token_ledger.core.model.budget import NO_LIMITS, Counts, Enforcement, Limits, Unassigned, Unit
+from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.run import RunState
+from token_ledger.core.model.selector import Selector
+from token_ledger.core.model.subject import Subject
+from token_ledger.core.model.tenant import User
+from token_ledger.core.model.trigger import Mode, TriggerKind
+from token_ledger.core.model.usage import Usage
+from token_ledger.core.model.window import CalendarRule, Window
+from token_ledger.storage.quarantine import decide_quarantined
+from token_ledger.worker.erasures import Erasures
+
+
+async def make_every_kind_of_row(ledger: Ledger) -> None:
+    """Give the tenant every kind of row."""
+    await _set_up(ledger)
+    await _make_calls(ledger)
+    await _draw_on_leases(ledger)
+    await _move_limits(ledger)
+    await _take_limits_away(ledger)
+    await _work_in_runs(ledger)
+    await _rename_models(ledger)
+    await _reverse(ledger)
+    await _administer(ledger)
+
+
+async def _set_up(ledger: Ledger) -> None:
+    anyone, nobody = (("user", "*"),), (("user", "nobody"),)
+    await _budget(
+        ledger, "per user", anyone, Limits(100_000, 10**9, 50), Window.DAY,
+        actor="root", rollover=Limits(50_000, None, 10),
+    )  # fmt: skip
+    await _budget(
+        ledger, "uncached", (), Limits(tokens=10**6), Window.TOTAL,
+        counts=Counts.UNCACHED, thresholds=(1, 2, 100), actor="root",
+    )  # fmt: skip
+    await _budget(ledger, "shadow", (), Limits(tokens=1), Window.DAY, enforcement=Enforcement.SHADOW, actor="root")
+    await _budget(ledger, "soft", (("agent_type", "*"),), Limits(calls=3), Window.TOTAL, enforcement=Enforcement.SOFT)
+    await _budget(ledger, "granted", (("user", "grace"),), Limits(3_000, None, 5), Window.TOTAL)
+    await _budget(
+        ledger, "dear model", (("model", "o1-pro"),), Limits(nanos=1), Window.TOTAL, enforcement=Enforcement.SOFT
+    )
+    await _budget(ledger, "per model", (("model", "*"),), Limits(tokens=10**7), Window.DAY)
+    archived = await _budget(ledger, "gone", nobody, Limits(5), Window.DAY)
+    await ledger.ask(administration.ArchiveBudget("k", b"x", archived, "root"), outcomes.BudgetAnswer)
+    replaced = await _budget(ledger, "another", nobody, Limits(5), Window.DAY)
+    await ledger.ask(
+        administration.ReplaceBudget("k", b"x", "another", nobody, Limits(5), Window.WEEK, replaced_id=replaced),
+        outcomes.BudgetAnswer,
+    )
+    for percent in (50, 60):
+        await ledger.ask(
+            administration.SetTrigger("k", b"x", TriggerKind.HIGH_TOKEN_USAGE, percent, Mode.OBSERVE),
+            outcomes.TriggerAnswer,
+        )
+
+
+async def _budget(ledger: Ledger, name: str, selector: Selector, limits: Limits, window: Window, **fields: Any) -> int:
+    """Make a budget and return its id."""
+    command = administration.CreateBudget("k", b"x", name, selector, limits, window, **fields)
+    return (await ledger.ask(command, outcomes.BudgetAnswer)).budget.budget_id
+
+
+async def _make_calls(ledger: Ledger) -> None:
+    tags = (("team", "core"), ("stage", "dev"))
+    await ledger.settle(await ledger.hold(tags=tags, cost_center="research"), 900, 100, 300)
+    await ledger.settle(await ledger.hold(tool="search"), 2_000, 1_500)  # an overrun
+    late = await ledger.hold()
+    await ledger.let_expire(late)
+    await ledger.settle(late, 700, 50)
+    await ledger.ask(commands.Release("k", b"x", await ledger.hold()), outcomes.Released)
+    await ledger.ask(
+        administration.ForceRelease("k", b"x", await ledger.hold(), "its client died", "root"), outcomes.Released
+    )
+    await ledger.ask(commands.Extend("k", b"x", await ledger.hold(user="bob"), 3_000), outcomes.Extended)
+    await ledger.ask(reserve(max_output_tokens=200_000), outcomes.Denied)
+    streamed = await ledger.hold()
+    await ledger.settle(streamed, 1_000, 100, part=True)
+    await ledger.settle(streamed, 0, 100, 0, part=True)
+    await ledger.settle(streamed, 0, 150)
+    cut_off = await ledger.hold()
+    await ledger.settle(cut_off, 1_000, 100, part=True)
+    await ledger.ask(commands.Release("k", b"x", cut_off), outcomes.Released)
+    for model in ("o1-pro", "gpt-5.4-mini-2026-03-17", "nobody knows it"):  # served by another model than asked for
+        await ledger.settle(await ledger.hold(model="GPT-5.4"), 900, 90, model=model)
+    open_hold = await ledger.hold(user="bob")
+    await ledger.settle(open_hold, 1_200, 100, part=True)
+    when = datetime.now(UTC) - timedelta(days=2, hours=7)
+    event = commands.Record("k", b"x", "batch", "triage", "openai", "gpt-5.4-mini", Usage(50, 5), user="carol",
+                   occurred_at=when, tags=tags)  # fmt: skip
+    await ledger.ask(event, outcomes.Recorded)
+    await ledger.ask(replace(event, model="unheard of", occurred_at=None), outcomes.Recorded)
+    await ledger.ask(replace(event, occurred_at=when - timedelta(days=60)), outcomes.Quarantined)
+    await ledger.ask(
+        commands.Quarantine("k", b"x", "batch", "invalid_request", "no model", {"user": "carol"}),
+        outcomes.Quarantined,
+    )
+
+
+async def _draw_on_leases(ledger: Ledger) -> None:
+    lease = commands.Lease("k", b"x", **HOLD, user="ada", calls=6)
+    used = (await ledger.ask(lease, outcomes.Granted)).reservation.reservation_id
+    for output in (100, 200, 900):
+        await ledger.settle(used, 500, output, part=True)
+    await ledger.settle(used, 500, 10)
+    given_back = (await ledger.ask(lease, outcomes.Granted)).reservation.reservation_id
+    await ledger.settle(given_back, 10, 10, part=True)
+    await ledger.ask(commands.Release("k", b"x", given_back), outcomes.Released)
+    dead = (await ledger.ask(lease, outcomes.Granted)).reservation.reservation_id
+    await ledger.settle(dead, 1_000, 10, part=True)
+    await ledger.let_expire(dead)
+    await ledger.settle(dead, 1_000, 20, part=True)
+    await ledger.ask(replace(lease, user="bob", calls=4), outcomes.Granted)
+
+
+async def _move_limits(ledger: Ledger) -> None:
+    await ledger.settle(await ledger.hold(user="grace"), 1_000, 500)
+    account = await ledger.account_of("granted")
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    for amounts, ends in ((Limits(2_000, None, 1), soon), (Limits(tokens=700), soon), (Limits(calls=2), None)):
+        await ledger.ask(
+            administration.GiveGrant("k", b"x", account, amounts, "a busy day", "root", ends), outcomes.GrantAnswer
+        )
+    each = await ledger.owner.fetchval("select budget_id from budgets where name = 'per user'")
+    for subject in (Subject({"user": "heidi"}), Subject({"user": "heidi"})):  # heidi has made no call
+        await ledger.ask(
+            administration.GiveGrant(
+                "k", b"x", None, Limits(tokens=10), "her first day", "root", None, each, subject
+            ),
+            outcomes.GrantAnswer,
+        )  # fmt: skip
+    await ledger.settle(await ledger.hold(user="grace"), 1_500, 500)
+    await ledger.owner.execute(
+        "update grants set expires_at = now() where expires_at is not null and account_id = $1", account
+    )
+    await ledger.owner.execute("update accounts set grants_until = now() where account_id = $1", account)
+    await ledger.commits.submit(ledger.tenant, commands.TendAccounts((account,)))
+    for amounts, approve, ends in (
+        (Limits(tokens=4_000), True, None), (Limits(tokens=4_000), True, None), (Limits(calls=9), False, None),
+        (Limits(calls=3), True, datetime.now(UTC) + timedelta(days=300)),
+    ):  # fmt: skip
+        asked = await ledger.ask(
+            administration.AskIncrease("k", b"x", account, amounts, "more to do", "grace"), outcomes.IncreaseAnswer
+        )
+        decision = administration.DecideIncrease("k", b"x", asked.increase.increase_id, approve, "root", "fine", ends)
+        await ledger.ask(decision, outcomes.IncreaseAnswer)
+    await ledger.ask(
+        administration.AskIncrease("k", b"x", account, Limits(calls=1), "and more", "grace"), outcomes.IncreaseAnswer
+    )
+    budgets = {row["name"]: row["budget_id"] for row in await ledger.owner.fetch("select name, budget_id from budgets")}
+    for change in (
+        administration.ChangeBudget("k", b"x", budgets["uncached"], Limits(tokens=200_000), actor="root"),  # fires
+        administration.ChangeBudget("k", b"x", budgets["uncached"], Limits(tokens=3_000_000), actor="root"),  # re-arms
+        administration.ChangeBudget("k", b"x", budgets["soft"], None, Enforcement.HARD, actor="root"),
+        administration.ChangeBudget("k", b"x", budgets["per user"], Limits(calls=60), actor="root"),
+    ):
+        await ledger.ask(change, outcomes.BudgetAnswer)
+        await ledger.ask(
+            commands.Release("k", b"x", await ledger.hold(user="dan", agent_type="rare")), outcomes.Released
+        )
+    await ledger.ask(reserve(), outcomes.Denied)  # three calls were made while the budget was soft
+    back = administration.ChangeBudget("k", b"x", budgets["soft"], Limits(calls=1_000), Enforcement.SOFT, actor="root")
+    await ledger.ask(back, outcomes.BudgetAnswer)
+
+
+async def _take_limits_away(ledger: Ledger) -> None:
+    """Remove a limit that a grant has raised, use more than it was, and set another; and with it change thresholds."""
+    named = (("user", ("grace", "heidi")),)
+    budget = await _budget(
+        ledger, "loosened", named, Limits(50_000, None, 50), Window.TOTAL, thresholds=(1, 2), actor="root"
+    )
+    await ledger.settle(await ledger.hold(user="heidi"), 1_000, 500)
+    account = await ledger.account_of("loosened")
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    grant = administration.GiveGrant("k", b"x", account, Limits(tokens=5_000), "a busy day", "root", soon)
+    await ledger.ask(grant, outcomes.GrantAnswer)
+    without = administration.ChangeBudget(
+        "k", b"x", budget, thresholds=(2, 50), removed_limits=(Unit.TOKENS,), actor="root"
+    )
+    await ledger.ask(without, outcomes.BudgetAnswer)
+    large = await ledger.hold(user="heidi", input_tokens=60_000)
+    await ledger.ask(commands.Release("k", b"x", large), outcomes.Released)
+    again = administration.ChangeBudget("k", b"x", budget, Limits(tokens=40_000), actor="root")
+    await ledger.ask(again, outcomes.BudgetAnswer)
+    await ledger.settle(await ledger.hold(user="heidi"), 1_000, 500)
+    overrides = ((Subject({"cost_center": "research"}), Limits(10**6)), (Subject({"cost_center": "sales"}), NO_LIMITS))
+    await _budget(
+        ledger, "overridden", (("cost_center", "*"),), Limits(900_000), Window.TOTAL, actor="root",
+        overrides=overrides, unassigned=Unassigned.PER_USER,
+    )  # fmt: skip
+    for center in (None, "research", "sales"):
+        await ledger.settle(await ledger.hold(user="heidi", cost_center=center), 100, 50)
+
+
+async def _work_in_runs(ledger: Ledger) -> None:
+    shares = (Share("data", 3), Share("triage", 1))
+    opened = commands.OpenRun("k", b"x", "ada", "research", "thread-1", Limits(40_000, None, 20), 10, shares)
+    run = (await ledger.ask(opened, outcomes.RunAnswer)).run.run_id
+    await ledger.ask(replace(opened, attach=True), outcomes.RunAnswer)
+    part = (
+        await ledger.ask(
+            commands.OpenRun("k", b"x", parent_run_id=run, limits=Limits(tokens=9_000)), outcomes.RunAnswer
+        )
+    ).run.run_id
+    leaf = (await ledger.ask(commands.OpenRun("k", b"x", parent_run_id=part), outcomes.RunAnswer)).run.run_id
+    for each in (run, part, leaf, leaf):
+        await ledger.ask(commands.Step("k", b"x", each, "think"), outcomes.StepTaken)
+    await ledger.settle(await ledger.hold(run_id=leaf, tool="grep"), 800, 90)
+    await ledger.settle(await ledger.hold(run_id=run), 900, 100)
+    await ledger.hold(run_id=part)
+    await ledger.ask(commands.Rebalance("k", b"x", run, (Share("data", 1), Share("action", 1))), outcomes.RunAnswer)
+    await ledger.ask(
+        administration.ChangeRun("k", b"x", run, Limits(60_000, 10**9), 12, "it takes longer", "root"),
+        outcomes.RunAnswer,
+    )
+    await ledger.ask(commands.EndRun("k", b"x", leaf, RunState.CLOSED), outcomes.RunAnswer)
+    await ledger.ask(reserve(run_id=leaf), outcomes.Refused)
+
+
+async def _rename_models(ledger: Ledger) -> None:
+    """Rename a model twice, and let one of its names be a model again; holds of every kind follow."""
+    fields: dict[str, Any] = {"user": "ivan", "model": "gpt-4o"}
+    await ledger.settle(await ledger.hold(**fields), 500, 50)
+    await ledger.settle(await ledger.hold(user="ivan", model="gpt-4o-mini"), 300, 30)
+    late, streamed, left_open = [await ledger.hold(**fields) for _ in range(3)]
+    await ledger.let_expire(late)
+    await ledger.settle(streamed, 100, 10, part=True)
+    lease = commands.Lease("k", b"x", **{**HOLD, **fields}, calls=4)
+    lent = (await ledger.ask(lease, outcomes.Granted)).reservation.reservation_id
+    await ledger.settle(lent, 10, 10, part=True)
+    await _rename(ledger, "gpt-4o", "gpt-4o-mini")
+    await ledger.settle(late, 70, 7)
+    await ledger.settle(streamed, 5, 5, part=True)
+    await ledger.settle(lent, 20, 20, part=True, model="gpt-4o")
+    await _rename(ledger, "gpt-4o-mini", "gpt-4.1")
+    await ledger.settle(streamed, 5, 5)
+    await ledger.settle(lent, 30, 30, part=True, model="gpt-4o-mini")
+    await ledger.settle(left_open, 40, 4, part=True, model="o1-pro")
+    await _rename(ledger, "gpt-4o", "gpt-4o")
+    await ledger.settle(await ledger.hold(**fields), 600, 60)
+    await _reverse_calls(ledger, "user_id = 'ivan' and reservation_id is not null and not part")
+
+
+async def _rename(ledger: Ledger, asked: str, becomes: str) -> None:
+    names = ModelName("openai", asked), ModelName("openai", becomes)
+    await ledger.ask(administration.RenameModel("k", b"x", *names, "one model", "root"), outcomes.Changed)
+
+
+async def _reverse(ledger: Ledger) -> None:
+    """Take back a recorded call, one of a lease, a whole streamed call, and a late call in a run."""
+    await _reverse_calls(
+        ledger,
+        "user_id = 'carol' and not unpriced or part and late or tool = 'grep' or"
+        " e.reservation_id = (select min(reservation_id) from usage_events where part)",
+    )
+
+
+async def _reverse_calls(ledger: Ledger, which: str) -> None:
+    rows = await ledger.owner.fetch(
+        "select k.source, k.key, e.event_id, e.booked_at from usage_events as e"
+        " join operation_keys as k on k.tenant_id = e.tenant_id and k.target_id = e.event_id and k.answer = 'event'"
+        f" where {which} order by e.event_id"
+    )
+    for row in rows:
+        source = row["source"].removeprefix("event:") if row["source"].startswith("event:") else None
+        await ledger.ask(
+            administration.Reverse(
+                row["key"], b"x", source, ((row["event_id"], row["booked_at"]),), "test traffic", "root"
+            ),
+            outcomes.Reversed,
+        )
+
+
+async def _administer(ledger: Ledger) -> None:
+    centers = ((None, "research"), (datetime.now(UTC) + timedelta(days=1), "sales"))
+    users = (User("erin", centers), User("frank", centers))
+    await ledger.ask(administration.SetUsers("k", b"x", users, "root"), outcomes.Changed)
+    for user in ("erin", "frank"):
+        await ledger.settle(await ledger.hold(user=user), 100, 10)
+    await ledger.ask(administration.EraseUser("k", b"x", "frank", "root"), outcomes.Changed)
+    await Erasures(ledger.database, visible_seconds=0).erase_users()
+    await ledger.ask(
+        administration.SetCalendar("k", b"x", CalendarRule(ZoneInfo("Asia/Tokyo"), 6, 4), "root"), outcomes.Changed
+    )
+    await ledger.ask(administration.StopTenant("k", b"x", "a runaway agent", "root"), outcomes.StopAnswer)
+    await ledger.ask(reserve(), outcomes.Refused)
+    await ledger.ask(administration.StopTenant("k", b"x", None, "root"), outcomes.StopAnswer)
+    kept = await ledger.ask(
+        commands.Quarantine("k", b"x", "a", "invalid_request", "no model", {}), outcomes.Quarantined
+    )
+    async with ledger.database.reading(ledger.tenant) as connection:
+        await decide_quarantined(connection, ledger.tenant, kept.quarantine_id, "dismissed", "a test", actor="root")

@@ -1,0 +1,16 @@
+"""Every setting is explained, with an example that it accepts."""
+
+import pytest
+
+from token_ledger.config import Settings
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_setting_has_a_description_and_an_accepted_example(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    field = Settings.model_fields[name]
+    assert field.description
+    assert field.description.endswith(".")
+    assert field.examples
+    for example in field.examples:
+        monkeypatch.setenv(f"TOKEN_LEDGER_{name.upper()}", str(example))
+        assert name in Settings().model_fields_set

@@ -1,1 +1,0 @@
-"""Reads: reports on what was spent, refused and advised, and the proof that the books add up."""

@@ -1,0 +1,91 @@
+"""Owns what one verb of callers is: its body, its command, the outcome it expects and the answer it gives.
+
+Each has a route of its own and is an item of `/v1/operations`. The hot ones are plain Starlette routes, because
+FastAPI would take longer to call them than the ledger takes to decide them; their OpenAPI entries are made from here.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from token_ledger.api.access import CALLERS, principal_of
+from token_ledger.api.parameters import check_parameters, parse_id
+from token_ledger.api.problem_responses import media_type_problem
+from token_ledger.api.service import service_of
+from token_ledger.core.batch.idempotency import KeyedCommand
+from token_ledger.core.model.principal import Principal
+from token_ledger.runtime import Service
+from token_ledger.wire.fields import Body
+from token_ledger.wire.problems import Expected, expect, invalid_problem
+
+
+class _Route(Route):
+    """A route that names itself in the scope, as FastAPI's own do, so that requests are measured by its template."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child_scope = super().matches(scope)
+        if match is not Match.NONE:
+            child_scope["route"] = self
+        return match, child_scope
+
+
+@dataclass(frozen=True)
+class CallerOperation(Generic[Expected]):
+    """A verb of callers. `named` is the id that its path names, None where it names none.
+
+    `command` makes the command from the body and that id; `answer` makes the answer, whose type is `answer_type`,
+    from an outcome of the kind `outcome`. `summary` and `description` are for the OpenAPI document.
+    """
+
+    op: str
+    path: str
+    status: int
+    body: type[Body]
+    command: Callable[..., KeyedCommand]
+    outcome: type[Expected]
+    answer: Callable[[Expected], Mapping[str, Any]]
+    answer_type: type
+    summary: str
+    description: str
+    named: str | None = None
+
+    async def run(self, service: Service, caller: Principal, body: Body, number: int | None) -> Mapping[str, Any]:
+        """Have the verb decided and return its answer; raise the problem if it is refused."""
+        command = self.command(body) if number is None else self.command(body, number)
+        own = command.sent_by(caller.role)
+        decided = await service.submit(caller.tenant, own, caller.key_id)  # type: ignore[arg-type]
+        return self.answer(expect(self.outcome, decided))
+
+    def endpoint(self) -> Callable[[Request], Awaitable[Response]]:
+        """Return the function that answers requests to the verb's own route."""
+        parse = TypeAdapter(self.body).validate_json
+
+        async def answer(request: Request) -> Response:
+            principal = principal_of(request, CALLERS)
+            check_parameters(request, ())
+            number = None if self.named is None else parse_id(request.path_params[self.named], self.named)
+            value = await self.run(service_of(request), principal, await _parsed(request, parse), number)
+            return Response(json.dumps(value), self.status, media_type="application/json")
+
+        return answer
+
+    def route(self) -> Route:
+        """Return the verb's own route."""
+        return _Route(self.path, self.endpoint(), methods=["POST"], name=self.op)
+
+
+async def _parsed(request: Request, parse: Callable[[bytes], Body]) -> Body:
+    body = await request.body()
+    if body and not request.headers.get("content-type", "").startswith("application/json"):
+        raise media_type_problem(request)
+    try:
+        return parse(body or b"{}")
+    except ValidationError as error:
+        raise invalid_problem(error) from None

@@ -1,0 +1,46 @@
+"""Routes, a file per noun. They parse, authenticate, have a command decided or read, and return the answer."""
+
+from fastapi import Depends, FastAPI
+
+from token_ledger.api.parameters import check_known_parameters
+from token_ledger.api.routes import (
+    accounts,
+    api_keys,
+    audit,
+    budgets,
+    calendar,
+    events,
+    health,
+    identity_providers,
+    increases,
+    live,
+    me,
+    model_names,
+    operations,
+    preflight,
+    quarantine,
+    reports,
+    reservations,
+    reversals,
+    runs,
+    stop,
+    tenants,
+    tokens,
+    triggers,
+    users,
+)
+
+NOUNS = (
+    reservations, preflight, operations, runs, events, reversals, quarantine, budgets, accounts, increases, triggers,
+    reports, live, users, model_names, calendar, stop, audit, api_keys, tokens, me, tenants, identity_providers, health,
+)  # fmt: skip
+"""In the order in which the documentation shows them."""
+
+
+def add_to(app: FastAPI) -> None:
+    """Add every route to an app. Those that are called most come first, because routes are tried in order."""
+    app.router.routes.extend(operation.route() for operation in operations.HOT)
+    for noun in NOUNS:
+        # Prometheus and load balancers add parameters of their own to the routes of the process.
+        checks = [] if noun is health else [Depends(check_known_parameters)]
+        app.include_router(noun.router, dependencies=checks)

@@ -1,0 +1,83 @@
+"""The route of several operations in one request: each is parsed, decided and answered for itself, in order."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import TypeAdapter, ValidationError
+
+from token_ledger.api.access import Caller
+from token_ledger.api.problem_responses import problem_of
+from token_ledger.api.rate_limits import RateLimits
+from token_ledger.api.routes import leases, reservations, runs
+from token_ledger.api.routes.events import record_event
+from token_ledger.api.service import in_pieces, service_of
+from token_ledger.core.model.principal import Principal
+from token_ledger.ledger.errors import LedgerError
+from token_ledger.runtime import Service
+from token_ledger.wire.answers.operations import OperationResult, OperationResults
+from token_ledger.wire.bodies.operations import OperationsBody
+from token_ledger.wire.fields import Id
+from token_ledger.wire.problems import ProblemError, invalid_field, invalid_problem
+
+router = APIRouter(prefix="/v1", tags=["reservations"])
+
+HOT = (reservations.RESERVE, leases.LEASE, reservations.SETTLE, reservations.EXTEND, reservations.RELEASE)
+"""Operations with routes outside FastAPI, for speed."""
+OPERATIONS = {operation.op: operation for operation in (*HOT, runs.STEP)}
+
+_REPORTING = (reservations.SETTLE.op, reservations.RELEASE.op, "event")
+_id = TypeAdapter(Id)
+
+
+@router.post("/operations")
+async def operate(request: Request, caller: Caller, body: OperationsBody) -> OperationResults:
+    """Send several operations in one request.
+
+    Each is decided in its order and has the status and body that its own route would answer with. One that is refused
+    or malformed leaves the others alone.
+    """
+    service = service_of(request)
+    limits: RateLimits = request.app.state.rate_limits
+    results = await in_pieces(
+        service,
+        caller.tenant,
+        (_result(service, limits, caller, value, position) for position, value in enumerate(body.operations)),
+    )
+    return {"results": results}
+
+
+async def _result(
+    service: Service, limits: RateLimits, caller: Principal, value: Any, position: int
+) -> OperationResult:
+    within = f"operations.{position}"
+    try:
+        if not (isinstance(value, dict) and value.get("op") in _REPORTING):
+            limits.take(caller)
+        return await _operate(service, caller, value, within)
+    except ValidationError as error:
+        problem = invalid_problem(error, within)
+    except LedgerError as error:
+        problem = problem_of(error)
+    except ProblemError as error:
+        problem = error
+    return {"status": problem.status, "body": problem.body()}
+
+
+async def _operate(service: Service, caller: Principal, value: Any, within: str) -> OperationResult:
+    if not isinstance(value, dict):
+        raise invalid_field(within, 'send an object such as {"op": "settle", "reservation_id": "68354048", …}')
+    fields = dict(value)
+    op = fields.pop("op", None)
+    if op == "event":
+        return {"status": 200, "body": dict(await record_event(service, caller, fields, within))}
+    operation = OPERATIONS.get(op) if isinstance(op, str) else None
+    if operation is None:
+        raise invalid_field(f"{within}.op", f"use one of {', '.join((*OPERATIONS, 'event'))}")
+    number = None
+    if operation.named is not None:
+        try:
+            number = int(_id.validate_python(fields.pop(operation.named, None)))
+        except ValidationError as error:
+            raise invalid_problem(error, f"{within}.{operation.named}") from None
+    answer = await operation.run(service, caller, operation.body.model_validate(fields), number)
+    return {"status": operation.status, "body": dict(answer)}

@@ -1,0 +1,124 @@
+"""Reads the file of `token-ledger apply`: which tenants, users, budgets and triggers there should be.
+
+Its parts are bodies of the API, so a file and a request use the same words. Whatever is wrong with the file itself
+is found here, before anything is looked up or changed.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import AfterValidator, Field, StrictInt, ValidationError, model_validator
+
+from token_ledger.core.model.tenant import check_cost_centers
+from token_ledger.storage.tenants import check_zone
+from token_ledger.wire.bodies.budgets import BudgetBody, BudgetTerms
+from token_ledger.wire.bodies.triggers import TriggerTerms
+from token_ledger.wire.bodies.users import UserBody
+from token_ledger.wire.commands.budgets import create_budget_command
+from token_ledger.wire.fields import Body, Name, Words
+from token_ledger.wire.problems import ProblemError
+from token_ledger.wire.validation_errors import first_error
+
+
+def _is_zone(name: str) -> str:
+    check_zone(name)
+    return name
+
+
+class TenantTerms(Body):
+    """One tenant; what is set up and not in a list stays as it is, except that --prune archives budgets."""
+
+    name: Name
+    time_zone: Annotated[Words, AfterValidator(_is_zone)] = "UTC"
+    week_start: Annotated[StrictInt, Field(ge=0, le=6)] = 0
+    fiscal_month: Annotated[StrictInt, Field(ge=1, le=12)] = 1
+    users: tuple[UserBody, ...] = ()
+    budgets: tuple[BudgetTerms, ...] = ()
+    triggers: tuple[TriggerTerms, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_the_new_word(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "policies" in value:
+            raise ValueError("`policies` is now called `triggers`; rename it, its entries are the same")
+        return value
+
+
+class SetupFile(Body):
+    """The whole file."""
+
+    tenants: Annotated[tuple[TenantTerms, ...], Field(min_length=1)]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML with instants as text, as in a request, and refuses a key that is given twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[Hashable] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_setup_file(path: Path) -> SetupFile:
+    """Return what a file says; ValueError says in one sentence where it is wrong."""
+    try:
+        with path.open("rb") as file:
+            value: Any = yaml.load(file, _Loader)  # noqa: S506 - it is a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if value is None:
+        raise ValueError(f"{path} is empty: it must have `tenants:` and a list of them")
+    try:
+        setup = SetupFile.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {first_error(error)}") from None
+    twice = _first_twice([tenant.name for tenant in setup.tenants])
+    if twice is not None:
+        raise ValueError(f"{path} has two entries for the tenant {twice!r}")
+    for position, tenant in enumerate(setup.tenants):
+        _check_names(path, tenant)
+        _check_terms(f"{path}: tenants.{position}", tenant)
+    return setup
+
+
+def _check_names(path: Path, tenant: TenantTerms) -> None:
+    for what, names in (
+        ("budget", [budget.name for budget in tenant.budgets]),
+        ("user", [user.user for user in tenant.users]),
+        ("trigger", [str(trigger.kind) for trigger in tenant.triggers]),
+    ):
+        twice = _first_twice(names)
+        if twice is not None:
+            raise ValueError(f"{path}: tenant {tenant.name!r} has two entries for the {what} {twice!r}")
+
+
+def _first_twice(names: Iterable[str]) -> str | None:
+    return next((name for name, times in Counter(names).items() if times > 1), None)
+
+
+def _check_terms(where: str, tenant: TenantTerms) -> None:
+    """Raise ValueError for parts that are valid by themselves but not together."""
+    for position, user in enumerate(tenant.users):
+        try:
+            check_cost_centers([(each.since, each.cost_center) for each in user.cost_centers])
+        except ValueError as error:
+            raise ValueError(f"{where}.users.{position}.cost_centers: {error}") from None
+    for position, terms in enumerate(tenant.budgets):
+        try:
+            create_budget_command(BudgetBody(idempotency_key="-", **terms.model_dump()), "")
+        except ProblemError as error:
+            raise ValueError(f"{where}.budgets.{position}.{error.detail}") from None

@@ -1,0 +1,88 @@
+"""Finds the facts of a call: who makes which call for whom, from the command, its run and the user's record."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from token_ledger.core.batch.commands import Record, Reserve, Settle
+from token_ledger.core.batch.loaded import AskedName
+from token_ledger.core.model.call import UNASSIGNED, CallFacts
+from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.reservation import Reservation
+from token_ledger.core.model.run import Run
+from token_ledger.core.model.tenant import User
+from token_ledger.core.model.trigger import Mode, Trigger
+
+NameOf = Callable[[str, str], ModelName]
+"""Returns what a provider's model is called in the books."""
+
+
+def call_facts(
+    command: Reserve | Record, run: Run | None, users: Mapping[str, User], now: datetime, name_of: NameOf
+) -> CallFacts:
+    """Return the facts of a call; user and cost center come from the run, else the call, else the user's record."""
+    if run is not None:
+        user, cost_center = run.user, run.cost_center
+    else:
+        user = command.user or ""
+        at = command.occurred_at or now if isinstance(command, Record) else now
+        cost_center = command.cost_center or user_cost_center(users, user, at)
+    provider, model = name_of(command.provider, command.model)
+    return CallFacts(
+        user=user,
+        cost_center=cost_center,
+        agent_type=command.agent_type,
+        request_type=command.request_type,
+        provider=provider,
+        model=model,
+        run_id=command.run_id,
+        tool=command.tool,
+        tags=command.tags,
+    )
+
+
+def candidate_facts(
+    triggers: Sequence[Trigger], command: Reserve | Record, run: Run | None, users: Mapping[str, User], now: datetime,
+    name_of: NameOf,
+) -> list[CallFacts]:  # fmt: skip
+    """Return the facts that a call may get: with the model asked for, and with each that it may be downgraded to."""
+    facts = call_facts(command, run, users, now, name_of)
+    if not triggers:
+        return [facts]
+    return [facts] + [
+        facts._replace(**name_of(step.to_provider, step.to_model)._asdict())
+        for trigger in triggers
+        if trigger.mode is not Mode.OFF
+        for step in trigger.downgrades
+        if name_of(step.provider, step.model) == (facts.provider, facts.model)
+    ]
+
+
+def served_facts(
+    command: Settle, hold: Reservation, name_of: NameOf, renamed: Mapping[AskedName, ModelName]
+) -> tuple[CallFacts, ModelName | None]:
+    """Return the facts of the call that was made, and its model as the caller names it, if it names one.
+
+    The model of the hold keeps the name that it was booked under, also if it is renamed meanwhile.
+    """
+    facts, served = hold.facts, served_name(command, hold)
+    if command.tool is not None:
+        facts = facts._replace(tool=command.tool)
+    if served is not None:
+        name, held = name_of(*served), (facts.provider, facts.model)
+        if name != held and name != renamed.get(held) and served != hold.to_call:
+            facts = facts._replace(provider=name.provider, model=name.model)
+    return facts, served
+
+
+def served_name(command: Settle, hold: Reservation) -> ModelName | None:
+    """Return the model that a settle names, with what it leaves out as in the hold; None if it names none."""
+    if command.model is None and command.provider is None:
+        return None
+    provider, model = hold.to_call
+    return ModelName(command.provider or provider, command.model or model)
+
+
+def user_cost_center(users: Mapping[str, User], user: str, at: datetime) -> str:
+    """Return the cost center that a user had at an instant."""
+    known = users.get(user)
+    return UNASSIGNED if known is None else known.cost_center(at)

@@ -1,0 +1,278 @@
+"""Owns what callers ask for: one value per verb, already parsed and within its bounds."""
+
+from collections.abc import Mapping
+from dataclasses import field, replace
+from datetime import datetime
+from typing import Any, ClassVar, Self
+
+from token_ledger.core.batch import administration
+from token_ledger.core.batch.idempotency import KeyedCommand, UnkeyedCommand
+from token_ledger.core.model.allocation import Share
+from token_ledger.core.model.budget import Limits
+from token_ledger.core.model.frozen import value
+from token_ledger.core.model.hold_cost import CacheWrite
+from token_ledger.core.model.principal import Role
+from token_ledger.core.model.run import RunState
+from token_ledger.core.model.usage import Usage
+
+
+@value
+class Reserve(KeyedCommand):
+    """May I make this call? User and cost center come from its run if it has one."""
+
+    verb: ClassVar[str] = "reserve"
+    made_for: ClassVar[Role] = Role.AGENT
+    agent_type: str
+    provider: str
+    model: str
+    input_tokens: int
+    max_output_tokens: int
+    run_id: int | None = None
+    user: str | None = None
+    cost_center: str | None = None
+    request_type: str = "chat"
+    cached_input_tokens: int = 0
+    cache_write: CacheWrite | None = None
+    ttl_seconds: int = 300
+    tool: str | None = None
+    requires: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    apply: tuple[str, ...] = ()
+
+
+@value
+class Lease(Reserve):
+    """May I make up to `calls` such calls without asking each time? The sizes are those of one call."""
+
+    verb: ClassVar[str] = "lease"
+    calls: int = 1
+
+
+@value
+class Preflight(UnkeyedCommand):
+    """Would these calls fit now, with a count for each? Nothing is held, so the answer is about this instant."""
+
+    verb: ClassVar[str] = "preflight"
+    calls: tuple[tuple[Reserve, int], ...]
+
+
+def settle_key(reservation_id: int) -> str:
+    """Return the key of a settlement that is sent without one. It belongs to its hold, whoever settles it."""
+    return f"settle:{reservation_id}"
+
+
+def is_settle_key(key: str) -> bool:
+    """Return whether a key reads like the own key of some hold."""
+    return key.startswith("settle:") and key[7:].isdigit()
+
+
+@value
+class Settle(KeyedCommand):
+    """The call was made: what it really used. Provider and model default to those of the hold.
+
+    With `part` the hold stays open: a call of a lease, or a part of a streamed call (its use since the last part).
+    """
+
+    verb: ClassVar[str] = "settle"
+    made_for: ClassVar[Role] = Role.AGENT
+    reservation_id: int
+    usage: Usage
+    provider: str | None = None
+    model: str | None = None
+    occurred_at: datetime | None = None
+    failed: bool = False
+    estimated: bool = False
+    response_id: str | None = None
+    original_input_tokens: int | None = None
+    part: bool = False
+    tool: str | None = None
+
+    def sent_by(self, kind: Role) -> Self:
+        """Return the command with its key among those of a kind of principal, so that none has a hold's own key."""
+        if self.key == settle_key(self.reservation_id) and not self.part:
+            return self
+        if kind is self.made_for and not is_settle_key(self.key):
+            return self
+        return replace(self, key_space=kind.value)
+
+
+@value
+class Extend(KeyedCommand):
+    """The call takes longer: let the hold expire `ttl_seconds` from now, unless it expires later anyway."""
+
+    verb: ClassVar[str] = "extend"
+    made_for: ClassVar[Role] = Role.AGENT
+    reservation_id: int
+    ttl_seconds: int
+
+
+@value
+class Release(KeyedCommand):
+    """The call was certainly not made: give the hold back."""
+
+    verb: ClassVar[str] = "release"
+    made_for: ClassVar[Role] = Role.AGENT
+    reservation_id: int
+    reason: str | None = None
+
+
+def event_key_source(event_source: str) -> str:
+    """Return what the keys of events from a source are unique within."""
+    return f"event:{event_source}"
+
+
+@value
+class Record(KeyedCommand):
+    """A call was made without a hold: book it. Keys are unique within the source of the event, as in CloudEvents.
+
+    So they are the same for all kinds of principals: an event that an importer repeats is booked once.
+    """
+
+    verb: ClassVar[str] = "record"
+    event_source: str
+    agent_type: str
+    provider: str
+    model: str
+    usage: Usage
+    run_id: int | None = None
+    user: str | None = None
+    cost_center: str | None = None
+    request_type: str = "chat"
+    occurred_at: datetime | None = None
+    failed: bool = False
+    estimated: bool = False
+    response_id: str | None = None
+    tool: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """The event as it came, kept where it has to be quarantined. It holds counts and names, never prompts."""
+
+    @property
+    def source(self) -> str:
+        """What the key is unique within: all events of a source."""
+        return event_key_source(self.event_source)
+
+
+@value
+class Quarantine(KeyedCommand):
+    """An event that could not be read: keep it as it came."""
+
+    verb: ClassVar[str] = "quarantine"
+    event_source: str
+    code: str
+    detail: str
+    body: Any
+
+    @property
+    def source(self) -> str:
+        """What the key is unique within: all events of a source."""
+        return event_key_source(self.event_source)
+
+
+@value
+class OpenRun(KeyedCommand):
+    """Start a run, with limits of its own and a split over agent types.
+
+    A sub-run takes user and cost center from its parent. With `attach` the answer is an open run of the same
+    `external_id` if there is one, and no other is started.
+    """
+
+    verb: ClassVar[str] = "open_run"
+    made_for: ClassVar[Role] = Role.AGENT
+    user: str | None = None
+    cost_center: str | None = None
+    external_id: str | None = None
+    limits: Limits = Limits()
+    iterations: int | None = None
+    shares: tuple[Share, ...] = ()
+    strict: bool = False
+    parent_run_id: int | None = None
+    attach: bool = False
+
+
+@value
+class EndRun(KeyedCommand):
+    """Close or cancel a run and its sub-runs: later reserves are refused, settles are still booked.
+
+    `actor` is the administrator who does it, and goes to the audit log; agents and users have none.
+    """
+
+    verb: ClassVar[str] = "end_run"
+    made_for: ClassVar[Role] = Role.AGENT
+    run_id: int
+    state: RunState
+    actor: str | None = None
+
+
+@value
+class Step(KeyedCommand):
+    """Begin another iteration of a run; refused when the run or one of its ancestors has no iterations left."""
+
+    verb: ClassVar[str] = "step"
+    made_for: ClassVar[Role] = Role.AGENT
+    run_id: int
+    label: str | None = None
+
+
+@value
+class Rebalance(KeyedCommand):
+    """Split what a run has available again over agent types; those not named keep what they have used."""
+
+    verb: ClassVar[str] = "rebalance"
+    made_for: ClassVar[Role] = Role.AGENT
+    run_id: int
+    shares: tuple[Share, ...]
+
+
+@value
+class TendAccounts(UnkeyedCommand):
+    """Let grants lapse that are due, and close accounts whose window has ended and that hold nothing."""
+
+    verb: ClassVar[str] = "tend_accounts"
+    account_ids: tuple[int, ...]
+
+
+DUE_BESIDE_COMMANDS = 64
+"""How many due holds every batch expires beside its commands: bounded, so that a backlog can't make it slow."""
+
+
+@value
+class ExpireDue(UnkeyedCommand):
+    """Make a batch happen that expires up to `most` of the holds that are due."""
+
+    verb: ClassVar[str] = "expire_due"
+    most: int = DUE_BESIDE_COMMANDS
+
+
+Command = (
+    Reserve
+    | Lease
+    | Preflight
+    | Settle
+    | Extend
+    | Release
+    | administration.ForceRelease
+    | Record
+    | Quarantine
+    | OpenRun
+    | EndRun
+    | Step
+    | Rebalance
+    | administration.ChangeRun
+    | administration.CreateBudget
+    | administration.ChangeBudget
+    | administration.ReplaceBudget
+    | administration.ArchiveBudget
+    | administration.SetTrigger
+    | administration.RenameModel
+    | administration.GiveGrant
+    | administration.AskIncrease
+    | administration.DecideIncrease
+    | administration.Reverse
+    | administration.SetUsers
+    | administration.EraseUser
+    | administration.SetCalendar
+    | administration.StopTenant
+    | TendAccounts
+    | ExpireDue
+)

@@ -1,0 +1,112 @@
+"""Owns the rows that one batch of one tenant decides on; what was not loaded does not exist for it."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+from token_ledger.core.batch.on_demand import on_demand
+from token_ledger.core.batch.outcomes import Denial
+from token_ledger.core.model.account import Account, AccountKey, Grant
+from token_ledger.core.model.audit import AuditEntry
+from token_ledger.core.model.budget import Budget
+from token_ledger.core.model.event import UsageEvent
+from token_ledger.core.model.frozen import value
+from token_ledger.core.model.increase import Increase
+from token_ledger.core.model.price import ModelName, PriceBook
+from token_ledger.core.model.reservation import Reservation
+from token_ledger.core.model.run import Run, RunStep
+from token_ledger.core.model.tenant import User
+from token_ledger.core.model.transfer import Transfer
+
+
+@value
+class StoredKey:
+    """What an idempotency key was used for: the request's fingerprint and the row it led to."""
+
+    fingerprint: bytes
+    answer: str
+    target_id: int
+
+
+@value
+class KeptEvent:
+    """A quarantined event: why it could not be booked, and what came, as plain data."""
+
+    quarantine_id: int
+    source: str
+    key: str
+    code: str
+    detail: str
+    body: Any
+
+
+AskedName = tuple[str, str]
+"""Provider and model as callers name them."""
+
+
+class Loaded:
+    """Rows of one tenant as they stood under its lock."""
+
+    booked_tokens = on_demand(int)
+    booked_nanos = on_demand(int)
+    """What all events of the tenant add up to, those of this batch included once they are booked."""
+    keys = on_demand(dict[tuple[str, str], StoredKey])
+    reservations = on_demand(dict[int, Reservation])
+    due = on_demand(list[int])
+    runs = on_demand(dict[int, Run])
+    accounts = on_demand(list[Account])
+    events = on_demand(dict[int, UsageEvent])
+    denials = on_demand(dict[int, Denial])
+    kept = on_demand(dict[int, KeptEvent])
+    archived_budgets = on_demand(dict[int, Budget])
+    grants = on_demand(dict[int, Grant])
+    """The unlapsed grants of accounts whose grants can change in this batch, and grants that repeated keys led to."""
+    increases = on_demand(dict[int, Increase])
+    users = on_demand(dict[str, User])
+    earlier_accounts = on_demand(dict[AccountKey, Account])
+    """By the key of an account that does not exist yet: the newest before it of the same budget and subject."""
+    opened_before: cached_property[Sequence[Account]] = on_demand(tuple)
+    """The accounts that the uncommitted batch before has opened."""
+    booked_models: cached_property[Sequence[ModelName]] = on_demand(tuple)
+    """The models in the books, the first first, if a command names one in a way that was not used before."""
+    spellings: cached_property[Mapping[AskedName, ModelName]] = on_demand(dict)
+    """All names that were used before with what they are in the books, if a command renames a model."""
+    model_names: cached_property[Mapping[AskedName, ModelName]] = on_demand(dict)
+    """What names are in the books that were used before; other processes' batches share it, so it is never changed."""
+    attachable_runs = on_demand(dict[str, list[int]])
+    """Open runs by external id, the newest last: back to the first that no command of the batch ends."""
+    steps = on_demand(dict[int, RunStep])
+    audit = on_demand(dict[int, AuditEntry])
+    corrected = on_demand(dict[int, int])
+    """Of the events that commands take back, those that were taken back before, with the events that did."""
+    transfers = on_demand(dict[int, list[Transfer]])
+    """By the account that they are from, those that what is on loaded accounts may have gone along with."""
+
+    def __init__(self, **given: Any) -> None:
+        """Begin with some fields given."""
+        vars(self).update(given)
+
+    def model_name(
+        self, prices: PriceBook, renamed: Mapping[AskedName, ModelName], provider: str, model: str
+    ) -> ModelName:
+        """Return what a model is called in the books: a name keeps its meaning, also if the price book changes.
+
+        A new name of a model that was booked before joins it, also if the price book calls that otherwise by now, or
+        an administrator has renamed it.
+        """
+        decided = self.model_names.get((provider, model)) or renamed.get((provider, model))
+        if decided is not None:
+            return decided
+        name = prices.name_of(provider, model)
+        if not model:
+            return name
+        if (provider, model) in self.booked_models:
+            return ModelName(provider, model)
+        known = chain(((each, each) for each in self.booked_models), renamed.items())
+        return next((now for once, now in known if _is_same(prices, once, name, provider)), name)
+
+
+def _is_same(prices: PriceBook, once: AskedName, name: ModelName, provider: str) -> bool:
+    """Tell whether a model that is or was in the books is the one that has a name; without a provider any will do."""
+    return prices.name_of(*once) == name or (not provider and once[1] == name.model)

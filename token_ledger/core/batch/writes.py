@@ -1,0 +1,137 @@
+"""Owns what one batch of one tenant changes: rows to add, rows to change, sums to add to."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.loaded import AskedName, KeptEvent
+from token_ledger.core.batch.on_demand import on_demand
+from token_ledger.core.batch.outcomes import Denial
+from token_ledger.core.model.account import Account, Grant, LimitEntry, ThresholdEvent
+from token_ledger.core.model.audit import AuditEntry
+from token_ledger.core.model.budget import Budget, Terms
+from token_ledger.core.model.event import UsageEvent
+from token_ledger.core.model.increase import Increase
+from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.reservation import HoldState, Reservation
+from token_ledger.core.model.run import Run, RunStep
+from token_ledger.core.model.tenant import Erasure, User
+from token_ledger.core.model.transfer import Transfer
+from token_ledger.core.model.trigger import Advice, Technique, Trigger
+from token_ledger.core.model.window import CalendarRule
+
+
+class RollupKey(NamedTuple):
+    """What an event is added up by: each roll-up has some of these. Hour and day are the tenant's, as UTC instants."""
+
+    hour: datetime
+    day: datetime
+    cost_center: str
+    user_id: str
+    agent_type: str
+    model: str
+    request_type: str
+
+
+class TagKey(NamedTuple):
+    """What an event is added up by once for every tag."""
+
+    day: datetime
+    tag: str
+    value: str
+
+
+class RunKey(NamedTuple):
+    """What an event of a run is added up by; a call without a tool has the empty one."""
+
+    run_id: int
+    agent_type: str
+    tool: str
+    model: str
+
+
+_ORDINARY = frozenset(
+    {
+        "model_names", "changed_accounts", "new_reservations", "ended_reservations", "events", "rollups", "tag_rollups",
+        "run_rollups",
+    }
+)  # fmt: skip
+
+
+class Writes:
+    """Everything that one batch of one tenant changes."""
+
+    keys = on_demand(list[tuple[Command, str, int]])
+    model_names = on_demand(dict[AskedName, ModelName])
+    """Names of models that were used for the first time or renamed, and what they are in the books from now on."""
+    name_decisions = on_demand(list[tuple[int, AskedName, ModelName, int | None]])
+    """All decisions on these, with their ids, and the id of the entry in the audit log if an administrator decided."""
+    transfers = on_demand(list[Transfer])
+    new_accounts = on_demand(list[Account])
+    changed_accounts = on_demand(dict[int, Account])
+    """Accounts whose balance changed."""
+    changed_terms = on_demand(dict[int, Account])
+    """Accounts of which something else changed: limits, enforcement, thresholds, grants, leases, closing."""
+    limit_entries = on_demand(list[LimitEntry])
+    thresholds = on_demand(list[ThresholdEvent])
+    new_grants = on_demand(list[Grant])
+    changed_grants = on_demand(dict[int, Grant])
+    new_reservations = on_demand(list[Reservation])
+    other_holds = on_demand(list[Reservation])
+    """Leases, and holds that no agent asked for: their keys are written apart from them."""
+    changed_reservations = on_demand(dict[int, Reservation])
+    """Holds that were drawn on or extended."""
+    ended_reservations = on_demand(list[tuple[Reservation, HoldState]])
+    """Holds that were released or have expired; settled ones are ended by their event."""
+    events = on_demand(list[UsageEvent])
+    parts = on_demand(list[UsageEvent])
+    """Events that do not end their hold."""
+    corrections = on_demand(list[UsageEvent])
+    """Events that take others back; they have no keys."""
+    denials = on_demand(list[Denial])
+    firings = on_demand(list[tuple[int, Advice]])
+    kept = on_demand(list[KeptEvent])
+    new_runs = on_demand(list[Run])
+    changed_runs = on_demand(dict[int, Run])
+    steps = on_demand(list[RunStep])
+    new_budgets = on_demand(list[Budget])
+    changed_budgets = on_demand(list[Budget])
+    archived_budgets = on_demand(list[Budget])
+    terms = on_demand(list[tuple[int, int, Terms]])
+    """With the ids of the budget and of the terms."""
+    triggers = on_demand(list[Trigger])
+    increases = on_demand(dict[int, Increase])
+    users = on_demand(dict[str, User])
+    erasures = on_demand(list[Erasure])
+    """They begin after everything else is written."""
+    calendar_changes = on_demand(list[tuple[int, datetime, CalendarRule]])
+    """With the ids of their entries in the audit log."""
+    stops = on_demand(list[str | None])
+    audit = on_demand(list[AuditEntry])
+    rollups = on_demand(dict[RollupKey, list[int]])
+    """Sums in the order of `Figures`, here and in the next two."""
+    tag_rollups = on_demand(dict[TagKey, list[int]])
+    run_rollups = on_demand(dict[RunKey, list[int]])
+    optimizations = on_demand(list[tuple[Technique, bool]])
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether only holds, events and the sums of events were changed, as by nearly every batch."""
+        return _ORDINARY.issuperset(vars(self))
+
+    @property
+    def config_changed(self) -> bool:
+        """Whether the tenant's set-up has a new version after this batch."""
+        return bool(
+            self.new_budgets or self.changed_budgets or self.archived_budgets or self.triggers or self.users
+            or self.erasures or self.calendar_changes or self.stops
+            or any(change_id is not None for _, _, _, change_id in self.name_decisions)
+        )  # fmt: skip
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether the next batch must wait until these changes can be read from the database."""
+        return self.config_changed or bool(
+            self.new_grants or self.changed_grants or self.increases or self.audit
+            or any(run.external_id is not None and run.ended_at is not None for run in self.changed_runs.values())
+        )  # fmt: skip

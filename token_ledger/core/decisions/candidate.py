@@ -1,0 +1,111 @@
+"""Owns candidates: a call as it might be made, with which model, at which price, on which accounts, taking how much.
+
+What a candidate takes is the worst case: its whole input, its output up to the limit, and the cost of both.
+"""
+
+from dataclasses import dataclass, replace
+
+from token_ledger.core.batch.books import Books
+from token_ledger.core.batch.commands import Reserve
+from token_ledger.core.model.account import Account
+from token_ledger.core.model.budget import Counts, Unit
+from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.hold_cost import Size, hold_cost_nanos
+from token_ledger.core.model.money import LARGEST_AMOUNT
+from token_ledger.core.model.price import Price
+from token_ledger.core.model.run import Run
+
+
+@dataclass(slots=True)
+class Candidate:
+    """One call, or several of one size."""
+
+    facts: CallFacts
+    price: Price
+    accounts: list[Account]
+    tokens: int
+    uncached_tokens: int
+    nanos: int
+    calls: int = 1
+
+    def times(self, calls: int) -> "Candidate":
+        """Return so many such calls."""
+        return replace(
+            self, tokens=self.tokens * calls, uncached_tokens=self.uncached_tokens * calls, nanos=self.nanos * calls,
+            calls=calls,
+        )  # fmt: skip
+
+    def _one(self) -> "Candidate":
+        calls = self.calls
+        return replace(
+            self, tokens=self.tokens // calls, uncached_tokens=self.uncached_tokens // calls,
+            nanos=self.nanos // calls, calls=1,
+        )  # fmt: skip
+
+    def taken(self, account: Account, unit: Unit) -> int:
+        """Return what the calls would take of an account."""
+        if unit is Unit.COST:
+            return self.nanos
+        if unit is Unit.CALLS:
+            return self.calls
+        return self.tokens if account.counts is Counts.ALL else self.uncached_tokens
+
+    def room(self, account: Account, unit: Unit) -> int | None:
+        """Return how many times an account has room for the calls in a unit, None where it sets no bound."""
+        limit, settled, held = account.figures(unit)
+        taken = self.taken(account, unit)
+        return None if limit is None or not taken else (limit - settled - held) // taken
+
+    def refused_calls(self, account: Account) -> int:
+        """Return how many of the calls an account has no room for, if it refuses any."""
+        one = self._one()
+        if account.lacking(one.taken(account, Unit.TOKENS), one.nanos, one.calls) is not None:
+            return self.calls  # also where a call takes nothing of the unit whose limit is exceeded already
+        rooms = (one.room(account, unit) for unit in Unit)
+        # A lease of one call may be refused although one call fits.
+        return max(1, self.calls - min(room for room in rooms if room is not None))
+
+    def overfills(self) -> bool:
+        """Tell whether an account would have more settled and held than the database has room for."""
+        most_tokens, most_nanos = LARGEST_AMOUNT - self.tokens, LARGEST_AMOUNT - self.nanos
+        for account in self.accounts:
+            if (
+                account.settled_nanos + account.held_nanos > most_nanos
+                or account.settled_tokens + account.held_tokens > most_tokens
+            ):
+                return True
+        return most_nanos < 0
+
+    def lacking(self) -> list[tuple[Account, Unit]]:
+        """Return the accounts without room for the calls, each with the first unit that is short."""
+        found = []
+        for account in self.accounts:
+            tokens = self.tokens if account.counts is Counts.ALL else self.uncached_tokens
+            unit = account.lacking(tokens, self.nanos, self.calls)
+            if unit is not None:
+                found.append((account, unit))
+        return found
+
+
+def size_of(command: Reserve) -> Size:
+    """Return how large a call may become."""
+    return Size(command.input_tokens, command.cached_input_tokens, command.max_output_tokens, command.cache_write)
+
+
+def price_now(books: Books, provider: str, model: str) -> Price | None:
+    """Return the price of a model at the instant of the batch, or None where none is known."""
+    prices = books.prices.find(provider, model)
+    return prices.at(books.now) if prices is not None else None
+
+
+def candidate_for(books: Books, run: Run | None, facts: CallFacts, price: Price, size: Size) -> Candidate:
+    """Return a call with the accounts that it falls on; those that do not exist yet are opened."""
+    tokens = size.input_tokens + size.max_output_tokens
+    return Candidate(
+        facts,
+        price,
+        books.accounts_for(facts, run),
+        tokens,
+        tokens - size.cached_input_tokens,
+        hold_cost_nanos(price, size),
+    )

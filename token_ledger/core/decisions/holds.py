@@ -1,0 +1,366 @@
+"""Decides on holds: settle, draw, extend, release and expire them, and book calls that had none.
+
+Every function checks first and changes the books only after its last check, so a refusal changes nothing.
+"""
+
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+from token_ledger.core.batch import commands, outcomes
+from token_ledger.core.batch.administration import ForceRelease
+from token_ledger.core.batch.books import Books
+from token_ledger.core.batch.call_facts import call_facts, served_facts
+from token_ledger.core.batch.loaded import KeptEvent
+from token_ledger.core.model.account import Account
+from token_ledger.core.model.budget import Limits
+from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.event import UsageEvent, in_time, representable
+from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
+from token_ledger.core.model.plain_data import limits_data
+from token_ledger.core.model.price import ModelName, Price, usage_cost_nanos
+from token_ledger.core.model.reservation import HoldEvent, HoldState, Reservation
+from token_ledger.core.model.run import RunState
+from token_ledger.core.model.usage import LARGEST_USE, clamp
+
+NO_PRICE = 0
+"""The price id of an event whose model has no known price."""
+
+
+def settle(
+    books: Books, command: commands.Settle
+) -> outcomes.Settled | outcomes.Refused | outcomes.Quarantined:  # fmt: skip
+    """Book what a call really used: more than held is an overrun, after expiry it is late.
+
+    A part leaves the hold open, less what was used; anything else ends it.
+    """
+    reservation = books.loaded.reservations.get(command.reservation_id)
+    if reservation is None:
+        return outcomes.missing(outcomes.Code.RESERVATION_NOT_FOUND, "reservation", command.reservation_id)
+    if reservation.after(HoldEvent.DRAW if command.part else HoldEvent.SETTLE) is None:
+        detail = f"the reservation is {reservation.state} already; the usage is kept in quarantine for review"
+        return keep(books, command, outcomes.Code.RESERVATION_NOT_OPEN, detail, _settlement(command))
+    event = _settling_event(books, command, reservation)
+    accounts = books.accounts_on(event.path)
+    unbookable = _too_much(books, event, reservation.drawn_nanos if command.part else 0)
+    if unbookable is not None:
+        return keep(books, command, outcomes.Code.INVALID_REQUEST, unbookable, _settlement(command))
+    if command.part:
+        _draw(books, reservation, event)
+    else:
+        if reservation.state is HoldState.HELD:
+            _end(books, reservation, HoldEvent.SETTLE, event.event_id)
+        else:
+            reservation.state = HoldState.SETTLED
+        reservation.event_id = event.event_id
+    books.book(event, accounts)
+    for advice in reservation.advice:
+        if advice.applied:
+            books.writes.optimizations.append((advice.technique, not command.failed))
+    return outcomes.Settled(event, replace(reservation) if command.part else reservation, why_stop(books, reservation))
+
+
+def why_stop(books: Books, reservation: Reservation) -> str | None:
+    """Return why the holder of a hold should make no further call, or None."""
+    if books.config.stopped is not None:
+        return "tenant_stopped"
+    run_id = reservation.facts.run_id
+    run = None if run_id is None else books.loaded.runs.get(run_id)
+    if run is not None:
+        for each in (*run.ancestors, run.run_id):
+            known = books.loaded.runs.get(each)
+            if known is not None and known.state is not RunState.OPEN:
+                return f"run_{known.state}"
+    if reservation.lease and reservation.state is HoldState.EXPIRED:
+        return "lease_expired"
+    return None
+
+
+def extend(books: Books, command: commands.Extend) -> outcomes.Extended | outcomes.Refused:
+    """Let a hold expire later; a lease at the latest when its first hard window ends."""
+    reservation = _find_open(books, command.reservation_id, HoldEvent.EXTEND, "extended")
+    if isinstance(reservation, outcomes.Refused):
+        return reservation
+    until = books.expiry(command.ttl_seconds)
+    if reservation.lease:
+        until = books.lease_end(_accounts_of(books, reservation), until)
+    if until > reservation.expires_at:
+        reservation.expires_at = until
+        reservation.changes += 1
+        books.writes.changed_reservations[reservation.reservation_id] = reservation
+    books.note_key(command, "reservation", reservation.reservation_id)
+    return outcomes.Extended(replace(reservation), why_stop(books, reservation))
+
+
+def force_release(books: Books, command: ForceRelease) -> outcomes.Released | outcomes.Refused:
+    """End a hold as its expiry would, because its client is believed dead; one that has expired is as it should be."""
+    ended = books.loaded.reservations.get(command.reservation_id)
+    if ended is not None and ended.state is HoldState.EXPIRED:
+        return outcomes.Released(replace(ended), replayed=True)
+    reservation = _find_open(books, command.reservation_id, HoldEvent.FORCE, "released")
+    if isinstance(reservation, outcomes.Refused):
+        return reservation
+    tokens, _, nanos, calls = reservation.remaining
+    _end(books, reservation, HoldEvent.FORCE, books.new_id())
+    target = str(reservation.reservation_id)
+    after = {"state": reservation.state.value, "reason": command.reason}
+    before = {"state": "held", "held": limits_data(Limits(tokens, nanos, calls))}
+    books.audit(command, "reservation.force_release", target, before, after)
+    books.note_key(command, "reservation", reservation.reservation_id)
+    return outcomes.Released(replace(reservation))
+
+
+def release(books: Books, command: commands.Release) -> outcomes.Released | outcomes.Refused:
+    """Give a hold back in full, because the call was certainly not made; one that was released is as it should be."""
+    ended = books.loaded.reservations.get(command.reservation_id)
+    if ended is not None and ended.state is HoldState.RELEASED:
+        return outcomes.Released(replace(ended), replayed=True)
+    reservation = _find_open(books, command.reservation_id, HoldEvent.RELEASE, "released")
+    if isinstance(reservation, outcomes.Refused):
+        return reservation
+    _end(books, reservation, HoldEvent.RELEASE, books.new_id())
+    books.note_key(command, "reservation", reservation.reservation_id)
+    return outcomes.Released(reservation)
+
+
+def expire_due(books: Books) -> None:
+    """Expire the holds that were due at the batch's instant."""
+    for reservation_id in books.loaded.due:
+        reservation = books.loaded.reservations[reservation_id]
+        if reservation.after(HoldEvent.EXPIRE) is not None and reservation.expires_at <= books.now:
+            _end(books, reservation, HoldEvent.EXPIRE, books.new_id())
+
+
+def sweep(books: Books, command: commands.ExpireDue) -> outcomes.Swept:
+    """Answer the command that only makes a batch happen, because every batch expires what is due."""
+    return outcomes.Swept()
+
+
+def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcomes.Quarantined:
+    """Book a call that had no hold, on every account that it falls on; what can't be booked is kept in quarantine."""
+    run = None
+    if command.run_id is not None:
+        run = books.loaded.runs.get(command.run_id)
+        if run is None:
+            detail = f"there is no run {command.run_id}; the event is kept in quarantine for review"
+            return keep(books, command, outcomes.Code.RUN_NOT_FOUND, detail, command.body)
+    occurred_at = command.occurred_at or books.now
+    if not in_time(occurred_at, books.now):
+        detail = (
+            f"occurred_at {occurred_at.isoformat()} is more than 35 days ago or 5 minutes ahead; the event is kept in"
+            " quarantine for review"
+        )
+        return keep(books, command, outcomes.Code.TIME_OUT_OF_RANGE, detail, command.body)
+    facts = call_facts(command, run, books.loaded.users, books.now, books.use_model_name)
+    usage, clamped = clamp(command.usage)
+    event_id = books.new_id()
+    # A clock that is ahead must not open the account of a window that has not begun.
+    posted_at = min(occurred_at, books.now)
+    price = _price_at(books, command.provider, command.model, posted_at)
+    accounts = books.accounts_for(facts, run, posted_at)
+    event = UsageEvent(
+        event_id=event_id,
+        reservation_id=None,
+        facts=facts,
+        usage=usage,
+        cost_nanos=0 if price is None else usage_cost_nanos(price, usage),
+        price_id=NO_PRICE if price is None else price.price_id,
+        path=[account.account_id for account in accounts],
+        occurred_at=occurred_at,
+        posted_at=posted_at,
+        estimated=command.estimated,
+        unpriced=price is None,
+        clamped=clamped,
+        failed=command.failed,
+        response_id=command.response_id,
+        requested=_other_name(facts, command.provider, command.model),
+        source=command.source,
+        key=command.key,
+        fingerprint=command.fingerprint,
+    )
+    unbookable = _too_much(books, event)
+    if unbookable is not None:
+        return keep(books, command, outcomes.Code.INVALID_REQUEST, unbookable, command.body)
+    books.book(event, accounts)
+    return outcomes.Recorded(event)
+
+
+def quarantine(books: Books, command: commands.Quarantine) -> outcomes.Quarantined:
+    """Keep an event that could not be read."""
+    return keep(books, command, command.code, command.detail, command.body)
+
+
+def keep(
+    books: Books, command: commands.Settle | commands.Record | commands.Quarantine, code: str, detail: str, body: Any
+) -> outcomes.Quarantined:
+    """Put what can't be booked into quarantine under its key, so that a repetition is not kept again."""
+    kept = KeptEvent(books.new_id(), command.source, command.key, code, detail, body)
+    books.writes.kept.append(kept)
+    books.loaded.kept[kept.quarantine_id] = kept
+    books.note_key(command, "kept", kept.quarantine_id)
+    return outcomes.Quarantined(kept.quarantine_id, code, detail)
+
+
+def _too_much(books: Books, event: UsageEvent, drawn_nanos: int = 0) -> str | None:
+    """Return why an event can't be booked: sums would outgrow the database. None if it can be.
+
+    All events of the tenant add up to the largest amount at most. What has the sum of some of them, an account, a
+    roll-up, a line of a report, has no more: only corrections are negative, and each stands wherever the event stands
+    that it takes back.
+    """
+    tokens, nanos = event.usage.total_tokens, event.cost_nanos
+    if max(event.usage.counts) > LARGEST_USE:
+        return f"no call uses more than {LARGEST_USE} tokens of a kind; the usage is kept in quarantine for review"
+    booked = books.loaded
+    if booked.booked_nanos + nanos > LARGEST_AMOUNT or booked.booked_tokens + tokens > LARGEST_AMOUNT:
+        where = "all calls of the tenant"
+    elif drawn_nanos + nanos > LARGEST_AMOUNT:
+        where = "all calls of the hold"
+    else:
+        return None
+    return (
+        f"{where} would add up to more than the largest amount, {format_money(LARGEST_AMOUNT)} dollars or"
+        f" {LARGEST_AMOUNT} tokens; the usage is kept in quarantine for review"
+    )
+
+
+def _settlement(command: commands.Settle) -> dict[str, Any]:
+    return {"reservation_id": str(command.reservation_id), "usage": asdict(command.usage)}
+
+
+def _settling_event(books: Books, command: commands.Settle, reservation: Reservation) -> UsageEvent:
+    facts, served = served_facts(command, reservation, books.use_model_name, books.config.renamed)
+    usage, clamped = clamp(command.usage)
+    occurred_at = books.now if command.occurred_at is None else representable(command.occurred_at)
+    posted_at = reservation.created_at
+    if reservation.lease:
+        # The caller's clock may be wrong, its spend is real: the lease bounds when the call can have been made.
+        posted_at = min(max(occurred_at, posted_at), books.now)
+    price, is_known = _price_of_call(books, reservation, served, posted_at)
+    cost = usage_cost_nanos(price, usage) if price is not None else 0
+    path = _served_path(books, reservation, facts)
+    return UsageEvent(
+        event_id=books.new_id(),
+        reservation_id=reservation.reservation_id,
+        facts=facts,
+        usage=usage,
+        cost_nanos=cost,
+        price_id=NO_PRICE if price is None else price.price_id,
+        path=path,
+        occurred_at=occurred_at,
+        posted_at=posted_at,
+        overrun=(
+            reservation.drawn_nanos + cost > reservation.held_nanos
+            or reservation.drawn_tokens + usage.total_tokens > reservation.held_tokens
+            or reservation.drawn_uncached_tokens + usage.uncached_tokens > reservation.held_uncached_tokens
+            or reservation.drawn_calls >= reservation.held_calls
+        ),
+        late=reservation.state is HoldState.EXPIRED,
+        estimated=command.estimated,
+        unpriced=not is_known,
+        clamped=clamped,
+        failed=command.failed,
+        response_id=command.response_id,
+        original_input_tokens=command.original_input_tokens,
+        calls=0 if command.part and not reservation.lease else 1,
+        part=command.part,
+        requested=_other_name(reservation.facts, *reservation.requested),
+        served=None if served is None else _other_name(facts, *served),
+        held_path=None if path is reservation.path or path == reservation.path else reservation.path,
+        held_at=None if posted_at == reservation.created_at else reservation.created_at,
+        source=command.source,
+        key=command.key,
+        fingerprint=command.fingerprint,
+    )
+
+
+def _draw(books: Books, reservation: Reservation, event: UsageEvent) -> None:
+    before = reservation.remaining
+    reservation.drawn_tokens += event.usage.total_tokens
+    reservation.drawn_uncached_tokens += event.usage.uncached_tokens
+    reservation.drawn_nanos += event.cost_nanos
+    reservation.drawn_calls += event.calls
+    reservation.changes += 1
+    books.writes.changed_reservations[reservation.reservation_id] = reservation
+    if reservation.state is HoldState.HELD:
+        accounts = _accounts_of(books, reservation)
+        tokens, uncached, nanos, calls = (left - held for held, left in zip(before, reservation.remaining, strict=True))
+        books.hold(accounts, tokens, uncached, nanos, calls)
+
+
+def _served_path(books: Books, reservation: Reservation, facts: CallFacts) -> list[int]:
+    """Return the accounts that a call with these facts is booked on, which are those of its hold as far as they apply.
+
+    They are of windows with the instant of the reserve, and of budgets that existed then. Accounts of runs, and of
+    budgets that are no longer in use, never move.
+    """
+    located = books.located(reservation.path, reservation.reservation_id)
+    if facts is reservation.facts or facts == reservation.facts:
+        return located
+    run_id = facts.run_id
+    run = None if run_id is None else books.loaded.runs.get(run_id)
+    lineage = () if run is None else run.lineage
+    held = {(match[0].budget_id, match[1]): match for match in books.config.matches(reservation.facts, lineage)}
+    served = {(match[0].budget_id, match[1]): match for match in books.config.matches(facts, lineage)}
+    accounts = zip(books.accounts_on(reservation.path), located, strict=True)
+    left = held.keys() - served.keys()
+    path = [place for account, place in accounts if (account.budget_id, account.subject) not in left]
+    for name, match in served.items():
+        if name not in held and match[0].budget_id < reservation.reservation_id:
+            path.append(books.account_of(match, reservation.created_at).account_id)
+    return path
+
+
+def _price_of_call(
+    books: Books, reservation: Reservation, served: ModelName | None, at: datetime
+) -> tuple[Price | None, bool]:
+    """Return the price of a call and whether it is that of its model; without a known one, that of its hold counts."""
+    if served is not None and served != reservation.to_call:
+        price = _price_at(books, *served, at)
+        if price is not None:
+            return price, True
+    # A process that started before the price book was refreshed may not know the entry.
+    price = books.prices.entry(reservation.price_id) or _price_at(books, *reservation.to_call, at)
+    return price, price is not None and (served is None or served == reservation.to_call)
+
+
+def _price_at(books: Books, provider: str, model: str, at: datetime) -> Price | None:
+    prices = books.prices.find(provider, model)
+    return None if prices is None else prices.at(at)
+
+
+def _other_name(facts: CallFacts, provider: str, model: str) -> ModelName | None:
+    """Return a name of a model, unless it is the one in the books."""
+    return None if (provider, model) == (facts.provider, facts.model) else ModelName(provider, model)
+
+
+def _accounts_of(books: Books, reservation: Reservation) -> list[Account]:
+    """Return the accounts that a hold is on."""
+    return books.accounts_on(books.located(reservation.path, reservation.reservation_id))
+
+
+def _end(books: Books, reservation: Reservation, event: HoldEvent, ended_id: int) -> None:
+    state = reservation.after(event)
+    assert state is not None, "the caller has checked the table"
+    reservation.state = state
+    reservation.ended_at = books.now
+    reservation.ended_id = ended_id
+    tokens, uncached, nanos, calls = reservation.remaining
+    books.hold(_accounts_of(books, reservation), -tokens, -uncached, -nanos, -calls)
+    if reservation.lease:
+        books.count_lease(reservation, -1)
+    if event is not HoldEvent.SETTLE:
+        books.writes.ended_reservations.append((reservation, state))
+
+
+def _find_open(books: Books, reservation_id: int, event: HoldEvent, done: str) -> Reservation | outcomes.Refused:
+    """Return a hold to which an event may still happen; `done` says what could not be done otherwise."""
+    reservation = books.loaded.reservations.get(reservation_id)
+    if reservation is None:
+        return outcomes.missing(outcomes.Code.RESERVATION_NOT_FOUND, "reservation", reservation_id)
+    if reservation.after(event) is None:
+        detail = f"the reservation is {reservation.state} already and can't be {done}; reserve again for another call"
+        return outcomes.Refused(
+            outcomes.Code.RESERVATION_NOT_OPEN, detail, extra={"state": reservation.state.value}
+        )  # fmt: skip
+    return reservation

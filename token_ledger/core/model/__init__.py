@@ -1,0 +1,1 @@
+"""Nouns of the ledger: values and what follows from them alone."""

@@ -1,0 +1,69 @@
+"""Owns the usage event, the journal of the ledger: one immutable value per call that was made."""
+
+from datetime import datetime, timedelta
+
+from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.frozen import value
+from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.usage import Usage
+from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT
+
+OLDEST = timedelta(days=35)
+NEWEST = timedelta(minutes=5)
+"""How far an event's own time may lie behind and ahead of the booking (the bounds of Stripe's meter events)."""
+
+
+@value
+class UsageEvent:
+    """What one call used and cost, and the accounts it was booked to.
+
+    `occurred_at` is when the caller says that the call was made; prices, roll-ups and reports go by `posted_at`, which
+    is the instant of the reserve for a call with a hold of its own, and lies within the life of the lease for one on a
+    lease (then `held_at` is the instant of the lease). The accounts are those of windows with that instant.
+
+    `requested` and `served` are the names of the model as it was asked for and as the settle named it, where they are
+    not those of `facts`. `held_path` are the accounts of the hold, where the call was served by another model and so is
+    booked on others. `unpriced` says that no price of the model was known: the cost is then that of the hold's price,
+    or 0 (`price_id` 0) without one. `reservation_id` is None for a call without a hold. `part` says that the event did
+    not end its hold: a call of a lease, or a part of a call, which then counts no call (`calls` 0). `corrects` is the
+    event that this one takes back. `source`, `key` and `fingerprint` are those of the request that made it, known only
+    to the batch that books it.
+    """
+
+    event_id: int
+    reservation_id: int | None
+    facts: CallFacts
+    usage: Usage
+    cost_nanos: int
+    price_id: int
+    path: list[int]
+    occurred_at: datetime
+    posted_at: datetime
+    overrun: bool = False
+    late: bool = False
+    estimated: bool = False
+    unpriced: bool = False
+    clamped: bool = False
+    failed: bool = False
+    response_id: str | None = None
+    original_input_tokens: int | None = None
+    calls: int = 1
+    part: bool = False
+    requested: ModelName | None = None
+    served: ModelName | None = None
+    held_path: list[int] | None = None
+    held_at: datetime | None = None
+    corrects: int | None = None
+    source: str = ""
+    key: str = ""
+    fingerprint: bytes = b""
+
+
+def representable(claimed_at: datetime) -> datetime:
+    """Return what a caller's clock says, moved to the nearest instant that can be stored and shown."""
+    return min(max(claimed_at, FIRST_INSTANT), LAST_INSTANT)
+
+
+def in_time(occurred_at: datetime, now: datetime) -> bool:
+    """Tell whether an event's own time is near enough to the booking to be posted there."""
+    return now - OLDEST <= occurred_at <= now + NEWEST

@@ -1,0 +1,155 @@
+"""Owns the price book: dated rates per model, what a call costs by them, and what a model is called in the books.
+
+Rates are integers (see `money`). A tier replaces every rate once the whole input passes its threshold, the "cliff"
+that providers publish. A kind without a rate of its own costs what the kind it is a part of costs.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from typing import NamedTuple
+
+from token_ledger.core.model.money import cost_nanos
+from token_ledger.core.model.usage import Usage
+
+
+class Rates(NamedTuple):
+    """Atto-dollars per million tokens for every kind, in the order of the kinds of `Usage`."""
+
+    input: int
+    output: int
+    cache_read: int
+    cache_write_5m: int
+    cache_write_1h: int
+    reasoning: int
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One dated entry of the price book: base rates and tiers `(input tokens above which, rates)`, ascending."""
+
+    price_id: int
+    base: Rates
+    tiers: tuple[tuple[int, Rates], ...] = ()
+    valid_from: datetime | None = None
+    daily_from: time | None = None
+    daily_until: time | None = None
+
+    def rates_for(self, input_tokens: int) -> Rates:
+        """Return the rates of the tier that a call with this whole input falls into."""
+        if not self.tiers or input_tokens <= self.tiers[0][0]:
+            return self.base
+        position = bisect_left(self.tiers, input_tokens, key=lambda tier: tier[0])
+        return self.tiers[position - 1][1]
+
+    def applies_at(self, at: datetime) -> bool:
+        """Tell whether this entry is valid at an instant; daily hours are UTC and may wrap over midnight."""
+        if self.valid_from is not None and at < self.valid_from:
+            return False
+        if self.daily_from is None or self.daily_until is None:
+            return True
+        clock = at.astimezone(UTC).time()
+        if self.daily_from <= self.daily_until:
+            return self.daily_from <= clock < self.daily_until
+        return clock >= self.daily_from or clock < self.daily_until
+
+
+def usage_cost_nanos(price: Price, usage: Usage) -> int:
+    """Return the cost of clamped usage: the sum of its kinds, each rounded once, so that lines add up."""
+    total = 0
+    for tokens, rate in zip(usage.rated, price.rates_for(usage.input_tokens), strict=True):
+        if tokens:
+            total += cost_nanos(tokens, rate)
+    return total
+
+
+class ModelName(NamedTuple):
+    """The one name of a model in the books, whatever it is called by callers."""
+
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrices:
+    """All entries of one model; of those that apply at an instant the last in the book counts."""
+
+    provider: str
+    model: str
+    entries: tuple[Price, ...]
+
+    def at(self, instant: datetime) -> Price | None:
+        """Return the price at an instant, or None where none applies yet."""
+        for price in reversed(self.entries):
+            if price.applies_at(instant):
+                return price
+        return None
+
+
+class PriceBook:
+    """Finds a model's prices by the names that callers use; unknown names stay unknown, never free."""
+
+    def __init__(
+        self,
+        models: Mapping[tuple[str, str], ModelPrices],
+        resolve: Callable[[str, str], tuple[str, str] | None],
+        providers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._models = models
+        self._providers = providers or {}
+        self._resolve = resolve
+        self._found: dict[tuple[str, str], ModelPrices | None] = {}
+        self._names: dict[tuple[str, str], ModelName] = {}
+        self._entries = {price.price_id: price for prices in models.values() for price in prices.entries}
+
+    def entry(self, price_id: int) -> Price | None:
+        """Return an entry by its id, or None."""
+        return self._entries.get(price_id)
+
+    def name_of(self, provider: str, model: str) -> ModelName:
+        """Return what a model is called in the books: as its price entry, or if it has none, its name in lower case.
+
+        Without a provider, any will do; without a model, only the provider is named.
+
+        Resellers list models under their vendor ("openai/gpt-5.4"). Such a model has the name that it has at its
+        vendor, so that a budget of the model counts all its calls.
+        """
+        asked = provider, model
+        name = self._names.get(asked)
+        if name is None:
+            if len(self._names) > _REMEMBERED_NAMES:
+                self._names.clear()
+            name = self._names[asked] = self._name_of(provider, model)
+        return name
+
+    def _name_of(self, provider: str, model: str) -> ModelName:
+        prices = self.find(provider, model) if model else None
+        if prices is None and model and not provider:
+            wanted = model.strip().casefold()
+            prices = next((each for each in self._models.values() if each.model.casefold() == wanted), None)
+        if prices is None:
+            name = provider.strip().casefold()
+            return ModelName(self._providers.get(name, name), model.strip().casefold())
+        vendor, slash, rest = prices.model.partition("/")
+        original = self.find(vendor, rest) if slash else None
+        return ModelName(prices.provider, prices.model if original is None else original.model)
+
+    def find(self, provider: str, model: str) -> ModelPrices | None:
+        """Return the prices of a model, by its exact name in the book first, then by its aliases."""
+        name = (provider, model)
+        try:
+            return self._found[name]
+        except KeyError:
+            pass
+        prices = self._models.get(name)
+        if prices is None:
+            canonical = self._resolve(provider, model)
+            prices = self._models.get(canonical) if canonical is not None else None
+        if len(self._found) > _REMEMBERED_NAMES:  # names come from callers: what they can fill must be bounded
+            self._found.clear()
+        self._found[name] = prices
+        return prices
+
+
+_REMEMBERED_NAMES = 10_000

@@ -1,0 +1,215 @@
+"""Owns windows of time: when the window of an instant starts and ends in a tenant's calendar.
+
+Nothing is ever reset: a new window is a new account, so no reset can be late or missed. A change of the calendar takes
+effect with the next window: the window under way ends as it would have without the change.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from enum import StrEnum
+
+HOUR = timedelta(hours=1)
+INSTANT = timedelta(microseconds=1)
+
+FIRST_INSTANT = datetime(2000, 1, 1, tzinfo=UTC)
+LAST_INSTANT = datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+"""The instants that every zone, the database and every format of an answer can show."""
+
+
+class Window(StrEnum):
+    """The span of time that one account covers."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
+    RUN = "run"
+    TOTAL = "total"
+
+
+ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""The start of the windows `run` and `total`, which never end."""
+
+_REMEMBERED_MINUTES = 1_000
+_MONTHS = {Window.MONTH: 1, Window.QUARTER: 3, Window.YEAR: 12}
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarRule:
+    """A time zone, the first day of a week (0 is Monday), and the first month of a year."""
+
+    zone: tzinfo
+    week_start: int = 0
+    fiscal_month: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.week_start <= 6:
+            raise ValueError(f"week_start is {self.week_start}; use 0 (Monday) to 6 (Sunday)")
+        if not 1 <= self.fiscal_month <= 12:
+            raise ValueError(f"fiscal_month is {self.fiscal_month}; use 1 (January) to 12 (December)")
+
+    def bounds(self, window: Window, at: datetime) -> tuple[datetime, datetime]:
+        """Return start and end of the window of an instant, as if this rule had always been in force."""
+        if window is Window.HOUR:
+            return _hour_bounds(at, self.zone)
+        start = self._local_start(window, at.astimezone(self.zone))
+        following = self._local_next(window, start)
+        while (end := _to_utc(following, self.zone)) <= at:
+            # The clock showed this midnight and was then put back to before it: the day has begun already.
+            start, following = following, self._local_next(window, following)
+        return _to_utc(start, self.zone), end
+
+    def _local_start(self, window: Window, local: datetime) -> datetime:
+        day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0, tzinfo=None)
+        if window is Window.DAY:
+            return day
+        if window is Window.WEEK:
+            return day - timedelta(days=(day.weekday() - self.week_start) % 7)
+        return _add_months(day.replace(day=1), -((day.month - self.fiscal_month) % _MONTHS[window]))
+
+    def _local_next(self, window: Window, start: datetime) -> datetime:
+        if window is Window.DAY:
+            return start + timedelta(days=1)
+        if window is Window.WEEK:
+            return start + timedelta(days=7)
+        return _add_months(start, _MONTHS[window])
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """A tenant's first rule and its changes, ascending, each with the instant from which it applies."""
+
+    first: CalendarRule
+    changes: tuple[tuple[datetime, CalendarRule], ...] = ()
+    _periods: dict[datetime, tuple[datetime, datetime]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        instants = [instant for instant, _ in self.changes]
+        if any(instant.tzinfo is None for instant in instants) or sorted(set(instants)) != instants:
+            raise ValueError("changes of a calendar need instants with a time zone, each later than the one before")
+
+    def bounds(self, window: Window, at: datetime) -> tuple[datetime, datetime | None]:
+        """Return start and end in UTC of the window that holds the aware instant `at`; the end is exclusive."""
+        if window is Window.RUN or window is Window.TOTAL:
+            return ALL_TIME, None
+        if not self.changes:
+            return self.first.bounds(window, at)
+        return _bounds(self.rules(window), window, at)
+
+    def previous(self, window: Window, start: datetime) -> tuple[datetime, datetime]:
+        """Return the bounds of the window before the one that begins at `start`; not for `run` and `total`."""
+        begin, end = self.bounds(window, start - INSTANT)
+        assert end is not None, "run and total have no window before them"
+        return begin, end
+
+    def hour(self, at: datetime) -> datetime:
+        """Return when the local hour of an instant began: the key of the hourly roll-ups."""
+        since, rule = _in_force(self.rules(Window.HOUR), at) if self.changes else (None, self.first)
+        start = (at - _past_the_hour(at.astimezone(rule.zone))).astimezone(UTC)
+        return start if since is None else max(start, since)
+
+    def day(self, at: datetime) -> datetime:
+        """Return when the local day of an instant began: the key of the daily roll-ups."""
+        return self.bounds(Window.DAY, at)[0]
+
+    def period(self, at: datetime) -> tuple[datetime, datetime]:
+        """Return when the local hour and the local day of an instant began.
+
+        They are remembered by its minute, because clocks are put forward and back by whole minutes; not where the rule
+        changes, which may be within one.
+        """
+        if self.changes:
+            return self.hour(at), self.day(at)
+        minute = at.replace(second=0, microsecond=0)
+        found = self._periods.get(minute)
+        if found is None:
+            if len(self._periods) >= _REMEMBERED_MINUTES:
+                self._periods.clear()
+            found = self._periods[minute] = self.hour(at), self.day(at)
+        return found
+
+    def next_day(self, at: datetime) -> datetime:
+        """Return when the local day after that of an instant begins."""
+        _, end = self.bounds(Window.DAY, at)
+        assert end is not None, "a day ends"
+        return end
+
+    def date_start(self, day: date) -> datetime:
+        """Return when a local date began, the first time where a change of the zone brought it twice."""
+        midnight = datetime.combine(day, time())
+        rules = self.rules(Window.DAY)
+        ends = [since for since, _ in rules[1:]]
+        for (since, rule), until in zip(rules, [*ends, None], strict=True):
+            start, end = (_to_utc(each, rule.zone) for each in (midnight, midnight + timedelta(days=1)))
+            if since is not None and end > since:
+                start = max(start, since)
+            if until is None or start < until:
+                break
+        return start
+
+    def rules(self, window: Window) -> tuple[tuple[datetime | None, CalendarRule], ...]:
+        """Return the rules for a kind of window, each with the instant from which it is in force (None: always)."""
+        rules: list[tuple[datetime | None, CalendarRule]] = [(None, self.first)]
+        for instant, rule in self.changes:
+            start, end = _bounds(tuple(rules), window, instant)
+            switch = instant if start == instant else end
+            if rules[-1][0] == switch:
+                rules.pop()
+            rules.append((switch, rule))
+        return tuple(rules)
+
+
+def _bounds(
+    rules: tuple[tuple[datetime | None, CalendarRule], ...], window: Window, at: datetime
+) -> tuple[datetime, datetime]:
+    since, rule = _in_force(rules, at)
+    start, end = rule.bounds(window, at)
+    return (start if since is None else max(start, since)), end
+
+
+def _in_force(
+    rules: tuple[tuple[datetime | None, CalendarRule], ...], at: datetime
+) -> tuple[datetime | None, CalendarRule]:
+    return next((since, rule) for since, rule in reversed(rules) if since is None or since <= at)
+
+
+def _hour_bounds(at: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
+    """Return the bounds of a local hour; it has 90 minutes where the clock is changed by half an hour."""
+    start = at - _past_the_hour(at.astimezone(zone))
+    before = start.astimezone(zone)
+    if before.utcoffset() != at.astimezone(zone).utcoffset():
+        start -= _past_the_hour(before)
+        later = (start + HOUR).astimezone(zone)
+        if later.utcoffset() == before.utcoffset() and start + HOUR <= at:
+            start += HOUR
+    return start.astimezone(UTC), _next_full_hour(start, zone).astimezone(UTC)
+
+
+def _next_full_hour(start: datetime, zone: tzinfo) -> datetime:
+    end = start + HOUR
+    local = end.astimezone(zone)
+    past = _past_the_hour(local)
+    if not past:
+        return end
+    earlier = end - past
+    if earlier > start and earlier.astimezone(zone).utcoffset() == local.utcoffset():
+        return earlier
+    return earlier + HOUR
+
+
+def _past_the_hour(local: datetime) -> timedelta:
+    return timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+
+
+def _add_months(first_of_month: datetime, months: int) -> datetime:
+    month = first_of_month.year * 12 + first_of_month.month - 1 + months
+    return first_of_month.replace(year=month // 12, month=month % 12 + 1)
+
+
+def _to_utc(local: datetime, zone: tzinfo) -> datetime:
+    # A midnight that daylight saving skips becomes the first instant after the gap; of a repeated one the first counts.
+    return local.replace(tzinfo=zone).astimezone(UTC)

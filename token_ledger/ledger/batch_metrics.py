@@ -1,0 +1,119 @@
+"""Counts in the metrics what committed batches did.
+
+To count something new of a batch, declare its metric in `observability.metrics` and count it from `writes` here.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.outcomes import Denied, Outcome, Quarantined, Refused
+from token_ledger.core.batch.writes import Writes
+from token_ledger.core.model.event import UsageEvent
+from token_ledger.core.model.usage import Figures, figures_of
+from token_ledger.ledger.group_commit import BatchReport
+from token_ledger.observability.metrics import Metrics
+
+
+class BatchMetrics:
+    """Counts the reports of batches, under the names that the tenants had in them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def count(self, report: BatchReport) -> None:
+        """Count one committed batch."""
+        self._metrics.batch_seconds.observe(report.seconds)
+        self._metrics.batch_operations.observe(report.operations)
+        self._count_outcomes(report.outcomes)
+        for tenant, _, writes in report.decided:
+            name = report.names[tenant]
+            self._count_usage(name, writes)
+            self._count_denials(name, writes)
+            self._count_thresholds(name, writes)
+            self._count_savings(name, writes)
+            for erasure in writes.erasures:
+                self._metrics.forget_user(name, erasure.user)
+
+    def _count_outcomes(self, outcomes: Sequence[tuple[Command, Outcome]]) -> None:
+        counts = Counter((command.verb, _result(outcome)) for command, outcome in outcomes)
+        for (verb, result), number in counts.items():
+            self._metrics.operations(verb, result).inc(number)
+
+    def _count_usage(self, tenant: str, writes: Writes) -> None:
+        for labels, figures in _booked(writes):
+            self._metrics.count_calls(
+                tenant, *labels,
+                calls=figures.calls, input_tokens=figures.input_tokens, output_tokens=figures.output_tokens,
+                cache_read_tokens=figures.cache_read_tokens, cache_write_tokens=figures.cache_write_tokens,
+                cost_nanos=figures.cost_nanos,
+            )  # fmt: skip
+        overruns = late = unpriced = 0
+        for event in writes.events:
+            self._metrics.observe_cost(tenant, event.facts.model, event.cost_nanos)
+            overruns += event.overrun
+            late += event.late
+            unpriced += event.unpriced
+            if event.original_input_tokens is not None:
+                before, after = self._metrics.compression_input_tokens(tenant)
+                before.inc(event.original_input_tokens)
+                after.inc(event.usage.input_tokens)
+        self._metrics.overruns(tenant).inc(overruns)
+        self._metrics.late_settles(tenant).inc(late)
+        self._metrics.unpriced_calls(tenant).inc(unpriced)
+        self._metrics.quarantined_events(tenant).inc(len(writes.kept))
+
+    def _count_denials(self, tenant: str, writes: Writes) -> None:
+        for denial in writes.denials:
+            for refusal in denial.refusals:
+                labels = refusal.budget, refusal.unit.value, refusal.enforcement.value
+                self._metrics.denials(tenant, *labels).inc(refusal.calls)
+
+    def _count_thresholds(self, tenant: str, writes: Writes) -> None:
+        reached = Counter((event.budget, event.unit.value, event.percent) for event in writes.thresholds if event.fired)
+        for (budget, unit, percent), accounts in reached.items():
+            self._metrics.thresholds(tenant, budget, unit, str(percent)).inc(accounts)
+
+    def _count_savings(self, tenant: str, writes: Writes) -> None:
+        firings = Counter((a.kind.value, a.technique.value, a.applied) for _, a in writes.firings)
+        for (trigger, technique, applied), number in firings.items():
+            self._metrics.trigger_firings(tenant, trigger, technique, "true" if applied else "false").inc(number)
+        for (technique, succeeded), number in Counter(writes.optimizations).items():
+            ok, failed = self._metrics.optimizations(tenant, technique.value)
+            (ok if succeeded else failed).inc(number)
+
+
+_Labels = tuple[str, str, str, str]
+"""User, agent type, cost center and model."""
+
+
+def _booked(writes: Writes) -> Iterable[tuple[_Labels, Figures]]:
+    """Return what was booked, without corrections: counters only rise."""
+    rolled_up = [
+        ((key.user_id, key.agent_type, key.cost_center, key.model), Figures(*sums))
+        for key, sums in writes.rollups.items()
+    ]
+    if not writes.corrections:
+        return rolled_up
+    booked: dict[_Labels, Figures] = {}
+    for labels, figures in (*rolled_up, *map(_taken_back, writes.corrections)):
+        before = booked.get(labels)
+        booked[labels] = figures if before is None else Figures(*map(sum, zip(before, figures, strict=True)))
+    return booked.items()
+
+
+def _taken_back(correction: UsageEvent) -> tuple[_Labels, Figures]:
+    """Return what a correction took off the roll-ups, to add it again."""
+    facts = correction.facts
+    figures = figures_of(correction.calls, correction.usage, correction.cost_nanos)
+    return (facts.user, facts.agent_type, facts.cost_center, facts.model), Figures(*(-figure for figure in figures))
+
+
+def _result(outcome: Outcome) -> str:
+    if isinstance(outcome, Refused):
+        return outcome.code.value
+    if isinstance(outcome, Denied):
+        return outcome.denial.code.value
+    if isinstance(outcome, Quarantined):
+        return "quarantined"
+    return "replayed" if getattr(outcome, "replayed", False) else "done"

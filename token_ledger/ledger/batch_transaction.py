@@ -1,0 +1,299 @@
+"""Runs one batch as one transaction: lock, load, decide, write, commit.
+
+A batch of one tenant may be decided ahead, while its predecessor is being written: on rows loaded without the lock,
+with the predecessor's decisions laid over them, at an instant of the database's clock. It then waits for the lock. Its
+decisions stand only if the predecessor was committed, and the sequence number and the set-up are the assumed ones;
+otherwise the batch is decided again under the lock. (The number alone proves nothing: if the predecessor fails, another
+batch gets its number.)
+
+A batch that is refused because of its data is run again in parts, each behind a savepoint.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from token_ledger.core.batch.books import Books
+from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.decisions.decide import decide
+from token_ledger.core.model.price import PriceBook
+from token_ledger.core.model.tenant import TenantConfig, TenantId
+from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unstorable
+from token_ledger.storage.database import AWAY, see_tenants
+from token_ledger.storage.load.batch import load
+from token_ledger.storage.load.locks import Locked, lock_at, lock_tenants
+from token_ledger.storage.load.model_names import RecentNames
+from token_ledger.storage.load.recent_holds import RecentHolds
+from token_ledger.storage.load.setup import load_configs
+from token_ledger.storage.write.batch import plan_writes, send
+from token_ledger.storage.write.statements import Decided
+
+BATCHES_NOT_AHEAD = 32
+"""How many batches of a tenant are not decided ahead once another process was found working for the same tenant."""
+
+Commands = Mapping[TenantId, Sequence[Command]]
+
+Entry = tuple[TenantId, int]
+"""A command of a batch: its tenant, and its place among the tenant's commands."""
+
+_REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """A batch of one tenant that is decided and being written; `committed` becomes false if it fails in any way."""
+
+    books: Books
+    committed: asyncio.Future[bool]
+
+
+OnDecided = Callable[[TenantId, Predecessor], None]
+"""Called when a tenant's batch is decided and its writes are planned: the next batch may be decided on top of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a batch did: outcomes in the order of the commands, names of tenants, and those whose lock was taken.
+
+    A command that failed alone has its error in place of an outcome.
+    """
+
+    outcomes: dict[TenantId, list[Outcome | Exception]]
+    decided: list[Decided]
+    names: dict[TenantId, str]
+    skipped: list[TenantId]
+
+
+class _Plan:
+    """The decisions of a batch, with the statements that write them."""
+
+    def __init__(self, books: Sequence[Books], commands: Commands) -> None:
+        self.books = books
+        self.outcomes: dict[TenantId, list[Outcome | Exception]] = {
+            each.config.tenant_id: [*decide(each, commands[each.config.tenant_id])] for each in books
+        }
+        self.changes: list[Decided] = [(each.config.tenant_id, each.now, each.writes) for each in books]
+        self.writes = plan_writes(self.changes)
+
+
+class _Parts:
+    """Runs a batch in parts: one that is refused is halved until the command at fault is alone."""
+
+    def __init__(
+        self, connection: Any, commands: Commands, run: Callable[[Any, Commands], Awaitable[_Plan | Exception]]
+    ) -> None:
+        self._connection = connection
+        self._commands = commands
+        self._run = run
+        self.results: dict[Entry, Outcome | Exception] = {}
+        self.decided: list[Decided] = []
+        self.names: dict[TenantId, str] = {}
+
+    async def run(self, part: Sequence[Entry], *, bad: bool) -> bool:
+        """Run a part and tell whether all of it was stored; `bad` says that it is known not to be."""
+        if not part:
+            return True
+        if bad and len(part) > 1:
+            middle = len(part) // 2
+            stored = await self.run(part[:middle], bad=False)
+            await self.run(part[middle:], bad=stored)  # where one half is good, the other can't be
+            return False
+        chosen: dict[TenantId, list[Command]] = {}
+        for tenant, place in part:
+            chosen.setdefault(tenant, []).append(self._commands[tenant][place])
+        plan = await self._run(self._connection, chosen)
+        if isinstance(plan, _Plan):
+            self.decided += plan.changes
+            self.names.update((books.config.tenant_id, books.config.name) for books in plan.books)
+            following = {tenant: iter(outcomes) for tenant, outcomes in plan.outcomes.items()}
+            self.results.update({entry: next(following[entry[0]]) for entry in part})
+            return True
+        if len(part) == 1:
+            self.results[part[0]] = verdict(plan)
+        else:
+            await self.run(part, bad=True)
+        return False
+
+
+class BatchTransactions:
+    """Runs batches on given connections; remembers set-ups and recent holds between them."""
+
+    def __init__(self, prices: PriceBook) -> None:
+        self._prices = prices
+        self._configs: dict[TenantId, TenantConfig] = {}
+        self._recent = RecentHolds()
+        self._names = RecentNames()
+        self._not_ahead: dict[TenantId, int] = {}
+
+    async def run(
+        self, connection: Any, commands: Commands, predecessor: Predecessor | None, on_decided: OnDecided
+    ) -> Committed:
+        """Run a batch to its commit. Raises OutcomeUnknown if the connection is lost then, or driver errors."""
+        committed = asyncio.get_running_loop().create_future()
+        try:
+            done = await self._run(connection, commands, predecessor, committed, on_decided)
+            committed.set_result(True)
+        finally:
+            if not committed.done():
+                committed.set_result(False)
+        return done
+
+    async def _run(
+        self,
+        connection: Any,
+        commands: Commands,
+        predecessor: Predecessor | None,
+        committed: asyncio.Future[bool],
+        on_decided: OnDecided,
+    ) -> Committed:
+        tenants = sorted(commands)
+        await connection.execute("begin")
+        await connection.execute(see_tenants(tenants))
+        if predecessor is None:
+            plan = await self._decide(connection, await lock_tenants(connection, tenants), commands)
+        else:
+            plan = await self._decide_ahead(connection, commands, predecessor)
+        if len(tenants) == 1:
+            if not plan.books:
+                raise LookupError(f"tenant {tenants[0]} has no ledger")
+            if self._may_go_ahead(plan.books[0]):
+                on_decided(tenants[0], Predecessor(plan.books[0], committed))
+        await send(connection, plan.writes)
+        await _commit(connection)
+        for books in plan.books:
+            self._recent.keep(books.config.tenant_id, books.writes)
+            self._names.keep(books.config.tenant_id, books.writes)
+        skipped = [tenant for tenant in tenants if tenant not in plan.outcomes]
+        names = {books.config.tenant_id: books.config.name for books in plan.books}
+        return Committed(plan.outcomes, plan.changes, names, skipped)
+
+    async def run_in_parts(self, connection: Any, commands: Commands) -> Committed:
+        """Run a batch that was refused, in parts with a savepoint each, to one commit.
+
+        What fails is divided until the command at fault is alone; only that one is left out. Raises as `run` does.
+        """
+        tenants = sorted(commands)
+        try:
+            await connection.execute("begin")
+            await connection.execute(see_tenants(tenants))
+            # The locks stay when a part is rolled back. Waiting for one tenant is safe only without other locks.
+            locked = [lock.tenant_id for lock in await lock_tenants(connection, tenants)]
+            if len(tenants) == 1 and not locked:
+                raise LookupError(f"tenant {tenants[0]} has no ledger")
+            parts = _Parts(connection, commands, self._run_part)
+            await parts.run([(tenant, place) for tenant in locked for place in range(len(commands[tenant]))], bad=True)
+            await _commit(connection)
+        except BaseException:
+            self._forget(tenants)
+            raise
+        for tenant, _, writes in parts.decided:
+            self._recent.keep(tenant, writes)
+            self._names.keep(tenant, writes)
+        answered = {
+            tenant: [parts.results[tenant, place] for place in range(len(commands[tenant]))] for tenant in locked
+        }
+        return Committed(answered, parts.decided, parts.names, [tenant for tenant in tenants if tenant not in answered])
+
+    async def _run_part(self, connection: Any, commands: Commands) -> _Plan | Exception:
+        """Decide and write some commands of a batch; roll them back and return the error if they are refused."""
+        await connection.execute("savepoint part")
+        try:
+            plan = await self._decide(connection, await lock_tenants(connection, sorted(commands)), commands)
+            await send(connection, plan.writes)
+            await connection.execute("release savepoint part")
+            return plan
+        except Exception as error:
+            if is_lost(connection, error) or not is_refusal(error):
+                raise
+            await connection.execute("rollback to savepoint part")
+            self._forget(commands)
+            return error
+
+    def _forget(self, tenants: Iterable[TenantId]) -> None:
+        """Forget what was read in a transaction or a part that was not committed."""
+        for tenant in tenants:
+            self._configs.pop(tenant, None)
+            self._names.forget(tenant)
+
+    async def _decide(self, connection: Any, locked: Sequence[Locked], commands: Commands) -> _Plan:
+        configs = await self._current_configs(connection, locked)
+        loaded = await load(connection, locked, configs, commands, self._prices, self._recent, self._names)
+        return _Plan(
+            [
+                Books(configs[lock.tenant_id], self._prices, lock.sequence, lock.now, loaded[lock.tenant_id])
+                for lock in locked
+            ],
+            commands,
+        )
+
+    async def _decide_ahead(self, connection: Any, commands: Commands, predecessor: Predecessor) -> _Plan:
+        (tenant,) = commands
+        books = predecessor.books
+        now = max(books.now, await connection.fetchval("select clock_timestamp()"))
+        booked = books.loaded.booked_tokens, books.loaded.booked_nanos
+        assumed = Locked(tenant, books.sequence + 1, books.config.version, now, *booked)
+        config = {tenant: books.config}
+        loaded = await load(connection, [assumed], config, commands, self._prices, self._recent, self._names, books)
+        plan = _Plan([Books(books.config, self._prices, assumed.sequence, now, loaded[tenant])], commands)
+        lock = await lock_at(connection, tenant, now)
+        # This does not wait long: we have the lock, so the predecessor has ended.
+        if await predecessor.committed and lock == assumed:
+            return plan
+        self._not_ahead[tenant] = BATCHES_NOT_AHEAD
+        return await self._decide(connection, [lock], commands)
+
+    def _may_go_ahead(self, books: Books) -> bool:
+        """Tell whether the next batch may be decided on top of this one: not if another process shares the tenant."""
+        tenant = books.config.tenant_id
+        left = self._not_ahead.pop(tenant, 0)
+        if left > 1:
+            self._not_ahead[tenant] = left - 1
+        return not left and not books.writes.stands_alone
+
+    async def _current_configs(self, connection: Any, locked: Sequence[Locked]) -> Mapping[TenantId, TenantConfig]:
+        stale = [
+            lock
+            for lock in locked
+            if (config := self._configs.get(lock.tenant_id)) is None or config.version != lock.config_version
+        ]
+        if stale:
+            self._configs.update(await load_configs(connection, stale))
+            for lock in stale:
+                self._recent.forget(lock.tenant_id)
+                self._names.forget(lock.tenant_id)
+        return self._configs
+
+
+def is_lost(connection: Any, error: BaseException) -> bool:
+    """Tell whether an error means that the server is away; a closed connection raises InterfaceError."""
+    return isinstance(error, AWAY) or (isinstance(error, asyncpg.InterfaceError) and connection.is_closed())
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether an error is about the data of a command: the database refuses it, or Python can't decide on it.
+
+    Any other error of the database (a full disk, a missing privilege) would meet every command alike.
+    """
+    return isinstance(error, _REFUSED) or not isinstance(error, asyncpg.PostgresError | LedgerError | LookupError)
+
+
+def verdict(error: Exception) -> Exception:
+    """Return what the sender of the one command that was refused gets: Unstorable, or the error if it is a bug."""
+    return Unstorable(str(error)) if isinstance(error, (*_REFUSED, ValueError, OverflowError)) else error
+
+
+async def _commit(connection: Any) -> None:
+    try:
+        await connection.execute("commit")
+    except Exception as error:
+        if is_lost(connection, error):
+            raise OutcomeUnknown(f"the connection was lost at commit: {error}") from error
+        raise

@@ -1,0 +1,53 @@
+"""Owns what a check of `verify` is: a statement about one tenant's books, and the search for rows that violate it.
+
+Each subject is a module with a tuple `CHECKS`; `verify.CHECKS` lists them all.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from token_ledger.core.model.price import Price
+
+UNITS = ("tokens", "nanos", "calls")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What checks run on: the books of one tenant, in one snapshot."""
+
+    connection: AsyncConnection
+    parameters: Mapping[str, Any]
+    """Bound in every query: `:tenant`, `:cut` and `:cut_at` (the tenant's checkpoint: older events are gone and only
+    their sums are kept), and the tenant's calendar as `storage.upkeep.periods` states it."""
+    prices: Mapping[int, Price]
+    most_rows: int
+    """How many violating rows a check returns at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A statement that holds for correct books, and the function that returns the rows that violate it."""
+
+    statement: str
+    find_violations: Callable[[Scope], Awaitable[list[Row]]]
+
+
+def sql_check(statement: str, query: str) -> Check:
+    """Return a check whose query selects the violating rows."""
+
+    async def find_violations(scope: Scope) -> list[Row]:
+        found = await scope.connection.execute(text(f"{query} limit {scope.most_rows}"), scope.parameters)
+        return [dict(row) for row in found.mappings()]
+
+    return Check(statement, find_violations)
+
+
+def each_unit(template: str, joint: str = ", ") -> str:
+    """Return a piece of SQL repeated for every unit of an account, with `{u}` replaced by the unit's name."""
+    return joint.join(template.format(u=unit) for unit in UNITS)

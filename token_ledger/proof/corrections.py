@@ -1,0 +1,78 @@
+"""Checks: a correction takes back exactly what it corrects, once, and is in the audit log."""
+
+from sqlalchemy import text
+
+from token_ledger.core.model.transfer import place_of
+from token_ledger.core.model.usage import KINDS
+from token_ledger.proof.check import Check, Row, Scope, sql_check
+from token_ledger.proof.transfers import load_transfers
+from token_ledger.storage.schema.columns import FACTS
+
+_AMOUNTS = ("calls", *KINDS, "cost_nanos")
+# While a user is being erased, one of the two may have the name and the other the pseudonym.
+_SAME = (
+    *(name for name in FACTS if name != "user_id"), "occurred_at", "posted_at", "held_at", "price_id",
+    "unpriced",
+)  # fmt: skip
+
+# What a correction from after the cut corrects may lie before it, and is gone then.
+CORRECTIONS = f"""
+with corrections as (
+    select c.*, count(*) over (partition by c.corrects) as times
+    from usage_events as c where c.tenant_id = :tenant and c.corrects is not null
+)
+select c.event_id, c.corrects, e.event_id is not null as exists, c.times, c.calls, c.cost_nanos,
+       e.calls as corrected_calls, e.cost_nanos as corrected_nanos
+from corrections as c left join usage_events as e on e.tenant_id = c.tenant_id and e.event_id = c.corrects
+left join erasures as mine on mine.tenant_id = :tenant and mine.user_id = c.user_id
+left join erasures as its on its.tenant_id = :tenant and its.user_id = e.user_id
+where c.event_id > :cut and (
+    c.times > 1 or c.corrects >= c.event_id or c.reservation_id is not null or c.part
+    or (e.event_id is null and c.corrects > :cut)
+    or (e.event_id is not null and (
+        e.corrects is not null
+        or ({", ".join(f"c.{name}" for name in _AMOUNTS)}) <> ({", ".join(f"-e.{name}" for name in _AMOUNTS)})
+        or ({", ".join(f"c.{name}" for name in _SAME)}) is distinct from ({", ".join(f"e.{name}" for name in _SAME)})
+        or coalesce(mine.pseudonym, c.user_id) <> coalesce(its.pseudonym, e.user_id)
+    ))
+)
+"""
+
+LOGGED = """
+with logged as (
+    select l.audit_id, each.key::bigint as event_id, each.value::bigint as corrects
+    from audit_log as l cross join lateral jsonb_each_text(l.after -> 'corrections') as each
+    where l.tenant_id = :tenant and l.action = 'calls.reverse'
+), made as (select event_id, corrects from usage_events where tenant_id = :tenant and corrects is not null)
+select coalesce(m.event_id, l.event_id) as event_id, l.audit_id, m.corrects, l.corrects as logged_corrects
+from made as m full join logged as l using (event_id)
+where coalesce(m.event_id, l.event_id) > :cut and m.corrects is distinct from l.corrects
+"""
+
+_PATHS = """
+select c.event_id, c.corrects, c.path, e.path as corrected_path from usage_events as c
+join usage_events as e on e.tenant_id = c.tenant_id and e.event_id = c.corrects
+where c.tenant_id = :tenant and c.event_id > :cut
+"""
+
+
+async def _find_wrong_paths(scope: Scope) -> list[Row]:
+    """Return corrections that are not on the accounts that had what they correct."""
+    transfers = await load_transfers(scope)
+    wrong: list[Row] = []
+    async with scope.connection.stream(text(_PATHS), scope.parameters) as rows:
+        async for row in rows.mappings():
+            since, until = row["corrects"], row["event_id"]
+            expected = [place_of(each, since, transfers, until) for each in row["corrected_path"]]
+            if row["path"] != expected:
+                wrong.append({**row, "expected": expected})
+            if len(wrong) == scope.most_rows:
+                break
+    return wrong
+
+
+CHECKS = (
+    sql_check("corrections take back exactly what they correct, once", CORRECTIONS),
+    sql_check("every correction is in the audit log", LOGGED),
+    Check("corrections are on the accounts that had what they correct", _find_wrong_paths),
+)

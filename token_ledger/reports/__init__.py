@@ -1,0 +1,1 @@
+"""Reports: one module each, which only reads. Rows are typed; `formats` turn them into JSON."""

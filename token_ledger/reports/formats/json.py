@@ -1,0 +1,241 @@
+"""Answers of reports and of the live stream."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from typing_extensions import TypedDict
+
+from token_ledger.core.batch.books import ORDINAL_BITS
+from token_ledger.core.model.money import format_money
+from token_ledger.reports.denials import AccountDenials, WouldHaveDenied
+from token_ledger.reports.live_feed import LiveEvent
+from token_ledger.reports.run_usage import RunUsage
+from token_ledger.reports.spend import Spend
+from token_ledger.reports.sums import SumRow, add_up
+from token_ledger.reports.triggers import TriggerFirings
+from token_ledger.wire.fields import InstantText, answer, doc, example_of, instant, optional_id
+from token_ledger.wire.token_kinds import SumsAnswer, sums_answer
+
+
+@answer
+class SumRowAnswer(SumsAnswer):
+    """Calls, tokens and cost of one value of a dimension."""
+
+    key: Annotated[str, doc("The value of the dimension.", "ada")]
+
+
+def _rows(rows: Iterable[SumRow]) -> list[SumRowAnswer]:
+    return [{"key": row.key, **sums_answer(row.sums)} for row in rows]
+
+
+# `from` is a keyword of Python, so this type cannot be written as a class.
+SpendReport = TypedDict(
+    "SpendReport",
+    {
+        "group_by": Annotated[str, doc("The dimension of the rows.", "user")],
+        "from": Annotated[InstantText, doc("Begin of the span, included.", "2026-11-01T00:00:00+00:00")],
+        "to": Annotated[InstantText, doc("End of the span, excluded.", "2026-12-01T00:00:00+00:00")],
+        "rows": Annotated[list[SumRowAnswer], doc("A row per value, dearest first.", [example_of(SumRowAnswer)])],
+        "total": Annotated[SumsAnswer, doc("The sum of the rows.", example_of(SumsAnswer))],
+        "crossed": Annotated[
+            SumsAnswer | None,
+            doc(
+                "What accounts of the span have besides the total: calls made after it on leases that began in it, "
+                "less those in it on leases that began before. Null if some of these calls may no longer be kept.",
+                example_of(SumsAnswer),
+            ),
+        ],
+        "crossed_rows": Annotated[
+            list[SumRowAnswer] | None,
+            doc(
+                "`crossed` per value: an account of a value has its row, and its row here if there is one.",
+                [example_of(SumRowAnswer)],
+            ),
+        ],
+    },
+)
+SpendReport.__doc__ = "Spend of a span, by one dimension."
+
+
+def spend_report(spend: Spend) -> SpendReport:
+    """Return the spend of a span by one dimension."""
+    return {
+        "group_by": spend.group_by,
+        "from": instant(spend.since),
+        "to": instant(spend.until),
+        "rows": _rows(spend.rows),
+        "total": sums_answer(spend.total),
+        "crossed": None if spend.crossed is None else sums_answer(add_up(row.sums for row in spend.crossed)),
+        "crossed_rows": None if spend.crossed is None else _rows(spend.crossed),
+    }
+
+
+@answer
+class RunUsageReport(TypedDict):
+    """What a run used."""
+
+    run_id: Annotated[str, doc("The run.", "68288512")]
+    by_agent_type: Annotated[
+        list[SumRowAnswer],
+        doc("A row per agent type, dearest first.", [{**example_of(SumRowAnswer), "key": "data_agent"}]),
+    ]
+    by_tool: Annotated[
+        list[SumRowAnswer], doc("A row per tool, dearest first.", [{**example_of(SumRowAnswer), "key": "search"}])
+    ]
+    by_model: Annotated[
+        list[SumRowAnswer], doc("A row per model, dearest first.", [{**example_of(SumRowAnswer), "key": "gpt-5.4"}])
+    ]
+    total: Annotated[SumsAnswer, doc("The sum of all calls.", example_of(SumsAnswer))]
+
+
+def run_usage_report(usage: RunUsage) -> RunUsageReport:
+    """Return what a run used, by dimension and in total."""
+    return {
+        "run_id": str(usage.run_id),
+        "by_agent_type": _rows(usage.by_agent_type),
+        "by_tool": _rows(usage.by_tool),
+        "by_model": _rows(usage.by_model),
+        "total": sums_answer(usage.total),
+    }
+
+
+@answer
+class DenialRow(TypedDict):
+    """How often an account had too little left."""
+
+    budget: Annotated[str, doc("Name of the account's budget.", "user day")]
+    subject: Annotated[dict[str, str], doc("The values that the account stands for.", {"user": "ada"})]
+    unit: Annotated[str, doc("The unit that was short.", "tokens")]
+    enforcement: Annotated[str, doc("`hard` denied the calls; `soft` and `shadow` did not.", "hard")]
+    denials: Annotated[int, doc("How often.", 12)]
+    calls: Annotated[int, doc("How many calls: a lease may ask for several at once.", 12)]
+    last_at: Annotated[InstantText, doc("When it last happened.", "2026-11-21T09:30:00+00:00")]
+
+
+@answer
+class DenialReport(TypedDict):
+    """Denials by account."""
+
+    rows: Annotated[
+        list[DenialRow], doc("A row per account and unit, most often first; at most 1,000.", [example_of(DenialRow)])
+    ]
+
+
+def denial_report(rows: Iterable[AccountDenials]) -> DenialReport:
+    """Return how often accounts had too little left."""
+    return {
+        "rows": [
+            {
+                "budget": row.budget,
+                "subject": dict(row.subject),
+                "unit": row.unit,
+                "enforcement": row.enforcement,
+                "denials": row.denials,
+                "calls": row.calls,
+                "last_at": instant(row.last_at),
+            }
+            for row in rows
+        ]
+    }
+
+
+@answer
+class WouldHaveDeniedRow(TypedDict):
+    """What an account of a soft or shadow budget would have denied."""
+
+    budget: Annotated[str, doc("Name of the account's budget.", "user day")]
+    subject: Annotated[dict[str, str], doc("The values that the account stands for.", {"user": "ada"})]
+    enforcement: Annotated[str, doc("`soft` or `shadow`.", "shadow")]
+    calls: Annotated[int, doc("How many calls it would have denied.", 12)]
+    tokens: Annotated[int, doc("The most tokens that those calls could use.", 20_400)]
+    first_at: Annotated[InstantText, doc("When it first happened.", "2026-11-20T14:02:00+00:00")]
+    last_at: Annotated[InstantText, doc("When it last happened.", "2026-11-21T09:30:00+00:00")]
+
+
+@answer
+class WouldHaveDeniedReport(TypedDict):
+    """What soft and shadow budgets would have denied."""
+
+    rows: Annotated[
+        list[WouldHaveDeniedRow],
+        doc("A row per account, most calls first; at most 1,000.", [example_of(WouldHaveDeniedRow)]),
+    ]
+
+
+def would_have_denied_report(rows: Iterable[WouldHaveDenied]) -> WouldHaveDeniedReport:
+    """Return what soft and shadow budgets would have denied."""
+    return {
+        "rows": [
+            {
+                "budget": row.budget,
+                "subject": dict(row.subject),
+                "enforcement": row.enforcement,
+                "calls": row.calls,
+                "tokens": row.tokens,
+                "first_at": instant(row.first_at),
+                "last_at": instant(row.last_at),
+            }
+            for row in rows
+        ]
+    }
+
+
+@answer
+class FiringRow(TypedDict):
+    """How often a trigger fired."""
+
+    trigger: Annotated[str, doc("Kind of the trigger.", "high_cost")]
+    technique: Annotated[str, doc("What it proposed.", "model_downgrade")]
+    applied: Annotated[bool, doc("True if the technique was applied to the calls.", True)]
+    firings: Annotated[int, doc("How often.", 31)]
+
+
+@answer
+class FiringReport(TypedDict):
+    """How often triggers fired."""
+
+    rows: Annotated[
+        list[FiringRow], doc("A row per trigger, technique and whether it was applied.", [example_of(FiringRow)])
+    ]
+
+
+def firing_report(rows: Iterable[TriggerFirings]) -> FiringReport:
+    """Return how often triggers fired."""
+    return {
+        "rows": [
+            {"trigger": row.trigger, "technique": row.technique, "applied": row.applied, "firings": row.firings}
+            for row in rows
+        ]
+    }
+
+
+@answer
+class LiveEventAnswer(TypedDict):
+    """A booked call."""
+
+    sequence: Annotated[int, doc("Sequence number of its batch; `after` continues a stream behind it.", 1_044)]
+    event_id: Annotated[str, doc("The usage event; also the id of the server-sent event.", "68419584")]
+    user: Annotated[str, doc("The user for whom it was made.", "ada")]
+    agent_type: Annotated[str, doc("Kind of agent that made it.", "data_agent")]
+    model: Annotated[str, doc("The model.", "gpt-5.4")]
+    tokens: Annotated[int, doc("Tokens, input and output.", 1_440)]
+    cost: Annotated[str, doc("Cost in dollars, to the nano-dollar.", "0.006900000")]
+    run_id: Annotated[str | None, doc("The run that it was part of.", "68288512")]
+    corrects: Annotated[
+        str | None, doc("The event that this one takes back: tokens and cost are negative. Null for a call.", None)
+    ]
+
+
+def live_event_answer(event: LiveEvent) -> LiveEventAnswer:
+    """Return a booked call."""
+    return {
+        "sequence": event.event_id >> ORDINAL_BITS,
+        "event_id": str(event.event_id),
+        "user": event.user,
+        "agent_type": event.agent_type,
+        "model": event.model,
+        "tokens": event.tokens,
+        "cost": format_money(event.cost_nanos),
+        "run_id": optional_id(event.run_id),
+        "corrects": optional_id(event.corrects),
+    }

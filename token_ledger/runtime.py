@@ -1,0 +1,144 @@
+"""Owns what a running process has: settings, database, group commit, authenticator and metrics."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from prometheus_client import CollectorRegistry
+
+import token_ledger
+from token_ledger.config import Settings
+from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.model.price import PriceBook
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.identity.authentication import Authenticator
+from token_ledger.ledger.batch_metrics import BatchMetrics
+from token_ledger.ledger.errors import Unavailable
+from token_ledger.ledger.group_commit import GroupCommit
+from token_ledger.ledger.turns import Turns
+from token_ledger.observability.metrics import Metrics
+from token_ledger.storage.access_changes import listen_for_less_access
+from token_ledger.storage.database import Database, DatabaseAway
+from token_ledger.storage.migrations import current_revision, head_revision
+from token_ledger.storage.prices import load_price_book
+
+log = logging.getLogger(__name__)
+
+START_RETRY_SECONDS = 1.0
+"""How long a process waits before it tries again to reach its database."""
+READY_TIMEOUT_SECONDS = 2
+_NOT_REACHED = "the service is starting: it has not reached the database yet"
+
+
+class Service:
+    """The state of one process. It may start before its database can be `reached`, and becomes ready when it can."""
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self.settings = settings
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry, version=token_ledger.__version__)
+        self.database = Database(url, writers=settings.writer_connections, readers=settings.reader_connections)
+        self.turns = Turns()
+        self.stopping = asyncio.Event()
+        self.reached = asyncio.Event()
+        self.pepper = settings.pepper()
+        self.authenticator = Authenticator(
+            self.database, self.pepper, is_started=lambda: self._commits is not None,
+            networks=settings.identity_provider_networks,
+        )  # fmt: skip
+        self._commits: GroupCommit | None = None
+        self._prices: PriceBook | None = None
+        self._head = head_revision()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connect in the background; at the end wait for the batches that are under way."""
+        starting = asyncio.create_task(self._start_until_ready())
+        listening = asyncio.create_task(self._listen_for_less_access())
+        try:
+            yield
+        finally:
+            self.stopping.set()
+            for task in (starting, listening):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            if self._commits is not None:
+                await self._commits.drain()
+            await self.authenticator.close()
+            await self.database.close()
+
+    @property
+    def prices(self) -> PriceBook:
+        """The price book that this process books by; raises Unavailable before there is one."""
+        if self._prices is None:
+            raise Unavailable(_NOT_REACHED)
+        return self._prices
+
+    async def submit(self, tenant: TenantId, command: Command, key_id: str | None = None) -> Outcome:
+        """Return the outcome of a command, which came with an API key; raises the errors of `ledger.errors`."""
+        if self._commits is None:
+            raise Unavailable(_NOT_REACHED)
+        return await self._commits.submit(tenant, command, key_id)
+
+    def check_room(self, tenant: TenantId, key_id: str, commands: int) -> None:
+        """Raise Unavailable if a key can't ask for so much that is new now."""
+        if self._commits is not None:
+            self._commits.check_room(tenant, key_id, commands)
+
+    async def why_not_ready(self) -> str | None:
+        """Return why this process can't serve requests, or None if it can."""
+        if self.stopping.is_set():
+            return "the process is stopping"
+        if self._commits is None:
+            return "the database has not been reached yet"
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS), self.database.reading() as connection:
+                revision = await connection.run_sync(current_revision)
+        except TimeoutError:
+            return f"the database did not answer within {READY_TIMEOUT_SECONDS} s"
+        except DatabaseAway as error:
+            log.warning("not ready", extra={"reason": str(error)})
+            return str(error).partition(": ")[0]  # the rest is the database's, and needs no key here
+        if revision != self._head:
+            return f"the database is at revision {revision}, this version needs {self._head}: run token-ledger migrate"
+        return None
+
+    async def _start_until_ready(self) -> None:
+        while self._commits is None:
+            try:
+                await self._start()
+            except Exception as error:  # whatever it is, the process stays up and /readyz says why
+                log.warning("not ready yet", extra={"reason": f"{type(error).__name__}: {error}"})
+                await asyncio.sleep(START_RETRY_SECONDS)
+
+    async def _listen_for_less_access(self) -> None:
+        """Forget who may do what as soon as another process changes that. While nothing is heard, little is trusted."""
+        await self.reached.wait()
+        while True:
+            try:
+                await listen_for_less_access(
+                    self.database,
+                    changed=self.authenticator.forget,
+                    heard_all_until=self.authenticator.heard_all_until,
+                )
+            except Exception as error:  # it is connected again, whatever ended the connection
+                log.warning("not listening for revoked keys", extra={"reason": f"{type(error).__name__}: {error}"})
+                await asyncio.sleep(START_RETRY_SECONDS)
+
+    async def _start(self) -> None:
+        async with self.database.reading() as connection:
+            prices = await load_price_book(connection)
+        await self.database.writer_pool()
+        prices.find("openai", "")  # loads the matching rules now and not in the first request
+        self._prices = prices
+        self._commits = GroupCommit(
+            self.database,
+            prices,
+            writers=self.settings.writer_connections,
+            batch_operations=self.settings.batch_operations,
+            report=BatchMetrics(self.metrics).count,
+        )
+        self.reached.set()

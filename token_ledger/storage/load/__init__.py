@@ -1,0 +1,1 @@
+"""Loads the rows that one batch decides on."""

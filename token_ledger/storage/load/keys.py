@@ -1,0 +1,32 @@
+"""Loads what idempotency keys were used for."""
+
+from collections.abc import Mapping
+
+from token_ledger.core.batch.loaded import Loaded, StoredKey
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage.load.locks import Connection
+from token_ledger.storage.load.ordered import Ordered
+from token_ledger.storage.load.repeated_keys import Replay
+
+LOAD_KEYS = """
+select k.tenant_id, k.source, k.key, k.fingerprint, k.answer, k.target_id, k.booked_at
+from unnest($1::operation_key_name[]) as wanted
+cross join lateral (
+    select * from operation_keys as stored
+    where stored.tenant_id = wanted.tenant_id and stored.source = wanted.source and stored.key = wanted.key limit 1
+) as k
+"""
+
+
+async def load_keys(connection: Connection, ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> list[Replay]:
+    """Load the keys that were used before, and return the rows that they led to."""
+    wanted = [(tenant, command.source, command.key) for tenant, command in ordered.all if command.key]
+    wanted += [(tenant, command.verb, command.key) for tenant, command in ordered.all if command.key_space]
+    if not wanted:
+        return []
+    replays: list[Replay] = []
+    for row in await connection.fetch(LOAD_KEYS, wanted):
+        tenant, source, key, fingerprint, answer, target_id, booked_at = row
+        loaded[tenant].keys[source, key] = StoredKey(fingerprint, answer, target_id)
+        replays.append((tenant, answer, target_id, booked_at))
+    return replays

@@ -1,0 +1,1 @@
+"""Plain reads, one module a noun."""

@@ -1,0 +1,1 @@
+"""The tables: one description a table, from which statements take their columns."""

@@ -1,0 +1,388 @@
+"""Owns the tables of what happens: runs, accounts and their journal, holds, keys, events."""
+
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from token_ledger.storage.schema import columns
+
+runs = Table(
+    "runs",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("run_id"),
+    columns.words("external_id", null=True),
+    columns.words("user_id"),
+    columns.words("cost_center"),
+    columns.words("state"),
+    columns.flag("strict"),
+    columns.big("limit_tokens", null=True),
+    columns.big("limit_nanos", null=True),
+    columns.big("limit_calls", null=True),
+    Column("allocated", JSONB, nullable=False, server_default=text("'{}'")),
+    columns.at("created_at"),
+    columns.at("ended_at", null=True),
+    Column("ancestors", ARRAY(BigInteger), nullable=False, server_default=text("'{}'")),
+    columns.big("limit_iterations", null=True),
+    columns.big("iterations", default="0"),
+    PrimaryKeyConstraint("tenant_id", "run_id"),
+    Index(None, "tenant_id", "external_id", postgresql_where=text("external_id is not null")),
+    Index(None, "tenant_id", "user_id", "run_id"),
+    Index("runs_with_ancestors", "ancestors", postgresql_using="gin", postgresql_where=text("ancestors <> '{}'")),
+)
+
+run_steps = Table(
+    "run_steps",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("step_id"),
+    columns.big("run_id"),
+    columns.big("iteration"),
+    columns.words("label", null=True),
+    columns.at("booked_at"),
+    PrimaryKeyConstraint("tenant_id", "step_id"),
+)
+
+
+def _of_subject(name: str) -> Column[Any]:
+    """Return a column with one part of an account's subject: row-level security allows no index on the expression."""
+    # Spelled out as PostgreSQL shows it, because Alembic compares the text.
+    found = f"position('\"{name}\":'::text in subject) > 0"
+    part = f"case when {found} then subject::jsonb ->> '{name}'::text else null::text end"
+    return Column(f"subject_{name}", Text, Computed(part, persisted=True))
+
+
+accounts = Table(
+    "accounts",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("account_id"),
+    columns.big("budget_id"),
+    columns.words("budget"),
+    columns.words("subject"),
+    columns.at("window_start"),
+    columns.at("window_end", null=True),
+    columns.words("enforcement"),
+    columns.words("counts"),
+    columns.big("limit_tokens", null=True),
+    columns.big("limit_nanos", null=True),
+    columns.big("limit_calls", null=True),
+    columns.big("settled_tokens", default="0"),
+    columns.big("settled_nanos", default="0"),
+    columns.big("settled_calls", default="0"),
+    columns.big("held_tokens", default="0"),
+    columns.big("held_nanos", default="0"),
+    columns.big("held_calls", default="0"),
+    columns.big("base_tokens", null=True),
+    columns.big("base_nanos", null=True),
+    columns.big("base_calls", null=True),
+    Column("thresholds", ARRAY(SmallInteger), nullable=False, server_default=text("'{}'")),
+    columns.small("fired_tokens"),
+    columns.small("fired_nanos"),
+    columns.small("fired_calls"),
+    Column("leases", Integer, nullable=False, server_default=text("0")),
+    columns.at("grants_until", null=True),
+    columns.at("closed_at", null=True),
+    Column("earns", Boolean, nullable=False, server_default=text("true")),
+    columns.big("moved_to", null=True),
+    _of_subject("user"),
+    _of_subject("run"),
+    PrimaryKeyConstraint("tenant_id", "account_id"),
+    UniqueConstraint("tenant_id", "budget_id", "subject", "window_start"),
+    Index(
+        "accounts_to_close",
+        "tenant_id",
+        "window_end",
+        postgresql_where=text("closed_at is null and window_end is not null"),
+    ),
+    Index("accounts_open", "tenant_id", "budget_id", postgresql_where=text("closed_at is null")),
+    Index("accounts_with_grants", "tenant_id", "grants_until", postgresql_where=text("grants_until is not null")),
+    Index(
+        "accounts_of_user",
+        "tenant_id",
+        "subject_user",
+        "subject_run",
+        postgresql_where=text("subject_user is not null"),
+    ),
+    CheckConstraint("held_tokens >= 0 and held_nanos >= 0 and held_calls >= 0", name="held"),
+    CheckConstraint("leases >= 0", name="leases"),
+    postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"},
+)
+
+transfers = Table(
+    "transfers",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("transfer_id"),
+    columns.big("from_account"),
+    columns.big("to_account"),
+    columns.big("settled_tokens"),
+    columns.big("settled_nanos"),
+    columns.big("settled_calls"),
+    columns.big("held_tokens"),
+    columns.big("held_nanos"),
+    columns.big("held_calls"),
+    columns.at("booked_at"),
+    PrimaryKeyConstraint("tenant_id", "transfer_id"),
+    Index(None, "tenant_id", "from_account"),
+)
+"""What an account had when all of it went to another one, because its model got another name."""
+
+limit_entries = Table(
+    "limit_entries",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("account_id"),
+    columns.big("entry_id"),
+    columns.words("kind"),
+    columns.big("tokens", null=True),
+    columns.big("nanos", null=True),
+    columns.big("calls", null=True),
+    columns.at("booked_at"),
+    columns.small("hard"),
+    columns.words("reason", null=True),
+    columns.words("actor", null=True),
+    columns.small("bound_tokens"),
+    columns.small("bound_nanos"),
+    columns.small("bound_calls"),
+    PrimaryKeyConstraint("tenant_id", "account_id", "entry_id"),
+    CheckConstraint(
+        "kind in ('opening', 'rollover', 'grant', 'lapse', 'increase', 'change', 'rebalance', 'cut')", name="kind"
+    ),
+)
+"""The journal of limits: an account's limit is the sum of its entries.
+
+`hard` says that the entry made the account deny (1), or ended that (-1); its sum says whether the account denies. So do
+`bound_*` with having a limit in a unit at all.
+"""
+
+grants = Table(
+    "grants",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("grant_id"),
+    columns.big("account_id"),
+    columns.big("tokens", null=True),
+    columns.big("nanos", null=True),
+    columns.big("calls", null=True),
+    columns.big("left_tokens", null=True),
+    columns.big("left_nanos", null=True),
+    columns.big("left_calls", null=True),
+    Column("mark", ARRAY(BigInteger), nullable=False),
+    columns.at("expires_at", null=True),
+    columns.words("reason"),
+    columns.words("actor"),
+    columns.at("given_at"),
+    columns.at("lapsed_at", null=True),
+    PrimaryKeyConstraint("tenant_id", "grant_id"),
+    Index("grants_of_account", "tenant_id", "account_id", postgresql_where=text("lapsed_at is null")),
+)
+
+increases = Table(
+    "increases",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("increase_id"),
+    columns.big("account_id"),
+    columns.big("tokens", null=True),
+    columns.big("nanos", null=True),
+    columns.big("calls", null=True),
+    columns.words("reason"),
+    columns.words("asked_by"),
+    columns.at("asked_at"),
+    columns.words("state"),
+    columns.words("decided_by", null=True),
+    columns.at("decided_at", null=True),
+    columns.words("note", null=True),
+    columns.big("grant_id", null=True),
+    PrimaryKeyConstraint("tenant_id", "increase_id"),
+    CheckConstraint("state in ('asked', 'approved', 'refused')", name="state"),
+)
+
+threshold_events = Table(
+    "threshold_events",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("threshold_id"),
+    columns.big("account_id"),
+    columns.words("unit"),
+    columns.small("percent", default=None),
+    columns.flag("fired"),
+    columns.big("settled"),
+    columns.big("limit_amount"),
+    columns.at("booked_at"),
+    columns.flag("withdrawn"),
+    PrimaryKeyConstraint("tenant_id", "threshold_id"),
+)
+"""Thresholds that an account reached (`fired`), or lies below again, or no longer has (`withdrawn`)."""
+
+reservations = Table(
+    "reservations",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("reservation_id"),
+    columns.words("state"),
+    *columns.facts(),
+    columns.words("requested_model"),
+    columns.big("input_tokens"),
+    columns.big("cached_input_tokens"),
+    columns.big("max_output_tokens"),
+    columns.big("held_tokens"),
+    columns.big("held_uncached_tokens"),
+    columns.big("held_nanos"),
+    columns.big("price_id"),
+    Column("path", ARRAY(BigInteger), nullable=False),
+    columns.at("created_at"),
+    columns.at("expires_at"),
+    Column("ttl_seconds", Integer, nullable=False),
+    columns.at("ended_at", null=True),
+    columns.big("ended_id", null=True),
+    columns.big("event_id", null=True),
+    Column("advice", JSONB),
+    Column("warnings", JSONB),
+    columns.flag("lease"),
+    columns.big("held_calls", default="1"),
+    columns.big("drawn_tokens", default="0"),
+    columns.big("drawn_uncached_tokens", default="0"),
+    columns.big("drawn_nanos", default="0"),
+    columns.big("drawn_calls", default="0"),
+    Column("changes", Integer, nullable=False, server_default=text("0")),
+    columns.words("requested_provider", null=True),
+    PrimaryKeyConstraint("tenant_id", "reservation_id"),
+    Index("reservations_due", "tenant_id", "expires_at", postgresql_where=text("state = 'held'")),
+    CheckConstraint("state in ('held', 'settled', 'released', 'expired')", name="state"),
+    CheckConstraint("(state = 'held') = (ended_id is null)", name="ended"),
+    CheckConstraint("(state = 'settled') = (event_id is not null)", name="settled"),
+    CheckConstraint("held_tokens >= 0 and held_uncached_tokens >= 0 and held_nanos >= 0", name="amounts"),
+    postgresql_with={"fillfactor": "85"},
+)
+
+operation_keys = Table(
+    "operation_keys",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.words("source"),
+    columns.words("key"),
+    Column("fingerprint", LargeBinary, nullable=False),
+    columns.words("answer"),
+    columns.big("target_id"),
+    columns.at("booked_at"),
+    PrimaryKeyConstraint("tenant_id", "source", "key"),
+)
+
+usage_events = Table(
+    "usage_events",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("event_id"),
+    columns.at("booked_at"),
+    columns.at("occurred_at"),
+    columns.at("posted_at"),
+    columns.big("reservation_id", null=True),
+    *columns.facts(),
+    *columns.usage(),
+    columns.big("original_input_tokens", null=True),
+    columns.big("cost_nanos"),
+    columns.big("price_id"),
+    Column("path", ARRAY(BigInteger), nullable=False),
+    columns.flag("overrun"),
+    columns.flag("late"),
+    columns.flag("estimated"),
+    columns.flag("unpriced"),
+    columns.flag("clamped"),
+    columns.flag("failed"),
+    columns.words("response_id", null=True),
+    columns.small("calls", default="1"),
+    columns.flag("part"),
+    columns.words("requested_provider", null=True),
+    columns.words("requested_model", null=True),
+    columns.words("served_provider", null=True),
+    columns.words("served_model", null=True),
+    Column("held_path", ARRAY(BigInteger)),
+    columns.at("held_at", null=True),
+    columns.big("corrects", null=True),
+    PrimaryKeyConstraint("tenant_id", "event_id", "booked_at"),
+    Index("usage_events_posted", "tenant_id", "posted_at"),
+    Index(
+        "usage_events_long_held",
+        "tenant_id",
+        "posted_at",
+        postgresql_where=text("posted_at - held_at > interval '01:00:00'"),
+    ),
+    Index("usage_events_corrections", "tenant_id", "corrects", postgresql_where=text("corrects is not null")),
+    CheckConstraint(f"corrects is not null or ({columns.PARTS_FIT})", name="parts"),
+    postgresql_partition_by="RANGE (booked_at)",
+)
+
+denials = Table(
+    "denials",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("denial_id"),
+    *columns.facts(),
+    columns.words("code"),
+    columns.flag("enforced"),
+    Column("refusals", JSONB, nullable=False),
+    columns.big("input_tokens"),
+    columns.big("max_output_tokens"),
+    columns.big("fits_output_tokens", null=True),
+    columns.at("created_at"),
+    columns.big("calls", default="1"),
+    PrimaryKeyConstraint("tenant_id", "denial_id"),
+)
+
+trigger_firings = Table(
+    "trigger_firings",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("reservation_id"),
+    columns.words("trigger"),
+    columns.words("technique"),
+    columns.flag("applied"),
+    Column("evidence", JSONB, nullable=False),
+    columns.at("fired_at"),
+    PrimaryKeyConstraint("tenant_id", "reservation_id", "trigger"),
+)
+
+quarantine = Table(
+    "quarantine",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("quarantine_id"),
+    columns.words("source"),
+    columns.words("key"),
+    columns.words("code"),
+    columns.words("detail"),
+    Column("body", JSONB, nullable=False),
+    columns.at("kept_at"),
+    PrimaryKeyConstraint("tenant_id", "quarantine_id"),
+)
+
+quarantine_decisions = Table(
+    "quarantine_decisions",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("quarantine_id"),
+    columns.words("state"),
+    columns.big("audit_id"),
+    PrimaryKeyConstraint("tenant_id", "quarantine_id"),
+    CheckConstraint("state in ('resolved', 'dismissed')", name="state"),
+)
+"""The decision on a quarantined item; an item without one is open. The audit log has who decided, when and why."""

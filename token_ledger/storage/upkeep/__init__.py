@@ -1,0 +1,1 @@
+"""SQL of the work that recurs: folding, retention, windows, erasures, leadership, diagnosis."""

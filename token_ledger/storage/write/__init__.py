@@ -1,0 +1,1 @@
+"""Writes what one batch changes."""

@@ -1,0 +1,93 @@
+"""Writes roll-ups: what the events of a batch add to the sums of their hours, days, tags and runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Table
+
+from token_ledger.core.batch.books import ORDINAL_BITS
+from token_ledger.core.batch.writes import Writes
+from token_ledger.core.model.usage import Figures
+from token_ledger.storage.schema import rollup_tables
+from token_ledger.storage.schema.batch_rows import BatchRow
+from token_ledger.storage.schema.columns import quoted
+from token_ledger.storage.schema.compiled import compile_function, tuple_of
+from token_ledger.storage.write.statements import Decided, Rows, Write
+
+SEGMENT_BITS = 8
+"""How many batches of a tenant add to the same rows of its roll-ups, as a power of two (see `rollup_tables`)."""
+
+Sums = Mapping[Any, list[int]]
+
+
+def segment_of(row_id: int) -> int:
+    """Return the segment, from 1, of the batch that an id is of: ids begin with the sequence number of their batch."""
+    return (row_id >> ORDINAL_BITS + SEGMENT_BITS) + 1
+
+
+class Rollup:
+    """One roll-up: its rows have some of what the events of a batch are added up by."""
+
+    def __init__(self, table: Table, sums: Callable[[Writes], Sums]) -> None:
+        self.key = rollup_tables.key_of(table)
+        self.row = BatchRow(f"{table.name}_row", tuple(table.c[name] for name in (*self.key, *Figures._fields)))
+        self._of = sums
+        self._shorten = compile_function("lock, key", tuple_of(("lock", *(f"key.{name}" for name in self.key))))
+        key, figures = ", ".join(quoted(self.key)), ", ".join(Figures._fields)
+        self.statement = (
+            f"insert into {table.name} as t (tenant_id, {key}, {figures}, segment)"
+            f" select ($2::bigint[])[v.lock], {key}, {figures}, ($3::bigint[])[v.lock]"
+            f" from unnest($1::{self.row.name}[]) as v"
+            f" on conflict (tenant_id, {key}, segment) do update"
+            f" set {', '.join(f'{name} = t.{name} + excluded.{name}' for name in Figures._fields)}"
+        )
+
+    def plan(self, decided: Sequence[Decided], tenants: list[int], segments: list[int]) -> list[Write]:
+        """Return the statement with what the batches add, nothing where they add nothing."""
+        sums: dict[tuple[Any, ...], list[int]] = {}
+        for lock, (_, _, writes) in enumerate(decided, start=1):
+            for key, figures in self._of(writes).items():
+                _add(sums, self._shorten(lock, key), figures)
+        rows: Rows = [(*key, *figures) for key, figures in sums.items()]
+        return [(self.statement, (rows, tenants, segments))] if rows else []
+
+
+class _Daily(Rollup):
+    """The daily roll-up, which every event is in once: what is added to it is added to the sums of the tenant too."""
+
+    def __init__(self, table: Table, sums: Callable[[Writes], Sums]) -> None:
+        super().__init__(table, sums)
+        self.statement = (
+            f"with added as ({self.statement})"
+            " update tenant_ledgers as l"
+            " set booked_tokens = l.booked_tokens + b.tokens, booked_nanos = l.booked_nanos + b.nanos"
+            " from (select ($2::bigint[])[v.lock] as tenant_id,"
+            " sum(v.input_tokens + v.output_tokens)::bigint as tokens,"
+            f" sum(v.cost_nanos)::bigint as nanos from unnest($1::{self.row.name}[]) as v group by 1) as b"
+            " where l.tenant_id = b.tenant_id"
+        )
+
+
+HOURLY = Rollup(rollup_tables.hourly_usage, lambda writes: writes.rollups)
+DAILY = _Daily(rollup_tables.daily_usage, lambda writes: writes.rollups)
+TAGS = Rollup(rollup_tables.daily_tag_usage, lambda writes: writes.tag_rollups)
+RUNS = Rollup(rollup_tables.run_usage, lambda writes: writes.run_rollups)
+ROLLUPS = (HOURLY, DAILY, TAGS, RUNS)
+
+
+def plan_rollups(decided: Sequence[Decided]) -> list[Write]:
+    """Return the statements for all roll-ups that the batches add to."""
+    tenants = [int(tenant) for tenant, _, _ in decided]
+    segments = [_segment(writes) for _, _, writes in decided]
+    return [write for rollup in ROLLUPS for write in rollup.plan(decided, tenants, segments)]
+
+
+def _segment(writes: Writes) -> int:
+    """Return the segment of a batch; 0 for one that booked nothing, which adds to no roll-up."""
+    events = writes.events or writes.parts or writes.corrections
+    return segment_of(events[0].event_id) if events else 0
+
+
+def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], figures: list[int]) -> None:
+    found = sums.get(key)
+    sums[key] = figures if found is None else [a + b for a, b in zip(found, figures, strict=True)]

@@ -1,0 +1,1 @@
+"""The wire format, without a web framework: bodies, the commands they stand for, answers, problems."""

@@ -1,0 +1,76 @@
+"""Answers about events without a hold: what became of each."""
+
+from http import HTTPStatus
+from typing import Annotated, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from token_ledger.core.batch.outcomes import Quarantined, Recorded
+from token_ledger.core.model.money import format_money
+from token_ledger.wire.fields import answer, doc
+from token_ledger.wire.problems import ProblemError
+
+
+@answer
+class EventAnswer(TypedDict):
+    """What became of one event. Fields that do not apply are left out."""
+
+    status: Annotated[
+        Literal["booked", "quarantined", "conflict", "refused"],
+        doc(
+            "`booked`; `quarantined`: kept, because it cannot be booked as it is; `conflict`: its key was used for "
+            "another event; `refused`: nothing is kept, because it has no usable source and key.",
+            "booked",
+        ),
+    ]
+    event_id: NotRequired[Annotated[str, doc("The usage event, if it was booked.", "68419584")]]
+    quarantine_id: NotRequired[Annotated[str, doc("The item in quarantine, if it was kept there.", "68550656")]]
+    cost: NotRequired[Annotated[str, doc("Cost in dollars, if it was booked.", "0.006900000")]]
+    tokens: NotRequired[Annotated[int, doc("Tokens, input and output, if it was booked.", 1_440)]]
+    replayed: NotRequired[Annotated[bool, doc("True if its key was used before for the same event.", False)]]
+    code: NotRequired[Annotated[str, doc("Code of the problem, if it was not booked.", "invalid_request")]]
+    detail: NotRequired[Annotated[str, doc("What is wrong, if it was not booked.", "events.0.model: Field required")]]
+    field: NotRequired[Annotated[str, doc("The field at fault, if one is.", "events.0.model")]]
+
+
+@answer
+class EventResults(TypedDict):
+    """What became of events."""
+
+    results: Annotated[
+        list[EventAnswer],
+        doc(
+            "One result per event, in their order.",
+            [{"status": "booked", "event_id": "68419584", "cost": "0.006900000", "tokens": 1_440, "replayed": False}],
+        ),
+    ]
+
+
+def event_answer(outcome: Recorded | Quarantined, field: str | None = None) -> EventAnswer:
+    """Return what became of an event that was taken in; `field` is the one that kept it from being booked."""
+    if isinstance(outcome, Recorded):
+        return {
+            "status": "booked",
+            "event_id": str(outcome.event.event_id),
+            "cost": format_money(outcome.event.cost_nanos),
+            "tokens": outcome.event.usage.total_tokens,
+            "replayed": outcome.replayed,
+        }
+    kept: EventAnswer = {
+        "status": "quarantined",
+        "quarantine_id": str(outcome.quarantine_id),
+        "code": outcome.code,
+        "detail": outcome.detail,
+        "replayed": outcome.replayed,
+    }
+    return kept if field is None else {**kept, "field": field}
+
+
+def unbooked_event_answer(problem: ProblemError) -> EventAnswer:
+    """Return what became of an event of which nothing is kept."""
+    unbooked: EventAnswer = {
+        "status": "conflict" if problem.status == HTTPStatus.CONFLICT else "refused",
+        "code": problem.code,
+        "detail": problem.detail,
+    }
+    return unbooked if problem.field is None else {**unbooked, "field": problem.field}

@@ -1,0 +1,51 @@
+"""Answers about leases: the hold, and the prices by which its client counts calls."""
+
+from typing import Annotated
+
+from typing_extensions import TypedDict
+
+from token_ledger.core.batch.outcomes import Granted
+from token_ledger.core.model.price import Price
+from token_ledger.wire.answers.reservations import Hold, hold_fields
+from token_ledger.wire.fields import answer, doc, example_of
+from token_ledger.wire.token_kinds import TierAnswer, tier_answer
+
+
+@answer
+class PriceAnswer(TypedDict):
+    """An entry of the price book."""
+
+    price_id: Annotated[str, doc("The entry.", "412")]
+    tiers: Annotated[list[TierAnswer], doc("Rates by size of the input, ascending.", [example_of(TierAnswer)])]
+
+
+@answer
+class LeaseAnswer(Hold):
+    """A lease as it stands, and the rates by which its calls are counted."""
+
+    lease_id: Annotated[str, doc("Settle parts of the lease, and release it, with this id.", "68354049")]
+    seconds_left: Annotated[
+        float | None, doc("Seconds until it expires. Null in a replayed answer, whose age is unknown.", 300.0)
+    ]
+    calls: Annotated[int, doc("For how many calls it holds room.", 50)]
+    price: Annotated[
+        PriceAnswer | None, doc("The rates of its calls; null if its price is gone.", example_of(PriceAnswer))
+    ]
+
+
+def lease_answer(outcome: Granted) -> LeaseAnswer:
+    """Return a lease as it stands."""
+    lease, price = outcome.reservation, outcome.price
+    return {
+        "lease_id": str(lease.reservation_id),
+        **hold_fields(lease, replayed=outcome.replayed),
+        "seconds_left": None if outcome.replayed else (lease.expires_at - lease.created_at).total_seconds(),
+        "calls": lease.held_calls,
+        "price": None if price is None else price_answer(price),
+    }
+
+
+def price_answer(price: Price) -> PriceAnswer:
+    """Return the rates of a price by tier."""
+    tiers = [(0, price.base), *price.tiers]
+    return {"price_id": str(price.price_id), "tiers": [tier_answer(above, rates) for above, rates in tiers]}

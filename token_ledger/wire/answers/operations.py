@@ -1,0 +1,31 @@
+"""The answer of a list of operations."""
+
+from typing import Annotated, Any
+
+from typing_extensions import TypedDict
+
+from token_ledger.wire.fields import answer, doc
+
+
+@answer
+class OperationResult(TypedDict):
+    """What became of one operation."""
+
+    status: Annotated[int, doc("The HTTP status that its own route would have answered with.", 200)]
+    body: Annotated[
+        dict[str, Any],
+        doc("The body that its own route would have answered with.", {"event_id": "68419584", "cost": "0.006900000"}),
+    ]
+
+
+@answer
+class OperationResults(TypedDict):
+    """What became of operations."""
+
+    results: Annotated[
+        list[OperationResult],
+        doc(
+            "One result per operation, in their order.",
+            [{"status": 200, "body": {"event_id": "68419584", "cost": "0.006900000"}}],
+        ),
+    ]

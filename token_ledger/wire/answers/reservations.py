@@ -1,0 +1,215 @@
+"""Answers about holds: reservations, what the caller is told, settlements."""
+
+from typing import Annotated
+
+from typing_extensions import TypedDict
+
+from token_ledger.core.batch.outcomes import Extended, Granted, Released, Settled
+from token_ledger.core.model.budget import Unit
+from token_ledger.core.model.money import format_money
+from token_ledger.core.model.reservation import HoldState, Reservation
+from token_ledger.core.model.trigger import Advice, Technique, TriggerKind
+from token_ledger.wire.answers.amounts import HELD, Amounts, amount_in, amounts
+from token_ledger.wire.answers.denials import RefusalAnswer, refusal_answer
+from token_ledger.wire.fields import InstantText, Replayed, answer, doc, example_of, optional_id
+
+
+@answer
+class Evidence(TypedDict):
+    """Why a trigger fired. Money is a decimal string of dollars."""
+
+    budget: Annotated[
+        str, doc("The budget whose limit is used up so far; `call` if the call itself is large.", "user day")
+    ]
+    subject: Annotated[dict[str, str], doc("The values that its account stands for.", {"user": "ada"})]
+    unit: Annotated[Unit, doc("What is measured.", "cost")]
+    used: Annotated[int | str, doc("What is used.", "4.100000000")]
+    limit: Annotated[int | str, doc("Of which limit.", "5.000000000")]
+    percent: Annotated[int, doc("used ÷ limit, in percent.", 82)]
+
+
+@answer
+class AdviceAnswer(TypedDict):
+    """A trigger that fired for this call."""
+
+    trigger: Annotated[TriggerKind, doc("Kind of the trigger.", "high_cost")]
+    technique: Annotated[Technique, doc("What it proposes.", "model_downgrade")]
+    applied: Annotated[bool, doc("True if the technique was applied to this call.", False)]
+    model: Annotated[str | None, doc("The cheaper model, for `model_downgrade`; null if none fits.", "gpt-5.4-mini")]
+    evidence: Annotated[Evidence, doc("Why the trigger fired.", example_of(Evidence))]
+
+
+@answer
+class Directive(TypedDict):
+    """What the caller must do."""
+
+    model: Annotated[str, doc("Call this model.", "gpt-5.4")]
+    max_output_tokens: Annotated[int, doc("Send the call with this output limit, in tokens.", 500)]
+    compression: Annotated[
+        str, doc("`aggressive`: compress the prompt before the call. `none`: send it as it is.", "none")
+    ]
+    stop: Annotated[bool, doc("True: do not make the call, and make no further calls for this run.", False)]
+    advice: Annotated[list[AdviceAnswer], doc("Triggers that fired.", [example_of(AdviceAnswer)])]
+
+
+@answer
+class ModelNameAnswer(TypedDict):
+    """The one name of a model in the books."""
+
+    provider: Annotated[str, doc("Provider, as in the price book.", "openai")]
+    model: Annotated[str, doc("Model, as in the price book.", "gpt-5.4")]
+
+
+@answer
+class Hold(TypedDict):
+    """What reservations and leases have in common."""
+
+    state: Annotated[HoldState, doc("Where the hold stands.", "held")]
+    created_at: Annotated[InstantText, doc("When the hold was made.", "2026-11-21T09:30:00+00:00")]
+    expires_at: Annotated[InstantText, doc("When it expires, unless it ends before.", "2026-11-21T09:35:00+00:00")]
+    run_id: Annotated[str | None, doc("The run that the call is part of.", "68288512")]
+    held: Annotated[Amounts, doc("What is still set aside.", HELD)]
+    provider: Annotated[str, doc("Provider of the model to call.", "openai")]
+    model: Annotated[str, doc("The model to call.", "gpt-5.4")]
+    booked_model: Annotated[
+        ModelNameAnswer,
+        doc("What the model is called in the books: budgets and reports go by it.", example_of(ModelNameAnswer)),
+    ]
+    directive: Annotated[Directive, doc("Which model to call and how, or to stop.", example_of(Directive))]
+    warnings: Annotated[
+        list[RefusalAnswer],
+        doc("Soft and shadow accounts that have too little left for the call.", [example_of(RefusalAnswer)]),
+    ]
+    replayed: Replayed
+
+
+@answer
+class ReservationAnswer(Hold):
+    """A hold as it stands, and what the caller must do."""
+
+    reservation_id: Annotated[str, doc("Settle or release the hold with this id.", "68354048")]
+
+
+@answer
+class ReservationList(TypedDict):
+    """Holds, oldest first."""
+
+    reservations: Annotated[list[ReservationAnswer], doc("Holds, oldest first.", [example_of(ReservationAnswer)])]
+
+
+def hold_fields(reservation: Reservation, *, replayed: bool = False) -> Hold:
+    """Return what reservations and leases have in common."""
+    r = reservation
+    tokens, _, nanos, calls = r.remaining
+    return {
+        "state": r.state,
+        "created_at": r.created_at.isoformat(),
+        "expires_at": r.expires_at.isoformat(),
+        "run_id": optional_id(r.facts.run_id),
+        "held": amounts(tokens, nanos, calls),
+        "provider": r.to_call.provider,
+        "model": r.to_call.model,
+        "booked_model": {"provider": r.facts.provider, "model": r.facts.model},
+        "directive": _directive(r),
+        "warnings": [refusal_answer(refusal) for refusal in r.warnings],
+        "replayed": replayed,
+    }
+
+
+def reservation_answer(reservation: Reservation, *, replayed: bool = False) -> ReservationAnswer:
+    """Return a hold as it stands."""
+    return {"reservation_id": str(reservation.reservation_id), **hold_fields(reservation, replayed=replayed)}
+
+
+def granted_answer(outcome: Granted) -> ReservationAnswer:
+    """Return a hold that was given."""
+    return reservation_answer(outcome.reservation, replayed=outcome.replayed)
+
+
+def extended_answer(outcome: Extended) -> ReservationAnswer:
+    """Return a hold that was extended; whether its holder should stop is found out anew."""
+    extended = reservation_answer(outcome.reservation, replayed=outcome.replayed)
+    extended["directive"]["stop"] |= outcome.stop is not None
+    return extended
+
+
+def released_answer(outcome: Released) -> ReservationAnswer:
+    """Return a hold that was ended without a call."""
+    return reservation_answer(outcome.reservation, replayed=outcome.replayed)
+
+
+def _directive(reservation: Reservation) -> Directive:
+    """Return what the caller must do. A hold that has ended permits no call, also when its key is sent again."""
+    return {
+        "model": reservation.to_call.model,
+        "max_output_tokens": reservation.max_output_tokens,
+        "compression": "aggressive" if reservation.is_compressed else "none",
+        "stop": reservation.state is not HoldState.HELD,
+        "advice": [_advice(advice) for advice in reservation.advice],
+    }
+
+
+def _advice(advice: Advice) -> AdviceAnswer:
+    evidence = advice.evidence
+    return {
+        "trigger": advice.kind,
+        "technique": advice.technique,
+        "applied": advice.applied,
+        "model": advice.downgrade.to_model if advice.downgrade else None,
+        "evidence": {
+            "budget": evidence.budget,
+            "subject": dict(evidence.subject.pairs),
+            "unit": evidence.unit,
+            "used": amount_in(evidence.unit, evidence.used),
+            "limit": amount_in(evidence.unit, evidence.limit),
+            "percent": evidence.percent,
+        },
+    }
+
+
+@answer
+class SettlementAnswer(TypedDict):
+    """What was booked."""
+
+    reservation_id: Annotated[str | None, doc("The hold that was settled; null for a call without one.", "68354048")]
+    event_id: Annotated[str, doc("The usage event that was booked.", "68419584")]
+    state: Annotated[HoldState, doc("Where the hold stands now; a part leaves it open.", "settled")]
+    cost: Annotated[str, doc("Cost of the call in dollars, to the nano-dollar.", "0.006900000")]
+    tokens: Annotated[int, doc("Tokens of the call, input and output.", 1_440)]
+    overrun: Annotated[bool, doc("True if the call used more than its hold. It is booked in full.", False)]
+    late: Annotated[bool, doc("True if the hold had expired. The call is booked in full.", False)]
+    unpriced: Annotated[
+        bool, doc("True if no price is known for the model: the call costs what its hold was priced at.", False)
+    ]
+    clamped: Annotated[bool, doc("True if the usage contradicted itself and was cut to what is possible.", False)]
+    part: Annotated[bool, doc("True if this was one part of many: the hold stays open.", False)]
+    remaining: Annotated[Amounts | None, doc("After a part, what is still held; otherwise null.", HELD)]
+    stop: Annotated[
+        str | None, doc("Why no further call should be made; null if calls may go on.", "the run was cancelled")
+    ]
+    replayed: Replayed
+
+
+def settlement_answer(outcome: Settled) -> SettlementAnswer:
+    """Return what was booked for a hold."""
+    event, hold = outcome.event, outcome.reservation
+    remaining = None
+    if event.part and hold is not None:
+        ended = hold.state is not HoldState.HELD
+        tokens, _, nanos, calls = (0, 0, 0, 0) if ended else hold.remaining
+        remaining = amounts(tokens, nanos, calls)
+    return {
+        "reservation_id": optional_id(event.reservation_id),
+        "event_id": str(event.event_id),
+        "state": hold.state if event.part and hold is not None else HoldState.SETTLED,
+        "cost": format_money(event.cost_nanos),
+        "tokens": event.usage.total_tokens,
+        "overrun": event.overrun,
+        "late": event.late,
+        "unpriced": event.unpriced,
+        "clamped": event.clamped,
+        "part": event.part,
+        "remaining": remaining,
+        "stop": outcome.stop,
+        "replayed": outcome.replayed,
+    }

@@ -1,0 +1,1 @@
+"""Request bodies, a file per noun. Unknown fields are refused."""

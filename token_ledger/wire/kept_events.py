@@ -1,0 +1,48 @@
+"""The form in which quarantine keeps an event that could not be parsed.
+
+JSON that PostgreSQL can store and an answer can show is kept as it is; anything else is kept as text.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+DEEPEST = 64
+"""Levels of lists and objects. PostgreSQL stores thousands, but FastAPI fails to serialize more than 255."""
+LONGEST = 20_000
+"""Characters of JSON that are kept of one event."""
+
+
+def kept_body(value: Any) -> Any:
+    """Return an event as quarantine keeps it: as text if it is not storable JSON, and cut if it is too long."""
+    text = json.dumps(value)
+    if is_deep(value) or not _is_storable(value, text):
+        value = {"as_sent": text}
+        text = json.dumps(value)
+    return value if len(text) <= LONGEST else {"cut": text[:LONGEST]}
+
+
+def shown_body(body: Any) -> Any:
+    """Return a kept event as answers show it. Earlier versions kept events that are nested too deep for an answer."""
+    return {"as_sent": json.dumps(body)} if is_deep(body) else body
+
+
+def is_deep(value: Any) -> bool:
+    """Return whether JSON has more than `DEEPEST` levels."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for each in level if isinstance(each, dict | list) for inner in _inside(each)]
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _is_storable(value: Any, text: str) -> bool:
+    """Return whether PostgreSQL can store this JSON: no NUL, no unpaired surrogate, no NaN and no Infinity."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:
+        return False
+    return "\\u0000" not in text

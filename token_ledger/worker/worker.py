@@ -1,0 +1,56 @@
+"""Owns the worker of a process: it asks for the lead, and does the leader's duties while the process has it."""
+
+import asyncio
+import logging
+
+from token_ledger.storage.database import Database
+from token_ledger.storage.upkeep.leadership import Leadership
+from token_ledger.worker.repeating import repeat
+from token_ledger.worker.schedule import leader_duties
+from token_ledger.worker.submission import Submit
+
+log = logging.getLogger(__name__)
+
+CLAIM_SECONDS = 1.0
+"""How often a process that does not lead asks for the lead."""
+LONGEST_CLAIM_PAUSE_SECONDS = 5.0
+"""How long it waits at most before it asks again after the database could not be reached."""
+
+
+class Worker:
+    """The worker of one process; of all workers on a database, one at a time leads."""
+
+    def __init__(self, database: Database, submit: Submit, *, retention_months: int | None = None) -> None:
+        self._database = database
+        self._submit = submit
+        self._retention_months = retention_months
+        self._leadership = Leadership(database.dsn)
+        self.leads = False
+
+    async def work(self) -> None:
+        """Ask for the lead until cancelled, and do the leader's duties while this process has it."""
+        try:
+            await repeat(
+                "ask for the lead", CLAIM_SECONDS, self._lead_if_free, longest_pause_seconds=LONGEST_CLAIM_PAUSE_SECONDS
+            )
+        finally:
+            self._leadership.resign()
+
+    async def _lead_if_free(self) -> None:
+        if not await self._leadership.claim():
+            return
+        log.info("this process leads now")
+        self.leads = True
+        duties = asyncio.create_task(self._do_duties())
+        try:
+            await self._leadership.hold()
+            log.warning("this process no longer leads: its connection was lost")
+        finally:
+            self.leads = False
+            duties.cancel()
+            await asyncio.gather(duties, return_exceptions=True)
+
+    async def _do_duties(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for duty in leader_duties(self._database, self._submit, self._retention_months):
+                group.create_task(repeat(duty.name, duty.seconds, duty.do))
