@@ -99,6 +99,8 @@ class Service:
         used = 40 if healthy else 95
         metrics.show_budget_use([BudgetUse("acme", "daily", "user=ada", used, 100)])
         metrics.show_open_holds({"acme": 7})
+        metrics.show_connections(12, 1_000)
+        metrics.count_refused_connection("slow")
         return generate_latest(self.registry)
 
 
