@@ -18,8 +18,8 @@ from token_ledger.storage.tenants import add_tenant
 @asynccontextmanager
 async def one_writer(
     database_url: str, report: Callable[[BatchReport], None] = lambda _: None
-) -> AsyncIterator[tuple[GroupCommit, TenantId]]:
-    """Batches of one tenant on one connection."""
+) -> AsyncIterator[tuple[GroupCommit, TenantId, Database]]:
+    """Batches of one tenant on one connection of a database."""
     database = Database(database_url, writers=1, readers=1)
     try:
         async with database.reading() as connection:
@@ -27,14 +27,14 @@ async def one_writer(
             prices = await load_price_book(connection)
         assert tenant is not None
         commits = GroupCommit(database, prices, writers=1, report=report)
-        yield commits, tenant
+        yield commits, tenant, database
         await commits.drain()
     finally:
         await database.close()
 
 
 async def test_one_command_after_the_other_on_one_writer(database_url: str) -> None:
-    async with one_writer(database_url) as (commits, tenant):
+    async with one_writer(database_url) as (commits, tenant, _):
         async with asyncio.timeout(PATIENCE_SECONDS):
             for _ in range(20):
                 assert await commits.submit(tenant, ExpireDue()) == Swept()
@@ -43,7 +43,7 @@ async def test_one_command_after_the_other_on_one_writer(database_url: str) -> N
 async def test_a_preflight_takes_as_much_of_a_batch_as_it_plans_kinds_of_calls(database_url: str) -> None:
     sizes: list[int] = []
     call = Reserve("", b"", "data_agent", "openai", "gpt-5.4", 1_000, 500, user="ada")
-    async with one_writer(database_url, lambda report: sizes.append(report.operations)) as (commits, tenant):
+    async with one_writer(database_url, lambda report: sizes.append(report.operations)) as (commits, tenant, _):
         preflights = [Preflight(((call, 1),) * 64) for _ in range(6)]
         answers = await asyncio.gather(*(commits.submit(tenant, each) for each in preflights))
         assert all(isinstance(answer, PreflightAnswer) and sum(answer.fits) == 64 for answer in answers)
@@ -53,13 +53,7 @@ async def test_a_preflight_takes_as_much_of_a_batch_as_it_plans_kinds_of_calls(d
 
 
 async def test_no_statement_of_a_writer_is_planned_for_every_batch(database_url: str) -> None:
-    database = Database(database_url, writers=1, readers=1)
-    try:
-        async with database.reading() as connection:
-            tenant = await add_tenant(connection, "acme", "UTC")
-            prices = await load_price_book(connection)
-        assert tenant is not None
-        commits = GroupCommit(database, prices, writers=1)
+    async with one_writer(database_url) as (commits, tenant, database):
         for number in range(3):
             key = str(number)
             call = Reserve(key, b"", "data_agent", "openai", "gpt-5.4", 1_000, 500, user="ada")
@@ -71,5 +65,3 @@ async def test_no_statement_of_a_writer_is_planned_for_every_batch(database_url:
             statements = "select statement from pg_prepared_statements where custom_plans > 0"
             assert await writer.fetch(statements) == []
             assert await writer.fetchval("select max(generic_plans) from pg_prepared_statements") >= 3
-    finally:
-        await database.close()
