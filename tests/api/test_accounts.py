@@ -55,10 +55,10 @@ async def test_a_subject_is_a_json_object_of_names(subject: str, world: World) -
     "wanted",
     [
         Wanted(user="user-4711"),
-        Wanted(subject=Subject({"user": "user-4711"})),
-        Wanted(budget="each", subject=Subject({"user": "user-4711"})),
+        Wanted(subjects=(Subject({"user": "user-4711"}),)),
+        Wanted(budget="each", subjects=(Subject({"user": "user-4711"}),)),
         Wanted(budget_id=1, user="user-4711"),
-        Wanted(budget_id=1, subject=Subject({"user": "user-4711"})),
+        Wanted(budget_id=1, subjects=(Subject({"user": "user-4711"}),)),
     ],
 )
 async def test_accounts_are_found_by_an_index(wanted: Wanted, own_world: World) -> None:
@@ -73,9 +73,9 @@ async def test_accounts_are_found_by_an_index(wanted: Wanted, own_world: World) 
     )
     await world.owner.execute("vacuum analyze accounts, budgets")
     tenant = world.tenants["acme"]
-    subject = None if wanted.subject is None else wanted.subject.text
+    subjects = [subject.text for subject in wanted.subjects or ()]
     values = {"tenant": tenant, "after": 0, "limit": 10, "budget": wanted.budget, "user": wanted.user,
-              "subject": subject, "budget_id": int(made[0]["budget_id"])}  # fmt: skip
+              "subjects": subjects, "budget_id": int(made[0]["budget_id"])}  # fmt: skip
     statement = f"explain (analyze, buffers, format json) {accounts_query(wanted)}"
     async with world.service.database.reading(tenant) as connection:
         used = {name: value for name, value in values.items() if f":{name}" in statement}

@@ -1,5 +1,6 @@
 """A model has one name in the books, whatever callers call it."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -93,6 +94,38 @@ async def test_a_grant_and_an_increase_for_another_name_of_a_model_are_for_its_a
     [account] = (await world.get("/v1/accounts", budget_id=made["budget_id"])).json()["accounts"]
     assert account["subject"] == {"model": "gpt-5.4", "provider": "openai"}
     assert account["balance"]["limit"]["tokens"] == 3_000
+
+
+async def test_accounts_are_found_by_every_name_of_their_model_and_of_those_it_had(world: World) -> None:
+    tenant = fresh("tenant")
+    await world.add_tenant(tenant)
+    for name, selector in {
+        "both": {"model": "*", "provider": "*"}, "model": {"model": "*"}, "open": {"model": "*", "provider": "openai"},
+        "provider": {"provider": "*"}, "tag": {"tag.te\u0301am": "*", "model": "*"},
+    }.items():  # fmt: skip
+        terms = {"selector": selector, "limits": {"tokens": 10_000}, "window": "day"}
+        await world.made("/v1/budgets", {"idempotency_key": fresh(), "name": name, **terms}, tenant=tenant)
+
+    async def found(**subject: str) -> set[tuple[str, str]]:
+        answer = await world.get("/v1/accounts", tenant=tenant, subject=json.dumps(subject))
+        assert answer.status_code == 200, answer.text
+        return {(each["budget"], "/".join(each["subject"].values())) for each in answer.json()["accounts"]}
+
+    await world.made("/v1/reservations", reservation(tags={"t\u00e9am": "core"}), tenant=tenant)
+    for names in ({"model": "gpt-5.4"}, *NAMES):
+        both = {"provider": "openai", **names}
+        if "provider" not in names:  # others that offer the model are providers of their own
+            assert await found(**both) == {("both", "gpt-5.4/openai")}, names
+        assert await found(model=both["model"]) == {("model", "gpt-5.4"), ("open", "gpt-5.4")}, names
+    assert await found(provider="OpenAI") == {("provider", "openai")}
+    assert await found(**{"model": "GPT-5.4", "tag.te\u0301am": "core"}) == {("tag", "gpt-5.4/core")}
+    assert await found(model="gpt-5.4-mini") == set()
+    old, new = ({"provider": "openai", "model": model} for model in ("gpt-5.4", "gpt-5.4-mini"))
+    renaming = {"idempotency_key": fresh(), "asked": old, "becomes": new, "reason": "one model"}
+    await world.made("/v1/model-names", renaming, tenant=tenant)
+    before_and_now = {(budget, model) for budget in ("model", "open") for model in ("gpt-5.4", "gpt-5.4-mini")}
+    assert await found(model="gpt-5.4") == before_and_now
+    assert await found(model="GPT-5.4-mini") == {(budget, "gpt-5.4-mini") for budget in ("model", "open")}
 
 
 async def test_an_override_for_another_name_of_a_model_is_for_the_model(world: World) -> None:

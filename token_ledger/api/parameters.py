@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, PlainValidator, TypeAdapter, ValidationErr
 from starlette.requests import Request
 
 from token_ledger.core.model.subject import Subject
+from token_ledger.wire.bodies.budgets import SubjectBody
 from token_ledger.wire.fields import Id, InstantOrDate, Name
 from token_ledger.wire.problems import fields_problem, not_found
 
@@ -50,7 +51,7 @@ UserName = Annotated[Name, Path(description="The user's name.", examples=["ada"]
 def _subject(text: str) -> Subject:
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of thousands of levels
         values = None
     if not isinstance(values, dict):
         raise ValueError('write a JSON object, such as {"user":"ada"}')
@@ -60,7 +61,7 @@ def _subject(text: str) -> Subject:
         raise ValueError(f"{error.errors()[0]['msg']}; write a JSON object of names") from None
 
 
-_subject_values = TypeAdapter(dict[str, Name])
+_subject_values = TypeAdapter[dict[str, str]](SubjectBody)
 SubjectText = Annotated[
     Subject, PlainValidator(_subject), WithJsonSchema({"type": "string", "contentMediaType": "application/json"})
 ]

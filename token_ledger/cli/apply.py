@@ -9,7 +9,6 @@ import asyncio
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from token_ledger.cli.connections import named_database, on_same_database, open_ledger
 from token_ledger.cli.setup_changes import Change, TenantState, declared_rule, find_changes, planned_calendar
@@ -128,6 +127,5 @@ async def _load_state(database: Database, tenant: TenantTerms, prices: PriceBook
         budgets = tuple(budget for budget, archived in await find_budgets(connection, number) if not archived)
         triggers = tuple(await find_triggers(connection, number))
         spellings = await find_spellings(connection, number)
-    names = Loaded(model_names=spellings.names, booked_models=[*dict.fromkeys(spellings.names.values())])
     config = TenantConfig(number, 1, calendar, budgets, triggers, renamed=spellings.renamed)
-    return TenantState(number, config, now, users, partial(names.model_name, prices, spellings.renamed))
+    return TenantState(number, config, now, users, spellings.names_by(prices))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from token_ledger.api.access import Admin, Finance, actor_of
 from token_ledger.api.ownership import no_account
 from token_ledger.api.parameters import AccountId, After, BudgetId, PageSize, SubjectText
-from token_ledger.api.service import decide, reading
+from token_ledger.api.service import decide, reading, service_of
 from token_ledger.core.batch.administration import GiveGrant
 from token_ledger.core.batch.outcomes import GrantAnswer
 from token_ledger.core.model.principal import Principal
@@ -16,6 +16,7 @@ from token_ledger.storage.reads.accounts import (
     find_account,
     find_accounts,
     find_limit_entries,
+    find_names_of_subject,
     find_thresholds,
 )
 from token_ledger.storage.reads.grants import find_grants
@@ -44,7 +45,8 @@ async def list_accounts(
     subject: Annotated[
         SubjectText | None,
         Query(
-            description="Return accounts that stand for exactly these values, a JSON object.",
+            description="Return accounts that stand for exactly these values, a JSON object. "
+            "Any name of a model and of its provider will do.",
             examples=['{"user":"ada"}'],
         ),
     ] = None,
@@ -55,8 +57,12 @@ async def list_accounts(
 
     In the order they were made. Filters combine.
     """
-    wanted = Wanted(None if budget_id is None else int(budget_id), budget, user, subject)
+    prices = service_of(request).prices
     async with reading(request, finance.tenant) as connection:
+        subjects = None
+        if subject is not None:
+            subjects = await find_names_of_subject(connection, finance.tenant, subject, prices)
+        wanted = Wanted(None if budget_id is None else int(budget_id), budget, user, subjects)
         found = await find_accounts(connection, finance.tenant, wanted, after=int(after), limit=limit)
     return {"accounts": [answers.account_answer(account) for account in found]}
 

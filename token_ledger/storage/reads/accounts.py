@@ -2,14 +2,19 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.model.account import Account, EntryKind
-from token_ledger.core.model.budget import Limits, Unit
+from token_ledger.core.model.budget import Limits, Unit, subject_in_books
+from token_ledger.core.model.price import PriceBook
+from token_ledger.core.model.selector import NAMED_IN_BOOKS
 from token_ledger.core.model.subject import Subject
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import rows
+from token_ledger.storage.reads.budgets import find_budgets
+from token_ledger.storage.reads.model_names import find_spellings
 from token_ledger.storage.reads.query import fetch_rows
 
 
@@ -24,7 +29,7 @@ class Wanted:
     budget_id: int | None = None
     budget: str | None = None
     user: str | None = None
-    subject: Subject | None = None
+    subjects: tuple[Subject, ...] | None = None
 
 
 # Two look-ups, each by an index of its own; joined by `or`, they would be one that reads all accounts. What ends in `*`
@@ -53,16 +58,27 @@ def accounts_query(wanted: Wanted) -> str:
         conditions.append(
             f"({_NAMED} or (budget_id = 0 and budget = :budget))" if wanted.budget in _OF_RUNS else _NAMED
         )
-    if wanted.subject is not None:
-        conditions.append("subject = :subject")
+    if wanted.subjects is not None:
+        conditions.append("subject = any (:subjects)")
         if wanted.budget_id is None and wanted.budget is None:
             conditions.append(_EVERY_BUDGET)
     if wanted.user is not None:
         conditions.append(_OF_USER)
     where = " and ".join(conditions)
     # The few accounts of a user or subject are found first and sorted then, not looked for in the order of all.
-    order = "account_id" if wanted.user is None and wanted.subject is None else "account_id + 0"
+    order = "account_id" if wanted.user is None and wanted.subjects is None else "account_id + 0"
     return f"select {rows.ACCOUNT.select()} from accounts where {where} order by {order} limit :limit"
+
+
+async def find_names_of_subject(
+    connection: AsyncConnection, tenant: TenantId, subject: Subject, prices: PriceBook
+) -> tuple[Subject, ...]:
+    """Return a subject as it was given, and with the names that its model has in the books of each budget."""
+    if NAMED_IN_BOOKS.isdisjoint(dict(subject.pairs)):
+        return (subject,)
+    name_of = (await find_spellings(connection, tenant)).names_by(prices)
+    selectors = {budget.given_selector for budget, _ in await find_budgets(connection, tenant)}
+    return tuple({subject, *(subject_in_books(selector, subject, name_of) for selector in selectors)})
 
 
 async def find_accounts(
@@ -70,9 +86,9 @@ async def find_accounts(
 ) -> list[Account]:
     """Return accounts in the order they were made, from after one of them."""
     given = {"budget_id": wanted.budget_id, "budget": wanted.budget, "user": wanted.user}
-    values = {name: value for name, value in given.items() if value is not None}
-    if wanted.subject is not None:
-        values["subject"] = wanted.subject.text
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if wanted.subjects is not None:
+        values["subjects"] = [subject.text for subject in wanted.subjects]
     found = await fetch_rows(
         connection, accounts_query(wanted), tenant=tenant, after=after, limit=limit, **values
     )  # fmt: skip

@@ -1,10 +1,13 @@
 """Reads what the names of models that callers used are in the books."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.reads.query import fetch_rows
@@ -37,6 +40,11 @@ class Spellings:
 
     names: dict[tuple[str, str], ModelName]
     renamed: dict[tuple[str, str], ModelName]
+
+    def names_by(self, prices: PriceBook) -> Callable[[str, str], ModelName]:
+        """Return what finds the name in the books of a provider's model; without a provider any will do."""
+        known = Loaded(model_names=self.names, booked_models=[*dict.fromkeys(self.names.values())])
+        return partial(known.model_name, prices, self.renamed)
 
 
 async def find_spellings(connection: AsyncConnection, tenant: TenantId) -> Spellings:

@@ -2,11 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field
-
-from token_ledger.wire.bodies.budgets import Dimension
+from token_ledger.wire.bodies.budgets import SubjectBody
 from token_ledger.wire.bodies.limits import LimitsBody
-from token_ledger.wire.fields import Body, IdempotencyKey, Instant, Name, Names, Words, doc
+from token_ledger.wire.fields import Body, IdempotencyKey, Instant, Words, doc
 
 _NOTE = Annotated[Words | None, doc("What to tell whoever asked.", "approved until the deadline")]
 
@@ -19,9 +17,7 @@ class AmountsBody(LimitsBody):
 
 
 _SUBJECT = Annotated[
-    dict[Dimension, Name],
-    Field(max_length=12),
-    Names,
+    SubjectBody,
     doc(
         "The values that the account stands for: one for every dimension that its budget leaves open.", {"user": "ada"}
     ),

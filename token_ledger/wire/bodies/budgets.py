@@ -46,6 +46,9 @@ SelectorBody = Annotated[
 ]
 """What matches per dimension, as it was sent; `parse_selector` reads it."""
 
+SubjectBody = Annotated[dict[Dimension, Name], Field(max_length=12), Names]
+"""The values that an account stands for, per dimension."""
+
 Thresholds = Annotated[
     tuple[Annotated[StrictInt, Field(ge=1, le=1_000)], ...], Field(max_length=16), AfterValidator(_ascend)
 ]
@@ -61,9 +64,7 @@ _OVERRIDE = {"subject": {"user": "ada"}, "limits": {"tokens": 100_000}}
 class OverrideBody(Body):
     """Other limits for one subject of a budget."""
 
-    subject: Annotated[
-        dict[Dimension, Name], Field(max_length=12), Names, doc("One value for every `*` dimension.", {"user": "ada"})
-    ]
+    subject: Annotated[SubjectBody, doc("One value for every `*` dimension.", {"user": "ada"})]
     limits: Annotated[
         LimitsBody | None,
         doc("All limits of the subject, in place of those of the budget; null for no limit.", {"tokens": 100_000}),
