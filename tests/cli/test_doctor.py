@@ -1,5 +1,6 @@
 """token-ledger doctor: everything that can be wrong is found on a real database, with what to do about it."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -38,7 +39,9 @@ async def ledger(database_url: str) -> AsyncIterator[Ledger]:
 async def leader(database_url: str) -> AsyncIterator[Leadership]:
     leadership = Leadership(database_url)
     assert await leadership.claim()
+    holding = asyncio.create_task(leadership.hold())
     yield leadership
+    holding.cancel()
     leadership.resign()
 
 
@@ -254,6 +257,9 @@ SERVERS: dict[str, tuple[dict[str, Any], str, Level, str]] = {
     "all is written": (
         {"settings": {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}}, "durability", Level.OK, "",
     ),
+    "a leader is there": ({"leader": "x", "leader_silent_seconds": 4.0}, "worker", Level.OK, "x leads"),
+    "a leader is frozen": ({"leader": "x", "leader_silent_seconds": 6.0}, "worker", Level.FAILURE, "nothing for 6 s"),
+    "nobody leads": ({"leader": None}, "worker", Level.FAILURE, "nobody leads"),
     "no autovacuum": ({"settings": {"autovacuum": "off"}}, "autovacuum", Level.FAILURE, "is off"),
     "dead rows": ({"dead_rows": {"accounts": (100, 20_001)}}, "dead rows", Level.WARNING, "accounts has 20001 for 100"),
     "dead rows of a large table": ({"dead_rows": {"accounts": (50_000, 20_001)}}, "dead rows", Level.OK, ""),

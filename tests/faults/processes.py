@@ -143,6 +143,25 @@ class ServiceProcess:
         self._process.kill()
         assert self._process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the process is stopped (SIGSTOP): it keeps its connections and does nothing."""
+        assert self._process is not None
+        return bool(psutil.Process(self._process.pid).status() == psutil.STATUS_STOPPED)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def freeze(self) -> None:
+        """Stop the process until it is thawed."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen process go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
     def terminate(self) -> None:
         """Ask the process to stop (SIGTERM)."""
         assert self._process is not None

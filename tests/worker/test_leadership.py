@@ -8,9 +8,11 @@ import pytest
 
 from tests.api.waiting import PATIENCE_SECONDS, until
 from tests.faults.proxy import DatabaseProxy
+from token_ledger.storage.clocks import steady_seconds
 from token_ledger.storage.database import DatabaseAway
+from token_ledger.storage.tenant_lock import SILENT_SECONDS
 from token_ledger.storage.upkeep import leadership
-from token_ledger.storage.upkeep.leadership import LEADER_LOCK, Leadership
+from token_ledger.storage.upkeep.leadership import LEADER_LOCK, Leadership, NotLeading
 
 
 @pytest.fixture
@@ -116,6 +118,39 @@ async def test_the_lead_ends_with_the_database_and_can_be_claimed_when_it_is_bac
 
     await until(leads)
     claim.resign()
+
+
+async def test_the_server_ends_the_session_of_a_leader_that_says_nothing(
+    claims: list[Leadership], database_url: str
+) -> None:
+    """It answers no longer, but its connection stays open."""
+    assert await claims[0].claim()
+    claims[0].check()
+
+    async def leads() -> bool:
+        return await claims[1].claim()
+
+    await until(leads)
+    with pytest.raises(NotLeading):
+        claims[0].check()
+    assert await _held(database_url) == 1
+
+
+async def test_a_lease_is_over_before_the_server_ends_the_session(
+    claims: list[Leadership], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = steady_seconds()
+    monkeypatch.setattr(leadership, "steady_seconds", lambda: now)
+    assert await claims[0].claim()
+    now += leadership.LEASE_SECONDS - 0.1
+    claims[0].check()
+    now += 0.1
+    with pytest.raises(NotLeading):
+        claims[0].check()
+    assert leadership.LEASE_SECONDS + SILENT_SECONDS <= leadership.SILENT_LEADER_SECONDS
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await claims[0].hold()  # it does not ask whether the connection is still there
+    assert await claims[1].claim()
 
 
 async def test_each_database_has_a_leader_of_its_own(claims: list[Leadership], server_url: str) -> None:

@@ -19,7 +19,7 @@ from token_ledger.core.model.window import Window
 from token_ledger.ledger.errors import Unavailable
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage.upkeep import leadership
-from token_ledger.storage.upkeep.leadership import LEADER_LOCK
+from token_ledger.storage.upkeep.leadership import LEADER_LOCK, NotLeading
 from token_ledger.worker import accounts, schedule, worker
 from token_ledger.worker.accounts import tend_accounts
 from token_ledger.worker.holds import expire_due_holds
@@ -151,6 +151,45 @@ async def test_a_leader_that_loses_its_connection_stops_leading_and_may_lead_aga
         await _make_due(ledger, await ledger.hold())
         await until(_is(ledger, HELD, 0))
         assert commands[ExpireDue] == 1
+
+
+@pytest.mark.usefixtures("_quick")
+async def test_a_leader_that_was_frozen_does_nothing_more(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was frozen in the middle of its duties, and its connection still seems to be there when it wakes."""
+    now = [0.0]
+    monkeypatch.setattr(leadership, "steady_seconds", lambda: now[0])
+    monkeypatch.setattr(leadership, "BEAT_SECONDS", 3_600)
+    late: list[str] = []
+
+    async def submit(tenant: TenantId, command: Command) -> Outcome:
+        late.append("submit")
+        return await ledger.commits.submit(tenant, command)
+
+    leader = Worker(ledger.database, submit)
+    working = asyncio.create_task(leader.work())
+    try:
+
+        async def leads() -> bool:
+            return leader.leads
+
+        await until(leads)
+        now[0] += leadership.LEASE_SECONDS
+        tenant, calls = ledger.tenant, ExpireDue()
+        late.clear()
+        for begin in (lambda: leader._submit_as_leader(tenant, calls), lambda: _read(leader)):
+            with pytest.raises(NotLeading):
+                await begin()
+        await _make_due(ledger, await ledger.hold())
+        assert late == []
+        assert await ledger.owner.fetchval(HELD) == 1
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
+async def _read(leader: Worker) -> None:
+    async with leader._database.checked(leader._leadership.check).reading():
+        raise AssertionError("the transaction began")
 
 
 @pytest.mark.usefixtures("_quick")

@@ -12,6 +12,7 @@ from token_ledger.config import Settings
 from token_ledger.storage.database import DatabaseAway
 from token_ledger.storage.migrations import head_revision
 from token_ledger.storage.upkeep.diagnosis import Books, Facts, read_facts
+from token_ledger.storage.upkeep.leadership import LEASE_SECONDS, SILENT_LEADER_SECONDS
 from token_ledger.worker.partitions import MONTHS_AHEAD
 
 OLDEST_VERSION = 15
@@ -221,6 +222,14 @@ def _leader(facts: Facts) -> Finding:
     if facts.leader is None:
         found = "nobody leads: no hold expires by itself, no partition is made ahead"
         return Finding("worker", Level.FAILURE, found, "start token-ledger worker, or serve without --no-worker")
+    silent = facts.leader_silent_seconds
+    if silent is not None and silent > LEASE_SECONDS:
+        found = (
+            f"{facts.leader} leads, but has said nothing for {silent:.0f} s: it is frozen, or can't reach the server"
+        )
+        ends = f"after {SILENT_LEADER_SECONDS} s its session ends"
+        remedy = f"wait: {ends}, and another process takes over; if none does, start token-ledger worker"
+        return Finding("worker", Level.FAILURE, found, remedy)
     return Finding("worker", Level.OK, f"{facts.leader} leads")
 
 

@@ -5,8 +5,9 @@ tenants' rows fails unless the transaction has set which tenants it may see.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from copy import copy
 from enum import StrEnum
 from typing import Any
 
@@ -88,6 +89,7 @@ class Database:
     ) -> None:
         self.dsn = plain_dsn(url)
         self._read_seconds = read_seconds
+        self._check: Callable[[], None] = _always
         self._writer_count = writers
         self._writers: asyncpg.Pool[asyncpg.Record] | None = None
         self.readers: AsyncEngine = create_async_engine(
@@ -119,6 +121,12 @@ class Database:
             )
         return self._writers
 
+    def checked(self, check: Callable[[], None]) -> "Database":
+        """Return the same database, of which every transaction calls `check` when it is open; that may raise."""
+        database = copy(self)
+        database._check = check
+        return database
+
     @asynccontextmanager
     async def reading(self, *tenants: TenantId, snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that sees the rows of these tenants and the tables that belong to none.
@@ -134,6 +142,7 @@ class Database:
                     if snapshot:
                         await connection.execute(text("set local statement_timeout = 0"))
                     patience.reschedule(None)
+                    self._check()
                     yield connection
         except (OSError, TimeoutError, PoolTimeout) as error:
             raise DatabaseAway(f"the database can't be reached: {str(error) or type(error).__name__}") from error
@@ -206,6 +215,10 @@ _REFUSALS: dict[Refusal, tuple[type[Exception], ...]] = {
     Refusal.BUSY: (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError),
     Refusal.AWAY: AWAY,
 }  # fmt: skip
+
+
+def _always() -> None:
+    """Let every transaction begin."""
 
 
 async def _keep_as_is(connection: Any) -> None:

@@ -1,8 +1,14 @@
-"""Owns the worker of a process: it asks for the lead, and does the leader's duties while the process has it."""
+"""Owns the worker of a process: it asks for the lead, and does the leader's duties while the process has it.
+
+Every transaction and every command of a duty first looks whether the process still leads: it may have been frozen.
+"""
 
 import asyncio
 import logging
 
+from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.database import Database
 from token_ledger.storage.upkeep.leadership import Leadership
 from token_ledger.worker.repeating import repeat
@@ -51,6 +57,11 @@ class Worker:
             await asyncio.gather(duties, return_exceptions=True)
 
     async def _do_duties(self) -> None:
+        database = self._database.checked(self._leadership.check)
         async with asyncio.TaskGroup() as group:
-            for duty in leader_duties(self._database, self._submit, self._retention_months):
+            for duty in leader_duties(database, self._submit_as_leader, self._retention_months):
                 group.create_task(repeat(duty.name, duty.seconds, duty.do))
+
+    async def _submit_as_leader(self, tenant: TenantId, command: Command) -> Outcome:
+        self._leadership.check()
+        return await self._submit(tenant, command)

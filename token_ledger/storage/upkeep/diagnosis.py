@@ -46,6 +46,7 @@ class Facts:
     long_transactions: list[LongTransaction] = field(default_factory=list)
     dead_rows: dict[str, tuple[int, int]] = field(default_factory=dict)
     leader: str | None = None
+    leader_silent_seconds: float | None = None
     books: "Books | None" = None
 
 
@@ -111,7 +112,8 @@ HOT_TABLES = ("accounts", "tenant_ledgers")
 
 # The two halves of a lock's number of 64 bits stand in classid and objid.
 _LEADER = """
-select coalesce(nullif(a.application_name, ''), 'pid ' || l.pid) as leader
+select coalesce(nullif(a.application_name, ''), 'pid ' || l.pid) as leader,
+       extract(epoch from clock_timestamp() - a.state_change)::float8 as silent_seconds
 from pg_locks as l left join pg_stat_activity as a on a.pid = l.pid
 where l.locktype = 'advisory' and l.granted and l.objsubid = 1
   and l.database = (select oid from pg_database where datname = current_database())
@@ -204,7 +206,9 @@ async def _read_schema(connection: Any, facts: Facts, months_ahead: int) -> None
     facts.missing_partitions = [row["month"] for row in await connection.fetch(_MISSING_PARTITIONS, months_ahead)]
     for row in await connection.fetch(_DEAD_ROWS, HOT_TABLES):
         facts.dead_rows[row["relname"]] = row["n_live_tup"], row["n_dead_tup"]
-    facts.leader = await connection.fetchval(_LEADER, LEADER_LOCK)
+    leader = await connection.fetchrow(_LEADER, LEADER_LOCK)
+    if leader is not None:
+        facts.leader, facts.leader_silent_seconds = leader
 
 
 async def _read_books(connection: Any, retention_months: int | None) -> Books:

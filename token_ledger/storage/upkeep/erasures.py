@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage.tenant_lock import end_if_silent
 
 # Cheap look-ups come first, scans of whole journals last. The days of a roll-up are found one by one. Events are not
 # looked at, because every event is in a roll-up.
@@ -73,6 +74,7 @@ async def erase_next(connection: AsyncConnection, tenant: TenantId, most_rows: i
 
     An erasure is over once all journals are done and it has been there to be heard of for so many seconds.
     """
+    await end_if_silent(connection)  # it locks rows that batches change
     found = await connection.execute(
         text("select token_ledger_erase(:tenant, :most, :heard)"),
         {"tenant": tenant, "most": most_rows, "heard": heard_seconds},

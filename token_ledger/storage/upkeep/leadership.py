@@ -2,6 +2,10 @@
 
 The lock belongs to a connection of its own. A process that loses the connection has lost the lead, and once the server
 notices, the next process that asks gets the lock. A pooler that shares sessions between clients breaks this.
+
+A process that is frozen keeps its connection. So a leader says every second that it is there, and the server ends the
+session of one that has been silent for SILENT_LEADER_SECONDS. A process that goes on after that knows without asking
+that it leads no more: its lease is shorter, and is counted from when the last answered question was asked.
 """
 
 import asyncio
@@ -12,6 +16,7 @@ from typing import Any
 
 import asyncpg
 
+from token_ledger.storage.clocks import steady_seconds
 from token_ledger.storage.database import AWAY, CONNECT_SECONDS, DatabaseAway, plain_dsn
 
 LEADER_LOCK = 7_022_028
@@ -20,14 +25,25 @@ BEAT_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
 """How long it waits for the answer before it gives up the lead."""
 
+SILENT_LEADER_SECONDS = 7
+"""How long the server waits for a leader that says nothing before it ends its session, and so its lead."""
+LEASE_SECONDS = 5.0
+"""How long a leader may believe that it leads after it last asked a question that was answered. A transaction that it
+begins just before the end is ended before the session would be, if nothing is heard of it."""
+
 # A leader whose machine or network is gone says no good-bye: the server finds out within about ten seconds.
 _SETTINGS = {
+    "idle_session_timeout": f"{SILENT_LEADER_SECONDS}s",
     "tcp_keepalives_idle": "4",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
 _LOST = (*AWAY, asyncpg.InterfaceError)
+
+
+class NotLeading(Exception):
+    """The process is not, or no longer, the one that leads; what it was about to do is another's."""
 
 
 class Leadership:
@@ -37,6 +53,12 @@ class Leadership:
         self._dsn = plain_dsn(url)
         self._connection: Any = None
         self._closed = asyncio.Event()
+        self._lease_ends = 0.0
+
+    def check(self) -> None:
+        """Raise NotLeading unless this process has the lead for certain."""
+        if self._connection is None or steady_seconds() >= self._lease_ends:
+            raise NotLeading("this process has not heard of its lead for too long: another process may have it")
 
     async def claim(self) -> bool:
         """Take the lead if it is free and tell whether this process has it now. Raises DatabaseAway."""
@@ -44,16 +66,17 @@ class Leadership:
             async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
                 if self._connection is None:
                     self._connection = await self._connect()
-                return bool(await self._connection.fetchval(f"select pg_try_advisory_lock({LEADER_LOCK})"))
+                return bool(await self._ask(f"select pg_try_advisory_lock({LEADER_LOCK})"))
         except _LOST as error:
             self.resign()
             raise DatabaseAway(f"the lead can't be asked for: {str(error) or type(error).__name__}") from error
 
     async def hold(self) -> None:
         """Return once a lead that was taken is lost; the connection is closed then."""
-        with suppress(*_LOST):
+        with suppress(*_LOST, NotLeading):
             while not self._closed.is_set():
-                await self._connection.fetchval("select 1")
+                self.check()  # after a time in which the process was frozen, the connection may still seem to be there
+                await self._ask("select 1")
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._closed.wait(), BEAT_SECONDS)
         self.resign()
@@ -63,6 +86,13 @@ class Leadership:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+    async def _ask(self, question: str) -> Any:
+        """Return the answer to a question; the lease is counted from when it was asked."""
+        asked_at = steady_seconds()
+        answer = await self._connection.fetchval(question)
+        self._lease_ends = asked_at + LEASE_SECONDS
+        return answer
 
     async def _connect(self) -> Any:
         name = f"token-ledger worker {socket.gethostname()}:{os.getpid()}"[:63]
