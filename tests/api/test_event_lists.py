@@ -94,6 +94,17 @@ async def test_an_event_without_source_or_key_is_refused_and_the_others_are_book
     assert await _events_and_kept(world) == (events + 2, kept)
 
 
+@pytest.mark.parametrize("later", [{"agent_type": 5}, {"user": None}, {"occurred_at": "2020-01-01T00:00:00Z"}])
+async def test_an_event_that_cannot_be_booked_conflicts_with_one_that_was(later: dict[str, Any], world: World) -> None:
+    booked = event()
+    results = await _send(world, json.dumps(booked), json.dumps({**booked, **later}))
+    assert [(result["status"], result.get("code")) for result in results] == [
+        ("booked", None), ("conflict", "idempotency_conflict"),
+    ]  # fmt: skip
+    results = await _send(world, json.dumps({**booked, **later}))
+    assert [result["status"] for result in results] == ["conflict"]
+
+
 async def test_a_key_used_with_another_body_conflicts_and_the_others_are_booked(world: World) -> None:
     first = event()
     await _send(world, json.dumps(first))

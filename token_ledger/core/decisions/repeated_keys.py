@@ -125,7 +125,7 @@ def _differing_field(books: Books, command: commands.Command, stored: StoredKey)
         named = target.requested if isinstance(command, commands.Record) else target.served
         if named is not None:
             known.update(named._asdict())
-        if asked["occurred_at"] is not None:
+        if asked.get("occurred_at") is not None:  # one that could not be read has none
             asked["occurred_at"] = representable(asked["occurred_at"])
         if target.clamped:  # the counts that are stored are not those that were sent
             known = {name: value for name, value in known.items() if not name.startswith("usage.")}
