@@ -20,13 +20,16 @@ run: $(READY) ## start the service with its own PostgreSQL and print its URL, a 
 	$(BIN)/token-ledger serve $(ARGS)
 
 test: $(READY) ## run every test that needs pip packages only
-	$(BIN)/pytest -n 2 --dist loadfile -m "not system" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not system and not fuzz" $(ARGS)
+
+fuzz: $(READY) ## send 10,000 generated requests as every kind of caller, for about half an hour
+	$(BIN)/pytest -s -m fuzz tests/fuzz $(ARGS)
 
 test-system: $(READY) ## install Debian's PostgreSQL 15, Prometheus, Redis and Chromium where that is allowed, and test with them
 	tests/system/install.sh
 	$(BIN)/pytest -m system $(ARGS)
 
-check: $(READY) ## formatting, lint, types, import contracts, generated files, the documentation site
+check: $(READY) ## formatting, lint, types, import contracts, generated files, dependencies, the documentation site
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -34,6 +37,7 @@ check: $(READY) ## formatting, lint, types, import contracts, generated files, t
 	$(BIN)/python -W "ignore::DeprecationWarning" -m dashboards.build --check
 	$(BIN)/python sdk/scripts/generate_sync.py --check
 	$(BIN)/python -m tests.documents --check
+	$(BIN)/python -m tests.packaging.audit
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY) ## format the code and sort its imports
@@ -59,4 +63,4 @@ $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml sdk/pyproject.
 	touch $(READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-system check format bench pins clean
+.PHONY: help setup demo run test fuzz test-system check format bench pins clean

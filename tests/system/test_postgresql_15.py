@@ -48,7 +48,7 @@ def server_15() -> Iterator[str]:
 @pytest.mark.timeout(1_500)
 def test_every_test_passes_on_postgresql_15(server_15: str) -> None:
     environment = {**os.environ, "TOKEN_LEDGER_TEST_URL": server_15}
-    suite = ["-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile", "-m", "not system"]
+    suite = ["-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile", "-m", "not system and not fuzz"]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *suite], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, check=False,
