@@ -1,11 +1,10 @@
 """Owns the rows that one batch of one tenant decides on; what was not loaded does not exist for it."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from token_ledger.core.batch.on_demand import on_demand
+from token_ledger.core.batch.on_demand import OnDemand
 from token_ledger.core.batch.outcomes import Denial
 from token_ledger.core.model.account import Account, AccountKey, Grant
 from token_ledger.core.model.audit import AuditEntry
@@ -48,39 +47,39 @@ AskedName = tuple[str, str]
 class Loaded:
     """Rows of one tenant as they stood under its lock."""
 
-    booked_tokens = on_demand(int)
-    booked_nanos = on_demand(int)
+    booked_tokens = OnDemand(int)
+    booked_nanos = OnDemand(int)
     """What all events of the tenant add up to, those of this batch included once they are booked."""
-    keys = on_demand(dict[tuple[str, str], StoredKey])
-    reservations = on_demand(dict[int, Reservation])
-    due = on_demand(list[int])
-    runs = on_demand(dict[int, Run])
-    accounts = on_demand(list[Account])
-    events = on_demand(dict[int, UsageEvent])
-    denials = on_demand(dict[int, Denial])
-    kept = on_demand(dict[int, KeptEvent])
-    archived_budgets = on_demand(dict[int, Budget])
-    grants = on_demand(dict[int, Grant])
+    keys = OnDemand(dict[tuple[str, str], StoredKey])
+    reservations = OnDemand(dict[int, Reservation])
+    due = OnDemand(list[int])
+    runs = OnDemand(dict[int, Run])
+    accounts = OnDemand(list[Account])
+    events = OnDemand(dict[int, UsageEvent])
+    denials = OnDemand(dict[int, Denial])
+    kept = OnDemand(dict[int, KeptEvent])
+    archived_budgets = OnDemand(dict[int, Budget])
+    grants = OnDemand(dict[int, Grant])
     """The unlapsed grants of accounts whose grants can change in this batch, and grants that repeated keys led to."""
-    increases = on_demand(dict[int, Increase])
-    users = on_demand(dict[str, User])
-    earlier_accounts = on_demand(dict[AccountKey, Account])
+    increases = OnDemand(dict[int, Increase])
+    users = OnDemand(dict[str, User])
+    earlier_accounts = OnDemand(dict[AccountKey, Account])
     """By the key of an account that does not exist yet: the newest before it of the same budget and subject."""
-    opened_before: cached_property[Sequence[Account]] = on_demand(tuple)
+    opened_before: OnDemand[Sequence[Account]] = OnDemand(tuple)
     """The accounts that the uncommitted batch before has opened."""
-    booked_models: cached_property[Sequence[ModelName]] = on_demand(tuple)
+    booked_models: OnDemand[Sequence[ModelName]] = OnDemand(tuple)
     """The models in the books, the first first, if a command names one in a way that was not used before."""
-    spellings: cached_property[Mapping[AskedName, ModelName]] = on_demand(dict)
+    spellings: OnDemand[Mapping[AskedName, ModelName]] = OnDemand(dict)
     """All names that were used before with what they are in the books, if a command renames a model."""
-    model_names: cached_property[Mapping[AskedName, ModelName]] = on_demand(dict)
+    model_names: OnDemand[Mapping[AskedName, ModelName]] = OnDemand(dict)
     """What names are in the books that were used before; other processes' batches share it, so it is never changed."""
-    attachable_runs = on_demand(dict[str, list[int]])
+    attachable_runs = OnDemand(dict[str, list[int]])
     """Open runs by external id, the newest last: back to the first that no command of the batch ends."""
-    steps = on_demand(dict[int, RunStep])
-    audit = on_demand(dict[int, AuditEntry])
-    corrected = on_demand(dict[int, int])
+    steps = OnDemand(dict[int, RunStep])
+    audit = OnDemand(dict[int, AuditEntry])
+    corrected = OnDemand(dict[int, int])
     """Of the events that commands take back, those that were taken back before, with the events that did."""
-    transfers = on_demand(dict[int, list[Transfer]])
+    transfers = OnDemand(dict[int, list[Transfer]])
     """By the account that they are from, those that what is on loaded accounts may have gone along with."""
 
     def __init__(self, **given: Any) -> None:

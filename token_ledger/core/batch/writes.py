@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.batch.loaded import AskedName, KeptEvent
-from token_ledger.core.batch.on_demand import on_demand
+from token_ledger.core.batch.on_demand import OnDemand
 from token_ledger.core.batch.outcomes import Denial
 from token_ledger.core.model.account import Account, Grant, LimitEntry, ThresholdEvent
 from token_ledger.core.model.audit import AuditEntry
@@ -61,58 +61,58 @@ _ORDINARY = frozenset(
 class Writes:
     """Everything that one batch of one tenant changes."""
 
-    keys = on_demand(list[tuple[Command, str, int]])
-    model_names = on_demand(dict[AskedName, ModelName])
+    keys = OnDemand(list[tuple[Command, str, int]])
+    model_names = OnDemand(dict[AskedName, ModelName])
     """Names of models that were used for the first time or renamed, and what they are in the books from now on."""
-    name_decisions = on_demand(list[tuple[int, AskedName, ModelName, int | None]])
+    name_decisions = OnDemand(list[tuple[int, AskedName, ModelName, int | None]])
     """All decisions on these, with their ids, and the id of the entry in the audit log if an administrator decided."""
-    transfers = on_demand(list[Transfer])
-    new_accounts = on_demand(list[Account])
-    changed_accounts = on_demand(dict[int, Account])
+    transfers = OnDemand(list[Transfer])
+    new_accounts = OnDemand(list[Account])
+    changed_accounts = OnDemand(dict[int, Account])
     """Accounts whose balance changed."""
-    changed_terms = on_demand(dict[int, Account])
+    changed_terms = OnDemand(dict[int, Account])
     """Accounts of which something else changed: limits, enforcement, thresholds, grants, leases, closing."""
-    limit_entries = on_demand(list[LimitEntry])
-    thresholds = on_demand(list[ThresholdEvent])
-    new_grants = on_demand(list[Grant])
-    changed_grants = on_demand(dict[int, Grant])
-    new_reservations = on_demand(list[Reservation])
-    other_holds = on_demand(list[Reservation])
+    limit_entries = OnDemand(list[LimitEntry])
+    thresholds = OnDemand(list[ThresholdEvent])
+    new_grants = OnDemand(list[Grant])
+    changed_grants = OnDemand(dict[int, Grant])
+    new_reservations = OnDemand(list[Reservation])
+    other_holds = OnDemand(list[Reservation])
     """Leases, and holds that no agent asked for: their keys are written apart from them."""
-    changed_reservations = on_demand(dict[int, Reservation])
+    changed_reservations = OnDemand(dict[int, Reservation])
     """Holds that were drawn on or extended."""
-    ended_reservations = on_demand(list[tuple[Reservation, HoldState]])
+    ended_reservations = OnDemand(list[tuple[Reservation, HoldState]])
     """Holds that were released or have expired; settled ones are ended by their event."""
-    events = on_demand(list[UsageEvent])
-    parts = on_demand(list[UsageEvent])
+    events = OnDemand(list[UsageEvent])
+    parts = OnDemand(list[UsageEvent])
     """Events that do not end their hold."""
-    corrections = on_demand(list[UsageEvent])
+    corrections = OnDemand(list[UsageEvent])
     """Events that take others back; they have no keys."""
-    denials = on_demand(list[Denial])
-    firings = on_demand(list[tuple[int, Advice]])
-    kept = on_demand(list[KeptEvent])
-    new_runs = on_demand(list[Run])
-    changed_runs = on_demand(dict[int, Run])
-    steps = on_demand(list[RunStep])
-    new_budgets = on_demand(list[Budget])
-    changed_budgets = on_demand(list[Budget])
-    archived_budgets = on_demand(list[Budget])
-    terms = on_demand(list[tuple[int, int, Terms]])
+    denials = OnDemand(list[Denial])
+    firings = OnDemand(list[tuple[int, Advice]])
+    kept = OnDemand(list[KeptEvent])
+    new_runs = OnDemand(list[Run])
+    changed_runs = OnDemand(dict[int, Run])
+    steps = OnDemand(list[RunStep])
+    new_budgets = OnDemand(list[Budget])
+    changed_budgets = OnDemand(list[Budget])
+    archived_budgets = OnDemand(list[Budget])
+    terms = OnDemand(list[tuple[int, int, Terms]])
     """With the ids of the budget and of the terms."""
-    triggers = on_demand(list[Trigger])
-    increases = on_demand(dict[int, Increase])
-    users = on_demand(dict[str, User])
-    erasures = on_demand(list[Erasure])
+    triggers = OnDemand(list[Trigger])
+    increases = OnDemand(dict[int, Increase])
+    users = OnDemand(dict[str, User])
+    erasures = OnDemand(list[Erasure])
     """They begin after everything else is written."""
-    calendar_changes = on_demand(list[tuple[int, datetime, CalendarRule]])
+    calendar_changes = OnDemand(list[tuple[int, datetime, CalendarRule]])
     """With the ids of their entries in the audit log."""
-    stops = on_demand(list[str | None])
-    audit = on_demand(list[AuditEntry])
-    rollups = on_demand(dict[RollupKey, list[int]])
+    stops = OnDemand(list[str | None])
+    audit = OnDemand(list[AuditEntry])
+    rollups = OnDemand(dict[RollupKey, list[int]])
     """Sums in the order of `Figures`, here and in the next two."""
-    tag_rollups = on_demand(dict[TagKey, list[int]])
-    run_rollups = on_demand(dict[RunKey, list[int]])
-    optimizations = on_demand(list[tuple[Technique, bool]])
+    tag_rollups = OnDemand(dict[TagKey, list[int]])
+    run_rollups = OnDemand(dict[RunKey, list[int]])
+    optimizations = OnDemand(list[tuple[Technique, bool]])
 
     @property
     def is_ordinary(self) -> bool:
