@@ -18,6 +18,7 @@ from token_ledger.ledger.batch_metrics import BatchMetrics
 from token_ledger.ledger.errors import Unavailable
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.ledger.turns import Turns
+from token_ledger.ledger.waiting_room import Room
 from token_ledger.observability.metrics import Metrics
 from token_ledger.storage.access_changes import listen_for_less_access
 from token_ledger.storage.database import Database, DatabaseAway
@@ -40,6 +41,7 @@ class Service:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry, version=token_ledger.__version__)
         self.database = Database(url, writers=settings.writer_connections, readers=settings.reader_connections)
+        self.room = Room()
         self.turns = Turns()
         self.stopping = asyncio.Event()
         self.reached = asyncio.Event()
@@ -82,11 +84,6 @@ class Service:
         if self._commits is None:
             raise Unavailable(_NOT_REACHED)
         return await self._commits.submit(tenant, command, key_id)
-
-    def check_room(self, tenant: TenantId, key_id: str, commands: int) -> None:
-        """Raise Unavailable if a key can't ask for so much that is new now."""
-        if self._commits is not None:
-            self._commits.check_room(tenant, key_id, commands)
 
     async def why_not_ready(self) -> str | None:
         """Return why this process can't serve requests, or None if it can."""

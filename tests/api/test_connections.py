@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.api.waiting import until
 from token_ledger.api.connections import MOST_HEADER_BYTES, MOST_HEADERS, BoundedProtocol, Connections
+from token_ledger.api.early_refusals import EarlyRefusals
 
 GET = b"GET / HTTP/1.1\r\nHost: ledger\r\n\r\n"
 HALF_HEADERS = b"POST / HTTP/1.1\r\nHost: ledger\r\n"
@@ -30,14 +31,17 @@ class Listener:
     connections: Connections
     refused: Counter[str]
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    bodies: list[bytes] = field(default_factory=list)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/later":
             await self.may_answer.wait()
+        body = b""
         while (message := await receive()).get("more_body"):
-            pass
+            body += message["body"]
         if message["type"] == "http.disconnect":
             return
+        self.bodies.append(body + message["body"])
         await self.may_answer.wait()
         size = 10_000_000 if scope["path"] == "/large" else 2
         headers = [(b"content-length", str(size).encode())]
@@ -49,12 +53,13 @@ class Listener:
         self.connections.close_overdue(asyncio.get_running_loop().time() + LATER)
 
 
-@pytest.fixture
-async def listener() -> AsyncIterator[Listener]:
+@contextlib.asynccontextmanager
+async def listening(lists: EarlyRefusals | None = None) -> AsyncIterator[Listener]:
+    """Run a listener within the block."""
     refused: Counter[str] = Counter()
     connections = Connections(
-        most=20, most_per_address=10, request_seconds=10, largest_body=1_000,
-        refused=lambda reason: refused.update([reason]),
+        most=20, most_per_address=10, request_seconds=10, largest_body=200_000,
+        refused=lambda reason: refused.update([reason]), lists=lists,
     )  # fmt: skip
     opened = socket.create_server(("127.0.0.1", 0))
     made = Listener(opened.getsockname()[1], connections, refused)
@@ -69,10 +74,18 @@ async def listener() -> AsyncIterator[Listener]:
         return server.started
 
     await until(started)
-    yield made
-    made.may_answer.set()
-    server.should_exit = server.force_exit = True
-    await task
+    try:
+        yield made
+    finally:
+        made.may_answer.set()
+        server.should_exit = server.force_exit = True
+        await task
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    async with listening() as made:
+        yield made
 
 
 class Client:

@@ -269,7 +269,7 @@ async def test_a_request_begins_at_the_turn_of_its_tenant_and_a_strangers_takes_
 ) -> None:
     taken: list[TenantId] = []
 
-    async def take(tenant: TenantId) -> None:
+    async def take(tenant: TenantId, operations: int = 1) -> None:
         taken.append(tenant)
 
     monkeypatch.setattr(world.service.turns, "take", take)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.api.verbs import event, reservation
 from tests.api.world import World, check_problem, fresh
-from token_ledger.ledger.waiting_room import WaitingRoom
+from token_ledger.ledger.waiting_room import WAITING_OF_TENANT, Room, WaitingRoom
 
 USAGE = {"usage": {"input_tokens": 900, "output_tokens": 100}}
 
@@ -115,7 +115,7 @@ async def test_an_event_under_a_key_that_was_used_conflicts_as_any_other_operati
 
 async def test_where_there_is_no_room_reserves_are_shed_and_what_was_spent_is_booked(own_world: World) -> None:
     first, second, third = [await hold(own_world) for _ in range(3)]
-    own_world.service._commits._room = WaitingRoom(most_of_tenant=4)  # type: ignore[union-attr]
+    own_world.service._commits._room = WaitingRoom(Room(most_of_tenant=4))  # type: ignore[union-attr]
     results = await operate(
         own_world,
         *({"op": "reserve", **reservation()} for _ in range(2)),
@@ -131,7 +131,7 @@ async def test_where_there_is_no_room_reserves_are_shed_and_what_was_spent_is_bo
 
 
 async def test_a_list_of_reserves_is_refused_as_a_whole_where_there_is_no_room(own_world: World) -> None:
-    own_world.service._commits._room = WaitingRoom(most_of_tenant=0)  # type: ignore[union-attr]
+    own_world.service.room.enter(own_world.tenants["acme"], None, WAITING_OF_TENANT)
     operations = [{"op": "reserve", **reservation()} for _ in range(3)]
     response = await own_world.post("/v1/operations", {"operations": operations})
     check_problem(response, 503, "unavailable")

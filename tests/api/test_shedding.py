@@ -6,34 +6,48 @@ from typing import Any
 import pytest
 
 from token_ledger.api.routes import operations
+from token_ledger.api.routes.events import router as events
 from token_ledger.api.routes.preflight import router as preflight
 from token_ledger.api.routes.runs import router as runs
-from token_ledger.api.shedding import asked_for
+from token_ledger.api.shedding import only_asks, operations_in
 
 RESERVE = {"op": "reserve", "user": "ada"}
+PATHS = {operation.path for operation in operations.HOT} | {
+    getattr(route, "path", "") for router in (events, operations.router, preflight, runs) for route in router.routes
+}
 
 
 @pytest.mark.parametrize("op", sorted({*operations.OPERATIONS, "event"} - {"reserve", "lease"}))
-def test_a_list_with_anything_but_reserves_and_leases_is_decided_one_by_one(op: str) -> None:
-    assert asked_for("/v1/operations", body(RESERVE, {"op": op}, RESERVE)) == 0
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (",", " \t\n:\r ")])
+def test_a_list_with_anything_but_reserves_and_leases_may_report(op: str, separators: tuple[str, str]) -> None:
+    assert not only_asks("/v1/operations", body(RESERVE, {"op": op}, RESERVE, separators=separators))
 
 
-def test_a_list_of_reserves_and_leases_asks_for_each() -> None:
-    assert asked_for("/v1/operations", body(RESERVE, {"op": "lease"}, RESERVE)) == 3
+def test_a_list_of_reserves_and_leases_only_asks() -> None:
+    assert only_asks("/v1/operations", body(RESERVE, {"op": "lease"}, {**RESERVE, "user": "settle"}))
+
+
+def test_an_operation_that_begins_like_a_reserve_is_none() -> None:
+    assert not only_asks("/v1/operations", body({"op": "reserve_all"}))
 
 
 @pytest.mark.parametrize("path", ["/v1/reservations", "/v1/leases", "/v1/preflight", "/v1/runs"])
 def test_new_holds_plans_and_runs_are_asked_for_by_their_paths(path: str) -> None:
-    assert asked_for(path, b"{}") == 1
-    named = {operation.path for operation in operations.HOT}
-    named |= {getattr(route, "path", "") for router in (preflight, runs) for route in router.routes}
-    assert path in named
+    assert only_asks(path, b"{}")
+    assert path in PATHS
 
 
 @pytest.mark.parametrize("path", ["/v1/reservations/7/settle", "/v1/reservations/7/release", "/v1/events", "/v1/stop"])
 def test_whatever_else_is_sent_asks_for_nothing(path: str) -> None:
-    assert asked_for(path, body(RESERVE)) == 0
+    assert not only_asks(path, body(RESERVE))
 
 
-def body(*operations: dict[str, Any]) -> bytes:
-    return json.dumps({"operations": operations}).encode()
+@pytest.mark.parametrize("path", ["/v1/operations", "/v1/events"])
+def test_a_list_has_as_many_operations_as_its_size_says(path: str) -> None:
+    assert path in PATHS
+    assert [operations_in(path, size) for size in (0, 100, 16_000)] == [1, 1, 100]
+    assert operations_in("/v1/reservations", 16_000) == 1
+
+
+def body(*operations: dict[str, Any], separators: tuple[str, str] = (", ", ": ")) -> bytes:
+    return json.dumps({"operations": operations}, separators=separators).encode()

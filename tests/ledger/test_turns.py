@@ -57,3 +57,18 @@ async def test_a_tenant_alone_does_not_wait() -> None:
     except StopIteration:
         return
     raise AssertionError("the tenant waited")
+
+
+async def test_a_piece_of_many_operations_takes_the_place_of_as_many() -> None:
+    turns = Turns(4)
+    begun: list[TenantId] = []
+
+    async def work(tenant: TenantId, operations: int) -> None:
+        await turns.take(tenant, operations)
+        begun.append(tenant)
+
+    tasks = [asyncio.create_task(work(*each)) for each in ((FIRST, 3), (FIRST, 3), (FIRST, 3), (QUIET, 1))]
+    await asyncio.sleep(0)
+    assert begun == [FIRST, FIRST]  # three and what goes over the four of this round
+    await asyncio.gather(*tasks)
+    assert begun == [FIRST, FIRST, FIRST, QUIET]

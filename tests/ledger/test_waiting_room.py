@@ -10,7 +10,7 @@ from tests.core import given
 from token_ledger.core.batch.commands import Preflight, Release
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.ledger.errors import Unavailable
-from token_ledger.ledger.waiting_room import Ticket, WaitingRoom
+from token_ledger.ledger.waiting_room import Room, Ticket, WaitingRoom
 
 FLOODER, QUIET = TenantId(1), TenantId(2)
 
@@ -30,18 +30,18 @@ def fill(room: WaitingRoom, tenant: TenantId, command: Any = None, key_id: str |
 
 
 async def test_a_tenant_that_fills_its_room_takes_none_of_another() -> None:
-    room = WaitingRoom(most=100, most_of_tenant=10)
+    room = WaitingRoom(Room(most=100, most_of_tenant=10))
     assert fill(room, FLOODER) == 10
     assert fill(room, QUIET) == 10
 
 
 async def test_a_key_has_half_the_room_of_its_tenant() -> None:
-    room = WaitingRoom(most=100, most_of_tenant=10)
+    room = WaitingRoom(Room(most=100, most_of_tenant=10))
     assert [fill(room, FLOODER, key_id=key) for key in ("one", "two", "three")] == [5, 5, 0]
 
 
 async def test_all_tenants_together_have_a_bound() -> None:
-    room = WaitingRoom(most=25, most_of_tenant=10)
+    room = WaitingRoom(Room(most=25, most_of_tenant=10))
     assert [fill(room, TenantId(number)) for number in range(4)] == [10, 10, 5, 0]
 
 
@@ -49,11 +49,12 @@ async def test_all_tenants_together_have_a_bound() -> None:
     "command", [given.settle(7), Release("r", b"", 7), given.record()], ids=["settle", "release", "record"]
 )
 async def test_what_was_spent_or_is_given_back_has_room_where_nothing_new_has(command: Any) -> None:
-    room = WaitingRoom(most=25, most_of_tenant=10)
+    bounds = Room(most=25, most_of_tenant=10)
+    room = WaitingRoom(bounds)
     assert [fill(room, FLOODER, key_id=key) for key in ("one", "two")] == [5, 5]
     assert [fill(room, FLOODER, command, key) for key in ("one", "two")] == [5, 5]
     assert room.count_of(FLOODER) == 20
-    full = room.why_full(FLOODER, None, asking=True)
+    full = bounds.why_full(FLOODER, None, asking=True)
     assert full is not None
     assert "20 operations of this tenant" in full
 
@@ -81,7 +82,7 @@ async def test_more_tenants_than_a_batch_has_room_for_take_turns() -> None:
 
 
 async def test_commands_are_taken_in_their_order_and_put_back_before_newer_ones() -> None:
-    room = WaitingRoom(most_of_tenant=6)
+    room = WaitingRoom(Room(most_of_tenant=6))
     tickets = [ticket(key_id="one") for _ in range(3)]
     for each in tickets:
         room.add(QUIET, each)
@@ -101,7 +102,7 @@ async def test_a_preflight_takes_as_much_of_a_batch_as_it_plans_kinds_of_calls()
 
 
 async def test_all_that_waits_can_be_taken_to_be_refused() -> None:
-    room = WaitingRoom(most_of_tenant=4)
+    room = WaitingRoom(Room(most_of_tenant=4))
     fill(room, QUIET, key_id="one")
     assert sizes(room.take_all()) == {QUIET: 2}
     assert fill(room, QUIET, key_id="one") == 2

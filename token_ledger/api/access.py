@@ -25,17 +25,18 @@ LONGEST_CREDENTIAL = 16_384
 
 def key_of(request: Request) -> str:
     """Return the bearer key or token of a request, empty where there is none."""
-    return _bearer(request.headers.get("authorization", ""))
+    return bearer(request.headers.get("authorization", ""))
 
 
-def _bearer(authorization: str) -> str:
+def bearer(authorization: str) -> str:
+    """Return the key or token of an Authorization header, empty where there is none."""
     scheme, _, key = authorization.partition(" ")
     return key if scheme.lower() == "bearer" else ""
 
 
 async def authenticated(authenticator: Authenticator, authorization: str) -> Principal:
     """Return who calls, by the Authorization header; raise 401 unless its key or token is valid."""
-    key = _bearer(authorization)
+    key = bearer(authorization)
     if not key:
         detail = "send the API key as Authorization: Bearer tl_…"
         raise ProblemError(RequestCode.UNAUTHENTICATED, detail, headers=dict(_CHALLENGE))

@@ -66,6 +66,12 @@ class BodyRoom:
 
     async def take(self, tenant: TenantId, size: int) -> None:
         """Take room for so many bytes as soon as there is some; raise 503 if there is none in time."""
+        if not self._fits(tenant, size):
+            await self._wait(tenant, size)
+        self._taken += size
+        self._taken_by[tenant] += size
+
+    async def _wait(self, tenant: TenantId, size: int) -> None:
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 while not self._fits(tenant, size):
@@ -74,8 +80,6 @@ class BodyRoom:
             detail = "too many large bodies are under way; nothing was booked, send this one again"
             headers = {"Retry-After": RETRY_AFTER_SECONDS}
             raise ProblemError(RequestCode.UNAVAILABLE, detail, headers=headers) from None
-        self._taken += size
-        self._taken_by[tenant] += size
 
     def give_back(self, tenant: TenantId, size: int) -> None:
         """Give room back."""

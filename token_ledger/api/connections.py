@@ -4,13 +4,17 @@ uvicorn has no limit on headers and none on the time that a request takes to arr
 not look at addresses.
 """
 
+import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from token_ledger.api.early_refusals import NO_ROOM_SECONDS, EarlyRefusals
+from token_ledger.api.security_headers import with_security_headers
 from token_ledger.wire.problems import RETRY_AFTER_SECONDS, ProblemError, RequestCode
 
 MOST_HEADER_BYTES: Final = 32_768
@@ -24,17 +28,19 @@ class Connections:
     """The open connections of a listener, and what bounds them. `refused` is told the reason of each that is refused.
 
     A client has `request_seconds` to send a request, or to take a piece of an answer. `largest_body` is in bytes.
+    `lists` are refused early where there is no room for them.
     """
 
     def __init__(
         self, *, most: int, most_per_address: int, request_seconds: float, largest_body: int,
-        refused: Callable[[str], None],
+        refused: Callable[[str], None], lists: EarlyRefusals | None = None,
     ) -> None:  # fmt: skip
         self.most = most
         self.most_per_address = most_per_address
         self.request_seconds = request_seconds
         self.most_message_bytes = MOST_HEADER_BYTES + CHUNKED_OVERHEAD * largest_body
         self.refused = refused
+        self.lists = lists
         self._open: set[BoundedProtocol] = set()
         self._by_address: Counter[str] = Counter()
 
@@ -81,6 +87,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._message_bytes = 0
         self._begun = 0
         self._problem: ProblemError | None = None
+        self._list: list[bytes] | None = None
+        """The pieces that have come of a list that may be refused early."""
+        self._list_size = 0
+        self._list_began = 0.0
+        self._refusal: asyncio.TimerHandle | None = None
+        """What will tell that the last list is refused."""
 
     def connection_made(self, transport: Any) -> None:
         """Count a connection, or refuse it."""
@@ -96,6 +108,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Count a connection no longer."""
         self.bounds.leave(self)
+        self._end_list()
+        if self._refusal is not None:
+            self._refusal.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -114,6 +129,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        if self._refusal is not None:
+            self._tell_refusal()  # answers have the order of their requests
         super().on_message_begin()
         self._begun += 1
         self._message_bytes = 0
@@ -127,17 +144,66 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.headers) > MOST_HEADERS or size > MOST_HEADER_BYTES:
             self._problem = _large_headers()
             raise ValueError(self._problem.detail)  # the parser stops, and uvicorn sends `send_400_response`
-        super().on_headers_complete()
-        # Until the application asks for the body, it stays in the client's socket; uvicorn resumes when it does.
-        self.flow.pause_reading()
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if self.bounds.lists is not None and is_idle and self.parser.should_keep_alive():
+            self._list_size = self.bounds.lists.begin(self.url, self.headers)
+        if self._list_size:
+            self._list, self._list_began = [], time.perf_counter()
+        else:
+            self._begin_request()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        if self._list is None:
+            super().on_body(body)
+        else:
+            self._list.append(body)
 
     def on_message_complete(self) -> None:
         """End a request: now it is for us to answer."""
-        super().on_message_complete()
+        if self._list is None:
+            super().on_message_complete()
+        else:
+            self._end_or_refuse_list(b"".join(self._list))
         if not self.pipeline:
             self.flow.resume_reading()
         self._owes_since = None
         self._message_bytes = 0
+
+    def _begin_request(self) -> None:
+        super().on_headers_complete()
+        # Until the application asks for the body, it stays in the client's socket; uvicorn resumes when it does.
+        self.flow.pause_reading()
+
+    def _end_or_refuse_list(self, body: bytes) -> None:
+        """Refuse a list in a moment, or make a request of it that is complete."""
+        assert self.bounds.lists is not None
+        self._end_list()
+        if self.bounds.lists.refuses(body, self._list_began):
+            self._refusal = self.loop.call_later(NO_ROOM_SECONDS, self._tell_refusal)
+        else:
+            self._begin_request()
+            super().on_body(body)
+            super().on_message_complete()
+
+    def _end_list(self) -> None:
+        if self._list is not None and self.bounds.lists is not None:
+            self.bounds.lists.end(self._list_size)
+            self._list, self._list_size = None, 0
+
+    def _tell_refusal(self) -> None:
+        assert self._refusal is not None
+        self._refusal.cancel()
+        self._refusal = None
+        self.transport.write(_NO_ROOM)
+        super().on_response_complete()
+        self._owes_since = self.loop.time()
+
+    def shutdown(self) -> None:
+        """Close the connection as soon as what was sent is answered."""
+        if self._refusal is not None:
+            self._tell_refusal()
+        super().shutdown()
 
     def on_response_complete(self) -> None:
         """End an answer: now it is for the client to send another request."""
@@ -177,7 +243,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._stalled_since is not None:
             self.bounds.refused("answer_not_taken")
             self.transport.abort()
-        elif self._in_headers or (self.cycle is not None and not self.cycle.response_started):
+        elif self._in_headers or self._list is not None or (self.cycle is not None and not self.cycle.response_started):
             detail = f"the request did not arrive within {self.bounds.request_seconds:g} s; send it again"
             self._refuse("slow", ProblemError(RequestCode.HTTP_ERROR, detail, status=408))
         else:
@@ -196,11 +262,22 @@ def _large_headers() -> ProblemError:
     return ProblemError(RequestCode.HTTP_ERROR, detail, status=431)
 
 
-def _as_bytes(problem: ProblemError) -> bytes:
+def _as_bytes(problem: ProblemError, *, close: bool = True) -> bytes:
     body = json.dumps(problem.body()).encode()
-    headers = {
-        "content-type": "application/problem+json", "content-length": str(len(body)), "connection": "close",
-        **problem.headers,
-    }  # fmt: skip
-    lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
+    headers = {"content-type": "application/problem+json", "content-length": str(len(body)), **problem.headers}
+    if close:
+        headers["connection"] = "close"
+    raw = with_security_headers([(name.lower().encode(), value.encode()) for name, value in headers.items()])
+    lines = [b"".join((name, b": ", value, b"\r\n")) for name, value in raw]
     return b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body])
+
+
+_NO_ROOM: Final = _as_bytes(
+    ProblemError(
+        RequestCode.UNAVAILABLE,
+        "so many operations of this key are under way that this list has no room; nothing was booked, send less at a "
+        "time and try again",
+        headers={"Retry-After": RETRY_AFTER_SECONDS},
+    ),
+    close=False,
+)

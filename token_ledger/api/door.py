@@ -4,27 +4,32 @@ Every path under /v1 needs a key or a token. The others have no body: they tell 
 for them.
 """
 
-from collections.abc import Callable
+import asyncio
+import time
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from token_ledger.api.access import authenticated
 from token_ledger.api.body_limits import SMALL_BYTES, BodyRoom, check_shape
+from token_ledger.api.early_refusals import NO_ROOM_SECONDS
+from token_ledger.api.measuring import count_request
 from token_ledger.api.problem_responses import ANSWERED, problem_of, problem_response
 from token_ledger.api.rate_limits import RateLimits, counts
-from token_ledger.api.shedding import asked_for
+from token_ledger.api.security_headers import with_security_headers
+from token_ledger.api.service import PARTS_OF_A_PIECE
+from token_ledger.api.shedding import only_asks, operations_in
+from token_ledger.core.model.principal import Principal
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.identity.authentication import Authenticator
+from token_ledger.ledger.errors import NoRoom
 from token_ledger.ledger.turns import Turns
+from token_ledger.ledger.waiting_room import Room
+from token_ledger.observability.metrics import Metrics
 from token_ledger.wire.problems import ProblemError, RequestCode
 
 KEYED: Final = "/v1"
 """The begin of every path that needs a key or token."""
-
-
-CheckRoom = Callable[[TenantId, str, int], None]
-"""Raises Unavailable if a tenant's key can't ask for so much that is new now."""
 
 
 class ClientGone(Exception):
@@ -32,51 +37,94 @@ class ClientGone(Exception):
 
 
 class Door:
-    """Authenticates a request, waits for the turn of its tenant, reads its body within the limits, passes both on."""
+    """Authenticates a request, reads its body within the limits, waits for the turn of its tenant, passes both on.
+
+    It is outside everything else, so it also measures every request and adds the headers of every answer.
+    """
 
     def __init__(
-        self, app: ASGIApp, *, authenticator: Authenticator, limits: RateLimits, check_room: CheckRoom, turns: Turns,
-        largest_body: int,
+        self, app: ASGIApp, *, authenticator: Authenticator, limits: RateLimits, room: Room, turns: Turns,
+        metrics: Metrics, largest_body: int,
     ) -> None:  # fmt: skip
         self._app = app
         self._authenticator = authenticator
-        self._check_room = check_room
-        self._turns = turns
         self._limits = limits
+        self._room = room
+        self._turns = turns
+        self._metrics = metrics
         self._largest = largest_body
-        self._room = BodyRoom(largest_body)
+        self._body_room = BodyRoom(largest_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its principal and its body, or answer why not."""
-        if scope["type"] != "http" or not scope["path"].startswith(KEYED):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        send = self._answering(scope, send)
+        if not scope["path"].startswith(KEYED):
             await self._app(scope, receive, send)
             return
         headers = dict(reversed(scope["headers"]))  # of a header that comes twice, the first counts
+        pause = 0.0
         try:
-            credential = headers.get(b"authorization", b"").decode("latin-1")
-            principal = scope["principal"] = await authenticated(self._authenticator, credential)
-            await self._turns.take(principal.tenant)
-            if counts(scope["path"]):
-                self._limits.take(principal)
-            chunked = b"transfer-encoding" in headers
-            if not chunked and headers.get(b"content-length", b"0") == b"0":
-                await self._app(scope, receive, send)
-                return
-            stated = None if chunked else int(headers[b"content-length"])
-            async with _Body(self._room, principal.tenant, self._largest) as body:
-                content = await body.read(stated, receive)
-                if commands := asked_for(scope["path"], content):
-                    self._check_room(principal.tenant, principal.key_id, commands)
-                check_shape(content)
-                await self._app(scope, _again(content, receive), send)
+            await self._let_in(scope, headers, receive, send)
+            return
         except ANSWERED as error:
-            # No variable keeps the problem: it is the error, whose traceback keeps this frame and so the body alive.
+            # No variable keeps the problem: it is the error, whose traceback keeps the frames and so the body alive.
             response = problem_response(problem_of(error))
-            if b"expect" in headers or _is_endless(headers, self._largest):
-                response.headers["Connection"] = "close"
-            await response(scope, receive, send)
+            if isinstance(error, NoRoom):
+                pause = NO_ROOM_SECONDS
         except ClientGone:
             return
+        if b"expect" in headers or _is_endless(headers, self._largest):
+            response.headers["Connection"] = "close"
+        if pause:
+            await asyncio.sleep(pause)
+        await response(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        """Pass a request on; raise why not."""
+        credential = headers.get(b"authorization", b"").decode("latin-1")
+        principal = scope["principal"] = await authenticated(self._authenticator, credential)
+        path = scope["path"]
+        if counts(path):
+            self._limits.take(principal)
+        chunked = b"transfer-encoding" in headers
+        if not chunked and headers.get(b"content-length", b"0") == b"0":
+            await self._turns.take(principal.tenant)
+            await self._app(scope, receive, send)
+            return
+        stated = None if chunked else int(headers[b"content-length"])
+        if stated is None or stated <= self._largest:
+            self._check_room(principal, operations_in(path, stated or 0), asking=False)
+        async with _Body(self._body_room, principal.tenant, self._largest) as body:
+            content = await body.read(stated, receive)
+            operations = operations_in(path, len(content))
+            self._check_room(principal, operations, asking=only_asks(path, content))
+            self._room.enter(principal.tenant, principal.key_id, operations)
+            try:
+                await self._turns.take(principal.tenant, min(operations, PARTS_OF_A_PIECE))
+                check_shape(content)
+                await self._app(scope, _again(content, receive), send)
+            finally:
+                self._room.leave(principal.tenant, principal.key_id, operations)
+
+    def _check_room(self, principal: Principal, operations: int, *, asking: bool) -> None:
+        full = self._room.why_full(principal.tenant, principal.key_id, asking=asking, operations=operations)
+        if full is not None:
+            raise NoRoom(full)
+
+    def _answering(self, scope: Scope, send: Send) -> Send:
+        """Return what sends an answer, with the headers of every answer, and counts the request when it begins."""
+        started = time.perf_counter()
+
+        async def answering(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                count_request(self._metrics, scope, message["status"], time.perf_counter() - started)
+                message["headers"] = with_security_headers(message["headers"])
+            await send(message)
+
+        return answering
 
 
 class _Body:

@@ -1,35 +1,14 @@
-"""Counts requests and measures how long they take."""
+"""Measures how long requests take."""
 
-import time
-
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from token_ledger.observability.metrics import Metrics
 
-
-class Measured:
-    """Measures every request by the template of its route; one that is refused at the door has none."""
-
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        self.app = app
-        self.metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and count it when its response begins."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = time.perf_counter()
-
-        async def counting(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                seconds = time.perf_counter() - started
-                measured = self.metrics.http_request_seconds(_template(scope), scope["method"], str(message["status"]))
-                measured.observe(seconds)
-            await send(message)
-
-        await self.app(scope, receive, counting)
+UNKNOWN_ROUTE = "unknown"
+"""The template of a request that no route has seen."""
 
 
-def _template(scope: Scope) -> str:
-    return getattr(scope.get("route"), "path", None) or "unknown"
+def count_request(metrics: Metrics, scope: Scope, status: int, seconds: float) -> None:
+    """Count a request whose response begins, by the template of its route; one that is refused at the door has none."""
+    template = getattr(scope.get("route"), "path", None) or UNKNOWN_ROUTE
+    metrics.http_request_seconds(template, scope["method"], str(status)).observe(seconds)

@@ -1,8 +1,9 @@
 """Adds the headers that keep browsers from doing with an answer what it is not meant for."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+RawHeaders = Sequence[tuple[bytes, bytes]]
 
 HEADERS: Final = {
     # Answers have a tenant's figures, and the browser of a user may be shared.
@@ -18,19 +19,7 @@ HEADERS: Final = {
 _RAW: Final = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
 
 
-class SecureHeaders:
-    """Adds `HEADERS` to every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and add the headers when its response begins."""
-
-        async def adding(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                has = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(header for header in _RAW if header[0] not in has)]
-            await send(message)
-
-        await self._app(scope, receive, adding if scope["type"] == "http" else send)
+def with_security_headers(headers: RawHeaders) -> RawHeaders:
+    """Return the headers of an answer with those of `HEADERS` that it lacks."""
+    names = {name for name, _ in headers}
+    return [*headers, *(header for header in _RAW if header[0] not in names)]

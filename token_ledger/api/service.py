@@ -13,7 +13,7 @@ from token_ledger.runtime import Service
 from token_ledger.storage.database import Connection
 from token_ledger.wire.problems import Expected, expect
 
-PARTS_OF_A_PIECE: Final = 16
+PARTS_OF_A_PIECE: Final = 8
 T = TypeVar("T")
 
 
@@ -32,7 +32,7 @@ async def in_pieces(
         for number, part in enumerate(parts):
             begun.append(asyncio.create_task(part))
             if number % PARTS_OF_A_PIECE == PARTS_OF_A_PIECE - 1:
-                await service.turns.take(tenant)
+                await service.turns.take(tenant, PARTS_OF_A_PIECE)
         return await asyncio.gather(*begun)
     except BaseException:
         for task in begun:

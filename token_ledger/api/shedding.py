@@ -1,22 +1,27 @@
-"""Tells from a body that is not parsed yet how much that is new it asks for, so that a flood is refused cheaply.
+"""Tells how much a request asks for, from what is known before its body is parsed, so that a flood is refused cheaply.
 
-What reports spend or gives room back is never refused unparsed: of a list with any of it, each operation is decided for
-itself.
+What reports spend or gives room back is never refused as early as what asks for something new: of a list with any of
+it, each operation is decided for itself.
 """
 
+import re
 from typing import Final
 
 from token_ledger.api.routes import leases, reservations
 
 OPERATIONS: Final = "/v1/operations"
+BYTES_OF_AN_OPERATION: Final = 160
+"""The least bytes that an operation in a list usually has."""
+_LISTS: Final = frozenset({OPERATIONS, "/v1/events"})
 _ASKING: Final = frozenset({reservations.RESERVE.path, leases.LEASE.path, "/v1/preflight", "/v1/runs"})
-_REPORTING: Final = tuple(f'"{op}"'.encode() for op in ("settle", "extend", "release", "step", "event"))
+_REPORT: Final = re.compile(rb'"op"\s*:\s*"(?!reserve"|lease")')
 
 
-def asked_for(path: str, body: bytes) -> int:
-    """Return how many new holds, plans or runs a request asks for at least; 0 if it may report something as well."""
-    if path in _ASKING:
-        return 1
-    if path == OPERATIONS and not any(word in body for word in _REPORTING):
-        return body.count(b'"op"')
-    return 0
+def operations_in(path: str, body_bytes: int) -> int:
+    """Return about how many operations a body of a size has."""
+    return max(1, body_bytes // BYTES_OF_AN_OPERATION) if path in _LISTS else 1
+
+
+def only_asks(path: str, body: bytes) -> bool:
+    """Return whether a request asks for new holds, plans or runs and reports nothing."""
+    return path in _ASKING or (path == OPERATIONS and _REPORT.search(body) is None)

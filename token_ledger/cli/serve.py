@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from token_ledger.api.app import create_app
 from token_ledger.api.connections import BoundedProtocol, Connections
+from token_ledger.api.early_refusals import EarlyRefusals
 from token_ledger.api.metrics_page import MetricsPage
 from token_ledger.cli.laptop import Credentials
 from token_ledger.cli.process import loop_factory, prepared_database, start_logs
@@ -131,7 +132,9 @@ async def _serve(
         largest_body=settings.max_body_bytes,
         refused=service.metrics.count_refused_connection,
     )
-    connections, scrapers = bounds(most=most_connections(settings.max_connections)), bounds(most=MOST_SCRAPERS)
+    lists = EarlyRefusals(service.authenticator, service.room, service.metrics)
+    connections = bounds(most=most_connections(settings.max_connections), lists=lists)
+    scrapers = bounds(most=MOST_SCRAPERS)
     prometheus_client.ProcessCollector(registry=service.registry)  # descriptors and memory of the process
     page = MetricsPage(service.registry, service.metrics)
     server = Server(

@@ -2,6 +2,7 @@
 
 LedgerError
 ├── Unavailable      the database is away or too slow: nothing was changed, try again
+│   └── NoRoom       too much is under way already: nothing was changed, try again
 ├── OutcomeUnknown   the connection was lost at commit: the same key again resolves it
 └── Unstorable       the database refuses this command's data: it will never be accepted
 """
@@ -13,6 +14,10 @@ class LedgerError(Exception):
 
 class Unavailable(LedgerError):
     """Nothing was changed; try again in a moment."""
+
+
+class NoRoom(Unavailable):
+    """So much is under way, of all tenants, a tenant or a key, that nothing more may begin."""
 
 
 class OutcomeUnknown(LedgerError):

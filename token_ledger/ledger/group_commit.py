@@ -101,11 +101,6 @@ class GroupCommit:
             self._start_worker()
         return await ticket.outcome
 
-    def check_room(self, tenant: TenantId, key_id: str, commands: int) -> None:
-        """Raise Unavailable if there is no room for this many commands of a key that ask for something new."""
-        if (full := self._room.why_full(tenant, key_id, asking=True, commands=commands)) is not None:
-            raise Unavailable(full)
-
     async def drain(self) -> None:
         """Return when every waiting command has its outcome."""
         while self._running:

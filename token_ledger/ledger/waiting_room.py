@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from token_ledger.core.batch.commands import Command, OpenRun, Preflight, Reserve
 from token_ledger.core.batch.outcomes import Outcome
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.ledger.errors import Unavailable
+from token_ledger.ledger.errors import NoRoom
 
 WAITING_OPERATIONS = 20_000
 """How many commands of all tenants may wait in a process: the callers of more would time out."""
@@ -36,15 +36,59 @@ class Ticket:
 Batch = dict[TenantId, list[Ticket]]
 
 
-class WaitingRoom:
-    """The waiting commands of a process, those of each tenant in their order."""
+class Room:
+    """How many operations there may be of all tenants, of one tenant and of one key; and how many there are."""
 
     def __init__(self, most: int = WAITING_OPERATIONS, most_of_tenant: int = WAITING_OF_TENANT) -> None:
         self._most = most
         self._most_of_tenant = most_of_tenant
-        self._waiting: Batch = {}
         self._count = 0
+        self._by_tenant: Counter[TenantId] = Counter()
         self._by_key: Counter[tuple[TenantId, str]] = Counter()
+
+    def why_full(self, tenant: TenantId, key_id: str | None, *, asking: bool, operations: int = 1) -> str | None:
+        """Return why there is no room for operations of a tenant and key, or None if there is.
+
+        A key that has none has room for as many as it sends at once.
+        """
+        times = 1 if asking else 2
+        of_tenant = self._by_tenant[tenant]
+        of_key = 0 if key_id is None else self._by_key[tenant, key_id]
+        more = operations - 1 if of_key else 0
+        if of_key + more >= times * self._most_of_tenant // 2:
+            return f"{of_key} operations of this key are under way already; send less at a time and try again"
+        if of_tenant + more >= times * self._most_of_tenant:
+            return f"{of_tenant} operations of this tenant are under way already; send less at a time and try again"
+        if self._count + more >= times * self._most:
+            return f"{self._count} operations are under way already; try again"
+        return None
+
+    def enter(self, tenant: TenantId, key_id: str | None, operations: int = 1) -> None:
+        """Count operations that begin."""
+        self._count += operations
+        self._by_tenant[tenant] += operations
+        if key_id is not None:
+            self._by_key[tenant, key_id] += operations
+
+    def leave(self, tenant: TenantId, key_id: str | None, operations: int = 1) -> None:
+        """Count operations no longer."""
+        self._count -= operations
+        self._by_tenant[tenant] -= operations
+        if not self._by_tenant[tenant]:
+            del self._by_tenant[tenant]
+        if key_id is not None:
+            key = tenant, key_id
+            self._by_key[key] -= operations
+            if not self._by_key[key]:
+                del self._by_key[key]
+
+
+class WaitingRoom:
+    """The waiting commands of a process, those of each tenant in their order."""
+
+    def __init__(self, room: Room | None = None) -> None:
+        self._room = room or Room()
+        self._waiting: Batch = {}
 
     def tenants(self) -> list[TenantId]:
         """Return the tenants with waiting commands, the one whose turn is next first."""
@@ -55,33 +99,18 @@ class WaitingRoom:
         return len(self._waiting.get(tenant, ()))
 
     def add(self, tenant: TenantId, ticket: Ticket) -> None:
-        """Let a command wait. Raises Unavailable if there is no room for it."""
-        if (full := self.why_full(tenant, ticket.key_id, asking=isinstance(ticket.command, _ASKING))) is not None:
-            raise Unavailable(full)
+        """Let a command wait. Raises NoRoom if there is none for it."""
+        asking = isinstance(ticket.command, _ASKING)
+        if (full := self._room.why_full(tenant, ticket.key_id, asking=asking)) is not None:
+            raise NoRoom(full)
         self._waiting.setdefault(tenant, []).append(ticket)
-        self._counted([ticket], tenant, 1)
-
-    def why_full(self, tenant: TenantId, key_id: str | None, *, asking: bool, commands: int = 1) -> str | None:
-        """Return why there is no room for commands of a tenant and key, or None if there is.
-
-        Several commands have room where their key has none waiting, however many they are.
-        """
-        times = 1 if asking else 2
-        of_tenant = self.count_of(tenant)
-        of_key = 0 if key_id is None else self._by_key[tenant, key_id]
-        more = commands - 1 if of_key else 0
-        if of_key + more >= times * self._most_of_tenant // 2:
-            return f"{of_key} operations of this key are waiting already; send less at a time and try again"
-        if of_tenant + more >= times * self._most_of_tenant:
-            return f"{of_tenant} operations of this tenant are waiting already; send less at a time and try again"
-        if self._count + more >= times * self._most:
-            return f"{self._count} operations are waiting already; try again"
-        return None
+        self._room.enter(tenant, ticket.key_id)
 
     def put_back(self, tenant: TenantId, tickets: Sequence[Ticket]) -> None:
         """Let commands that were taken wait again, before newer ones; they keep their place whatever the room."""
         self._waiting[tenant] = [*tickets, *self._waiting.get(tenant, ())]
-        self._counted(tickets, tenant, 1)
+        for ticket in tickets:
+            self._room.enter(tenant, ticket.key_id)
 
     def take(self, tenants: Sequence[TenantId], most: int) -> Batch:
         """Take up to `most` operations of these tenants: each gets an equal share, and the first ones what is left."""
@@ -98,9 +127,7 @@ class WaitingRoom:
 
     def take_all(self) -> Batch:
         """Take every waiting command."""
-        waiting, self._waiting, self._count = self._waiting, {}, 0
-        self._by_key.clear()
-        return waiting
+        return {tenant: self._taken(tenant, len(tickets)) for tenant, tickets in list(self._waiting.items())}
 
     def _take(self, tenant: TenantId, most: int, batch: Batch) -> int:
         """Move commands with up to this many operations to a batch, at least one; return how many operations."""
@@ -109,22 +136,17 @@ class WaitingRoom:
         while taken < len(tickets) and operations < most:
             operations += _operations(tickets[taken].command)
             taken += 1
-        batch.setdefault(tenant, []).extend(tickets[:taken])
-        self._counted(tickets[:taken], tenant, -1)
-        if taken < len(tickets):
-            self._waiting[tenant] = tickets[taken:]
-        else:
-            del self._waiting[tenant]
+        batch.setdefault(tenant, []).extend(self._taken(tenant, taken))
         return operations
 
-    def _counted(self, tickets: Sequence[Ticket], tenant: TenantId, by: int) -> None:
-        self._count += by * len(tickets)
-        for ticket in tickets:
-            if ticket.key_id is not None:
-                key = tenant, ticket.key_id
-                self._by_key[key] += by
-                if not self._by_key[key]:
-                    del self._by_key[key]
+    def _taken(self, tenant: TenantId, number: int) -> list[Ticket]:
+        """Remove a tenant's first commands and return them."""
+        tickets = self._waiting.pop(tenant)
+        if number < len(tickets):
+            self._waiting[tenant] = tickets[number:]
+        for ticket in tickets[:number]:
+            self._room.leave(tenant, ticket.key_id)
+        return tickets[:number]
 
 
 def _operations(command: Command) -> int:
