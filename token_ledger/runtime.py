@@ -79,11 +79,13 @@ class Service:
             raise Unavailable(_NOT_REACHED)
         return self._prices
 
-    async def submit(self, tenant: TenantId, command: Command, key_id: str | None = None) -> Outcome:
-        """Return the outcome of a command, which came with an API key; raises the errors of `ledger.errors`."""
+    async def submit(
+        self, tenant: TenantId, command: Command, key_id: str | None = None, request: object = None
+    ) -> Outcome:
+        """Return the outcome of a command, as `GroupCommit.submit` does; raises the errors of `ledger.errors`."""
         if self._commits is None:
             raise Unavailable(_NOT_REACHED)
-        return await self._commits.submit(tenant, command, key_id)
+        return await self._commits.submit(tenant, command, key_id, request)
 
     async def why_not_ready(self) -> str | None:
         """Return why this process can't serve requests, or None if it can."""

@@ -23,7 +23,6 @@ from token_ledger.core.batch.outcomes import (
     Code,
     GrantAnswer,
     Granted,
-    Outcome,
     Recorded,
     Refused,
     RunAnswer,
@@ -115,7 +114,7 @@ async def decide_second_ahead(
     passed: timedelta = timedelta(),
     fails: bool = False,
     meanwhile: Sequence[commands.Command] = (),
-) -> tuple[list[Outcome | Exception], list[Outcome | Exception]]:
+) -> tuple[Sequence[Any], Sequence[Any]]:
     """Decide a batch on top of another that is being written; if that `fails`, run `meanwhile` in its place.
 
     The second is decided some time after the first: `passed`.

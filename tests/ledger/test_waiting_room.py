@@ -9,14 +9,19 @@ import pytest
 from tests.core import given
 from token_ledger.core.batch.commands import Preflight, Release
 from token_ledger.core.model.tenant import TenantId
+from token_ledger.ledger.doubts import Ticket
 from token_ledger.ledger.errors import Unavailable
-from token_ledger.ledger.waiting_room import Room, Ticket, WaitingRoom
+from token_ledger.ledger.waiting_room import Room, WaitingRoom
 
 FLOODER, QUIET = TenantId(1), TenantId(2)
 
 
+def outcome() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
+
+
 def ticket(command: Any = None, key_id: str | None = None) -> Ticket:
-    return Ticket(command or given.reserve(), asyncio.get_running_loop().create_future(), key_id)
+    return Ticket(command or given.reserve(), outcome(), key_id)
 
 
 def fill(room: WaitingRoom, tenant: TenantId, command: Any = None, key_id: str | None = None) -> int:
@@ -106,6 +111,42 @@ async def test_all_that_waits_can_be_taken_to_be_refused() -> None:
     fill(room, QUIET, key_id="one")
     assert sizes(room.take_all()) == {QUIET: 2}
     assert fill(room, QUIET, key_id="one") == 2
+
+
+async def test_what_is_in_doubt_takes_turns_with_the_rest_by_key_and_by_request() -> None:
+    room, lists = WaitingRoom(), {"bad": object(), "worse": object()}
+    refused = [ticket(key_id=key) for key in lists]
+    room.doubt(QUIET, refused, ())
+    waiting = {
+        key: [Ticket(given.reserve(), outcome(), key, request) for _ in range(3)] for key, request in lists.items()
+    }
+    single, good = ticket(key_id="bad"), ticket(key_id="good")
+    for each in (*waiting["bad"], single, *waiting["worse"], good):
+        room.add(QUIET, each)
+    taken = []
+    while room.tenants():
+        batch = room.take_doubted(QUIET) if room.is_doubted_next(QUIET) else room.take([QUIET], 9)
+        taken += batch[QUIET]
+    bad, worse = waiting["bad"], waiting["worse"]
+    assert taken == [bad[0], good, worse[0], single, worse[1], bad[1], worse[2], bad[2]]
+
+
+async def test_a_key_is_trusted_again_for_itself_and_the_order_of_its_commands_stays() -> None:
+    room, request = WaitingRoom(), object()
+    listed = [Ticket(given.reserve(), outcome(), "good", request) for _ in range(8)]
+    room.doubt(QUIET, [ticket(key_id="bad")], listed[:4])
+    for each in listed[4:]:
+        room.add(QUIET, each)
+    taken: list[list[Ticket]] = []
+    while room.is_doubted_next(QUIET):
+        taken.append(room.take_doubted(QUIET)[QUIET])
+        room.trust(QUIET, "good", 4)
+    taken.append(room.take([QUIET], 9)[QUIET])
+    assert list(map(len, taken)) == [1, 2, 4, 1]
+    assert [each for batch in taken for each in batch] == listed
+    assert not room.tenants()
+    room.add(QUIET, ticket(key_id="bad"))
+    assert room.is_doubted_next(QUIET)
 
 
 def sizes(batch: dict[TenantId, list[Ticket]]) -> dict[TenantId, int]:

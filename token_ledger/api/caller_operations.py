@@ -60,7 +60,7 @@ class CallerOperation(Generic[Expected]):
         """Have the verb decided and return its answer; raise the problem if it is refused."""
         command = self.command(body) if number is None else self.command(body, number)
         own = command.sent_by(caller.role)
-        decided = await service.submit(caller.tenant, own, caller.key_id)  # type: ignore[arg-type]
+        decided = await service.submit(caller.tenant, own, caller.key_id, caller.request)  # type: ignore[arg-type]
         return self.answer(expect(self.outcome, decided))
 
     def endpoint(self) -> Callable[[Request], Awaitable[Response]]:

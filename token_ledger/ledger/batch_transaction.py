@@ -35,6 +35,10 @@ from token_ledger.storage.write.statements import Decided
 BATCHES_NOT_AHEAD = 32
 """How many batches of a tenant are not decided ahead once another process was found working for the same tenant."""
 
+MOST_REFUSED_PARTS = 32
+"""How many parts of a batch are tried in vain before the rest of it is left for later batches: others wait meanwhile.
+Three commands at fault are found among 256."""
+
 Commands = Mapping[TenantId, Sequence[Command]]
 
 Entry = tuple[TenantId, int]
@@ -63,10 +67,10 @@ OnDecided = Callable[[TenantId, Predecessor], None]
 class Committed:
     """What a batch did: outcomes in the order of the commands, names of tenants, and those whose lock was taken.
 
-    A command that failed alone has its error in place of an outcome.
+    A command that failed alone has its error in place of an outcome, and one that was left for a later batch None.
     """
 
-    outcomes: dict[TenantId, list[Outcome | Exception]]
+    outcomes: Mapping[TenantId, Sequence[Outcome | Exception | None]]
     decided: list[Decided]
     names: dict[TenantId, str]
     skipped: list[TenantId]
@@ -85,7 +89,10 @@ class _Plan:
 
 
 class _Parts:
-    """Runs a batch in parts: one that is refused is halved until the command at fault is alone."""
+    """Runs a batch in parts: one that is refused is halved until the command at fault is alone.
+
+    After `MOST_REFUSED_PARTS` the rest is left, and has no result.
+    """
 
     def __init__(
         self, connection: Any, commands: Commands, run: Callable[[Any, Commands], Awaitable[_Plan | Exception]]
@@ -93,6 +100,7 @@ class _Parts:
         self._connection = connection
         self._commands = commands
         self._run = run
+        self._refused = 0
         self.results: dict[Entry, Outcome | Exception] = {}
         self.decided: list[Decided] = []
         self.names: dict[TenantId, str] = {}
@@ -106,6 +114,8 @@ class _Parts:
             stored = await self.run(part[:middle], bad=False)
             await self.run(part[middle:], bad=stored)  # where one half is good, the other can't be
             return False
+        if self._refused >= MOST_REFUSED_PARTS:
+            return False
         chosen: dict[TenantId, list[Command]] = {}
         for tenant, place in part:
             chosen.setdefault(tenant, []).append(self._commands[tenant][place])
@@ -116,6 +126,7 @@ class _Parts:
             following = {tenant: iter(outcomes) for tenant, outcomes in plan.outcomes.items()}
             self.results.update({entry: next(following[entry[0]]) for entry in part})
             return True
+        self._refused += 1
         if len(part) == 1:
             self.results[part[0]] = verdict(plan)
         else:
@@ -178,7 +189,7 @@ class BatchTransactions:
     async def run_in_parts(self, connection: Any, commands: Commands) -> Committed:
         """Run a batch that was refused, in parts with a savepoint each, to one commit.
 
-        What fails is divided until the command at fault is alone; only that one is left out. Raises as `run` does.
+        What fails is divided until the command at fault is alone; only that one fails. Raises as `run` does.
         """
         tenants = sorted(commands)
         try:
@@ -198,7 +209,7 @@ class BatchTransactions:
             self._recent.keep(tenant, writes)
             self._names.keep(tenant, writes)
         answered = {
-            tenant: [parts.results[tenant, place] for place in range(len(commands[tenant]))] for tenant in locked
+            tenant: [parts.results.get((tenant, place)) for place in range(len(commands[tenant]))] for tenant in locked
         }
         return Committed(answered, parts.decided, parts.names, [tenant for tenant in tenants if tenant not in answered])
 

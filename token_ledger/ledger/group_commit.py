@@ -8,7 +8,8 @@ A busy tenant's next batch is decided while the one before is being written (see
 this process nor the database waits for the other.
 
 A batch that fails because of its data is run again in parts, in one transaction on the same connection, and only the
-command at fault fails. A connection is given up only if it is lost.
+command at fault fails. What such a search does not reach, and what comes with the same keys, waits for batches of its
+own (see `doubts`). A connection is given up only if it is lost.
 """
 
 import asyncio
@@ -34,8 +35,9 @@ from token_ledger.ledger.batch_transaction import (
     is_refusal,
     verdict,
 )
+from token_ledger.ledger.doubts import Ticket
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable
-from token_ledger.ledger.waiting_room import Batch, Ticket, WaitingRoom
+from token_ledger.ledger.waiting_room import Batch, WaitingRoom
 from token_ledger.observability.traces import batch_span
 from token_ledger.storage.database import AWAY, Database
 from token_ledger.storage.write.statements import Decided
@@ -90,12 +92,15 @@ class GroupCommit:
         self._contended: set[TenantId] = set()
         self._running: set[asyncio.Task[None]] = set()
 
-    async def submit(self, tenant: TenantId, command: Command, key_id: str | None = None) -> Outcome:
-        """Return the outcome of a command once it is committed; `key_id` is the API key that it came with, if any.
+    async def submit(
+        self, tenant: TenantId, command: Command, key_id: str | None = None, request: object = None
+    ) -> Outcome:
+        """Return the outcome of a command once it is committed.
 
+        `key_id` is the API key that it came with, if any, `request` what the commands of one list have in common.
         Raises Unavailable, OutcomeUnknown or Unstorable (see `errors`).
         """
-        ticket = Ticket(command, asyncio.get_running_loop().create_future(), key_id)
+        ticket = Ticket(command, asyncio.get_running_loop().create_future(), key_id, request)
         self._room.add(tenant, ticket)
         if tenant not in self._busy or self._can_decide_ahead(tenant):
             self._start_worker()
@@ -128,17 +133,22 @@ class GroupCommit:
             busy = tenant in self._busy
             if busy and not self._can_decide_ahead(tenant):
                 continue
-            if busy or tenant in self._contended:
+            if busy or tenant in self._contended or self._room.is_doubted_next(tenant):
                 if together:
                     continue
+                if not busy and self._room.is_doubted_next(tenant):
+                    return self._taken(self._room.take_doubted(tenant)), None
                 predecessor = self._being_written.pop(tenant) if busy else None
                 together = [tenant]
                 break
             together.append(tenant)
         batch = self._room.take(together, self._batch_operations) if together else {}
+        return self._taken(batch), predecessor
+
+    def _taken(self, batch: Batch) -> Batch:
         self._contended.difference_update(batch)
         self._busy.update(batch.keys())
-        return batch, predecessor
+        return batch
 
     async def _work(self) -> None:
         while True:
@@ -188,9 +198,11 @@ class GroupCommit:
                 if in_parts or not is_refusal(error):
                     _fail(batch, error)
                 elif sum(map(len, batch.values())) == 1:
+                    [(tenant, tickets)] = batch.items()
+                    self._room.doubt(tenant, tickets, ())
                     _fail(batch, verdict(error))
                 else:
-                    await self._run(batch, in_parts=True)
+                    await self._run(_side_by_side(batch), in_parts=True)
                 return
         _fail(batch, failure)
 
@@ -237,11 +249,11 @@ class GroupCommit:
             await pool.release(connection)
 
     def _answer(self, batch: Batch, committed: Committed, started: float) -> None:
-        answered = [
-            (ticket, outcome)
-            for tenant, outcomes in committed.outcomes.items()
-            for ticket, outcome in zip(batch[tenant], outcomes, strict=True)
-        ]
+        answered = []
+        for tenant, outcomes in committed.outcomes.items():
+            decided = list(zip(batch[tenant], outcomes, strict=True))
+            self._learn(tenant, decided)
+            answered += [(ticket, outcome) for ticket, outcome in decided if outcome is not None]
         for ticket, outcome in answered:
             if ticket.outcome.done():
                 continue
@@ -262,6 +274,20 @@ class GroupCommit:
             self._report(report)
         except Exception:  # the batch is committed and answered; failing to count it must not change that
             log.exception("a committed batch could not be counted")
+
+    def _learn(self, tenant: TenantId, decided: Sequence[tuple[Ticket, Outcome | Exception | None]]) -> None:
+        """Doubt the keys of refused commands and wait with what was left, or doubt less where all was stored."""
+        refused = [ticket for ticket, outcome in decided if isinstance(outcome, Exception)]
+        left = [ticket for ticket, outcome in decided if outcome is None]
+        if refused or left:
+            self._room.doubt(tenant, refused, left)
+        elif decided[0][0].doubted:
+            self._room.trust(tenant, decided[0][0].key_id, self._batch_operations)
+
+
+def _side_by_side(batch: Batch) -> Batch:
+    """Return a batch with the commands of each key together, so that those of a good one are found good as a whole."""
+    return {tenant: sorted(tickets, key=lambda ticket: ticket.key_id or "") for tenant, tickets in batch.items()}
 
 
 async def _rolled_back(connection: Any, error: BaseException) -> bool:

@@ -5,14 +5,12 @@ and nobody else's. What asks for something new (a hold, a run, a plan) is refuse
 something is taken up to twice the bound: it is real spend, or gives room back, and a caller can only repeat it.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from token_ledger.core.batch.commands import Command, OpenRun, Preflight, Reserve
-from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.batch.commands import OpenRun, Preflight, Reserve
 from token_ledger.core.model.tenant import TenantId
+from token_ledger.ledger.doubts import Doubts, Ticket
 from token_ledger.ledger.errors import NoRoom
 
 WAITING_OPERATIONS = 20_000
@@ -22,16 +20,6 @@ WAITING_OF_TENANT = 2_048
 """How many of one tenant may wait: eight large batches."""
 
 _ASKING = (Reserve, Preflight, OpenRun)
-
-
-@dataclass(slots=True)
-class Ticket:
-    """A command, and the future that its caller waits for; `key_id` is the API key that it came with, if any."""
-
-    command: Command
-    outcome: "asyncio.Future[Outcome]"
-    key_id: str | None = None
-
 
 Batch = dict[TenantId, list[Ticket]]
 
@@ -89,28 +77,58 @@ class WaitingRoom:
     def __init__(self, room: Room | None = None) -> None:
         self._room = room or Room()
         self._waiting: Batch = {}
+        """In the order of the tenants' turns; a list is empty where only doubted commands wait."""
+        self._doubts: dict[TenantId, Doubts] = {}
 
     def tenants(self) -> list[TenantId]:
         """Return the tenants with waiting commands, the one whose turn is next first."""
         return list(self._waiting)
 
     def count_of(self, tenant: TenantId) -> int:
-        """Return how many commands of a tenant wait."""
+        """Return how many commands of a tenant wait that nobody doubts."""
         return len(self._waiting.get(tenant, ()))
+
+    def is_doubted_next(self, tenant: TenantId) -> bool:
+        """Tell whether the next batch of a tenant is one of doubted commands."""
+        doubts = self._doubts.get(tenant)
+        return doubts is not None and len(doubts) > 0 and (doubts.is_next or not self._waiting[tenant])
 
     def add(self, tenant: TenantId, ticket: Ticket) -> None:
         """Let a command wait. Raises NoRoom if there is none for it."""
         asking = isinstance(ticket.command, _ASKING)
         if (full := self._room.why_full(tenant, ticket.key_id, asking=asking)) is not None:
             raise NoRoom(full)
-        self._waiting.setdefault(tenant, []).append(ticket)
+        waiting, doubts = self._waiting.setdefault(tenant, []), self._doubts.get(tenant)
+        if doubts is not None and ticket.key_id in doubts:
+            doubts.add([ticket])
+        else:
+            waiting.append(ticket)
         self._room.enter(tenant, ticket.key_id)
 
     def put_back(self, tenant: TenantId, tickets: Sequence[Ticket]) -> None:
         """Let commands that were taken wait again, before newer ones; they keep their place whatever the room."""
-        self._waiting[tenant] = [*tickets, *self._waiting.get(tenant, ())]
-        for ticket in tickets:
-            self._room.enter(tenant, ticket.key_id)
+        waiting, doubts = self._waiting.get(tenant, []), self._doubts.get(tenant)
+        if doubts is not None and tickets[0].doubted:
+            doubts.put_back(tickets)
+            self._waiting[tenant] = waiting
+        else:
+            self._waiting[tenant] = [*tickets, *waiting]
+        self._enter(tenant, tickets)
+
+    def doubt(self, tenant: TenantId, refused: Sequence[Ticket], left: Sequence[Ticket]) -> None:
+        """Doubt all commands with the keys of `refused` ones and of those that are `left`, which wait again."""
+        doubts = self._doubts.setdefault(tenant, Doubts())
+        doubts.lower(refused)
+        doubts.put_back(left)
+        self._enter(tenant, left)
+        waiting = self._waiting.get(tenant, [])
+        doubts.add([ticket for ticket in waiting if ticket.key_id in doubts])
+        self._set_waiting(tenant, [ticket for ticket in waiting if not ticket.doubted])
+
+    def trust(self, tenant: TenantId, key_id: str | None, most: int) -> None:
+        """Doubt a key less, as a batch of it was stored; not at all where the next would have more than `most`."""
+        trusted = self._doubts[tenant].trust(key_id, most)
+        self._set_waiting(tenant, [*trusted, *self._waiting.get(tenant, ())])
 
     def take(self, tenants: Sequence[TenantId], most: int) -> Batch:
         """Take up to `most` operations of these tenants: each gets an equal share, and the first ones what is left."""
@@ -118,37 +136,58 @@ class WaitingRoom:
         share = max(1, most // len(tenants))
         for allowed in (share, most):
             for tenant in tenants:
-                if most > 0 and tenant in self._waiting:
+                if most > 0 and self._waiting.get(tenant):
                     most -= self._take(tenant, min(allowed, most), batch)
         for tenant in batch:
-            if (left := self._waiting.pop(tenant, None)) is not None:
-                self._waiting[tenant] = left  # the next turn is another's
+            self._end_turn(tenant, doubted_next=True)
         return batch
+
+    def take_doubted(self, tenant: TenantId) -> Batch:
+        """Take the next doubted commands of a tenant."""
+        tickets = self._doubts[tenant].take()
+        self._leave(tenant, tickets)
+        self._end_turn(tenant, doubted_next=False)
+        return {tenant: tickets}
 
     def take_all(self) -> Batch:
         """Take every waiting command."""
-        return {tenant: self._taken(tenant, len(tickets)) for tenant, tickets in list(self._waiting.items())}
+        taken, self._waiting = self._waiting, {}
+        for tenant, tickets in taken.items():
+            if (doubts := self._doubts.get(tenant)) is not None:
+                tickets.extend(doubts.take_all())
+            self._leave(tenant, tickets)
+        return taken
 
     def _take(self, tenant: TenantId, most: int, batch: Batch) -> int:
         """Move commands with up to this many operations to a batch, at least one; return how many operations."""
         tickets = self._waiting[tenant]
         taken = operations = 0
         while taken < len(tickets) and operations < most:
-            operations += _operations(tickets[taken].command)
+            operations += tickets[taken].operations
             taken += 1
-        batch.setdefault(tenant, []).extend(self._taken(tenant, taken))
+        batch.setdefault(tenant, []).extend(tickets[:taken])
+        self._leave(tenant, tickets[:taken])
+        self._set_waiting(tenant, tickets[taken:])
         return operations
 
-    def _taken(self, tenant: TenantId, number: int) -> list[Ticket]:
-        """Remove a tenant's first commands and return them."""
-        tickets = self._waiting.pop(tenant)
-        if number < len(tickets):
-            self._waiting[tenant] = tickets[number:]
-        for ticket in tickets[:number]:
+    def _set_waiting(self, tenant: TenantId, tickets: list[Ticket]) -> None:
+        """Let these be the tenant's commands that nobody doubts; it keeps its turn while any command waits."""
+        if tickets or len(self._doubts.get(tenant, ())):
+            self._waiting[tenant] = tickets
+        else:
+            self._waiting.pop(tenant, None)
+
+    def _end_turn(self, tenant: TenantId, *, doubted_next: bool) -> None:
+        """Let the next turn be another tenant's, and this one's next batch of the other kind."""
+        if (left := self._waiting.pop(tenant, None)) is not None:
+            self._set_waiting(tenant, left)
+        if (doubts := self._doubts.get(tenant)) is not None:
+            doubts.is_next = doubted_next
+
+    def _enter(self, tenant: TenantId, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            self._room.enter(tenant, ticket.key_id)
+
+    def _leave(self, tenant: TenantId, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
             self._room.leave(tenant, ticket.key_id)
-        return tickets[:number]
-
-
-def _operations(command: Command) -> int:
-    """Return how much of a batch a command takes: a preflight is a decision for each kind of call that it plans."""
-    return len(command.calls) if isinstance(command, Preflight) else 1

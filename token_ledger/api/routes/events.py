@@ -1,6 +1,7 @@
 """Routes of events: calls that had no hold. Each of a list has a result of its own."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -34,7 +35,7 @@ async def record_events(request: Request, caller: Caller, body: EventsBody) -> a
     For calls that were made without asking: imports, or clients that could not reach the service. Each event is booked
     or refused for itself, and has a result of its own. What cannot be booked is kept in quarantine.
     """
-    service = service_of(request)
+    service, caller = service_of(request), replace(caller, request=object())
     results = await in_pieces(
         service,
         caller.tenant,
@@ -58,7 +59,7 @@ async def record_event(service: Service, caller: Principal, event: Any, within: 
     `within` is where the event stands in the request.
     """
     command, field = _command(event, within)
-    outcome = await service.submit(caller.tenant, command, caller.key_id)
+    outcome = await service.submit(caller.tenant, command, caller.key_id, caller.request)
     if isinstance(outcome, Recorded | Quarantined):
         return answers.event_answer(outcome, field)
     raise problem_of(outcome)

@@ -1,5 +1,6 @@
 """The route of several operations in one request: each is parsed, decided and answered for itself, in order."""
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -36,7 +37,7 @@ async def operate(request: Request, caller: Caller, body: OperationsBody) -> Ope
     Each is decided in its order and has the status and body that its own route would answer with. One that is refused
     or malformed leaves the others alone.
     """
-    service = service_of(request)
+    service, caller = service_of(request), replace(caller, request=object())
     limits: RateLimits = request.app.state.rate_limits
     results = await in_pieces(
         service,

@@ -1,6 +1,6 @@
 """Owns principals: who a request comes from, and the roles that say what they may do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from token_ledger.core.model.tenant import TenantId
@@ -29,7 +29,7 @@ KEY_ROLES = (Role.AGENT, Role.FINANCE, Role.ADMIN, Role.OPERATOR)
 class Principal:
     """Who a request comes from; with the role `user` it is limited to one user or one run.
 
-    A `person` has no key, but a token of an identity provider.
+    A `person` has no key, but a token of an identity provider. `request` tells the lists apart that it sends.
     """
 
     tenant: TenantId
@@ -39,6 +39,7 @@ class Principal:
     run_id: int | None = None
     token_id: str | None = None
     person: str | None = None
+    request: object = field(default=None, compare=False)
 
     @property
     def is_limited(self) -> bool:
