@@ -156,6 +156,11 @@ BREAKS = {
         " and e.reservation_id = r.reservation_id and (e.provider, e.model) = (r.provider, r.model)",
         "update accounts set subject = '{\"user\":\"eve\"}' where account_id = " + _DAY_ACCOUNT,
     ),
+    "accounts are found by the user and the run of their subject": (
+        "update accounts set subject_user = null where subject_user is not null",
+        "update accounts set subject_run = '1' where subject_run is not null",
+        "update accounts set subject = '{\"user\":\"eve\"}' where account_id = " + _DAY_ACCOUNT,
+    ),
     "a model has the name in the books that was decided for the name that was used": (
         "update reservations set model = 'gpt-5.4-2026-03-05' where reservation_id = " + _PLAIN,
         "update usage_events set model = 'Unheard Of' where unpriced and price_id = 0",

@@ -15,7 +15,7 @@ from token_ledger.core.model.subject import Subject
 from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.core.model.transfer import Transfers, place_of
 from token_ledger.core.model.window import Calendar
-from token_ledger.proof.check import Check, Row, Scope
+from token_ledger.proof.check import Check, Row, Scope, sql_check
 from token_ledger.proof.transfers import load_transfers
 from token_ledger.storage.json_columns import pairs_from
 from token_ledger.storage.rows import BUDGET
@@ -153,4 +153,14 @@ def _facts(row: RowMapping) -> CallFacts:
     return CallFacts(*values, pairs_from(tags) if tags else ())  # type: ignore[call-arg]
 
 
-CHECKS = (Check("calls are on exactly the accounts of the budgets that select them", _find_misplaced),)
+# Indexes lead to them by these columns, because row-level security allows none on an expression.
+_FOUND_BY = """
+select account_id, budget, subject, subject_user, subject_run from accounts
+where tenant_id = :tenant
+  and (subject_user, subject_run) is distinct from (subject::jsonb ->> 'user', subject::jsonb ->> 'run')
+"""
+
+CHECKS = (
+    Check("calls are on exactly the accounts of the budgets that select them", _find_misplaced),
+    sql_check("accounts are found by the user and the run of their subject", _FOUND_BY),
+)

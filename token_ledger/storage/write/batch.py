@@ -12,12 +12,7 @@ from token_ledger.storage.write.setup import plan_setup
 from token_ledger.storage.write.statements import Decided, Rows, Write, insert, insert_columns, update
 
 INSERT_KEYS = insert_columns(*operation_keys.columns)
-INSERT_ACCOUNTS = insert(
-    rows.ACCOUNT.only(
-        "account_id", "budget_id", "budget", "subject", "window_start", "window_end", "enforcement", "counts", "limits",
-        "base", "thresholds", "earns",
-    )
-)  # fmt: skip
+INSERT_ACCOUNTS = insert(rows.NEW_ACCOUNT)
 INSERT_DENIALS = insert(rows.DENIAL)
 INSERT_FIRINGS = insert_columns(*trigger_firings.columns)
 INSERT_KEPT = insert(rows.KEPT, at="kept_at")
