@@ -14,7 +14,7 @@ from tests.api.waiting import until
 from tests.api.world import World, fresh
 from token_ledger.api import body_limits
 from token_ledger.api.body_limits import MOST_LEVELS, MOST_VALUES, SHARES, SMALL_BYTES, BodyRoom, check_shape
-from token_ledger.api.service import PARTS_OF_A_PIECE
+from token_ledger.api.service import PARTS_OF_A_TURN
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.identity import authentication
 from token_ledger.storage import api_keys
@@ -269,11 +269,11 @@ async def test_a_request_begins_at_the_turn_of_its_tenant_and_a_strangers_takes_
 ) -> None:
     taken: list[TenantId] = []
 
-    async def take(tenant: TenantId, operations: int = 1) -> None:
+    async def take(tenant: TenantId, pieces: int = 1) -> None:
         taken.append(tenant)
 
     monkeypatch.setattr(world.service.turns, "take", take)
-    operations = [{"op": "reserve", **reservation()} for _ in range(PARTS_OF_A_PIECE)]
+    operations = [{"op": "reserve", **reservation()} for _ in range(PARTS_OF_A_TURN)]
     await world.made("/v1/operations", {"operations": operations})
     assert taken == [world.tenants["acme"]] * 2
     refused = await world.client.get("/v1/accounts", headers={"Authorization": "Bearer made up"})

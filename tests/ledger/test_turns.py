@@ -59,12 +59,12 @@ async def test_a_tenant_alone_does_not_wait() -> None:
     raise AssertionError("the tenant waited")
 
 
-async def test_a_piece_of_many_operations_takes_the_place_of_as_many() -> None:
+async def test_work_of_many_pieces_takes_the_place_of_as_many() -> None:
     turns = Turns(4)
     begun: list[TenantId] = []
 
-    async def work(tenant: TenantId, operations: int) -> None:
-        await turns.take(tenant, operations)
+    async def work(tenant: TenantId, pieces: int) -> None:
+        await turns.take(tenant, pieces)
         begun.append(tenant)
 
     tasks = [asyncio.create_task(work(*each)) for each in ((FIRST, 3), (FIRST, 3), (FIRST, 3), (QUIET, 1))]

@@ -17,13 +17,12 @@ from token_ledger.api.measuring import count_request
 from token_ledger.api.problem_responses import ANSWERED, problem_of, problem_response
 from token_ledger.api.rate_limits import RateLimits, counts
 from token_ledger.api.security_headers import with_security_headers
-from token_ledger.api.service import PARTS_OF_A_PIECE
 from token_ledger.api.shedding import only_asks, operations_in
 from token_ledger.core.model.principal import Principal
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.identity.authentication import Authenticator
 from token_ledger.ledger.errors import NoRoom
-from token_ledger.ledger.turns import Turns
+from token_ledger.ledger.turns import PIECES_OF_A_LIST, Turns
 from token_ledger.ledger.waiting_room import Room
 from token_ledger.observability.metrics import Metrics
 from token_ledger.wire.problems import ProblemError, RequestCode
@@ -87,7 +86,7 @@ class Door:
         credential = headers.get(b"authorization", b"").decode("latin-1")
         principal = scope["principal"] = await authenticated(self._authenticator, credential)
         path = scope["path"]
-        if counts(path):
+        if self._limits.are_set and counts(path):
             self._limits.take(principal)
         chunked = b"transfer-encoding" in headers
         if not chunked and headers.get(b"content-length", b"0") == b"0":
@@ -103,7 +102,7 @@ class Door:
             self._check_room(principal, operations, asking=only_asks(path, content))
             self._room.enter(principal.tenant, principal.key_id, operations)
             try:
-                await self._turns.take(principal.tenant, min(operations, PARTS_OF_A_PIECE))
+                await self._turns.take(principal.tenant, 1 if operations == 1 else PIECES_OF_A_LIST)
                 check_shape(content)
                 await self._app(scope, _again(content, receive), send)
             finally:

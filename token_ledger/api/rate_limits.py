@@ -33,6 +33,11 @@ class RateLimits:
         self._paid_until: OrderedDict[_Caller, float] = OrderedDict()
         """When each caller will have used nothing again."""
 
+    @property
+    def are_set(self) -> bool:
+        """Whether there is a limit."""
+        return self._per_second is not None
+
     def take(self, principal: Principal) -> None:
         """Count one request; raise 429 if it is one too many."""
         if self._per_second is None:

@@ -50,6 +50,10 @@ DECIDE_AHEAD_OPERATIONS = 64
 """How many commands must wait for a tenant before its next batch is decided while the one before is being written.
 Fewer are not worth a transaction of their own: they wait and join a larger batch."""
 
+ROUNDS_TO_GATHER = 2
+"""For how many rounds of the event loop the first batch of a pause waits for more. Requests that come together begin in
+a few rounds (see `turns`), and would otherwise make a batch for each."""
+
 log = logging.getLogger(__name__)
 
 _TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -151,6 +155,8 @@ class GroupCommit:
         return batch
 
     async def _work(self) -> None:
+        for _ in range(ROUNDS_TO_GATHER):
+            await asyncio.sleep(0)
         while True:
             batch, predecessor = self._take()
             if not batch:

@@ -1,7 +1,7 @@
 """Owns whose turn it is to be worked on: between two looks at the network, a process begins little work.
 
-Work is a request, or a part of a long list, and is counted in operations. Tenants take turns, so one with a thousand
-requests delays another's by the work of one round and not by all of it.
+Work is a request, or a part of a long list. Tenants take turns, so one with a thousand requests delays another's by the
+work of one round and not by all of it.
 """
 
 import asyncio
@@ -9,27 +9,29 @@ from collections import deque
 
 from token_ledger.core.model.tenant import TenantId
 
-OPERATIONS_OF_A_ROUND = 8
-"""How many operations begin in one round of the event loop; each takes about a tenth of a millisecond."""
+PIECES_OF_A_ROUND = 32
+"""How much begins in one round of the event loop: so many requests, or one of `PIECES_OF_A_LIST`."""
+PIECES_OF_A_LIST = PIECES_OF_A_ROUND
+"""What a part of a list counts for: unlike a request, it does all at once what it has to do in the process."""
 
 
 class Turns:
     """The tenants that wait for their turn, the work of each in its order."""
 
-    def __init__(self, operations: int = OPERATIONS_OF_A_ROUND) -> None:
-        self._operations = operations
-        self._left = operations
+    def __init__(self, pieces: int = PIECES_OF_A_ROUND) -> None:
+        self._pieces = pieces
+        self._left = pieces
         self._waiting: dict[TenantId, deque[tuple[asyncio.Future[None], int]]] = {}
         self._is_counting = False
 
-    async def take(self, tenant: TenantId, operations: int = 1) -> None:
-        """Return when it is this tenant's turn to begin so many operations; the last of a round may be too many."""
+    async def take(self, tenant: TenantId, pieces: int = 1) -> None:
+        """Return when it is this tenant's turn to begin so many pieces; the last of a round may be too many."""
         if self._left > 0 and not self._waiting:
-            self._left -= operations
+            self._left -= pieces
             self._count()
             return
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(tenant, deque()).append((turn, operations))
+        self._waiting.setdefault(tenant, deque()).append((turn, pieces))
         self._count()
         await turn
 
@@ -39,16 +41,16 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._begin_round)
 
     def _begin_round(self) -> None:
-        self._left = self._operations
+        self._left = self._pieces
         while self._left > 0 and self._waiting:
             tenant = next(iter(self._waiting))
             turns = self._waiting.pop(tenant)
-            turn, operations = turns.popleft()
+            turn, pieces = turns.popleft()
             if turns:
                 self._waiting[tenant] = turns  # the next turn is another's
             if not turn.done():  # a caller that went away has cancelled it
                 turn.set_result(None)
-                self._left -= operations
+                self._left -= pieces
         self._is_counting = False
-        if self._waiting or self._left < self._operations:
+        if self._waiting or self._left < self._pieces:
             self._count()
