@@ -50,9 +50,9 @@ DECIDE_AHEAD_OPERATIONS = 64
 """How many commands must wait for a tenant before its next batch is decided while the one before is being written.
 Fewer are not worth a transaction of their own: they wait and join a larger batch."""
 
-ROUNDS_TO_GATHER = 2
-"""For how many rounds of the event loop the first batch of a pause waits for more. Requests that come together begin in
-a few rounds (see `turns`), and would otherwise make a batch for each."""
+ROUNDS_TO_GATHER = 8
+"""For how many rounds of the event loop the first batch of a pause waits at most, as long as each brings more. Requests
+that come together begin in a few rounds (see `turns`), and would otherwise make a batch for each."""
 
 log = logging.getLogger(__name__)
 
@@ -154,9 +154,16 @@ class GroupCommit:
         self._busy.update(batch.keys())
         return batch
 
-    async def _work(self) -> None:
+    async def _gather(self) -> None:
+        waited = 0
         for _ in range(ROUNDS_TO_GATHER):
             await asyncio.sleep(0)
+            before, waited = waited, self._room.count
+            if waited == before:
+                return
+
+    async def _work(self) -> None:
+        await self._gather()
         while True:
             batch, predecessor = self._take()
             if not batch:

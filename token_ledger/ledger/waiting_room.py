@@ -30,7 +30,7 @@ class Room:
     def __init__(self, most: int = WAITING_OPERATIONS, most_of_tenant: int = WAITING_OF_TENANT) -> None:
         self._most = most
         self._most_of_tenant = most_of_tenant
-        self._count = 0
+        self.count = 0
         self._by_tenant: Counter[TenantId] = Counter()
         self._by_key: Counter[tuple[TenantId, str]] = Counter()
 
@@ -47,20 +47,20 @@ class Room:
             return f"{of_key} operations of this key are under way already; send less at a time and try again"
         if of_tenant + more >= times * self._most_of_tenant:
             return f"{of_tenant} operations of this tenant are under way already; send less at a time and try again"
-        if self._count + more >= times * self._most:
-            return f"{self._count} operations are under way already; try again"
+        if self.count + more >= times * self._most:
+            return f"{self.count} operations are under way already; try again"
         return None
 
     def enter(self, tenant: TenantId, key_id: str | None, operations: int = 1) -> None:
         """Count operations that begin."""
-        self._count += operations
+        self.count += operations
         self._by_tenant[tenant] += operations
         if key_id is not None:
             self._by_key[tenant, key_id] += operations
 
     def leave(self, tenant: TenantId, key_id: str | None, operations: int = 1) -> None:
         """Count operations no longer."""
-        self._count -= operations
+        self.count -= operations
         self._by_tenant[tenant] -= operations
         if not self._by_tenant[tenant]:
             del self._by_tenant[tenant]
@@ -83,6 +83,11 @@ class WaitingRoom:
     def tenants(self) -> list[TenantId]:
         """Return the tenants with waiting commands, the one whose turn is next first."""
         return list(self._waiting)
+
+    @property
+    def count(self) -> int:
+        """How many commands wait."""
+        return self._room.count
 
     def count_of(self, tenant: TenantId) -> int:
         """Return how many commands of a tenant wait that nobody doubts."""
