@@ -2,8 +2,11 @@
 
 import logging
 
+import httpx2
 import pytest
 
+from tests.api.verbs import reservation
+from tests.api.world import World, check_problem, fresh
 from token_ledger.api.problem_responses import problem_of
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
 from token_ledger.storage.database import DatabaseAway
@@ -39,3 +42,26 @@ def test_what_we_say_ourselves_is_said_in_full_and_not_logged(caplog: pytest.Log
     said = "12 operations of this key are waiting already; send less at a time and try again"
     assert problem_of(Unavailable(said)).detail == said
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("path", ["/v1/reservations", "/v1/leases", "/v1/runs", "/v1/operations"])
+async def test_an_error_that_nobody_foresaw_is_a_problem_and_reaches_the_log(
+    path: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise LookupError("the words of a defect")
+
+    monkeypatch.setattr(world.service, "submit", fail)
+    bodies = {
+        "/v1/leases": {**reservation(), "calls": 2},
+        "/v1/runs": {"idempotency_key": fresh(), "user": "ada"},
+        "/v1/operations": {"operations": [{"op": "reserve", **reservation()}]},
+    }
+    body = bodies.get(path, reservation())
+    answer = await world.client.post(path, headers=world.headers(), json=body)
+    check_problem(answer, 500, "internal_error")
+    assert "defect" not in answer.text
+    transport = httpx2.ASGITransport(world.app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://ledger") as client:
+        with pytest.raises(LookupError):  # uvicorn logs what the application raises
+            await client.post(path, headers=world.headers(), json=body)

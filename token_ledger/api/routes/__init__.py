@@ -1,6 +1,7 @@
 """Routes, a file per noun. They parse, authenticate, have a command decided or read, and return the answer."""
 
 from fastapi import Depends, FastAPI
+from starlette.routing import Route
 
 from token_ledger.api.parameters import check_known_parameters
 from token_ledger.api.routes import (
@@ -37,9 +38,14 @@ NOUNS = (
 """In the order in which the documentation shows them."""
 
 
+def hot_routes() -> list[Route]:
+    """Return the routes of the operations that are called most."""
+    return [operation.route() for operation in operations.HOT]
+
+
 def add_to(app: FastAPI) -> None:
     """Add every route to an app. Those that are called most come first, because routes are tried in order."""
-    app.router.routes.extend(operation.route() for operation in operations.HOT)
+    app.router.routes.extend(hot_routes())
     for noun in NOUNS:
         # Prometheus and load balancers add parameters of their own to the routes of the process.
         checks = [] if noun is health else [Depends(check_known_parameters)]
