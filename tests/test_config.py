@@ -1,8 +1,14 @@
-"""Every setting is explained, with an example that it accepts."""
+"""Every setting is explained, with an example that it accepts, and none shows a secret."""
 
 import pytest
+from pydantic import SecretStr
 
 from token_ledger.config import Settings
+
+
+def test_what_is_printed_of_settings_has_no_secret_in_it() -> None:
+    shown = Settings(database_url="postgresql://u:secret@db/ledger", key_pepper=SecretStr("secret"))
+    assert "secret" not in f"{shown!r} {shown}"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

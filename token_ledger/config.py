@@ -60,6 +60,7 @@ class Settings(BaseSettings):
 
     database_url: Annotated[str, AfterValidator(_check_address)] | None = Field(
         default=None,
+        repr=False,  # it may have a password in it
         description="Address of a PostgreSQL 15 or later. Without it the process starts its own, embedded PostgreSQL.",
         examples=["postgresql://ledger:secret@db.internal:5432/ledger"],
     )

@@ -33,10 +33,13 @@ class Connection:
         )
 
     def __post_init__(self) -> None:
+        # Not quoted: it may be the key, given in the wrong place, and errors are logged.
         if not self.base_url.startswith(("http://", "https://")):
             raise ConfigurationError(
-                f"the address {self.base_url!r} does not begin with http:// or https://: give it in full"
+                "the address does not begin with http:// or https://: give it in full, and before the key"
             )
+        if "@" in self.base_url.partition("://")[2].partition("/")[0]:
+            raise ConfigurationError("the address has a login in it, which logs would show: leave it out, a key is all")
         # The transport would refuse a header with such a key, in an error that quotes it.
         if not (self.key.isascii() and self.key.isprintable()) or " " in self.key:
             raise ConfigurationError(

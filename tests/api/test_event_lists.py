@@ -178,7 +178,7 @@ async def test_quarantined_events_are_listed(world: World) -> None:
 @pytest.mark.parametrize("levels", [60, 70, 300, 900])
 async def test_a_deeply_nested_event_is_quarantined_and_listed(levels: int, world: World) -> None:
     key = fresh()
-    bad = f'{{"source": "s", "idempotency_key": "{key}", "x": {"[" * levels}{"]" * levels}}}'
+    bad = f'{{"source": "s", "idempotency_key": "{key}", "tags": {"[" * levels}{"]" * levels}}}'
     kept = (await _send(world, bad))[0]
     assert kept["status"] == "quarantined"
     assert (await _send(world, bad))[0]["quarantine_id"] == kept["quarantine_id"]
@@ -189,6 +189,13 @@ async def test_a_deeply_nested_event_is_quarantined_and_listed(levels: int, worl
     assert ("as_sent" in listed["body"]) is (levels > 63)
     [row] = await world.rows("select body ? 'as_sent' as as_text from quarantine where key = $1", key)
     assert row["as_text"] is (levels > 63)
+
+
+async def test_of_what_the_ledger_does_not_ask_for_texts_are_not_kept(world: World) -> None:
+    bad = event(prompt="what a user wrote", usages={"input_tokens": 7, "note": ["what a user wrote"]}, user=None)
+    await _send(world, json.dumps(bad))
+    [listed] = (await world.get("/v1/quarantine", limit=1)).json()["quarantine"]
+    assert listed["body"] == {**bad, "prompt": "…", "usages": {"input_tokens": 7, "note": ["…"]}}
 
 
 async def test_a_deeply_nested_event_of_an_earlier_version_is_listed(world: World) -> None:

@@ -97,17 +97,24 @@ class Known:
                 else:
                     self.learn(inner)
 
+    def learn_examples(self, document: Mapping[str, Any]) -> None:
+        """Remember what the document gives as examples, but for keys: one that was used is good for nothing else."""
+        for schema in document["components"]["schemas"].values():
+            for name, described in schema.get("properties", {}).items():
+                if not name.endswith("key") and not name.endswith("_id"):
+                    self._values[name].extend(described.get("examples", ()))
+
     def reused(self, value: Any) -> Any:
         """Return a JSON value with some of its values replaced."""
         if isinstance(value, list):
             return [self.reused(each) for each in value]
         if not isinstance(value, dict):
             return _acceptable(value)
-        return {_acceptable(name): self._instead(name) or self.reused(inner) for name, inner in value.items()}
+        return {_acceptable(name): self._instead(name, self.reused(inner)) for name, inner in value.items()}
 
-    def _instead(self, name: str) -> Any:
+    def _instead(self, name: str, generated: Any) -> Any:
         known = self._values.get(name)
-        return self._random.choice(known) if known and self._random.random() < REUSED else None
+        return self._random.choice(known) if known and self._random.random() < REUSED else generated
 
 
 def _acceptable(value: Any) -> Any:
@@ -135,6 +142,7 @@ def send_chains(
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json").exclude(path="/v1/live")  # it has no end
     schema.config.generation.update(with_security_parameters=False)
     answers, values = Answers(), Known(Random(number), known)
+    values.learn_examples(schema.raw_schema)
     while answers.cases < cases and not answers.wrong:
         machine = _machine(schema, answers, values, dict(headers), before, after)
         run = settings(

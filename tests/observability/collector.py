@@ -33,6 +33,7 @@ class Collector:
     paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     """The headers of each request, with their names in lower case."""
+    bodies: list[bytes] = field(default_factory=list)
 
     def receive(self, path: str, headers: dict[str, str], body: bytes) -> None:
         """Decode the body of one request."""
@@ -40,6 +41,7 @@ class Collector:
         self.headers.append(headers)
         if headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
+        self.bodies.append(body)
         request = ExportTraceServiceRequest.FromString(body)
         for resource_spans in request.resource_spans:
             resource = _attributes(resource_spans.resource.attributes)
@@ -48,6 +50,10 @@ class Collector:
                     Span(span.name, _attributes(span.attributes), scope_spans.scope.name, resource)
                     for span in scope_spans.spans
                 )
+
+    def received(self) -> str:
+        """Return all that arrived, names and values of whatever kind, as text."""
+        return "\n".join(str(ExportTraceServiceRequest.FromString(body)) for body in self.bodies)
 
 
 @contextmanager

@@ -155,6 +155,20 @@ def test_without_variables_the_sdk_is_not_imported() -> None:
     assert _make_one_span() == "sdk not imported\n"
 
 
+def test_a_span_of_a_batch_that_failed_has_the_kind_of_the_error_and_not_its_text(collector: Collector) -> None:
+    failing = ONE_SPAN.replace("        pass", "        raise ValueError('what somebody sent')")
+    failing = failing.replace("with exported", "import contextlib\nwith contextlib.suppress(ValueError), exported")
+    done = subprocess.run(
+        [sys.executable, "-c", failing],
+        env=_environment(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [span] = collector.spans
+    assert span.attributes["error.type"] == "ValueError"
+    assert "STATUS_CODE_ERROR" in collector.received()
+    assert "somebody" not in collector.received()
+
+
 def test_spans_count_tenants_and_operations(collector: Collector) -> None:
     assert _make_one_span(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) == "sdk imported\n"
     [span] = collector.spans

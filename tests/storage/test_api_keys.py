@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
 from token_ledger.core.model.principal import KEY_ROLES, OPERATOR_TENANT, Principal, Role
+from token_ledger.core.model.secrets import has_secret
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import api_keys
 from token_ledger.storage.database import Database
@@ -35,6 +36,8 @@ def test_a_new_key_has_the_form_and_can_be_parsed(tenant: int, environment: str)
     assert (found["environment"], int(found["tenant"])) == (environment, tenant)
     assert api_keys.parse_key(key) == (tenant, key_id)
     assert key.split("_")[2] == key_id
+    assert has_secret(key)
+    assert not has_secret(key_id)
 
 
 def test_no_two_keys_are_alike() -> None:

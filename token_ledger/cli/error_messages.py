@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from token_ledger.core.model.secrets import without_secrets
 from token_ledger.ledger.errors import LedgerError
-from token_ledger.storage.database import DatabaseAway, Refusal, refusal_of
+from token_ledger.storage.database import DatabaseAway, Refusal, refusal_of, without_values
 from token_ledger.wire.problems import ProblemError
 from token_ledger.wire.validation_errors import first_error, what_is_wrong
 
@@ -16,7 +17,14 @@ _FIX_CONNECTION = "start PostgreSQL, or correct TOKEN_LEDGER_DATABASE_URL"
 
 
 def error_message(error: Exception) -> str:
-    """Return the sentence for any error; one that nobody expected is written to a file for a bug report."""
+    """Return the sentence for any error; one that nobody expected is written to a file for a bug report.
+
+    Neither has a secret in it.
+    """
+    return without_secrets(_message(error))
+
+
+def _message(error: Exception) -> str:
     refused = refusal_of(error)
     if isinstance(error, ValidationError):
         return first_error(error)
@@ -54,8 +62,8 @@ def _database_message(refusal: Refusal, words: str) -> str:
 
 
 def _unexpected_message(error: Exception) -> str:
-    text = "".join(traceback.format_exception(error))
-    summary = " ".join(traceback.format_exception_only(error)[-1].split())
+    text = without_secrets(without_values("".join(traceback.format_exception(error))))
+    summary = " ".join(without_values(traceback.format_exception_only(error)[-1]).split())
     with tempfile.NamedTemporaryFile("w", prefix="token-ledger-", suffix=".txt", delete=False) as file:
         file.write(text)
     return f"unexpected error: {summary}; this is a bug: please report it with the file {file.name}"

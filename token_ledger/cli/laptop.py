@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from token_ledger.cli.database import prepare_database
@@ -20,8 +20,8 @@ class Credentials:
     """The keys of a laptop's own service, in a file beside its data that only its user can read."""
 
     tenant: str
-    admin_key: str
-    operator_key: str
+    admin_key: str = field(repr=False)
+    operator_key: str = field(repr=False)
 
 
 def prepare_laptop(settings: Settings, url: str) -> Credentials:

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from token_ledger.cli.connections import named_database
 from token_ledger.cli.laptop import Credentials, prepare_laptop
 from token_ledger.config import Settings
+from token_ledger.core.model.secrets import without_secrets
 from token_ledger.observability.logs import configure_logs
+from token_ledger.storage.database import without_values
 from token_ledger.storage.embedded import has_embedded, share_embedded
 
 log = logging.getLogger(__name__)
@@ -17,7 +19,12 @@ log = logging.getLogger(__name__)
 
 def start_logs(*, quiet: bool) -> None:
     """Log to standard error: as text on a terminal, as JSON lines anywhere else."""
-    configure_logs(json_lines=not sys.stderr.isatty(), level=logging.WARNING if quiet else logging.INFO)
+    level = logging.WARNING if quiet else logging.INFO
+    configure_logs(json_lines=not sys.stderr.isatty(), cleaned=_cleaned, level=level)
+
+
+def _cleaned(text: str) -> str:
+    return without_secrets(without_values(text))
 
 
 @contextmanager

@@ -91,6 +91,8 @@ def check_provider_url(url: str, networks: tuple[Network, ...]) -> httpx2.URL:
         named = httpx2.URL(url)
     except httpx2.InvalidURL as error:
         raise AddressRefused(f"{url!r} is not a URL: {error}") from None
+    if named.userinfo:
+        raise AddressRefused("an address with a login in it; anybody may read the keys of a provider, so leave it out")
     if named.scheme not in ("https", "http") or not _HOST.fullmatch(named.host):
         raise AddressRefused(f"{url!r} is not https; keys are fetched over https")
     try:

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
+from opentelemetry.trace import Status, StatusCode
 
 import token_ledger
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 BATCH = "token_ledger.batch"
 TENANTS = "token_ledger.batch.tenants"
 OPERATIONS = "token_ledger.batch.operations"
+ERROR = "error.type"
 
 FLUSH_SECONDS = 5.0
 """How long the end of a process waits for the last spans: a collector that is away must not hold up a restart."""
@@ -52,7 +54,22 @@ def batch_span(batch: Mapping[Any, Sized]) -> AbstractContextManager[object]:
     if _tracer is None:
         return _NO_SPAN
     attributes = {TENANTS: len(batch), OPERATIONS: sum(map(len, batch.values()))}
-    return _tracer.start_as_current_span(BATCH, attributes=attributes)
+    return _span(_tracer, attributes)
+
+
+@contextmanager
+def _span(tracer: trace.Tracer, attributes: Mapping[str, int]) -> Iterator[None]:
+    """Make a span of a batch. One that fails says of which kind the error is: its text may quote what callers sent."""
+    making = tracer.start_as_current_span(
+        BATCH, attributes=attributes, record_exception=False, set_status_on_exception=False
+    )
+    with making as span:
+        try:
+            yield
+        except Exception as error:
+            span.set_attribute(ERROR, type(error).__name__)
+            span.set_status(Status(StatusCode.ERROR))
+            raise
 
 
 @contextmanager

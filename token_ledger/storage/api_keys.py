@@ -7,7 +7,7 @@ random bits, so a slow password hash would add no safety and cost 100 ms per loo
 
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
@@ -34,7 +34,7 @@ _IN_FORCE = (
 class RotatedKey:
     """A key that replaces another and expires when that one would have; the old one now expires after the overlap."""
 
-    key: str
+    key: str = field(repr=False)
     key_id: str
     role: Role
     name: str

@@ -5,6 +5,7 @@ tenants' rows fails unless the transaction has set which tenants it may see.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from copy import copy
@@ -99,6 +100,7 @@ class Database:
             max_overflow=0,
             pool_timeout=CONNECT_SECONDS,
             pool_pre_ping=True,
+            hide_parameters=True,  # else errors quote what a caller has sent
         )
 
     async def _connect_reader(self) -> "asyncpg.Connection[asyncpg.Record]":
@@ -165,6 +167,14 @@ def see_tenants(tenants: Iterable[TenantId]) -> str:
     takes no parameters, so the ids, which are integers, stand in the text.
     """
     return f"set local app.tenants = '{{{','.join(str(int(tenant)) for tenant in tenants)}}}'"
+
+
+_QUOTED = re.compile(r"(?P<before>invalid input for query argument \$\d+: |DETAIL:\s+).*")
+
+
+def without_values(text: str) -> str:
+    """Return a text of the driver or the server without the values of rows and arguments that it quotes."""
+    return _QUOTED.sub(r"\g<before>…", text)
 
 
 def is_away(error: BaseException) -> bool:

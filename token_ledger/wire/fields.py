@@ -27,6 +27,7 @@ from pydantic import (
 
 from token_ledger.core.model.money import parse_money
 from token_ledger.core.model.name import MOST_CHARACTERS, clean_name
+from token_ledger.core.model.secrets import FOUND, has_secret
 
 # Control characters are refused. PostgreSQL cannot store NUL, and the others only hide in a list of names.
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
@@ -66,6 +67,12 @@ def _is_written_out(value: object) -> object:
     return value
 
 
+def _has_no_secret(text: str) -> str:
+    if has_secret(text):
+        raise ValueError(FOUND)
+    return text
+
+
 def _is_money(text: str) -> str:
     if parse_money(text) < 0:
         raise ValueError(f"{text!r} is negative; write an amount of 0 or more, such as 12.50")
@@ -88,7 +95,9 @@ Name = Annotated[
 """What something is found by again: a user, a model, a budget. It has one spelling, whichever way it was sent."""
 Names = WrapValidator(_each_once)
 """Marks a mapping whose keys are names."""
-Words = Annotated[StrictStr, Field(min_length=1, max_length=200, pattern=_PRINTABLE)]
+Words = Annotated[
+    StrictStr, Field(min_length=1, max_length=200, pattern=_PRINTABLE), AfterValidator(_has_no_secret)
+]  # fmt: skip
 """What is kept exactly as it was sent: a reason, a label, and keys and ids that other systems made."""
 Id = Annotated[StrictStr, Field(pattern=r"^[0-9]{1,19}$"), AfterValidator(_fits_an_id)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=LARGEST_TOKENS)]

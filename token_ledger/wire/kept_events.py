@@ -1,11 +1,14 @@
 """The form in which quarantine keeps an event that could not be parsed.
 
-JSON that PostgreSQL can store and an answer can show is kept as it is; anything else is kept as text.
+JSON that PostgreSQL can store and an answer can show is kept as it is; anything else is kept as text. Neither texts
+that the ledger does not ask for, which may be prompts, nor keys and tokens are kept.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
+
+from token_ledger.core.model.secrets import without_secrets
 
 DEEPEST = 64
 """Levels of lists and objects. PostgreSQL stores thousands, but FastAPI fails to serialize more than 255."""
@@ -13,13 +16,37 @@ LONGEST = 20_000
 """Characters of JSON that are kept of one event."""
 
 
-def kept_body(value: Any) -> Any:
-    """Return an event as quarantine keeps it: as text if it is not storable JSON, and cut if it is too long."""
+LEFT_OUT = "…"
+
+
+def kept_body(event: Any, known: Collection[str]) -> Any:
+    """Return an event as quarantine keeps it: as text if it is not storable JSON, and cut if it is too long.
+
+    Of fields that are not `known`, texts are left out; their names and numbers stay, for those who decide on it.
+    """
+    value = event
+    if isinstance(event, dict):
+        value = {name: inner if name in known else _without_texts(inner) for name, inner in event.items()}
     text = json.dumps(value)
+    if text != (text := without_secrets(text)):
+        value = json.loads(text)
     if is_deep(value) or not _is_storable(value, text):
         value = {"as_sent": text}
         text = json.dumps(value)
     return value if len(text) <= LONGEST else {"cut": text[:LONGEST]}
+
+
+def _without_texts(value: Any) -> Any:
+    """Return JSON with … in place of its texts, and of all of it if it is nested deep."""
+    return LEFT_OUT if is_deep(value) else _numbers_of(value)
+
+
+def _numbers_of(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _numbers_of(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_numbers_of(inner) for inner in value]
+    return LEFT_OUT if isinstance(value, str) else value
 
 
 def shown_body(body: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from token_ledger.core.batch.outcomes import Code, Denied, Outcome, Quarantined, Refused
+from token_ledger.core.model.secrets import without_secrets
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
 from token_ledger.wire.answers.denials import DENIED, denial_detail, denial_members
 
@@ -88,13 +89,15 @@ Expected = TypeVar("Expected", bound=Outcome)
 class ProblemError(Exception):
     """A request that ends in an error: its stable code, what is wrong in words, and the field at fault if one is.
 
-    `status` is the HTTP status, by default the one of the code; `extra` are further members of the problem.
+    `status` is the HTTP status, by default the one of the code; `extra` are further members of the problem. What is
+    wrong may quote the request, but no key or token in it: answers end up in the logs of clients.
     """
 
     def __init__(
         self, code: Code | RequestCode, detail: str, *, field: str | None = None, status: int | None = None,
         headers: dict[str, str] | None = None, **extra: Any,
     ) -> None:  # fmt: skip
+        detail = without_secrets(detail)
         super().__init__(detail)
         self.status = int(STATUS_OF[code] if status is None else status)
         self.code = code
@@ -102,7 +105,7 @@ class ProblemError(Exception):
         self.headers = headers or {}
         self.extra = extra
         if field is not None:
-            self.extra["errors"] = [{"field": field, "message": detail}]
+            self.extra["errors"] = [{"field": without_secrets(field), "message": detail}]
 
     @property
     def field(self) -> str | None:
@@ -196,14 +199,14 @@ def invalid_problem(error: ValidationError, within: str = "") -> ProblemError:
 
 def fields_problem(found: Sequence[tuple[Sequence[str | int], str]]) -> ProblemError:
     """Return the problem of fields that do not fit, each with its location and what is wrong with it."""
-    errors = [{"field": _path(location), "message": message} for location, message in found]
+    errors = [{"field": _path(location), "message": without_secrets(message)} for location, message in found]
     detail = f"{errors[0]['field'] or 'the body'}: {errors[0]['message']}"
     return ProblemError(Code.INVALID_REQUEST, detail, errors=errors)
 
 
 def _path(location: Sequence[str | int]) -> str:
     # A field that the caller made up may have a name that neither JSON nor the database can write.
-    path = ".".join(str(part) for part in location)
+    path = without_secrets(".".join(str(part) for part in location))
     return path if path.isprintable() else ascii(path)[1:-1]
 
 

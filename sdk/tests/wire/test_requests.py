@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,7 @@ from token_ledger_sdk import (
     Limits,
     Share,
     TokenLedger,
+    Unauthenticated,
     Usage,
     UsageEvent,
 )
@@ -46,6 +48,26 @@ def test_missing_settings(monkeypatch: pytest.MonkeyPatch, url: str | None, key:
 
 def test_the_key_is_not_printed() -> None:
     assert "secret" not in repr(Connection("http://x", "secret"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["tl_live_1kabc_secret", "secret.test:8080", "https://user:secret@ledger.test", "http://secret@ledger.test"],
+)
+def test_an_address_that_may_be_a_secret_is_refused_and_not_told(wrong: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        TokenLedger(wrong, "tl_key")
+    assert "secret" not in f"{refused.value!r} {refused.value}"
+
+
+def test_no_error_and_no_client_shows_the_key(service: Any) -> None:
+    service.script = [httpx2.Response(401, json={"code": "unauthenticated", "detail": "no such key"})]
+    with TokenLedger("http://x.test", "tl_secret", transport=httpx2.MockTransport(service)) as client:
+        with pytest.raises(Unauthenticated) as refused:
+            client.get_run("11")
+        shown = [repr(client), repr(vars(client)), repr(service.requests[0]), repr(service.requests[0].headers)]
+    shown += traceback.format_exception(refused.value)
+    assert "secret" not in "".join(shown)
 
 
 def test_blanks_around_address_and_key_are_nothing(service: Any) -> None:

@@ -78,7 +78,7 @@ def _command(event: Any, within: str) -> tuple[Record | Quarantine, str | None]:
     if not (_is_text(source) and _is_text(key)):
         # Without both nothing could find it again, and a repetition would be kept a second time.
         raise problem
-    kept = kept_body(event)
+    kept = kept_body(event, EventBody.model_fields)
     print_ = fingerprint(json.dumps(kept).encode())
     return Quarantine(str(key), print_, str(source), problem.code, problem.detail, kept), problem.field
 

@@ -7,6 +7,8 @@ stays. Which characters exist follows from the Unicode version of this Python.
 import re
 import unicodedata
 
+from token_ledger.core.model.secrets import FOUND, has_secret
+
 MOST_CHARACTERS = 200
 MOST_BYTES = 256
 """The longest name in UTF-8. An entry of an index has 2,700 bytes, and up to four names."""
@@ -38,8 +40,11 @@ def clean_name(text: str) -> str:
     """Return the one spelling of a name: composed (NFC), without white space around it.
 
     Raises ValueError for a name without characters, with more than 200 of them or 256 bytes of UTF-8, or with one that
-    is invisible or unassigned; it says which, and its position in `text`, counted from 1.
+    is invisible or unassigned; it says which, and its position in `text`, counted from 1. And for one with a key or
+    token in it, because names are on metrics and in reports.
     """
+    if has_secret(text):
+        raise ValueError(FOUND)
     # Nearly every name is plain ASCII, and a request has up to twenty of them.
     if text.isascii() and text.isprintable() and 0 < len(text) <= MOST_CHARACTERS and text[0] != " " != text[-1]:
         return text
