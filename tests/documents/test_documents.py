@@ -18,6 +18,7 @@ ELSEWHERE = {"build/bench.json", "credentials.json", "postgres/"}
 """What pages name that is not in the repository: what a bench writes, and what a data directory holds."""
 
 ARCHITECTURE = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+TEST_NAMED = re.compile(r"`((?:sdk/)?tests/[\w/]+\.py)::(test_\w+)`")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -63,6 +64,21 @@ def test_files_that_a_page_names_exist(page: str) -> None:
     roots = [REPOSITORY, REPOSITORY / "token_ledger", REPOSITORY / "sdk", REPOSITORY / "sdk" / "token_ledger_sdk"]
     named = set(re.findall(r"(?<!\*)`([a-z_]+(?:/[\w.]+)*(?:/|\.py|\.json|\.yml))`", text))
     assert {name for name in named if not any((root / name).exists() for root in roots)} - ELSEWHERE == set()
+
+
+def test_every_test_that_the_page_of_threats_names_exists() -> None:
+    page = (REPOSITORY / "docs" / "operations" / "threats.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| tries", "| does"))]
+    assert len(rows) > 30
+    assert [row for row in rows if not TEST_NAMED.search(row)] == []
+    named = TEST_NAMED.findall(page)
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if not (REPOSITORY / file).exists()
+        or not re.search(rf"^(async )?def {name}\(", (REPOSITORY / file).read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert missing == []
 
 
 def test_the_reference_of_the_sdk_shows_every_export() -> None:
