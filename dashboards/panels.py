@@ -245,6 +245,14 @@ SERVICE: Final = (
         },
     ),
     Panel(
+        "Recurring work that fails for a tenant",
+        "Per second, by what is done. The tenant is left out for up to a minute each time; the log has the reason.",
+        "short",
+        {
+            "{{duty}} {{tenant}}": "sum by (duty, tenant) (rate(token_ledger_duty_failures_total{@tenant}[@window]))",
+        },
+    ),
+    Panel(
         "Operations per second",
         "Operations decided in batches, by verb and result.",
         "ops",

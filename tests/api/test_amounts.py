@@ -1,5 +1,6 @@
 """Amounts that nobody can pay, over HTTP: what was really used is booked or kept, and its neighbours are booked."""
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tests.api.world import World, check_problem, fresh
 from tests.proof.ledger import Ledger
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage.prices import load_price_book
+from token_ledger.worker.gauges import refresh_gauges
 
 MOST = {"input_tokens": 10**12, "output_tokens": 10**12}
 DEAREST = {"provider": "openai", "model": "o1-pro"}
@@ -88,6 +90,38 @@ async def test_a_rollover_beyond_the_largest_amount_refuses_no_call(own_world: W
     accounts = (await world.get("/v1/accounts", budget_id=made["budget_id"])).json()["accounts"]
     limits = [account["balance"]["limit"]["cost"] for account in accounts]
     assert limits == ["9000000000.000000000", "9223372036.854775807"]
+    report = await verify_database(world.url)
+    assert report.clean, report.as_text()
+
+
+async def test_leases_of_all_money_there_is_break_neither_their_tenant_nor_the_gauges(own_world: World) -> None:
+    """Four such leases under a soft budget add up to more than the database can hold."""
+    world = own_world
+    await world.made("/v1/budgets", budget("soft", selector={}, limits={"cost": "1"}, enforcement="soft"))
+    lease = reservation(**DEAREST, calls=100_000, input_tokens=10**8, max_output_tokens=10**8)
+    leases = [await world.made("/v1/leases", {**lease, "idempotency_key": fresh()}) for _ in range(4)]
+    assert leases[0]["calls"] == 100_000
+    assert [each["calls"] < 100_000 for each in leases] == [False, True, True, True]
+    for _ in range(64):  # until there is no room for even one call
+        answer = await world.post("/v1/leases", {**lease, "idempotency_key": fresh()})
+        if answer.status_code != 201:
+            break
+    refused = check_problem(answer, 422, "invalid_request")
+    assert "settle or release holds first" in refused["detail"]
+    await refresh_gauges(world.service.database, world.service.metrics)
+    shown = await world.metrics()
+    [used] = re.findall(r'token_ledger_budget_used_ratio\{.*budget="soft".*\} (.*)', shown)
+    assert 9_000_000_000 < float(used) <= 9_223_372_036.854775807
+    assert 'token_ledger_open_holds{tenant="acme"}' in shown
+    # What is spent nevertheless is booked, beside what is held, and shown; and the leases end.
+    await world.made("/v1/events", {"events": [event(**DEAREST, usage=MOST) for _ in range(3)]})
+    for path in ("/v1/accounts", "/v1/reports/spend", "/v1/reservations?state=held&older_than_seconds=0"):
+        assert (await world.get(path)).status_code == 200, path
+    await refresh_gauges(world.service.database, world.service.metrics)
+    assert (await verify_database(world.url)).clean
+    for each in leases:
+        await world.made(f"/v1/reservations/{each['lease_id']}/release", {"idempotency_key": fresh()})
+    await world.made("/v1/reservations", reservation())
     report = await verify_database(world.url)
     assert report.clean, report.as_text()
 

@@ -66,8 +66,8 @@ async def test_a_healthy_database_has_no_findings(database_url: str, ledger: Led
     assert diagnosis.well
     assert [finding.check for finding in diagnosis.findings] == [
         "database", "durability", "autovacuum", "clock", "connections", "long transactions", "schema", "role",
-        "row-level security", "partitions", "dead rows", "worker", "price book", "holds", "grants", "quarantine",
-        "retention", "pepper",
+        "row-level security", "partitions", "dead rows", "worker", "books", "price book", "holds", "grants",
+        "quarantine", "retention", "pepper",
     ]  # fmt: skip
     assert all(line.startswith(("ok ", "warn")) for line in diagnosis.as_text().splitlines())
     assert "leads" in _found(diagnosis, "worker").found

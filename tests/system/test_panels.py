@@ -101,6 +101,7 @@ class Service:
         metrics.show_open_holds({"acme": 7})
         metrics.show_connections(12, 1_000)
         metrics.count_refused_connection("slow")
+        metrics.count_duty_failure("tend accounts", "acme")
         return generate_latest(self.registry)
 
 

@@ -20,6 +20,10 @@ async def _submit(tenant: TenantId, command: Command) -> Outcome:
     raise AssertionError("no duty is done here")
 
 
+def _count(duty: str, tenant: str) -> None:
+    raise AssertionError("no duty is done here")
+
+
 def _intervals(duties: list[Duty]) -> dict[str, float]:
     assert len({duty.name for duty in duties}) == len(duties)
     return {duty.name: duty.seconds for duty in duties}
@@ -27,8 +31,8 @@ def _intervals(duties: list[Duty]) -> dict[str, float]:
 
 def test_the_leader_does_every_duty_and_drops_months_only_where_that_is_set() -> None:
     database = Database("postgresql://nowhere/ledger")
-    assert _intervals(leader_duties(database, _submit, None)) == KEPT_FOREVER
-    assert _intervals(leader_duties(database, _submit, 3)) == {**KEPT_FOREVER, "drop old months": 3_600}
+    assert _intervals(leader_duties(database, _submit, None, _count)) == KEPT_FOREVER
+    assert _intervals(leader_duties(database, _submit, 3, _count)) == {**KEPT_FOREVER, "drop old months": 3_600}
     asyncio.run(database.close())
 
 

@@ -93,6 +93,7 @@ def judge(facts: Facts, head: str | None, settings: Settings) -> Diagnosis:
     if facts.revision is not None:
         findings += [check(facts) for check in _OF_SCHEMA]
     if facts.books is not None:
+        findings.append(_readable(facts))
         findings += [check(facts.books) for check in _OF_BOOKS]
     return Diagnosis((*findings, *_settings(settings)))
 
@@ -231,6 +232,13 @@ def _leader(facts: Facts) -> Finding:
         remedy = f"wait: {ends}, and another process takes over; if none does, start token-ledger worker"
         return Finding("worker", Level.FAILURE, found, remedy)
     return Finding("worker", Level.OK, f"{facts.leader} leads")
+
+
+def _readable(facts: Facts) -> Finding:
+    if facts.unreadable_tenants:
+        found = f"the rows of {_some(facts.unreadable_tenants)} can't be read; the checks below are of the others"
+        return Finding("books", Level.FAILURE, found, "token-ledger verify --tenant NAME shows the database's words")
+    return Finding("books", Level.OK, "the rows of every tenant can be read")
 
 
 def _prices(books: Books) -> Finding:

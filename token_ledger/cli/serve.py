@@ -145,7 +145,10 @@ async def _serve(
     gauges = process_duty(service.database, service.metrics)
     beside = [asyncio.create_task(repeat(gauges.name, gauges.seconds, gauges.do))]
     if worker:
-        recurring = Worker(service.database, service.submit, retention_months=settings.retention_months)
+        recurring = Worker(
+            service.database, service.submit, service.metrics.count_duty_failure,
+            retention_months=settings.retention_months,
+        )  # fmt: skip
         beside.append(asyncio.create_task(recurring.work()))
     # Requests create many short-lived objects and no cycles, so rare collections lower the tail latency a lot.
     gc.collect()

@@ -30,7 +30,10 @@ async def _work(settings: Settings, url: str) -> None:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopping.set))
     service = Service(settings, url)
     async with service.running():
-        worker = Worker(service.database, service.submit, retention_months=settings.retention_months)
+        worker = Worker(
+            service.database, service.submit, service.metrics.count_duty_failure,
+            retention_months=settings.retention_months,
+        )  # fmt: skip
         working = asyncio.create_task(worker.work())
         print("Token Ledger's worker is running", flush=True)
         await stopping.wait()

@@ -209,7 +209,7 @@ class GroupCommit:
                 return
             except Exception as error:
                 if in_parts or not is_refusal(error):
-                    _fail(batch, error)
+                    await self._run_alone(batch, error)
                 elif sum(map(len, batch.values())) == 1:
                     [(tenant, tickets)] = batch.items()
                     self._room.doubt(tenant, tickets, ())
@@ -218,6 +218,14 @@ class GroupCommit:
                     await self._run(_side_by_side(batch), in_parts=True)
                 return
         _fail(batch, failure)
+
+    async def _run_alone(self, batch: Batch, error: Exception) -> None:
+        """Run the commands of each tenant as a batch of their own: the error may be about one tenant's rows only."""
+        if len(batch) == 1:
+            _fail(batch, error)
+            return
+        for tenant, tickets in batch.items():
+            await self._run({tenant: tickets})
 
     def _fail_waiting(self, error: LedgerError) -> None:
         """Fail the waiting commands too: the next batch would only wait for the same server."""

@@ -140,6 +140,10 @@ class Metrics:
             "token_ledger_stream_events_total", "Usage events sent to live streams, once per stream.", ("tenant",)
         )
 
+        self.duty_failures = declare.counters(
+            "token_ledger_duty_failures_total", "Times that recurring work failed for one tenant and left it out.",
+            ("duty", "tenant"),
+        )  # fmt: skip
         self.connections = declare.snapshot(
             "token_ledger_connections", "Connections of clients to this process: open, and how many may be.", ("of",)
         )
@@ -190,6 +194,10 @@ class Metrics:
         """Observe the cost of one call."""
         if cost_nanos >= 0:
             self.request_cost_dollars(tenant, model).observe(cost_nanos / NANOS_PER_DOLLAR)
+
+    def count_duty_failure(self, duty: str, tenant: str) -> None:
+        """Count that recurring work failed for a tenant."""
+        self.duty_failures(duty, tenant).inc()
 
     def forget_user(self, tenant: str, user: str) -> None:
         """Remove the series of a user; a later user of the same name is counted from zero."""

@@ -36,7 +36,7 @@ from token_ledger.proof import (
     windows,
 )
 from token_ledger.proof.check import Check, Row, Scope
-from token_ledger.storage.database import Database
+from token_ledger.storage.database import Database, DatabaseAway
 from token_ledger.storage.prices import load_prices
 from token_ledger.storage.tenants import all_tenants
 from token_ledger.storage.upkeep.periods import load_periods
@@ -137,8 +137,14 @@ async def verify_database(url: str, only: str | None = None) -> Report:
             raise ValueError(f"there is no tenant named {only!r}")
         report = Report()
         for tenant, name in wanted.items():
-            async with database.reading(tenant, snapshot=True) as connection:
-                await _verify_tenant(await _scope(connection, tenant, prices), name, report)
+            try:
+                async with database.reading(tenant, snapshot=True) as connection:
+                    await _verify_tenant(await _scope(connection, tenant, prices), name, report)
+            except DatabaseAway:
+                raise
+            except Exception as error:  # rows that break one tenant's checks leave the others to be looked at
+                why = {"error": f"{type(error).__name__}: {error}"[:500]}
+                report.findings.append(Finding(name, "its rows can be read", (why,)))
         return report
     finally:
         await database.close()

@@ -14,6 +14,7 @@ from token_ledger.storage.tenants import all_tenants
 from token_ledger.storage.upkeep import retention
 from token_ledger.storage.upkeep.periods import load_periods
 from token_ledger.worker.slices import Slices
+from token_ledger.worker.tenants import TenantFailures
 
 log = logging.getLogger(__name__)
 
@@ -24,23 +25,32 @@ DROP_RETRY_SECONDS = 1.0
 class Retention:
     """Keeps a number of whole months of usage events besides the current one."""
 
-    def __init__(self, database: Database, months: int) -> None:
+    def __init__(self, database: Database, months: int, failures: TenantFailures | None = None) -> None:
         self._database = database
         self._months = months
+        self._failures = failures or TenantFailures("drop old months")
 
     async def drop_months(self) -> None:
         """Write checkpoints for older months, delete the rows that belong to them, and drop their partitions."""
         async with self._database.reading() as connection:
             months = await retention.due_months(connection, self._months)
-            tenants = await all_tenants(connection)
+            names = await all_tenants(connection)
         if not months:
             return
         log.info("dropping old months", extra={"months": months})
-        for tenant in tenants:
-            await self.write_checkpoints(tenant)
-        for tenant in tenants:
-            for table in retention.FORGOTTEN:
-                await self.delete_rows(tenant, table)
+        kept = set(names)
+        for tenant in self._failures.ready(names):
+            with self._failures.alone(tenant, names[tenant]):
+                await self.write_checkpoints(tenant)
+                for table in retention.FORGOTTEN:
+                    await self.delete_rows(tenant, table)
+                kept.remove(tenant)
+        if kept:
+            log.warning(
+                "old months are kept until all tenants are done",
+                extra={"tenants": sorted(names[tenant] for tenant in kept)[:20]},
+            )
+            return
         for _ in months:
             await self.drop_month()
 

@@ -14,6 +14,7 @@ from token_ledger.worker.partitions import make_partitions
 from token_ledger.worker.retention import Retention
 from token_ledger.worker.rollups import RollupFolding
 from token_ledger.worker.submission import Submit
+from token_ledger.worker.tenants import Count, TenantFailures
 
 EXPIRE_HOLDS_SECONDS = 1.0
 ERASE_USERS_SECONDS = 1.0
@@ -36,20 +37,32 @@ class Duty:
     do: Callable[[], Awaitable[object]]
 
 
-def leader_duties(database: Database, submit: Submit, retention_months: int | None) -> list[Duty]:
-    """Return what the leader does for all tenants; months are dropped only if the number to keep is given."""
+def leader_duties(database: Database, submit: Submit, retention_months: int | None, count: Count) -> list[Duty]:
+    """Return what the leader does for all tenants; months are dropped only if the number to keep is given.
+
+    `count` is told of the tenants that a duty fails for.
+    """
+
+    def failures(duty: str) -> TenantFailures:
+        return TenantFailures(duty, count)
+
+    expire, tend = failures("expire due holds"), failures("tend accounts")
+    erasures = Erasures(database, ERASURE_VISIBLE_SECONDS, failures("erase users"))
+    folding = RollupFolding(database, failures("fold roll-ups"))
     duties = [
-        Duty("expire due holds", EXPIRE_HOLDS_SECONDS, partial(expire_due_holds, database, submit)),
-        Duty("erase users", ERASE_USERS_SECONDS, Erasures(database, ERASURE_VISIBLE_SECONDS).erase_users),
-        Duty("tend accounts", TEND_ACCOUNTS_SECONDS, partial(tend_accounts, database, submit)),
-        Duty("fold roll-ups", FOLD_ROLLUPS_SECONDS, RollupFolding(database).fold_rollups),
+        Duty("expire due holds", EXPIRE_HOLDS_SECONDS, partial(expire_due_holds, database, submit, expire)),
+        Duty("erase users", ERASE_USERS_SECONDS, erasures.erase_users),
+        Duty("tend accounts", TEND_ACCOUNTS_SECONDS, partial(tend_accounts, database, submit, tend)),
+        Duty("fold roll-ups", FOLD_ROLLUPS_SECONDS, folding.fold_rollups),
         Duty("make partitions", MAKE_PARTITIONS_SECONDS, partial(make_partitions, database)),
     ]
     if retention_months is not None:
-        duties.append(Duty("drop old months", DROP_MONTHS_SECONDS, Retention(database, retention_months).drop_months))
+        retention = Retention(database, retention_months, failures("drop old months"))
+        duties.append(Duty("drop old months", DROP_MONTHS_SECONDS, retention.drop_months))
     return duties
 
 
 def process_duty(database: Database, metrics: Metrics) -> Duty:
     """Return what every process does for itself: its gauges, because Prometheus reads each process."""
-    return Duty("refresh gauges", REFRESH_GAUGES_SECONDS, partial(refresh_gauges, database, metrics))
+    failures = TenantFailures("refresh gauges", metrics.count_duty_failure)
+    return Duty("refresh gauges", REFRESH_GAUGES_SECONDS, partial(refresh_gauges, database, metrics, failures))

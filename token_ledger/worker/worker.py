@@ -14,6 +14,7 @@ from token_ledger.storage.upkeep.leadership import Leadership
 from token_ledger.worker.repeating import repeat
 from token_ledger.worker.schedule import leader_duties
 from token_ledger.worker.submission import Submit
+from token_ledger.worker.tenants import Count
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +27,12 @@ LONGEST_CLAIM_PAUSE_SECONDS = 5.0
 class Worker:
     """The worker of one process; of all workers on a database, one at a time leads."""
 
-    def __init__(self, database: Database, submit: Submit, *, retention_months: int | None = None) -> None:
+    def __init__(
+        self, database: Database, submit: Submit, count: Count, *, retention_months: int | None = None
+    ) -> None:  # fmt: skip
         self._database = database
         self._submit = submit
+        self._count = count
         self._retention_months = retention_months
         self._leadership = Leadership(database.dsn)
         self.leads = False
@@ -59,7 +63,7 @@ class Worker:
     async def _do_duties(self) -> None:
         database = self._database.checked(self._leadership.check)
         async with asyncio.TaskGroup() as group:
-            for duty in leader_duties(database, self._submit_as_leader, self._retention_months):
+            for duty in leader_duties(database, self._submit_as_leader, self._retention_months, self._count):
                 group.create_task(repeat(duty.name, duty.seconds, duty.do))
 
     async def _submit_as_leader(self, tenant: TenantId, command: Command) -> Outcome:

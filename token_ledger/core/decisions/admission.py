@@ -55,6 +55,12 @@ def _admit(books: Books, command: commands.Reserve, run: Run | None, facts: Call
     if any(account.is_hard for account, _ in lacking):
         fits = fitting_output(books, command, run, asked, call)
         return _deny(books, command, call.facts, outcomes.Code.BUDGET_EXCEEDED, _refusals(call, lacking), fits)
+    if call.overfills():
+        detail = (
+            f"more would be held than the largest amount ({format_money(LARGEST_AMOUNT)} dollars, {LARGEST_AMOUNT}"
+            " tokens); settle or release holds first, or ask for less"
+        )
+        return outcomes.Refused(outcomes.Code.INVALID_REQUEST, detail, "max_output_tokens")
     if isinstance(command, commands.Lease):
         several = call.times(_lendable_calls(call, command.calls))
         if not several.calls:
@@ -62,12 +68,6 @@ def _admit(books: Books, command: commands.Reserve, run: Run | None, facts: Call
             fits = fitting_output(books, command, run, asked, call)
             return _deny(books, command, call.facts, outcomes.Code.LEASE_TOO_SMALL, _refusals(call, scarce), fits)
         call, lacking = several, several.lacking()
-    if call.overfills():
-        detail = (
-            f"more would be held than the largest amount ({format_money(LARGEST_AMOUNT)} dollars, {LARGEST_AMOUNT}"
-            " tokens); settle or release holds first, or ask for less"
-        )
-        return outcomes.Refused(outcomes.Code.INVALID_REQUEST, detail, "max_output_tokens")
     warnings: tuple[Refusal, ...] = ()
     if lacking:
         warnings = _refusals(call, lacking)
@@ -85,7 +85,7 @@ def _lendable_calls(call: Candidate, asked: int) -> int:
     """Return for how many such calls a lease may be given."""
     bounds = (_lendable(call, account, unit) for account in call.accounts if account.is_hard for unit in Unit)
     most = min([asked, *(bound for bound in bounds if bound is not None)])
-    while call.times(most).overfills():  # only absurd amounts do
+    while call.times(most).overfills():  # only absurd amounts do, and one call does not
         most //= 2
     return most
 

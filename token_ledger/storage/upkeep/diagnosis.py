@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 
+from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import database
 from token_ledger.storage.schema.all_tables import GLOBAL_TABLES, TENANT_TABLES
 from token_ledger.storage.upkeep.leadership import LEADER_LOCK
@@ -48,6 +49,7 @@ class Facts:
     leader: str | None = None
     leader_silent_seconds: float | None = None
     books: "Books | None" = None
+    unreadable_tenants: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -120,6 +122,8 @@ where l.locktype = 'advisory' and l.granted and l.objsubid = 1
   and (l.classid::bigint << 32) + l.objid::bigint = $1
 """
 
+_TENANTS = "select tenant_id, name from tenants where tenant_id > 0 order by tenant_id"
+
 _BOOKS = """
 select (select count(*) from tenants where tenant_id > 0) as tenants,
        (select count(*) from prices) as prices,
@@ -159,7 +163,7 @@ async def read_facts(
         if facts.revision is not None:
             await _read_schema(connection, facts, months_ahead)
         if facts.revision == revision and facts.role_can_be_taken:
-            facts.books = await _read_books(connection, retention_months)
+            await _read_books(connection, facts, retention_months)
     finally:
         await connection.close()
     return facts
@@ -211,11 +215,29 @@ async def _read_schema(connection: Any, facts: Facts, months_ahead: int) -> None
         facts.leader, facts.leader_silent_seconds = leader
 
 
-async def _read_books(connection: Any, retention_months: int | None) -> Books:
+async def _read_books(connection: Any, facts: Facts, retention_months: int | None) -> None:
+    """Read the books of all tenants, or of those that can be read."""
+    names = {TenantId(row["tenant_id"]): row["name"] for row in await connection.fetch(_TENANTS)}
+    try:
+        facts.books = await _read_books_of(connection, list(names), retention_months)
+    except asyncpg.PostgresError:
+        readable = [tenant for tenant in names if await _can_be_read(connection, tenant, retention_months)]
+        facts.unreadable_tenants = [name for tenant, name in names.items() if tenant not in readable]
+        facts.books = await _read_books_of(connection, readable, retention_months)
+
+
+async def _can_be_read(connection: Any, tenant: TenantId, retention_months: int | None) -> bool:
+    try:
+        await _read_books_of(connection, [tenant], retention_months)
+    except asyncpg.PostgresError:
+        return False
+    return True
+
+
+async def _read_books_of(connection: Any, tenants: list[TenantId], retention_months: int | None) -> Books:
     async with connection.transaction(readonly=True):
         await connection.execute(f"set local role {database.APP_ROLE}")
-        rows = await connection.fetch("select tenant_id from tenants where tenant_id > 0")
-        await connection.execute(database.see_tenants(row["tenant_id"] for row in rows))
+        await connection.execute(database.see_tenants(tenants))
         books = await connection.fetchrow(_BOOKS)
         due: list[str] = []
         if retention_months is not None:
