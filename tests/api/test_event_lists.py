@@ -112,8 +112,9 @@ async def test_a_key_used_with_another_body_conflicts_and_the_others_are_booked(
     results = await _send(world, json.dumps({**first, "agent_type": "other"}), json.dumps(first))
     assert [result["status"] for result in results] == ["conflict", "booked"]
     assert (results[0]["code"], results[0]["field"]) == ("idempotency_conflict", "agent_type")
+    assert results[0]["quarantine_id"]
     assert results[1]["replayed"] is True
-    assert await _events_and_kept(world) == before
+    assert await _events_and_kept(world) == (before[0], before[1] + 1)
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,14 @@ async def test_a_key_used_with_another_body_is_409_naming_the_field_and_changes_
         change = {**change, "usage": {**body["usage"], **change["usage"]}} if "usage" in change else change
     await world.made(path, body)
     before = await world.state()
-    check_problem(await world.post(path, {**body, **change}), 409, "idempotency_conflict", field)
-    assert await world.state() == before
+    problem = check_problem(await world.post(path, {**body, **change}), 409, "idempotency_conflict", field)
+    assert ("quarantine_id" in problem) is (name == "settle"), "what may have been spent is kept"
+    assert _but_kept(await world.state()) == _but_kept(before)
+
+
+def _but_kept(state: dict[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
+    """Return a state without what a report that contradicts another adds to it."""
+    return {name: rows for name, rows in state.items() if name not in ("quarantine", "operation_keys")}
 
 
 @pytest.mark.parametrize("name", ["settle", "extend"])
@@ -150,7 +156,7 @@ async def test_a_key_used_for_another_hold_is_409_and_changes_nothing(name: str,
     other = verb.path.format(**await verbs.named_ids(world))
     before = await world.state()
     check_problem(await world.post(other, body), 409, "idempotency_conflict", "reservation_id")
-    assert await world.state() == before
+    assert _but_kept(await world.state()) == _but_kept(before)
 
 
 async def test_a_denied_key_with_another_body_is_409_not_a_hold(world: World) -> None:

@@ -111,6 +111,7 @@ async def test_an_event_under_a_key_that_was_used_conflicts_as_any_other_operati
     assert [result["status"] for result in results] == [200, 409]
     problem = results[1]["body"]
     assert (problem["code"], problem["errors"][0]["field"]) == ("idempotency_conflict", "agent_type")
+    assert problem["quarantine_id"]
 
 
 async def test_where_there_is_no_room_reserves_are_shed_and_what_was_spent_is_booked(own_world: World) -> None:

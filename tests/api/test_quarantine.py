@@ -1,8 +1,9 @@
 """Quarantine over HTTP: the list of items, and decisions, which are in the audit log."""
 
+import asyncio
 from typing import Any
 
-from tests.api.verbs import event
+from tests.api.verbs import event, reservation
 from tests.api.world import World, check_problem, fresh
 from token_ledger.core.model.principal import Role
 from token_ledger.proof.verify import verify_database
@@ -58,3 +59,86 @@ async def test_only_administrators_decide_and_only_on_existing_items(world: Worl
     check_problem(refused, 403, "forbidden")
     check_problem(await world.post("/v1/quarantine/7/dismiss", {"note": "what?"}), 404, "not_found")
     assert item in await _listed(world)
+
+
+async def test_of_a_hundred_settles_of_one_hold_one_is_booked_and_every_other_usage_is_kept(own_world: World) -> None:
+    world = own_world
+    held = await world.made("/v1/reservations", reservation())
+    path = f"/v1/reservations/{held['reservation_id']}/settle"
+    bodies = [{"usage": {"input_tokens": number, "output_tokens": 1}} for number in range(100)]
+    answers = await asyncio.gather(*(world.post(path, body) for body in bodies))
+    again = await asyncio.gather(*(world.post(path, body) for body in bodies))
+    assert sorted(answer.status_code for answer in answers) == [200] + [409] * 99
+    shown = {answer.json().get("quarantine_id") for answer in answers} - {None}
+    assert len(shown) == 99
+    for first, second in zip(answers, again, strict=True):
+        assert second.json()["replayed"] is True
+        assert first.json().get("quarantine_id") == second.json().get("quarantine_id")
+        if first.status_code == 409:
+            check_problem(first, 409, "idempotency_conflict", "usage.input_tokens")
+    items = (await world.get("/v1/quarantine", limit=1_000)).json()["quarantine"]
+    assert {item["quarantine_id"] for item in items} == shown
+    assert {item["code"] for item in items} == {"idempotency_conflict"}
+    [booked] = await world.rows("select input_tokens from usage_events")
+    kept = {item["body"]["usage"]["input_tokens"] for item in items}
+    assert kept == set(range(100)) - {booked["input_tokens"]}
+    assert {item["body"]["reservation_id"] for item in items} == {held["reservation_id"]}
+    report = await verify_database(world.url)
+    assert report.clean, report.as_text()
+
+
+async def test_whatever_contradicts_what_was_reported_is_kept_and_what_reports_nothing_is_not(world: World) -> None:
+    usage, other = ({"usage": {"input_tokens": 10, "output_tokens": count}} for count in (1, 2))
+    settled = await world.made("/v1/reservations", reservation())
+    path = f"/v1/reservations/{settled['reservation_id']}"
+    await world.made(f"{path}/settle", usage)
+    lease = await world.made("/v1/leases", {**reservation(), "calls": 3})
+    drawn_on = f"/v1/reservations/{lease['lease_id']}"
+    part = {"part": True, "idempotency_key": fresh()}
+    await world.made(f"{drawn_on}/settle", {**usage, **part})
+    first = event()
+    await world.made("/v1/events", {"events": [first]})
+    before = len(await _listed(world, limit=1_000))
+    kept = [
+        (await world.post(f"{path}/settle", other)).json(),
+        (await world.post(f"{path}/settle", {**other, "idempotency_key": fresh()})).json(),
+        (await world.post(f"{drawn_on}/settle", {**other, **part})).json(),
+        (await world.made("/v1/events", {"events": [{**first, **other}]}))["results"][0],
+        (await world.made("/v1/events", {"events": [{**first, "agent_type": 5}]}))["results"][0],
+    ]
+    released = await world.made(f"{drawn_on}/release")
+    assert released["state"] == "released"
+    kept += [
+        (await world.post(f"{drawn_on}/settle", other)).json(),
+        (await world.post(f"{drawn_on}/settle", {**other, "part": True, "idempotency_key": fresh()})).json(),
+    ]
+    lists = [
+        {"op": "settle", "reservation_id": settled["reservation_id"], **usage, "estimated": True},
+        {"op": "event", **first, "estimated": True},
+    ]
+    results = (await world.made("/v1/operations", {"operations": lists}))["results"]
+    assert [result["status"] for result in results] == [409, 409]
+    kept += [result["body"] for result in results]
+    assert len({each["quarantine_id"] for each in kept}) == len(kept)
+    assert len(await _listed(world, limit=1_000)) == before + len(kept)
+    # A release or an extension reports no spend, so there is nothing to keep.
+    for verb, body in (("release", {}), ("extend", {"idempotency_key": fresh(), "ttl_seconds": 60})):
+        check_problem(await world.post(f"{path}/{verb}", body), 409, "reservation_not_open")
+    assert len(await _listed(world, limit=1_000)) == before + len(kept)
+
+
+async def test_a_name_that_looks_like_that_of_contradictions_is_nobodys(own_world: World) -> None:
+    """Whatever keys and sources a caller makes up, what contradicts a report is kept, and nothing is taken for it."""
+    world = own_world
+    held = await world.made("/v1/reservations", reservation())
+    path = f"/v1/reservations/{held['reservation_id']}/settle"
+    await world.made(path, {"usage": {"input_tokens": 1, "output_tokens": 1}})
+    other = {"usage": {"input_tokens": 2, "output_tokens": 1}}
+    kept = check_problem(await world.post(path, other), 409, "idempotency_conflict")
+    [key] = await world.rows("select source, key from operation_keys where answer = 'kept'")
+    for source in (key["source"], "contradiction", f"contradiction:{key['source']}", "contradiction:event:x"):
+        sent = {"events": [event(source=source, idempotency_key=key["key"][:200])]}
+        [result] = (await world.made("/v1/events", sent))["results"]
+        assert result["status"] == "booked"
+    again = check_problem(await world.post(path, other), 409, "idempotency_conflict")
+    assert (again["quarantine_id"], again["replayed"]) == (kept["quarantine_id"], True)

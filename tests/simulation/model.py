@@ -39,6 +39,7 @@ class Model(HoldModel):
         self.holds: dict[int, dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
         self.keys: dict[tuple[str, str], tuple[bytes, Expected]] = {}
+        self.contradictions: dict[tuple[str, str, bytes], dict[str, Any]] = {}
         self.triggers: dict[str, tuple[administration.SetTrigger, dict[str, Any]]] = {}
         self.increases: dict[int, dict[str, Any]] = {}
         self.users: dict[str, tuple[tuple[datetime | None, str], ...]] = {}
@@ -67,6 +68,8 @@ class Model(HoldModel):
             gone = answer.kind == "trigger" and answer.thing not in [thing for _, thing in self.triggers.values()]
             if body != command.fingerprint and _stops(command):
                 return self._decide_new(command)
+            if body != command.fingerprint and isinstance(command, commands.Report):
+                return self._contradiction(command)
             if body != command.fingerprint or gone:
                 return Expected("refused", code="idempotency_conflict")
             return Expected(answer.kind, answer.thing, answer.code, replayed=True)
@@ -74,6 +77,14 @@ class Model(HoldModel):
         if expected.kind not in ("refused", "swept", "preflight") and not expected.replayed:
             self.keys[command.source, command.key] = command.fingerprint, expected
         return expected
+
+    def _contradiction(self, report: commands.Report) -> Expected:
+        """Keep a report under a key that was used for another request, once for every request."""
+        apart = report.source, report.key, report.fingerprint
+        if apart in self.contradictions:
+            return Expected("quarantined", self.contradictions[apart], "idempotency_conflict", replayed=True)
+        thing = self.contradictions[apart] = {}
+        return Expected("quarantined", thing, code="idempotency_conflict")
 
     def _decide_new(self, command: commands.Command) -> Expected:
         match command:

@@ -342,6 +342,14 @@ class LedgerRules(RuleBasedStateMachine):
         command = reserves[-1 - pick % len(reserves)]
         self.pending.append(calls.sealed(replace(command, max_output_tokens=command.max_output_tokens + 1)))
 
+    @precondition(lambda self: any(isinstance(command, Settle | Record) for command in self.sent))
+    @rule(pick=recent, failed=st.booleans())
+    def contradict(self, pick: int, failed: bool) -> None:
+        """Report something else under the key of an earlier report."""
+        reports = [command for command in self.sent if isinstance(command, Settle | Record)]
+        command = reports[-1 - pick % len(reports)]
+        self.pending.append(calls.sealed(replace(command, failed=failed, estimated=not command.estimated)))
+
     @precondition(lambda self: self.pending or self.hold_ids)
     @rule(seconds=SECONDS)
     def commit(self, seconds: int) -> None:

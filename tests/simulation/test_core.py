@@ -12,7 +12,8 @@ def test_core_decides_and_books_what_the_model_says() -> None:
     reached = {kind for kind, count in seen.items() if count}
     assert reached >= {
         "granted", "denied budget_exceeded", "denied not_allocated", "settled", "released", "recorded",
-        "quarantined reservation_not_open", "quarantined run_not_found", "quarantined time_out_of_range",
+        "quarantined idempotency_conflict", "quarantined reservation_not_open",
+        "quarantined run_not_found", "quarantined time_out_of_range",
         "refused unknown_model", "refused run_not_found", "refused run_not_open", "refused reservation_not_found",
         "refused reservation_not_open", "refused idempotency_conflict", "refused infeasible_allocation",
         "refused budget_not_found", "refused budget_exists", "run", "budget", "trigger", "replayed", "late", "overrun",

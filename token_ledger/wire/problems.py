@@ -63,6 +63,7 @@ STATUS_OF: dict[Code | RequestCode, HTTPStatus] = {
     Code.INCREASE_DECIDED: HTTPStatus.CONFLICT,
     Code.USER_NOT_FOUND: HTTPStatus.NOT_FOUND,
     Code.ERASURE_UNDER_WAY: HTTPStatus.CONFLICT,
+    Code.NOT_BOOKABLE: HTTPStatus.CONFLICT,
     Code.TIME_OUT_OF_RANGE: HTTPStatus.UNPROCESSABLE_ENTITY,
     Code.INVALID_REQUEST: HTTPStatus.UNPROCESSABLE_ENTITY,
     RequestCode.MALFORMED_JSON: HTTPStatus.BAD_REQUEST,
@@ -143,11 +144,16 @@ def problem_of(outcome: Outcome) -> ProblemError:
 
 
 def _refused(outcome: Refused) -> ProblemError:
-    field = None if outcome.field is None else _BODY_FIELDS.get(outcome.field, outcome.field)
-    detail = outcome.detail
-    if outcome.code is Code.IDEMPOTENCY_CONFLICT and field != "idempotency_key":
-        detail = f"{detail} ({field} differs)"
+    field, detail = _field_at_fault(outcome)
     return ProblemError(outcome.code, detail, field=field, **outcome.extra)
+
+
+def _field_at_fault(outcome: Refused | Quarantined) -> tuple[str | None, str]:
+    """Return the field of the body that is at fault, if one is, and what is wrong."""
+    field = None if outcome.field is None else _BODY_FIELDS.get(outcome.field, outcome.field)
+    if outcome.code == Code.IDEMPOTENCY_CONFLICT and field != "idempotency_key":
+        return field, f"{outcome.detail} ({field} differs)"
+    return field, outcome.detail
 
 
 _BODY_FIELDS = {
@@ -165,12 +171,11 @@ _BODY_FIELDS = {
 
 
 def _quarantined(outcome: Quarantined) -> ProblemError:
+    field, detail = _field_at_fault(outcome)
+    kept_as = str(outcome.quarantine_id)
     return ProblemError(
-        Code(outcome.code),
-        outcome.detail,
-        quarantine_id=str(outcome.quarantine_id),
-        replayed=outcome.replayed,
-    )
+        Code(outcome.code), detail, field=field, quarantine_id=kept_as, replayed=outcome.replayed
+    )  # fmt: skip
 
 
 def _denied(outcome: Denied) -> ProblemError:
@@ -217,7 +222,10 @@ def ledger_problem(error: LedgerError) -> ProblemError:
     """
     retry = {"Retry-After": RETRY_AFTER_SECONDS}
     if isinstance(error, OutcomeUnknown):
-        detail = "the connection to the database was lost at commit; send the same idempotency key again"
+        detail = (
+            "the connection to the database was lost at commit, so this is done or not: send the same idempotency key"
+            " again, or look first where there is none"
+        )
         return ProblemError(RequestCode.OUTCOME_UNKNOWN, detail, headers=retry)
     if isinstance(error, Unstorable):
         detail = "the database can't store a value of this request, and never will; send another value"

@@ -26,7 +26,7 @@ from token_ledger.core.batch.administration import (
     SetCalendar,
     StopTenant,
 )
-from token_ledger.core.batch.commands import EndRun, Extend, Lease, Preflight, Rebalance, Step
+from token_ledger.core.batch.commands import EndRun, Extend, KeepUnbooked, Lease, Preflight, Rebalance, Step
 from token_ledger.core.batch.outcomes import BudgetAnswer, Code, IncreaseAnswer, Settled
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import Enforcement, Limits
@@ -126,6 +126,10 @@ def _lease(**fields: Any) -> Any:
     return sealed(Lease(**{**values, "calls": 3, "fingerprint": b""}))
 
 
+def _unbooked(report: Any) -> Any:
+    return KeepUnbooked(report.key, report.fingerprint, report=report)
+
+
 def _run(**fields: Any) -> Any:
     return open_run(**{"key": "new run", **fields})
 
@@ -206,6 +210,10 @@ REFUSALS = (
             kind="quarantined"),
     Refusal("settle", "a part of a hold that was released", lambda t: settle(t.released, key="again", part=True),
             Code.RESERVATION_NOT_OPEN, kind="quarantined"),
+    Refusal("settle", "the database refuses to book it", lambda t: _unbooked(settle(t.held)), Code.NOT_BOOKABLE,
+            kind="quarantined"),
+    Refusal("settle", "its key was used for another usage", lambda t: settle(t.settled, key="settle 3", tool="x"),
+            Code.IDEMPOTENCY_CONFLICT, kind="quarantined"),
     Refusal("extend", "there is no such hold", lambda t: sealed(Extend("x", b"", NOTHING, 60)),
             Code.RESERVATION_NOT_FOUND, "reservation_id"),
     Refusal("extend", "the hold has ended", lambda t: sealed(Extend("x", b"", t.settled, 60)),
@@ -222,6 +230,8 @@ REFUSALS = (
             Code.TIME_OUT_OF_RANGE, kind="quarantined"),
     Refusal("record", "it is more than 5 minutes ahead",
             lambda t: record(occurred_at=NOW + timedelta(minutes=5, seconds=1)), Code.TIME_OUT_OF_RANGE,
+            kind="quarantined"),
+    Refusal("record", "the database refuses to book it", lambda t: _unbooked(record()), Code.NOT_BOOKABLE,
             kind="quarantined"),
     Refusal("open_run", "the tenant is stopped", lambda t: _run(), Code.TENANT_STOPPED, before=Tenant.stop),
     Refusal("open_run", "the run to attach to is of another user",

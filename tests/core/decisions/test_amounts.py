@@ -55,7 +55,7 @@ def test_what_would_outgrow_the_sums_of_the_tenant_is_kept_and_the_rest_of_the_b
     )
     for outcome in (kept, again):
         assert isinstance(outcome, Quarantined)
-        assert outcome.code == Code.INVALID_REQUEST
+        assert outcome.code == Code.NOT_BOOKABLE
         assert "9223372036.854775807" in outcome.detail
     assert isinstance(small, Recorded)
     assert ledger.books.writes.kept[0].body["usage"]["input_tokens"] == 10_000

@@ -11,6 +11,7 @@ from tests.core import given
 from token_ledger.core.batch import outcomes
 from token_ledger.core.batch.administration import ArchiveBudget, ForceRelease, StopTenant
 from token_ledger.core.batch.commands import EndRun, Quarantine, settle_key
+from token_ledger.core.decisions.holds import content
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.hold_cost import CacheWrite
 from token_ledger.core.model.principal import Role
@@ -72,7 +73,29 @@ def test_the_same_key_and_body_is_answered_from_the_books(verb: str, how: str) -
 STOPS = ("release", "end")
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in STOPS])
+REPORTS = ("settle", "record", "kept", "kept settle", "unreadable")
+
+
+@pytest.mark.parametrize("verb", REPORTS)
+@pytest.mark.parametrize("how", ["in one batch", "in the next batch"])
+def test_a_report_that_contradicts_an_earlier_one_is_kept_once_for_every_body(verb: str, how: str) -> None:
+    ledger, command, _ = next(row[1:] for row in every_verb() if row[0] == verb)
+    ledger.one(command)
+    before = given.balance(ledger), len(ledger.books.writes.kept)
+    others = [replace(command, fingerprint=print_) for print_ in (b"another", b"a third", b"another", b"a third")]
+    decided: list[Any] = ledger.decide(*others) if how == "in one batch" else [ledger.one(each) for each in others]
+    assert {each.code for each in decided} == {outcomes.Code.IDEMPOTENCY_CONFLICT}
+    assert [each.replayed for each in decided] == [False, False, True, True]
+    assert [each.quarantine_id for each in decided[2:]] == [each.quarantine_id for each in decided[:2]]
+    assert len({each.quarantine_id for each in decided}) == 2
+    kept = [each for each in ledger.books.loaded.kept.values() if each.quarantine_id >= decided[0].quarantine_id]
+    assert [each.body for each in kept] == [content(command)] * 2
+    assert given.balance(ledger) == before[0], "nothing of it is booked"
+    again: Any = ledger.one(command)
+    assert again.replayed, "the first report is still what its key stands for"
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in (*STOPS, *REPORTS)])
 def test_the_same_key_and_another_body_conflicts(verb: str) -> None:
     ledger, command, _ = next(row[1:] for row in every_verb() if row[0] == verb)
     ledger.one(command)
@@ -218,7 +241,9 @@ def test_a_conflict_of_settles_names_the_field(change: dict[str, Any], field: st
     ledger = given.Ledger()
     number = ledger.granted().reservation_id
     ledger.one(given.settle(number))
-    assert given.refused(ledger, given.settle(number, **change)).field == field
+    kept = ledger.one(given.settle(number, **change))
+    assert isinstance(kept, outcomes.Quarantined)
+    assert (kept.code, kept.field) == (outcomes.Code.IDEMPOTENCY_CONFLICT, field)
 
 
 @pytest.mark.parametrize(
@@ -271,4 +296,6 @@ def test_a_conflict_does_not_name_a_time_that_was_only_moved_to_what_can_be_stor
     ledger = given.Ledger()
     settle = partial(given.settle, ledger.granted().reservation_id, occurred_at=datetime(1492, 8, 3, tzinfo=UTC))
     ledger.one(settle())
-    assert given.refused(ledger, settle(estimated=True)).field == "estimated"
+    kept = ledger.one(settle(estimated=True))
+    assert isinstance(kept, outcomes.Quarantined)
+    assert kept.field == "estimated"

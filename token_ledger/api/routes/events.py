@@ -12,7 +12,7 @@ from token_ledger.api.access import Caller
 from token_ledger.api.service import in_pieces, service_of
 from token_ledger.core.batch.commands import Quarantine, Record
 from token_ledger.core.batch.idempotency import fingerprint
-from token_ledger.core.batch.outcomes import Quarantined, Recorded
+from token_ledger.core.batch.outcomes import Code, Quarantined, Recorded
 from token_ledger.core.model.principal import Principal
 from token_ledger.ledger.errors import Unstorable
 from token_ledger.runtime import Service
@@ -54,12 +54,14 @@ async def _result(service: Service, caller: Principal, event: Any, within: str) 
 
 
 async def record_event(service: Service, caller: Principal, event: Any, within: str) -> answers.EventAnswer:
-    """Book an event, or keep it in quarantine; raise the problem of one of which nothing is kept.
+    """Book an event, or keep it in quarantine; raise the problem of one that conflicts, or of which nothing is kept.
 
     `within` is where the event stands in the request.
     """
     command, field = _command(event, within)
     outcome = await service.submit(caller.tenant, command, caller.key_id, caller.request)
+    if isinstance(outcome, Quarantined) and outcome.code == Code.IDEMPOTENCY_CONFLICT:
+        raise problem_of(outcome)
     if isinstance(outcome, Recorded | Quarantined):
         return answers.event_answer(outcome, field)
     raise problem_of(outcome)

@@ -121,6 +121,12 @@ def event_key_source(event_source: str) -> str:
     return f"event:{event_source}"
 
 
+def event_keys(event_source: str, key_space: str) -> str:
+    """Return what the keys of events from a source are unique within, in a key space that only the ledger uses."""
+    source = event_key_source(event_source)
+    return f"{key_space}:{source}" if key_space else source
+
+
 @value
 class Record(KeyedCommand):
     """A call was made without a hold: book it. Keys are unique within the source of the event, as in CloudEvents.
@@ -150,7 +156,7 @@ class Record(KeyedCommand):
     @property
     def source(self) -> str:
         """What the key is unique within: all events of a source."""
-        return event_key_source(self.event_source)
+        return event_keys(self.event_source, self.key_space)
 
 
 @value
@@ -166,7 +172,33 @@ class Quarantine(KeyedCommand):
     @property
     def source(self) -> str:
         """What the key is unique within: all events of a source."""
-        return event_key_source(self.event_source)
+        return event_keys(self.event_source, self.key_space)
+
+
+Report = Settle | Record | Quarantine
+"""What says that money was spent. None is ever dropped: what can't be booked is kept in quarantine."""
+
+
+@value
+class KeepUnbooked(KeyedCommand):
+    """A report was refused for a reason that is not in it, by the database for example: keep it, under its own key."""
+
+    verb: ClassVar[str] = "keep_unbooked"
+    report: Report
+
+    @property
+    def source(self) -> str:
+        """What the key is unique within: the same as that of the report."""
+        return self.report.source
+
+
+CONTRADICTION = "contradiction"
+"""The key space of reports whose own key was used for another request."""
+
+
+def kept_apart(report: Report) -> Report:
+    """Return a report with the key that it is kept under if its own was used for another request."""
+    return replace(report, key=f"{report.fingerprint.hex()}:{report.key}", key_space=CONTRADICTION)
 
 
 @value
@@ -254,6 +286,7 @@ Command = (
     | administration.ForceRelease
     | Record
     | Quarantine
+    | KeepUnbooked
     | OpenRun
     | EndRun
     | Step

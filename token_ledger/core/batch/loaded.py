@@ -28,6 +28,10 @@ class StoredKey:
     target_id: int
 
 
+class RowMissing(Exception):
+    """An idempotency key leads to a row that is not there: its partition is detached, for example."""
+
+
 @value
 class KeptEvent:
     """A quarantined event: why it could not be booked, and what came, as plain data."""

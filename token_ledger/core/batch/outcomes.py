@@ -52,6 +52,7 @@ class Code(StrEnum):
     USER_NOT_FOUND = "user_not_found"
     ERASURE_UNDER_WAY = "erasure_under_way"
     TIME_OUT_OF_RANGE = "time_out_of_range"
+    NOT_BOOKABLE = "not_bookable"
     INVALID_REQUEST = "invalid_request"
 
 
@@ -147,12 +148,13 @@ class Recorded:
 
 @value
 class Quarantined:
-    """What came could not be booked and is kept for review."""
+    """What came could not be booked and is kept for review; `field` is what contradicts an earlier request, if any."""
 
     quarantine_id: int
     code: str
     detail: str
     replayed: bool = False
+    field: str | None = None
 
 
 @value

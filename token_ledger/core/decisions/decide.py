@@ -19,7 +19,7 @@ from token_ledger.core.decisions import (
     tenancy,
     triggers,
 )
-from token_ledger.core.decisions.repeated_keys import conflict, stored_answer
+from token_ledger.core.decisions.repeated_keys import conflict, kept_conflict, stored_answer
 
 _STOPS = (commands.Release, commands.EndRun, administration.ForceRelease, administration.StopTenant)
 BY_STATE = "state"
@@ -35,6 +35,7 @@ _DECISIONS: dict[type[commands.Command], Callable[[Books, Any], outcomes.Outcome
     administration.ForceRelease: holds.force_release,
     commands.Record: holds.record,
     commands.Quarantine: holds.quarantine,
+    commands.KeepUnbooked: holds.keep_unbooked,
     commands.ExpireDue: holds.sweep,
     commands.OpenRun: runs.open_run,
     commands.EndRun: runs.end_run,
@@ -77,6 +78,8 @@ def decide(books: Books, batch: Sequence[commands.Command]) -> list[outcomes.Out
             # What it asks for is a state, so it is done whatever its key was used for. The key stays the other's.
             again = replace(command, key=str(books.next_id), key_space=BY_STATE)
             decided.append(_DECISIONS[type(command)](books, again))
+        elif isinstance(command, commands.Report):
+            decided.append(kept_conflict(books, command, stored))
         else:
             decided.append(conflict(books, command, stored))
     return decided

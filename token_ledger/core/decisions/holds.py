@@ -39,12 +39,12 @@ def settle(
         return outcomes.missing(outcomes.Code.RESERVATION_NOT_FOUND, "reservation", command.reservation_id)
     if reservation.after(HoldEvent.DRAW if command.part else HoldEvent.SETTLE) is None:
         detail = f"the reservation is {reservation.state} already; the usage is kept in quarantine for review"
-        return keep(books, command, outcomes.Code.RESERVATION_NOT_OPEN, detail, _settlement(command))
+        return keep(books, command, outcomes.Code.RESERVATION_NOT_OPEN, detail, content(command))
     event = _settling_event(books, command, reservation)
     accounts = books.accounts_on(event.path)
     unbookable = _too_much(books, event, reservation.drawn_nanos if command.part else 0)
     if unbookable is not None:
-        return keep(books, command, outcomes.Code.INVALID_REQUEST, unbookable, _settlement(command))
+        return keep(books, command, *unbookable, content(command))
     if command.part:
         _draw(books, reservation, event)
     else:
@@ -180,9 +180,15 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
     )
     unbookable = _too_much(books, event)
     if unbookable is not None:
-        return keep(books, command, outcomes.Code.INVALID_REQUEST, unbookable, command.body)
+        return keep(books, command, *unbookable, command.body)
     books.book(event, accounts)
     return outcomes.Recorded(event)
+
+
+def keep_unbooked(books: Books, command: commands.KeepUnbooked) -> outcomes.Quarantined:
+    """Keep a report that was refused for a reason that is not in it."""
+    detail = "this can't be booked, for a reason that is not in it; it is kept in quarantine for review"
+    return keep(books, command, outcomes.Code.NOT_BOOKABLE, detail, content(command.report))
 
 
 def quarantine(books: Books, command: commands.Quarantine) -> outcomes.Quarantined:
@@ -191,7 +197,7 @@ def quarantine(books: Books, command: commands.Quarantine) -> outcomes.Quarantin
 
 
 def keep(
-    books: Books, command: commands.Settle | commands.Record | commands.Quarantine, code: str, detail: str, body: Any
+    books: Books, command: commands.Report | commands.KeepUnbooked, code: str, detail: str, body: Any
 ) -> outcomes.Quarantined:
     """Put what can't be booked into quarantine under its key, so that a repetition is not kept again."""
     kept = KeptEvent(books.new_id(), command.source, command.key, code, detail, body)
@@ -201,8 +207,8 @@ def keep(
     return outcomes.Quarantined(kept.quarantine_id, code, detail)
 
 
-def _too_much(books: Books, event: UsageEvent, drawn_nanos: int = 0) -> str | None:
-    """Return why an event can't be booked: sums would outgrow the database. None if it can be.
+def _too_much(books: Books, event: UsageEvent, drawn_nanos: int = 0) -> tuple[outcomes.Code, str] | None:
+    """Return why an event can't be booked, as a code and in words: sums would outgrow the database. None if it can be.
 
     All events of the tenant add up to the largest amount at most. What has the sum of some of them, an account, a
     roll-up, a line of a report, has no more: only corrections are negative, and each stands wherever the event stands
@@ -210,7 +216,8 @@ def _too_much(books: Books, event: UsageEvent, drawn_nanos: int = 0) -> str | No
     """
     tokens, nanos = event.usage.total_tokens, event.cost_nanos
     if max(event.usage.counts) > LARGEST_USE:
-        return f"no call uses more than {LARGEST_USE} tokens of a kind; the usage is kept in quarantine for review"
+        detail = f"no call uses more than {LARGEST_USE} tokens of a kind; the usage is kept in quarantine for review"
+        return outcomes.Code.INVALID_REQUEST, detail
     booked = books.loaded
     if booked.booked_nanos + nanos > LARGEST_AMOUNT or booked.booked_tokens + tokens > LARGEST_AMOUNT:
         where = "all calls of the tenant"
@@ -218,14 +225,23 @@ def _too_much(books: Books, event: UsageEvent, drawn_nanos: int = 0) -> str | No
         where = "all calls of the hold"
     else:
         return None
-    return (
+    return outcomes.Code.NOT_BOOKABLE, (
         f"{where} would add up to more than the largest amount, {format_money(LARGEST_AMOUNT)} dollars or"
         f" {LARGEST_AMOUNT} tokens; the usage is kept in quarantine for review"
     )
 
 
-def _settlement(command: commands.Settle) -> dict[str, Any]:
-    return {"reservation_id": str(command.reservation_id), "usage": asdict(command.usage)}
+_SETTLED_WITH = ("provider", "model", "failed", "estimated", "response_id", "original_input_tokens", "part", "tool")
+
+
+def content(report: commands.Report) -> Any:
+    """Return what a report says as plain data, so that it can be booked later."""
+    if not isinstance(report, commands.Settle):
+        return report.body
+    said = {"reservation_id": str(report.reservation_id), "usage": asdict(report.usage)}
+    if report.occurred_at is not None:
+        said["occurred_at"] = report.occurred_at.isoformat()
+    return said | {name: value for name in _SETTLED_WITH if (value := getattr(report, name))}
 
 
 def _settling_event(books: Books, command: commands.Settle, reservation: Reservation) -> UsageEvent:

@@ -6,9 +6,9 @@ from typing import Any
 
 from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.batch.books import Books
-from token_ledger.core.batch.loaded import StoredKey
+from token_ledger.core.batch.loaded import RowMissing, StoredKey
 from token_ledger.core.batch.outcomes import Denial
-from token_ledger.core.decisions.holds import why_stop
+from token_ledger.core.decisions.holds import content, keep, why_stop
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.event import UsageEvent, representable
 from token_ledger.core.model.reservation import Reservation
@@ -16,7 +16,17 @@ from token_ledger.core.model.run import Run
 
 
 def stored_answer(books: Books, command: commands.Command, stored: StoredKey) -> outcomes.Outcome:
-    """Return the answer to a command that was done before, with the current state of what it is about."""
+    """Return the answer to a command that was done before, with the current state of what it is about.
+
+    Raises RowMissing if what it led to is not there.
+    """
+    try:
+        return _answer(books, command, stored)
+    except KeyError as error:
+        raise RowMissing(f"the row that this key led to is not there: {stored.answer} {stored.target_id}") from error
+
+
+def _answer(books: Books, command: commands.Command, stored: StoredKey) -> outcomes.Outcome:
     loaded, target_id = books.loaded, stored.target_id
     match stored.answer:
         case "reservation":
@@ -105,6 +115,18 @@ def conflict(books: Books, command: commands.Command, stored: StoredKey) -> outc
         f"the idempotency key {command.key!r} was used before for another request; use a new key for a new request",
         _differing_field(books, command, stored) or "key",
     )
+
+
+def kept_conflict(books: Books, report: commands.Report, stored: StoredKey) -> outcomes.Quarantined:
+    """Keep a report of spend whose key was used for another request, once for every request; it was not booked."""
+    refused = conflict(books, report, stored)
+    apart = commands.kept_apart(report)
+    known = books.loaded.keys.get((apart.source, apart.key))
+    if known is None:
+        detail = f"{refused.detail}; this one is kept in quarantine for review"
+        return replace(keep(books, apart, refused.code, detail, content(report)), field=refused.field)
+    kept = books.loaded.kept[known.target_id]
+    return outcomes.Quarantined(kept.quarantine_id, kept.code, kept.detail, replayed=True, field=refused.field)
 
 
 _NOT_COMPARED = {"key", "fingerprint", "actor", "asked_by"}

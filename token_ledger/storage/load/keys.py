@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from token_ledger.core.batch.commands import Report, kept_apart
 from token_ledger.core.batch.loaded import Loaded, StoredKey
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.load.locks import Connection
@@ -22,10 +23,26 @@ async def load_keys(connection: Connection, ordered: Ordered, loaded: Mapping[Te
     """Load the keys that were used before, and return the rows that they led to."""
     wanted = [(tenant, command.source, command.key) for tenant, command in ordered.all if command.key]
     wanted += [(tenant, command.verb, command.key) for tenant, command in ordered.all if command.key_space]
-    if not wanted:
-        return []
+    replays = await _load(connection, wanted, loaded)
+    if replays:
+        # A report that contradicts an earlier one under its key may be kept already, under a key of its own.
+        contradictions = [
+            (tenant, apart.source, apart.key)
+            for tenant, command in ordered.all
+            if isinstance(command, Report)
+            and (stored := loaded[tenant].keys.get((command.source, command.key))) is not None
+            and stored.fingerprint != command.fingerprint
+            and (apart := kept_apart(command))
+        ]
+        replays += await _load(connection, contradictions, loaded)
+    return replays
+
+
+async def _load(
+    connection: Connection, wanted: list[tuple[TenantId, str, str]], loaded: Mapping[TenantId, Loaded]
+) -> list[Replay]:
     replays: list[Replay] = []
-    for row in await connection.fetch(LOAD_KEYS, wanted):
+    for row in await connection.fetch(LOAD_KEYS, wanted) if wanted else ():
         tenant, source, key, fingerprint, answer, target_id, booked_at = row
         loaded[tenant].keys[source, key] = StoredKey(fingerprint, answer, target_id)
         replays.append((tenant, answer, target_id, booked_at))

@@ -19,7 +19,7 @@ class EventAnswer(TypedDict):
         Literal["booked", "quarantined", "conflict", "refused"],
         doc(
             "`booked`; `quarantined`: kept, because it cannot be booked as it is; `conflict`: its key was used for "
-            "another event; `refused`: nothing is kept, because it has no usable source and key.",
+            "another event, and this one is kept; `refused`: nothing is kept, because it has no usable source and key.",
             "booked",
         ),
     ]
@@ -67,10 +67,13 @@ def event_answer(outcome: Recorded | Quarantined, field: str | None = None) -> E
 
 
 def unbooked_event_answer(problem: ProblemError) -> EventAnswer:
-    """Return what became of an event of which nothing is kept."""
+    """Return what became of an event that contradicts another under its key, or of which nothing is kept."""
     unbooked: EventAnswer = {
         "status": "conflict" if problem.status == HTTPStatus.CONFLICT else "refused",
         "code": problem.code,
         "detail": problem.detail,
     }
+    if "quarantine_id" in problem.extra:
+        unbooked["quarantine_id"] = problem.extra["quarantine_id"]
+        unbooked["replayed"] = problem.extra["replayed"]
     return unbooked if problem.field is None else {**unbooked, "field": problem.field}
