@@ -21,15 +21,14 @@ from token_ledger.ledger.turns import Turns
 from token_ledger.ledger.waiting_room import Room
 from token_ledger.observability.metrics import Metrics
 from token_ledger.storage.access_changes import listen_for_less_access
-from token_ledger.storage.database import Database, DatabaseAway
-from token_ledger.storage.migrations import current_revision, head_revision
+from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.readiness import Readiness
 
 log = logging.getLogger(__name__)
 
 START_RETRY_SECONDS = 1.0
 """How long a process waits before it tries again to reach its database."""
-READY_TIMEOUT_SECONDS = 2
 _NOT_REACHED = "the service is starting: it has not reached the database yet"
 
 
@@ -52,7 +51,7 @@ class Service:
         )  # fmt: skip
         self._commits: GroupCommit | None = None
         self._prices: PriceBook | None = None
-        self._head = head_revision()
+        self._readiness = Readiness(self.database)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -93,17 +92,7 @@ class Service:
             return "the process is stopping"
         if self._commits is None:
             return "the database has not been reached yet"
-        try:
-            async with asyncio.timeout(READY_TIMEOUT_SECONDS), self.database.reading() as connection:
-                revision = await connection.run_sync(current_revision)
-        except TimeoutError:
-            return f"the database did not answer within {READY_TIMEOUT_SECONDS} s"
-        except DatabaseAway as error:
-            log.warning("not ready", extra={"reason": str(error)})
-            return str(error).partition(": ")[0]  # the rest is the database's, and needs no key here
-        if revision != self._head:
-            return f"the database is at revision {revision}, this version needs {self._head}: run token-ledger migrate"
-        return None
+        return await self._readiness.why_not()
 
     async def _start_until_ready(self) -> None:
         while self._commits is None:

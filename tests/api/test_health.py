@@ -1,10 +1,12 @@
 """Health, readiness, and samples for each of the eight requested metrics."""
 
 import re
+from functools import partial
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.verbs import MODEL, budget, event, reservation
+from tests.api.waiting import until
 from tests.api.world import World, check_problem, fresh
 from token_ledger.cli.tenants import make_tenant
 from token_ledger.observability.requested_figures import REQUESTED_FIGURES
@@ -28,8 +30,13 @@ async def test_a_serving_process_is_up_and_ready_and_needs_no_key(world: World) 
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
 
 
+async def _answers_readyz(world: World, status: int) -> bool:
+    return (await world.client.get("/readyz")).status_code == status
+
+
 async def test_a_process_whose_database_is_at_another_revision_is_up_but_not_ready(own_world: World) -> None:
     await own_world.rows("update alembic_version set version_num = '1999_01_01_older'")
+    await until(partial(_answers_readyz, own_world, 503))  # an answer is good for a second
     answer = await own_world.client.get("/readyz")
     problem = check_problem(answer, 503, "unavailable")
     assert "1999_01_01_older" in problem["detail"]

@@ -126,7 +126,7 @@ async def test_in_a_fresh_data_directory_commands_say_to_migrate(
             monkeypatch.setenv("TOKEN_LEDGER_DATA_DIR", directory)
             monkeypatch.delenv("TOKEN_LEDGER_DATABASE_URL", raising=False)
             said = await complaint(capsys, "tenant", "acme")
-            assert 'role "token_ledger_app" does not exist); run token-ledger migrate' in said
+            assert 'role "token_ledger_app" does not exist; run token-ledger migrate' in said
             assert await run("migrate") == 0
             assert await run("tenant", "acme") == 0
         finally:
@@ -161,7 +161,7 @@ async def test_a_refused_login_is_explained(
             url = re.sub("//postgres:?@", f"//{role}@", url)
         monkeypatch.setenv("TOKEN_LEDGER_DATABASE_URL", url)
         said = await complaint(capsys, "keys", "acme")
-        assert f"the database refuses: {message}" in said
+        assert f"the database refuses the login, or it lacks a privilege: {message}" in said
         assert "correct TOKEN_LEDGER_DATABASE_URL" in said
     finally:
         await rows(database_url, "drop role stranger")

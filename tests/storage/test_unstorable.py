@@ -12,14 +12,14 @@ import pytest
 
 from token_ledger.core.batch.administration import CreateBudget, SetTrigger
 from token_ledger.core.batch.commands import Command, EndRun, OpenRun, Quarantine, Record, Release, Reserve, Settle
-from token_ledger.core.batch.outcomes import Granted, Quarantined, Refused
+from token_ledger.core.batch.outcomes import Code, Granted, Quarantined, Refused
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.trigger import Mode, TriggerKind
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
-from token_ledger.ledger.errors import Unstorable
+from token_ledger.ledger.errors import Unavailable, Unstorable
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage.database import Database
@@ -135,6 +135,10 @@ BAD: dict[str, Any] = {
 }  # fmt: skip
 
 
+UNKEPT = ("record key NUL", "record source NUL")
+"""Reports that can't be kept either, because there is nothing to keep them under."""
+
+
 @pytest.mark.parametrize("label", BAD)
 async def test_the_bad_one_is_unstorable_and_its_fifty_neighbours_are_booked(label: str, ledger: Ledger) -> None:
     bad = replace(BAD[label], key=_key()) if BAD[label].key == "k" else BAD[label]
@@ -143,10 +147,10 @@ async def test_the_bad_one_is_unstorable_and_its_fifty_neighbours_are_booked(lab
     outcomes = await asyncio.gather(
         *(ledger.commits.submit(ledger.tenant, command) for command in commands), return_exceptions=True
     )
-    assert isinstance(outcomes[25], Unstorable | Refused | Quarantined), repr(outcomes[25])
+    assert isinstance(outcomes[25], Unstorable | Unavailable | Refused | Quarantined), repr(outcomes[25])
     assert outcomes[25].detail if isinstance(outcomes[25], Refused | Quarantined) else str(outcomes[25])
     kept = isinstance(outcomes[25], Quarantined)
-    assert kept is label.startswith(("record input", "record sum")), "what was spent is not lost for being too much"
+    assert kept is (label.startswith(("record", "settle", "keep a detail")) and label not in UNKEPT)
     granted = [outcome for outcome in outcomes if isinstance(outcome, Granted)]
     assert len(granted) == 50
     assert len({outcome.reservation.reservation_id for outcome in granted}) == 50
@@ -195,10 +199,13 @@ async def test_a_hold_whose_settle_can_not_be_stored_is_still_held(ledger: Ledge
     for bad in (
         Settle(_key(), b"x", held, Usage(1, 1), response_id=NUL),
         Settle(_key(), b"x", held, Usage(1, 1), model=HALF),
-        Settle(_key(), b"x", held, Usage(1, 1), original_input_tokens=BEYOND),
     ):
         with pytest.raises(Unstorable):
             await ledger.commits.submit(ledger.tenant, bad)
+    unbookable = Settle(_key(), b"x", held, Usage(1, 1), original_input_tokens=BEYOND)
+    kept = await ledger.commits.submit(ledger.tenant, unbookable)
+    assert isinstance(kept, Quarantined)
+    assert kept.code == Code.NOT_BOOKABLE
     too_much = await ledger.commits.submit(ledger.tenant, Settle(_key(), b"x", held, Usage(BEYOND, 1)))
     assert isinstance(too_much, Quarantined)
     state = "select state from reservations where tenant_id = $1 and reservation_id = $2"

@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from token_ledger.ledger.errors import LedgerError, Unavailable
-from token_ledger.storage.database import DatabaseAway
+from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable
+from token_ledger.storage.database import CommitLost, DatabaseAway
 from token_ledger.wire.problems import ProblemError, RequestCode, fields_problem, ledger_problem
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,9 @@ def problem_of(error: Exception) -> ProblemError:
     """Return the problem for one of the errors that are `ANSWERED`; what it leaves out is logged."""
     if isinstance(error, ProblemError):
         return error
-    problem = ledger_problem(error if isinstance(error, LedgerError) else Unavailable(str(error)))
+    if not isinstance(error, LedgerError):
+        error = (OutcomeUnknown if isinstance(error, CommitLost) else Unavailable)(str(error))
+    problem = ledger_problem(error)
     if problem.detail not in str(error) or ": " in str(error):
         log.warning("a request was not decided", extra={"answer": problem.code, "reason": str(error)})
     return problem

@@ -47,6 +47,11 @@ def reading(request: Request, *tenants: TenantId) -> AbstractAsyncContextManager
     return service_of(request).database.reading(*tenants)
 
 
+def changing(request: Request, *tenants: TenantId) -> AbstractAsyncContextManager[Connection]:
+    """Return a transaction that sees the rows of these tenants, to change something in."""
+    return service_of(request).database.changing(*tenants)
+
+
 async def decide(request: Request, tenant: TenantId, kind: type[Expected], command: Command) -> Expected:
     """Have a command decided and return its outcome; raise the problem if it is another than the kind expected."""
     return expect(kind, await service_of(request).submit(tenant, command))

@@ -100,7 +100,7 @@ def _check_accepted(tenant: TenantTerms, step: Change, outcome: Outcome) -> None
 
 
 async def _create_tenant(database: Database, tenant: TenantTerms) -> TenantId:
-    async with database.reading() as connection:
+    async with database.changing() as connection:
         number = await add_noted_tenant(
             connection, tenant.name, tenant.time_zone,
             week_start=tenant.week_start, fiscal_month=tenant.fiscal_month,

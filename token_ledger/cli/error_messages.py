@@ -8,12 +8,27 @@ from typing import Any
 from pydantic import ValidationError
 
 from token_ledger.core.model.secrets import without_secrets
-from token_ledger.ledger.errors import LedgerError
-from token_ledger.storage.database import DatabaseAway, Refusal, refusal_of, without_values
+from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable
+from token_ledger.storage.database import CommitLost, DatabaseAway, without_values
+from token_ledger.storage.failures import ABOUT_DATA, Failure, failure_of, in_words
 from token_ledger.wire.problems import ProblemError
 from token_ledger.wire.validation_errors import first_error, what_is_wrong
 
-_FIX_CONNECTION = "start PostgreSQL, or correct TOKEN_LEDGER_DATABASE_URL"
+_CHECK_SERVER = "nothing was changed; look into the log of PostgreSQL, and run the command again"
+_AGAIN = "nothing was changed; run the command again"
+_REMEDIES = {
+    Failure.ADDRESS: "correct TOKEN_LEDGER_DATABASE_URL",
+    Failure.AWAY: "start PostgreSQL, or correct TOKEN_LEDGER_DATABASE_URL",
+    Failure.LOGIN: "correct TOKEN_LEDGER_DATABASE_URL, or grant its role more",
+    Failure.SCHEMA: "run token-ledger migrate as its owner",
+    Failure.READ_ONLY: "nothing was changed; name the primary server, or let it write (default_transaction_read_only)",
+    Failure.FULL: "nothing was changed; give PostgreSQL more disk, memory or locks, and run the command again",
+    Failure.SLOW: _AGAIN,
+    Failure.BUSY: _AGAIN,
+    Failure.NO_PARTITION: _CHECK_SERVER,
+    Failure.BROKEN: _CHECK_SERVER,
+}
+"""What to do about the database, by what is wrong with it."""
 
 
 def error_message(error: Exception) -> str:
@@ -25,16 +40,22 @@ def error_message(error: Exception) -> str:
 
 
 def _message(error: Exception) -> str:
-    refused = refusal_of(error)
     if isinstance(error, ValidationError):
         return first_error(error)
     if isinstance(error, ProblemError):
         return error.detail
+    if isinstance(error, CommitLost | OutcomeUnknown):
+        return f"{error}; the change was made or not: look before you run the command again"
     if isinstance(error, DatabaseAway):
-        return f"{error}; {_FIX_CONNECTION}"
-    if isinstance(error, ValueError | OSError | LedgerError):
+        return f"{error}; {_REMEDIES[error.failure]}"
+    if isinstance(error, Unavailable):
+        return f"{error}; {_AGAIN}"
+    failure = failure_of(error)
+    if isinstance(error, ValueError | OSError | LedgerError) and failure is not Failure.ADDRESS:
         return str(error)
-    return _database_message(*refused) if refused is not None else _unexpected_message(error)
+    if failure is None or failure in ABOUT_DATA:
+        return _unexpected_message(error)
+    return f"{failure}: {in_words(error)}; {_REMEDIES[failure]}"
 
 
 def setting_error(error: ValidationError, options: Container[str]) -> str:
@@ -43,22 +64,6 @@ def setting_error(error: ValidationError, options: Container[str]) -> str:
     name = str(first["loc"][0])
     given = f"--{name.replace('_', '-')}" if name in options else f"TOKEN_LEDGER_{name.upper()}"
     return f"{given}: {what_is_wrong(first)}"
-
-
-def _database_message(refusal: Refusal, words: str) -> str:
-    """Return why the database refuses, in its own words, and what to do about it."""
-    words = " ".join(words.split())
-    match refusal:
-        case Refusal.ADDRESS:
-            return f"TOKEN_LEDGER_DATABASE_URL can't be used: {words}"
-        case Refusal.LOGIN:
-            return f"the database refuses: {words}; correct TOKEN_LEDGER_DATABASE_URL, or grant its role more"
-        case Refusal.SCHEMA:
-            return f"the database lacks this version's schema ({words}); run token-ledger migrate as its owner"
-        case Refusal.BUSY:
-            return f"the database is busy ({words}); nothing was changed, try again"
-        case Refusal.AWAY:
-            return f"the database can't be reached: {words}; {_FIX_CONNECTION}"
 
 
 def _unexpected_message(error: Exception) -> str:

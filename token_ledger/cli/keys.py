@@ -42,7 +42,7 @@ async def make_key(settings: Settings, url: str, tenant_name: str, role: Role, n
     """Return a new key of a tenant, or of the operator; ValueError if there is no such tenant."""
     async with open_database(url) as database:
         tenant = OPERATOR_TENANT if role is Role.OPERATOR else await tenant_named(database, tenant_name)
-        async with database.reading(tenant) as connection:
+        async with database.changing(tenant) as connection:
             key, _ = await add_key(
                 connection, tenant, role, name,
                 environment=settings.environment, pepper=settings.pepper(), actor=actor(),
@@ -78,7 +78,7 @@ def replace_key(settings: Settings, options: argparse.Namespace) -> int:
     async def replace(url: str) -> None:
         async with open_database(url) as database:
             tenant = await tenant_named(database, options.tenant)
-            async with database.reading(tenant) as connection:
+            async with database.changing(tenant) as connection:
                 rotated = await rotate_key(
                     connection, tenant, options.key_id, timedelta(seconds=overlap.overlap_seconds),
                     environment=settings.environment, pepper=settings.pepper(), actor=actor(),
@@ -98,7 +98,7 @@ def end_key(settings: Settings, options: argparse.Namespace) -> int:
     async def end(url: str) -> None:
         async with open_database(url) as database:
             tenant = await tenant_named(database, options.tenant)
-            async with database.reading(tenant) as connection:
+            async with database.changing(tenant) as connection:
                 if await revoke_key(connection, tenant, options.key_id, actor=actor()) is None:
                     raise _no_key(options, "API key")
 

@@ -37,7 +37,7 @@ def create_tenant(settings: Settings, options: argparse.Namespace) -> int:
 
 async def make_tenant(settings: Settings, url: str, name: str, time_zone: str) -> tuple[TenantId, str]:
     """Return a new tenant and its admin key; ValueError if the name is taken."""
-    async with open_database(url) as database, database.reading() as connection:
+    async with open_database(url) as database, database.changing() as connection:
         tenant = await add_noted_tenant(connection, name, time_zone)
         if tenant is None:
             raise ValueError(f"there is a tenant named {name!r} already; token-ledger key makes another key for it")

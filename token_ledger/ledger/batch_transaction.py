@@ -6,24 +6,26 @@ decisions stand only if the predecessor was committed, and the sequence number a
 otherwise the batch is decided again under the lock. (The number alone proves nothing: if the predecessor fails, another
 batch gets its number.)
 
-A batch that is refused because of its data is run again in parts, each behind a savepoint.
+A batch that is refused because of its data is run again in parts, each behind a savepoint. What is at fault is left
+out; if it reports spend, it is kept in quarantine.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
-
 from token_ledger.core.batch.books import Books
-from token_ledger.core.batch.commands import Command
-from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.batch.commands import Command, KeepUnbooked, Report
+from token_ledger.core.batch.loaded import RowMissing
+from token_ledger.core.batch.outcomes import Outcome, Quarantined
 from token_ledger.core.decisions.decide import decide
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.tenant import TenantConfig, TenantId
-from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unstorable
-from token_ledger.storage.database import AWAY, see_tenants
+from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
+from token_ledger.storage.database import see_tenants
+from token_ledger.storage.failures import ABOUT_DATA, Failure, failure_of
 from token_ledger.storage.load.batch import load
 from token_ledger.storage.load.locks import Locked, lock_at, lock_tenants
 from token_ledger.storage.load.model_names import RecentNames
@@ -35,6 +37,8 @@ from token_ledger.storage.write.statements import Decided
 BATCHES_NOT_AHEAD = 32
 """How many batches of a tenant are not decided ahead once another process was found working for the same tenant."""
 
+log = logging.getLogger(__name__)
+
 MOST_REFUSED_PARTS = 32
 """How many parts of a batch are tried in vain before the rest of it is left for later batches: others wait meanwhile.
 Three commands at fault are found among 256."""
@@ -43,12 +47,6 @@ Commands = Mapping[TenantId, Sequence[Command]]
 
 Entry = tuple[TenantId, int]
 """A command of a batch: its tenant, and its place among the tenant's commands."""
-
-_REFUSED = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +119,33 @@ class _Parts:
             chosen.setdefault(tenant, []).append(self._commands[tenant][place])
         plan = await self._run(self._connection, chosen)
         if isinstance(plan, _Plan):
-            self.decided += plan.changes
-            self.names.update((books.config.tenant_id, books.config.name) for books in plan.books)
-            following = {tenant: iter(outcomes) for tenant, outcomes in plan.outcomes.items()}
-            self.results.update({entry: next(following[entry[0]]) for entry in part})
+            self._stored(part, plan)
             return True
         self._refused += 1
         if len(part) == 1:
-            self.results[part[0]] = verdict(plan)
+            await self._keep(part[0], plan)
         else:
             await self.run(part, bad=True)
         return False
+
+    async def _keep(self, entry: Entry, error: Exception) -> None:
+        """Keep the report of spend that can't be booked, in quarantine; leave any other command out."""
+        tenant, place = entry
+        command = self._commands[tenant][place]
+        refused = self.results[entry] = verdict(error)
+        if isinstance(command, Report):
+            about = {"command": command.verb, "reason": str(error)}
+            log.warning("spend can't be booked", extra=about, exc_info=error if refused is error else None)
+            keeping = KeepUnbooked(command.key, command.fingerprint, report=command)
+            plan = await self._run(self._connection, {tenant: [keeping]})
+            if isinstance(plan, _Plan) and isinstance(plan.outcomes[tenant][0], Quarantined):
+                self._stored([entry], plan)
+
+    def _stored(self, part: Sequence[Entry], plan: _Plan) -> None:
+        self.decided += plan.changes
+        self.names.update((books.config.tenant_id, books.config.name) for books in plan.books)
+        following = {tenant: iter(outcomes) for tenant, outcomes in plan.outcomes.items()}
+        self.results.update({entry: next(following[entry[0]]) for entry in part})
 
 
 class BatchTransactions:
@@ -174,7 +188,7 @@ class BatchTransactions:
             plan = await self._decide_ahead(connection, commands, predecessor)
         if len(tenants) == 1:
             if not plan.books:
-                raise LookupError(f"tenant {tenants[0]} has no ledger")
+                raise Unavailable(f"tenant {tenants[0]} has no ledger")
             if self._may_go_ahead(plan.books[0]):
                 on_decided(tenants[0], Predecessor(plan.books[0], committed))
         await send(connection, plan.writes)
@@ -198,7 +212,7 @@ class BatchTransactions:
             # The locks stay when a part is rolled back. Waiting for one tenant is safe only without other locks.
             locked = [lock.tenant_id for lock in await lock_tenants(connection, tenants)]
             if len(tenants) == 1 and not locked:
-                raise LookupError(f"tenant {tenants[0]} has no ledger")
+                raise Unavailable(f"tenant {tenants[0]} has no ledger")
             parts = _Parts(connection, commands, self._run_part)
             await parts.run([(tenant, place) for tenant in locked for place in range(len(commands[tenant]))], bad=True)
             await _commit(connection)
@@ -222,7 +236,7 @@ class BatchTransactions:
             await connection.execute("release savepoint part")
             return plan
         except Exception as error:
-            if is_lost(connection, error) or not is_refusal(error):
+            if not is_about_one(error):
                 raise
             await connection.execute("rollback to savepoint part")
             self._forget(commands)
@@ -283,28 +297,31 @@ class BatchTransactions:
         return self._configs
 
 
-def is_lost(connection: Any, error: BaseException) -> bool:
-    """Tell whether an error means that the server is away; a closed connection raises InterfaceError."""
-    return isinstance(error, AWAY) or (isinstance(error, asyncpg.InterfaceError) and connection.is_closed())
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Tell whether an error is about the data of a command: the database refuses it, or Python can't decide on it.
+def is_about_one(error: BaseException) -> bool:
+    """Tell whether an error is about one command: the database refuses its data, or Python can't decide on it.
 
     Any other error of the database (a full disk, a missing privilege) would meet every command alike.
     """
-    return isinstance(error, _REFUSED) or not isinstance(error, asyncpg.PostgresError | LedgerError | LookupError)
+    failure = failure_of(error)
+    return failure in ABOUT_DATA or (failure is None and not isinstance(error, LedgerError))
 
 
 def verdict(error: Exception) -> Exception:
-    """Return what the sender of the one command that was refused gets: Unstorable, or the error if it is a bug."""
-    return Unstorable(str(error)) if isinstance(error, (*_REFUSED, ValueError, OverflowError)) else error
+    """Return what the sender of the one command that was refused gets; a bug is what it is."""
+    failure = failure_of(error)
+    if failure is Failure.RULE:
+        return Unavailable(f"{failure}: {error}")
+    if isinstance(error, RowMissing):
+        return Unavailable(str(error))
+    if failure is Failure.VALUE or isinstance(error, ValueError | OverflowError):
+        return Unstorable(str(error))
+    return error
 
 
 async def _commit(connection: Any) -> None:
     try:
         await connection.execute("commit")
     except Exception as error:
-        if is_lost(connection, error):
+        if failure_of(error) is Failure.AWAY:
             raise OutcomeUnknown(f"the connection was lost at commit: {error}") from error
         raise

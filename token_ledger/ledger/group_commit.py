@@ -21,25 +21,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
-
-from token_ledger.core.batch.commands import Command
-from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.batch.commands import Command, Report
+from token_ledger.core.batch.outcomes import Code, Outcome, Quarantined
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.ledger.batch_transaction import (
     BatchTransactions,
     Committed,
     Predecessor,
-    is_lost,
-    is_refusal,
+    is_about_one,
     verdict,
 )
 from token_ledger.ledger.doubts import Ticket
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable
 from token_ledger.ledger.waiting_room import Batch, WaitingRoom
 from token_ledger.observability.traces import batch_span
-from token_ledger.storage.database import AWAY, Database
+from token_ledger.storage.database import Database
+from token_ledger.storage.failures import Failure, failure_of, in_words
+from token_ledger.storage.upkeep.due import add_partitions
 from token_ledger.storage.write.statements import Decided
 
 BATCH_OPERATIONS = 256
@@ -56,8 +55,8 @@ that come together begin in a few rounds (see `turns`), and would otherwise make
 
 log = logging.getLogger(__name__)
 
-_TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-_TOO_SLOW = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+_TRY_AGAIN = frozenset({Failure.AWAY, Failure.BUSY, Failure.NO_PARTITION})
+_MAYBE_OF_ONE_TENANT = frozenset({Failure.BROKEN, Failure.LOGIN, Failure.SCHEMA})
 _ATTEMPTS = 3
 
 
@@ -191,33 +190,49 @@ class GroupCommit:
             try:
                 await self._attempt(batch, predecessor if attempt == 1 else None, in_parts)
                 return
-            except _TRY_AGAIN as error:
-                failure: LedgerError = Unavailable(f"the database asked to try again: {error}")
-            except _TOO_SLOW as error:
-                _fail(batch, Unavailable(f"the database is too slow: {error}"))
-                return
-            except AWAY as error:
-                failure = Unavailable(f"the database can't be reached: {str(error) or type(error).__name__}")
-                # Try once more at once, as the connection may have been stale; but not if the server did not answer.
-                if attempt > 1 or isinstance(error, TimeoutError):
-                    self._fail_waiting(failure)
-                    break
             except LedgerError as error:
                 if isinstance(error.__cause__, TimeoutError):
                     self._fail_waiting(Unavailable("the database does not answer"))
                 _fail(batch, error)
                 return
             except Exception as error:
-                if in_parts or not is_refusal(error):
-                    await self._run_alone(batch, error)
-                elif sum(map(len, batch.values())) == 1:
-                    [(tenant, tickets)] = batch.items()
-                    self._room.doubt(tenant, tickets, ())
-                    _fail(batch, verdict(error))
-                else:
-                    await self._run(_side_by_side(batch), in_parts=True)
-                return
-        _fail(batch, failure)
+                if is_about_one(error):
+                    await self._run_in_parts(batch, error, in_parts)
+                    return
+                failure = failure_of(error)
+                unavailable = Unavailable(f"{failure}: {in_words(error)}")
+                # Try once more at once, as the connection may have been stale; but not if the server did not answer.
+                if failure is Failure.AWAY and (attempt > 1 or isinstance(error, TimeoutError)):
+                    self._fail_waiting(unavailable)
+                    break
+                if failure in _MAYBE_OF_ONE_TENANT:
+                    await self._run_alone(batch, unavailable)
+                    return
+                if failure not in _TRY_AGAIN or (failure is Failure.NO_PARTITION and not await self._add_partition()):
+                    break
+        _fail(batch, unavailable)
+
+    async def _run_in_parts(self, batch: Batch, error: Exception, in_parts: bool) -> None:
+        """Run a batch in parts, because of an error that is about one of its commands; fail it if that was tried."""
+        (tenant, (first, *others)), *rest = batch.items()
+        if in_parts:
+            await self._run_alone(batch, verdict(error))
+        elif others or rest or isinstance(first.command, Report):
+            await self._run(_side_by_side(batch), in_parts=True)
+        else:
+            self._room.doubt(tenant, [first], ())
+            _fail(batch, verdict(error))
+
+    async def _add_partition(self) -> bool:
+        """Make the partition of this month, unless somebody has by now; return whether that was possible."""
+        log.warning("events have no partition this month, making it: a worker should have made it before")
+        try:
+            async with self._database.changing() as connection:
+                await add_partitions(connection, 0)
+            return True
+        except Exception as error:  # whatever it is, the batch is refused, and the next one tries again
+            log.warning("the partition of this month could not be made", extra={"reason": in_words(error)})
+            return False
 
     async def _run_alone(self, batch: Batch, error: Exception) -> None:
         """Run the commands of each tenant as a batch of their own: the error may be about one tenant's rows only."""
@@ -255,13 +270,10 @@ class GroupCommit:
                 return await self._transactions.run_in_parts(connection, commands)
             return await self._transactions.run(connection, commands, predecessor, on_decided)
         except BaseException as error:
-            lost = is_lost(connection, error)
-            if lost or not await _rolled_back(connection, error):
+            if failure_of(error) is Failure.AWAY or not await _rolled_back(connection, error):
                 # It may be in any state, and a new one costs only milliseconds.
                 with suppress(Exception):
                     connection.terminate()
-            if lost and not isinstance(error, TimeoutError):
-                raise ConnectionError(str(error)) from error
             raise
         finally:
             for tenant, decided in announced:
@@ -298,12 +310,19 @@ class GroupCommit:
 
     def _learn(self, tenant: TenantId, decided: Sequence[tuple[Ticket, Outcome | Exception | None]]) -> None:
         """Doubt the keys of refused commands and wait with what was left, or doubt less where all was stored."""
-        refused = [ticket for ticket, outcome in decided if isinstance(outcome, Exception)]
+        refused = [ticket for ticket, outcome in decided if _is_refused(outcome)]
         left = [ticket for ticket, outcome in decided if outcome is None]
         if refused or left:
             self._room.doubt(tenant, refused, left)
         elif decided[0][0].doubted:
             self._room.trust(tenant, decided[0][0].key_id, self._batch_operations)
+
+
+def _is_refused(outcome: Outcome | Exception | None) -> bool:
+    """Tell whether the database refused a command; a report of spend was kept then."""
+    if isinstance(outcome, Quarantined):
+        return outcome.code == Code.NOT_BOOKABLE and not outcome.replayed
+    return isinstance(outcome, Exception)
 
 
 def _side_by_side(batch: Batch) -> Batch:

@@ -7,21 +7,17 @@ tenants' rows fails unless the transaction has set which tenants it may see.
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from copy import copy
-from enum import StrEnum
 from typing import Any
 
 import asyncpg
 from sqlalchemy import text
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage.failures import ABOUT_DATA, Failure, failure_of, in_words
 
-DriverError = AsyncAdapt_asyncpg_dbapi.Error
 Connection = AsyncConnection
 """A transaction to read in."""
 APP_ROLE = "token_ledger_app"
@@ -60,18 +56,6 @@ READER_SETTINGS = {
 }
 
 
-# What asyncpg raises when the server can't be reached, starts, stops, has no connection left, or has closed ours.
-AWAY = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.CannotConnectNowError,
-    OSError,
-    TimeoutError,
-)
-
-
 def plain_dsn(url: str) -> str:
     """Return a database address without the name of a driver, as asyncpg wants it."""
     scheme, rest = url.split("://", 1)
@@ -79,7 +63,15 @@ def plain_dsn(url: str) -> str:
 
 
 class DatabaseAway(Exception):
-    """The database can't be reached or does not answer in time. Nothing was changed; try again."""
+    """The database can't do what was asked, for a reason of its own. Nothing was changed; try again."""
+
+    def __init__(self, reason: str, failure: Failure = Failure.AWAY) -> None:
+        super().__init__(reason)
+        self.failure = failure
+
+
+class CommitLost(DatabaseAway):
+    """The connection was lost when a change was to be committed: it was made or not."""
 
 
 class Database:
@@ -129,12 +121,24 @@ class Database:
         database._check = check
         return database
 
-    @asynccontextmanager
-    async def reading(self, *tenants: TenantId, snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction that sees the rows of these tenants and the tables that belong to none.
+    def reading(
+        self, *tenants: TenantId, snapshot: bool = False
+    ) -> AbstractAsyncContextManager[AsyncConnection]:  # fmt: skip
+        """Return a transaction that sees the rows of these tenants and the tables that belong to none.
 
         With `snapshot` all its statements see the same state and have no time limit. Raises DatabaseAway.
         """
+        return self._transaction(tenants, snapshot, DatabaseAway)
+
+    def changing(self, *tenants: TenantId) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Return a transaction as `reading` does, to change something in. Raises DatabaseAway, CommitLost."""
+        return self._transaction(tenants, False, CommitLost)
+
+    @asynccontextmanager
+    async def _transaction(
+        self, tenants: Iterable[TenantId], snapshot: bool, lost_at_commit: type[DatabaseAway]
+    ) -> AsyncIterator[AsyncConnection]:
+        is_done = False
         try:
             async with asyncio.timeout(OPEN_SECONDS) as patience, self.readers.connect() as connection:
                 if snapshot:
@@ -146,12 +150,13 @@ class Database:
                     patience.reschedule(None)
                     self._check()
                     yield connection
-        except (OSError, TimeoutError, PoolTimeout) as error:
-            raise DatabaseAway(f"the database can't be reached: {str(error) or type(error).__name__}") from error
-        except (DBAPIError, asyncpg.PostgresError) as error:
-            if not is_away(error):
+                    is_done = True
+        except Exception as error:
+            failure = failure_of(error)
+            if failure is None or failure in ABOUT_DATA:
                 raise
-            raise DatabaseAway(f"the database can't be reached: {error}") from error
+            away = lost_at_commit if is_done and failure is Failure.AWAY else DatabaseAway
+            raise away(f"{failure}: {in_words(error)}", failure) from error
 
     async def close(self) -> None:
         """Close both pools."""
@@ -175,56 +180,6 @@ _QUOTED = re.compile(r"(?P<before>invalid input for query argument \$\d+: |DETAI
 def without_values(text: str) -> str:
     """Return a text of the driver or the server without the values of rows and arguments that it quotes."""
     return _QUOTED.sub(r"\g<before>…", text)
-
-
-def is_away(error: BaseException) -> bool:
-    """Return whether an error of the driver means that the server is away, and not that it refused a statement."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or (error.orig is not None and is_away(error.orig))
-    if isinstance(error, DriverError) and error.__cause__ is not None:
-        return is_away(error.__cause__)
-    return isinstance(error, AWAY)
-
-
-class Refusal(StrEnum):
-    """Why a database refuses: causes that whoever runs it can fix."""
-
-    ADDRESS = "the address can't be used"
-    LOGIN = "the login is refused or lacks a privilege"
-    SCHEMA = "the schema is missing or of another version"
-    BUSY = "another transaction holds a lock"
-    AWAY = "the server accepts no connections"
-
-
-def refusal_of(error: BaseException) -> tuple[Refusal, str] | None:
-    """Return why the database refuses, with its own words, or None for any other error."""
-    while isinstance(error, DBAPIError | DriverError):
-        inner = error.orig if isinstance(error, DBAPIError) else error.__cause__
-        if inner is None:
-            return None
-        error = inner
-    # The first migration creates the role, so a server without it has no schema either.
-    if isinstance(error, asyncpg.InvalidParameterValueError) and APP_ROLE in str(error):
-        return Refusal.SCHEMA, str(error)
-    for refusal, kinds in _REFUSALS.items():
-        if isinstance(error, kinds):
-            return refusal, str(error)
-    return None
-
-
-_REFUSALS: dict[Refusal, tuple[type[Exception], ...]] = {
-    Refusal.ADDRESS: (asyncpg.ClientConfigurationError,),
-    Refusal.LOGIN: (
-        asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError,
-        asyncpg.InsufficientPrivilegeError,
-    ),
-    Refusal.SCHEMA: (
-        asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError,
-        asyncpg.UndefinedObjectError,
-    ),
-    Refusal.BUSY: (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError),
-    Refusal.AWAY: AWAY,
-}  # fmt: skip
 
 
 def _always() -> None:

@@ -14,6 +14,7 @@ from token_ledger_sdk import (
     InvalidRequest,
     LedgerError,
     NotEnded,
+    OutcomeUnknown,
     TokenLedger,
     Unavailable,
     Unreachable,
@@ -58,6 +59,10 @@ FAILURES = {
     "no connection": (httpx2.ConnectError("refused"), Unreachable),
     "no answer": (httpx2.ReadTimeout("slow"), Unreachable),
     "read-only database": (httpx2.Response(500, json={"code": "internal_error"}), Unavailable),
+    "a gateway that got a bad answer": (httpx2.Response(502, content=b"<html>"), Unavailable),
+    "a database that is away": (httpx2.Response(503, json={"code": "unavailable"}), Unavailable),
+    "a commit that was lost": (httpx2.Response(503, json={"code": "outcome_unknown"}), OutcomeUnknown),
+    "a gateway that got no answer": (httpx2.Response(504, content=b"<html>"), Unavailable),
     "a proxy's own": (httpx2.Response(520, content=b"<html>"), Unavailable),
 }
 

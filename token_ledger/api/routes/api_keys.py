@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from token_ledger.api.access import Admin, actor_of
 from token_ledger.api.parameters import KeyId
-from token_ledger.api.service import reading, service_of
+from token_ledger.api.service import changing, reading, service_of
 from token_ledger.core.batch.outcomes import Code
 from token_ledger.core.model.principal import Role
 from token_ledger.storage.api_keys import add_key, list_keys, revoke_key, rotate_key
@@ -25,7 +25,7 @@ async def create_key(request: Request, admin: Admin, body: ApiKeyBody) -> answer
     The key is shown only now: the service stores a hash of it.
     """
     service = service_of(request)
-    async with reading(request, admin.tenant) as connection:
+    async with changing(request, admin.tenant) as connection:
         if body.expires_at is not None and body.expires_at <= await database_now(connection):
             detail = f"{body.expires_at.isoformat()} is past, so the key would never be valid; give a later instant"
             raise invalid_field("expires_at", detail, Code.TIME_OUT_OF_RANGE)
@@ -47,7 +47,7 @@ async def rotate_api_key(request: Request, admin: Admin, key_id: KeyId, body: Ro
     service = service_of(request)
     rotated = None
     if _is_key_id(key_id):
-        async with reading(request, admin.tenant) as connection:
+        async with changing(request, admin.tenant) as connection:
             rotated = await rotate_key(
                 connection, admin.tenant, key_id, timedelta(seconds=body.overlap_seconds),
                 environment=service.settings.environment, pepper=service.pepper, actor=actor_of(admin),
@@ -79,7 +79,7 @@ async def delete_key(request: Request, admin: Admin, key_id: KeyId) -> answers.R
     """
     revoked_at = None
     if _is_key_id(key_id):
-        async with reading(request, admin.tenant) as connection:
+        async with changing(request, admin.tenant) as connection:
             revoked_at = await revoke_key(connection, admin.tenant, key_id, actor=actor_of(admin))
     if revoked_at is None:
         raise ProblemError(RequestCode.NOT_FOUND, f"there is no API key {key_id!r}; list the keys to find its id")

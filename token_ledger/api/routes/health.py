@@ -23,7 +23,8 @@ async def healthz() -> Health:
 async def readyz(request: Request) -> Readiness:
     """Tell whether the process can serve.
 
-    It can when the database answers and has the schema of this version. 503 says what is missing.
+    It can when the database answers, has the schema of this version, and takes a write. 503 says what is missing. The
+    database is asked once a second at most, however often this is.
     """
     reason = await service_of(request).why_not_ready()
     if reason is not None:

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from token_ledger.api.access import Operator, actor_of
 from token_ledger.api.parameters import ProviderId
 from token_ledger.api.routes.tenants import NamedTenant
-from token_ledger.api.service import reading, service_of
+from token_ledger.api.service import changing, reading, service_of
 from token_ledger.identity.provider_documents import Network, check_provider_url
 from token_ledger.storage.identity_providers import IdentityProvider, add_provider, list_providers, remove_provider
 from token_ledger.wire.answers import tenants as answers
@@ -26,7 +26,7 @@ async def add_identity_provider(
     """
     _check(body, service_of(request).settings.identity_provider_networks)
     provider = IdentityProvider(**body.model_dump())
-    async with reading(request, tenant) as connection:
+    async with changing(request, tenant) as connection:
         number = await add_provider(connection, tenant, provider, actor=actor_of(operator))
     if number is None:
         detail = f"a tenant accepts tokens of {body.issuer} for {body.audience} already; remove that provider first"
@@ -68,7 +68,7 @@ async def delete_identity_provider(
 
     Every process refuses its tokens within a second.
     """
-    async with reading(request, tenant) as connection:
+    async with changing(request, tenant) as connection:
         removed = await remove_provider(connection, tenant, provider_id, actor=actor_of(operator))
     if not removed:
         raise not_found("provider_id", f"tenant {tenant} has no identity provider {provider_id}")

@@ -44,15 +44,15 @@ async def _start_of_stream(
 ) -> int:  # fmt: skip
     """Return the id of the event that a stream begins after.
 
-    It is found before the response begins, so a stream shows whatever is booked once it is open.
+    It is found before the response begins, so a stream shows whatever is booked once it is open, and a database that
+    can't be read is told with a status.
     """
+    async with reading(request, watcher.tenant) as connection:
+        now = await current_sequence(connection, watcher.tenant)
     last = request.headers.get("last-event-id", "")
     if last.isascii() and last.isdigit() and len(last) < 19:
         return int(last)
-    if after is None:
-        async with reading(request, watcher.tenant) as connection:
-            after = await current_sequence(connection, watcher.tenant)
-    return last_id(after)
+    return last_id(now if after is None else after)
 
 
 @router.get("/live", response_class=EventSourceResponse)

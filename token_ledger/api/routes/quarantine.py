@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 
 from token_ledger.api.access import Admin, Finance, actor_of
 from token_ledger.api.parameters import OlderThan, PageSize, QuarantineId
-from token_ledger.api.service import reading
+from token_ledger.api.service import changing, reading
 from token_ledger.core.model.principal import Principal
 from token_ledger.storage.quarantine import State, Verdict, decide_quarantined, find_quarantined
 from token_ledger.wire.answers.quarantine import QuarantinedAnswer, QuarantineList, quarantined_answer
@@ -59,7 +59,7 @@ async def dismiss_quarantined(
 async def _decide(
     request: Request, admin: Principal, quarantine_id: int, body: VerdictBody, verdict: Verdict
 ) -> QuarantinedAnswer:
-    async with reading(request, admin.tenant) as connection:
+    async with changing(request, admin.tenant) as connection:
         item = await decide_quarantined(
             connection, admin.tenant, quarantine_id, verdict, body.note, actor=actor_of(admin)
         )

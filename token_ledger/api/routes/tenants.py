@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 
 from token_ledger.api.access import Operator, actor_of
 from token_ledger.api.parameters import TenantNumber
-from token_ledger.api.service import reading, service_of
+from token_ledger.api.service import changing, reading, service_of
 from token_ledger.core.model.principal import Role
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.api_keys import add_key
@@ -28,7 +28,7 @@ async def create_tenant(request: Request, operator: Operator, body: TenantBody) 
     """
     zone_of(body.time_zone)
     service = service_of(request)
-    async with reading(request, operator.tenant) as connection:
+    async with changing(request, operator.tenant) as connection:
         tenant = await add_tenant(connection, body.name, body.time_zone)
         if tenant is None:
             detail = f"there is a tenant named {body.name!r}; choose another name"

@@ -10,7 +10,14 @@ from token_ledger.storage.schema.columns import metadata
 
 __all__ = ["GLOBAL_TABLES", "PARTITIONED_TABLES", "TENANT_TABLES", "metadata"]
 
-GLOBAL_TABLES = frozenset({setup_tables.identity_providers.name, setup_tables.prices.name, setup_tables.tenants.name})
+GLOBAL_TABLES = frozenset(
+    {
+        setup_tables.identity_providers.name,
+        setup_tables.prices.name,
+        setup_tables.tenants.name,
+        setup_tables.write_probes.name,
+    }
+)
 """Tables of no tenant, or that are read before the tenant is known."""
 TENANT_TABLES = tuple(sorted(set(metadata.tables) - GLOBAL_TABLES))
 PARTITIONED_TABLES = (ledger_tables.usage_events.name,)

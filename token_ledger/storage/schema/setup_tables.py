@@ -242,3 +242,6 @@ prices = Table(
     UniqueConstraint("provider", "model", "ordinal", "source"),
 )
 """The global price book. Entries are added and never changed, so that the past keeps its price."""
+
+write_probes = Table("write_probes", columns.metadata, Column("probed_at", columns.Instant, nullable=False))
+"""Where a process writes when it is asked whether it is ready. No row is ever committed."""

@@ -13,6 +13,7 @@ import asyncpg
 
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import database
+from token_ledger.storage.failures import Failure, failure_of, in_words
 from token_ledger.storage.schema.all_tables import GLOBAL_TABLES, TENANT_TABLES
 from token_ledger.storage.upkeep.leadership import LEADER_LOCK
 
@@ -156,8 +157,10 @@ async def read_facts(
             command_timeout=QUERY_SECONDS,
             server_settings={"application_name": "token-ledger doctor", "timezone": "UTC"},
         )
-    except database.AWAY as error:
-        raise database.DatabaseAway(str(error) or type(error).__name__) from error
+    except Exception as error:
+        if failure_of(error) is not Failure.AWAY:
+            raise
+        raise database.DatabaseAway(in_words(error)) from error
     try:
         facts = await _read_server(connection, long_seconds)
         if facts.revision is not None:

@@ -17,7 +17,8 @@ from typing import Any
 import asyncpg
 
 from token_ledger.storage.clocks import steady_seconds
-from token_ledger.storage.database import AWAY, CONNECT_SECONDS, DatabaseAway, plain_dsn
+from token_ledger.storage.database import CONNECT_SECONDS, DatabaseAway, plain_dsn
+from token_ledger.storage.failures import failure_of, in_words
 
 LEADER_LOCK = 7_022_028
 BEAT_SECONDS = 1.0
@@ -39,7 +40,6 @@ _SETTINGS = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
-_LOST = (*AWAY, asyncpg.InterfaceError)
 
 
 class NotLeading(Exception):
@@ -67,19 +67,25 @@ class Leadership:
                 if self._connection is None:
                     self._connection = await self._connect()
                 return bool(await self._ask(f"select pg_try_advisory_lock({LEADER_LOCK})"))
-        except _LOST as error:
+        except Exception as error:
             self.resign()
-            raise DatabaseAway(f"the lead can't be asked for: {str(error) or type(error).__name__}") from error
+            if (failure := failure_of(error)) is None:
+                raise
+            raise DatabaseAway(f"the lead can't be asked for: {in_words(error)}", failure) from error
 
     async def hold(self) -> None:
         """Return once a lead that was taken is lost; the connection is closed then."""
-        with suppress(*_LOST, NotLeading):
+        try:
             while not self._closed.is_set():
                 self.check()  # after a time in which the process was frozen, the connection may still seem to be there
                 await self._ask("select 1")
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._closed.wait(), BEAT_SECONDS)
-        self.resign()
+        except Exception as error:
+            if failure_of(error) is None and not isinstance(error, NotLeading):
+                raise
+        finally:
+            self.resign()
 
     def resign(self) -> None:
         """Give up the claim at once, so that another can lead."""
