@@ -119,10 +119,11 @@ class LedgerBench:
             rate = callers_process.report_of(process).operations_per_second
             self.plan.say(f"{name}: {rate:,.0f} operations/s")
             if verify:
-                self._verify(name, url)
+                self.verify(name, url)
         return rate
 
-    def _verify(self, name: str, url: str) -> None:
+    def verify(self, name: str, url: str) -> None:
+        """Verify the books of a run. Raises Failure if they are not right."""
         proof = asyncio.run(verify_database(url, None))
         if not proof.clean:
             raise Failure(f"the books do not verify after the run: {proof.as_text()}")
@@ -144,9 +145,21 @@ class LedgerBench:
     @contextmanager
     def service(self) -> Iterator[tuple[str, str, int]]:
         """Run the service on a copy of the database of one tenant and one budget; yield address, key and process id."""
-        self.server.template(shapes.ONE_ACCOUNT.name, shapes.filling(shapes.ONE_ACCOUNT))
-        with self.server.copy(shapes.ONE_ACCOUNT.name) as url:
-            key = asyncio.run(make_key(self._settings, url, shapes.FIRST_TENANT, Role.AGENT, "load"))
+        with self.service_of(shapes.ONE_ACCOUNT) as (base, [key], pid, _):
+            yield base, key, pid
+
+    @contextmanager
+    def service_of(self, shape: shapes.Shape) -> Iterator[tuple[str, list[str], int, str]]:
+        """Run the service on a copy of a shape's database.
+
+        Yields its address, a key of each tenant, its process id, and the address of the database.
+        """
+        self.server.template(shape.name, shapes.filling(shape))
+        with self.server.copy(shape.name) as url:
+            keys = [
+                asyncio.run(make_key(self._settings, url, f"tenant-{number}", Role.AGENT, "load"))
+                for number in range(shape.tenants)
+            ]
             self.server.checkpoint()
             environment = {
                 "TOKEN_LEDGER_DATABASE_URL": url,
@@ -155,7 +168,7 @@ class LedgerBench:
                 "TOKEN_LEDGER_METRICS_PORT": "0",
             }
             with http_process(_serve_command, "/readyz", self._log, environment) as (base, pid):
-                yield base, key, pid
+                yield base, keys, pid, url
 
     def load(self, name: str, base: str, what: str, api_key: str, connections: int = CONNECTIONS) -> Load:
         """Load a server, after a warm-up."""

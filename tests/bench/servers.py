@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -63,6 +64,18 @@ class BenchServer:
     def checkpoint(self) -> None:
         """Write all changes to disk, so that the next part does not pay for the one before."""
         self.execute("checkpoint")
+
+    def value(self, query: str, url: str) -> Any:
+        """Return the one value of a query, asked as the superuser."""
+
+        async def ask() -> Any:
+            connection = await asyncpg.connect(url)
+            try:
+                return await connection.fetchval(query)
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
 
     def execute(self, statement: str, url: str | None = None) -> None:
         """Execute one statement outside a transaction, as the superuser."""

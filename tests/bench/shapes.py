@@ -41,6 +41,7 @@ class Shape:
 
 _EVERYTHING: Selector = ()
 ONE_ACCOUNT = Shape("one_account", 1, ((_EVERYTHING, Window.TOTAL),))
+TWO_TENANTS = Shape("two_tenants", 2, ONE_ACCOUNT.budgets)
 SIX_ACCOUNTS = Shape(
     "six_accounts",
     1,
