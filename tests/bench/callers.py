@@ -26,6 +26,7 @@ from token_ledger.core.batch.outcomes import Granted, Settled
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Usage
 from token_ledger.ledger.group_commit import GroupCommit
+from token_ledger.storage import database as storage_database
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.tenants import all_tenants
@@ -47,6 +48,8 @@ class Report:
     operations: int
     seconds: float
     settle_p99_ms: float
+    process_seconds: float
+    """Processor time of the process."""
 
     @property
     def operations_per_second(self) -> float:
@@ -54,13 +57,14 @@ class Report:
 
 
 def start(
-    url: str, *, tenants: int = 1, callers: int, accounts: int = 1, seconds: int, keys: str = ""
-) -> "subprocess.Popen[str]":
-    """Start a measured process."""
+    url: str, *, tenants: int = 1, callers: int, accounts: int = 1, seconds: int, keys: str = "",
+    plan_cache_mode: str = "",
+) -> "subprocess.Popen[str]":  # fmt: skip
+    """Start a measured process; with another `plan_cache_mode` of PostgreSQL than the service's, if one is given."""
     command = [
         sys.executable, "-m", "tests.bench.callers", "--url", url, "--tenants", str(tenants), "--callers", str(callers),
         "--accounts", str(accounts), "--warm-up-seconds", str(WARM_UP_SECONDS), "--seconds", str(seconds),
-        "--keys", keys,
+        "--keys", keys, "--plan-cache-mode", plan_cache_mode,
     ]  # fmt: skip
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -74,9 +78,12 @@ def report_of(process: "subprocess.Popen[str]") -> Report:
 
 
 async def measure(
-    url: str, *, tenants: int, callers: int, accounts: int, warm_up_seconds: float, seconds: float, keys: str = ""
-) -> Report:
+    url: str, *, tenants: int, callers: int, accounts: int, warm_up_seconds: float, seconds: float, keys: str = "",
+    plan_cache_mode: str = "",
+) -> Report:  # fmt: skip
     """Run callers on the first tenants of a database; count the operations answered after the warm-up."""
+    if plan_cache_mode:
+        storage_database._WRITER_SETTINGS["plan_cache_mode"] = plan_cache_mode
     database = Database(url)
     async with database.reading() as connection:
         chosen = sorted(await all_tenants(connection))[:tenants]
@@ -103,12 +110,12 @@ async def measure(
 
 async def _count(tally: Tally, warm_up_seconds: float, seconds: float) -> Report:
     await asyncio.sleep(warm_up_seconds)
-    before, started = tally.operations, time.perf_counter()
+    before, started, used = tally.operations, time.perf_counter(), time.process_time()
     tally.settle_ms.clear()
     await asyncio.sleep(seconds)
     slowest_first = sorted(tally.settle_ms, reverse=True)
     p99 = slowest_first[len(slowest_first) // 100] if slowest_first else 0.0
-    return Report(tally.operations - before, time.perf_counter() - started, p99)
+    return Report(tally.operations - before, time.perf_counter() - started, p99, time.process_time() - used)
 
 
 async def _call(
@@ -172,6 +179,7 @@ def main() -> int:
     for name in "warm-up-seconds", "seconds":
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--keys", default="", help="prefix of the idempotency keys, when several processes run at once")
+    parser.add_argument("--plan-cache-mode", default="", help="PostgreSQL's setting, if not the service's")
     options = vars(parser.parse_args())
     status = 1
     try:

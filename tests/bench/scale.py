@@ -11,6 +11,7 @@ import asyncpg
 
 from tests.bench import callers as callers_process
 from tests.bench.history import grow
+from tests.bench.plan import WARM_UP_SECONDS
 from tests.bench.rows import Figure, Row, Run, Target, interleave
 from tests.bench.servers import most_memory_bytes
 from tests.bench.shapes import ONE_ACCOUNT, filling
@@ -35,6 +36,7 @@ def scale_rows(bench: "LedgerBench") -> dict[str, Callable[[], Sequence[Row]]]:
         "growth": growth,
         "snapshot_60s": snapshot,
         "memory": memory,
+        "pair_cpu_one_caller": pair_cpu,
     }
     return {name: partial(measure, bench) for name, measure in rows.items()}
 
@@ -181,3 +183,26 @@ def memory(bench: "LedgerBench") -> list[Row]:
 
     (runs,) = interleave(bench.plan.repetitions, lambda: _MOST_BYTES / 1024 / 1024, serve)
     return [Row(GROUP, "memory", "MiB", "the target", runs, Target(Figure.VALUE, 250, at_most=True))]
+
+
+def pair_cpu(bench: "LedgerBench") -> list[Row]:
+    """Measure the processor time of one caller's reserve and settle, in the process and in the database."""
+    bench.server.template(ONE_ACCOUNT.name, filling(ONE_ACCOUNT))
+
+    def cost_ms(plan_cache_mode: str) -> float:
+        with bench.server.copy(ONE_ACCOUNT.name) as url:
+            bench.server.checkpoint()
+            used = bench.server.processor_seconds()
+            process = callers_process.start(url, callers=1, seconds=bench.plan.seconds, plan_cache_mode=plan_cache_mode)
+            report = callers_process.report_of(process)
+            # The database also works while callers warm up, at the same rate.
+            share = report.seconds / (report.seconds + WARM_UP_SECONDS)
+            in_database = (bench.server.processor_seconds() - used) * share
+            pairs = report.operations / 2
+        in_process, in_database = (1e3 * seconds / pairs for seconds in (report.process_seconds, in_database))
+        said = plan_cache_mode or "the service's settings"
+        bench.plan.say(f"pair_cpu_one_caller: {in_process:.2f} ms and {in_database:.2f} ms in the database, {said}")
+        return in_process + in_database
+
+    (runs,) = interleave(bench.plan.repetitions, partial(cost_ms, "auto"), partial(cost_ms, ""))
+    return [Row(GROUP, "pair_cpu_one_caller", "ms of processor", "with plan_cache_mode = auto, ms", runs)]

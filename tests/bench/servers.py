@@ -89,6 +89,24 @@ class BenchServer:
 
         asyncio.run(run())
 
+    def processor_seconds(self) -> float:
+        """Return the processor time that the server's processes have used, also those that have ended."""
+        [found] = self.directory.rglob("postmaster.pid")
+        postmaster = int(found.read_text().split()[0])
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                pid, rest = stat.read_text().split(" ", 1)
+            except OSError:  # it has just ended
+                continue
+            fields = rest.rpartition(")")[2].split()
+            own, ended = sum(map(int, fields[11:13])), sum(map(int, fields[13:15]))
+            if int(pid) == postmaster:
+                ticks += own + ended
+            elif int(fields[1]) == postmaster:
+                ticks += own
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """Stop the server."""
         self._server.cleanup()
