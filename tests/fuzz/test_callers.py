@@ -70,7 +70,6 @@ class Onlooker:
     def __init__(self, url: str, world: World, caller: Caller) -> None:
         self._url = url
         self._caller = caller
-        self._tenant_key = world.headers(caller.tenant)
         self._operator_key = world.headers("operator", Role.OPERATOR)
 
     def before(self, case: Any) -> None:
@@ -82,10 +81,10 @@ class Onlooker:
         """Lift a stop: all that comes after it would only be refused."""
         if response.status_code != 200 or not case.path.endswith("/stop") or case.method != "POST":
             return
-        path = case.formatted_path.removesuffix("/stop") + "/resume"
-        headers = self._operator_key if "tenants" in path else self._tenant_key
-        body = {"idempotency_key": f"lift {next(_numbers)}"}
-        lifted = requests.post(self._url + path, json=body, headers=headers, timeout=SECONDS)
+        # By the operator, because an administrator may revoke every key of the tenant.
+        tenant_id = (case.path_parameters or {}).get("tenant_id", self._caller.known["tenant_id"])
+        path, body = f"/v1/tenants/{tenant_id}/resume", {"idempotency_key": f"lift {next(_numbers)}"}
+        lifted = requests.post(self._url + path, json=body, headers=self._operator_key, timeout=SECONDS)
         assert lifted.status_code == 200, lifted.text
 
 
