@@ -9,8 +9,11 @@ import pytest
 
 from tests.cli.commands import rows, run, without_database
 from tests.conftest import with_database
+from token_ledger.cli.error_messages import error_message
 from token_ledger.config import Settings
+from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import database
+from token_ledger.storage.api_keys import new_key
 from token_ledger.storage.embedded import start_embedded
 
 
@@ -195,3 +198,14 @@ async def test_an_overlap_is_a_week_at_most(
     said = await complaint(capsys, "rotate-key", "acme", key["key_id"], "--overlap-hours", hours)
     assert "--overlap-hours: the old key can stay valid for 0 to 168 hours" in said
     assert await run("rotate-key", "acme", key["key_id"], "--overlap-hours", "168") == 0
+
+
+def test_an_unexpected_error_is_written_down_without_secrets() -> None:
+    key, key_id = new_key(TenantId(1), "live")
+    message = error_message(RuntimeError(f"refused {key} at postgresql://u:password@db/x"))
+    written = Path(message.rsplit("the file ", 1)[1])
+    told = message + written.read_text()
+    written.unlink()
+    assert f"tl_live_{key_id}_…" in told
+    assert key not in told
+    assert "password" not in told

@@ -161,7 +161,7 @@ class Record(KeyedCommand):
 
 @value
 class Quarantine(KeyedCommand):
-    """An event that could not be read: keep it as it came."""
+    """An event that could not be read: keep it as it came, but for texts that nobody asked for."""
 
     verb: ClassVar[str] = "quarantine"
     event_source: str
