@@ -30,6 +30,7 @@ KINDS: dict[type[outcomes.Outcome], str] = {
     outcomes.IncreaseAnswer: "increase",
     outcomes.Changed: "changed",
     outcomes.StopAnswer: "stop",
+    outcomes.Reversed: "reversed",
     outcomes.PreflightAnswer: "preflight",
     outcomes.Quarantined: "quarantined",
     outcomes.RunAnswer: "run",
@@ -117,6 +118,11 @@ class Comparison:
                 assert step.iteration == thing["iteration"]
             case outcomes.GrantAnswer(grant) if not expected.replayed:
                 assert grant.expires_at == thing["until"]
+            case outcomes.Reversed(entry):
+                taken_back = {int(of): int(number) for number, of in entry.after["corrections"].items()}
+                assert taken_back.keys() == thing["corrections"].keys()
+                for of, correction in thing["corrections"].items():
+                    self._event(self.memory.rows.events[taken_back[of]], correction)
             case outcomes.StopAnswer(_, stopped):
                 assert stopped == self.model.stopped
             case outcomes.IncreaseAnswer(increase):
@@ -350,7 +356,7 @@ def _id_of(outcome: outcomes.Outcome) -> int:
             return grant.grant_id
         case outcomes.IncreaseAnswer(increase):
             return increase.increase_id
-        case outcomes.Changed(entry) | outcomes.StopAnswer(entry):
+        case outcomes.Changed(entry) | outcomes.StopAnswer(entry) | outcomes.Reversed(entry):
             return entry.audit_id
         case outcomes.Extended(reservation):
             return reservation.reservation_id

@@ -51,6 +51,7 @@ class MemoryLedger:
         outcomes = decide(books, commands)
         self.config = books.config
         self.rows.model_names = {**self.rows.model_names, **books.writes.model_names}
+        self.rows.events.update((event.event_id, event) for event in books.writes.corrections)
         self.accounts.update((account.account_id, account) for account in books.writes.new_accounts)
         for key, amounts in books.writes.rollups.items():
             _add(self.hourly_daily.setdefault(key, [0] * 7), amounts)

@@ -124,6 +124,7 @@ class Model(HoldModel):
             administration.SetUsers: self._set_users,
             administration.SetCalendar: self._set_calendar,
             administration.StopTenant: self._stop,
+            administration.Reverse: self._reverse,
             commands.TendAccounts: self._tend,
         }
         answer: Expected = decisions[type(command)](command)
@@ -163,7 +164,7 @@ class Model(HoldModel):
         hold: dict[str, Any] = {
             "state": "held", "facts": self._facts(command, run, model), "run": command.run_id, "tags": command.tags,
             "model": model, "names": names, "created_at": self.now, "order": self.next_order(),
-            "lease": isinstance(command, commands.Lease),
+            "lease": isinstance(command, commands.Lease), "key": command.key,
             "expires_at": self.now + timedelta(seconds=command.ttl_seconds),
             "held": {"tokens": tokens, "uncached": tokens - command.cached_input_tokens * times, "cost": cost * times,
                      "calls": times},

@@ -7,6 +7,7 @@ from tests.simulation.expected import Expected
 from tests.simulation.model_limits import UNITS, Balance, Name, rolled_over, terms_at
 from tests.simulation.model_prices import PricedModel, fitted, kinds_of
 from tests.simulation.model_runs import RunModel
+from token_ledger.core.batch import administration
 from token_ledger.core.batch.commands import Extend, Record, Reserve, Settle
 from token_ledger.core.model.window import Calendar
 
@@ -46,6 +47,7 @@ class HoldModel(PricedModel, RunModel):
         event["unpriced"] = event["unpriced"] and command.model not in (None, hold["model"])
         names = self._served_names(hold, facts)
         event |= {"run": hold["run"], "tags": hold["tags"], "names": names, "late": hold["state"] == "expired"}
+        event |= {"hold": command.reservation_id, "key": command.key, "source": None}
         event["part"], event["calls"] = command.part, 0 if command.part and not hold["lease"] else 1
         drawn, held = hold["drawn"], hold["held"]
         event["overrun"] = any(drawn[unit] + event[unit] > held[unit] for unit in ("tokens", "uncached", "cost"))
@@ -114,8 +116,46 @@ class HoldModel(PricedModel, RunModel):
         event = self._event(command, facts, at)
         event |= {"run": command.run_id, "tags": command.tags, "names": self._names(facts, run, at)}
         event |= {"late": False, "overrun": False, "part": False, "calls": 1}
+        event |= {"hold": None, "key": command.key, "source": command.event_source}
         self._book(event, {})
         return Expected("recorded", event)
+
+    def booked_under(self, event: dict[str, Any], *, whole_hold: bool) -> administration.Reverse:
+        """Return the command that takes back an event, or everything that was booked on its hold."""
+        hold, key, source, events = None, event["key"], event["source"], [event]
+        if whole_hold and event["hold"] is not None:
+            hold, source = event["hold"], None
+            key = self.holds[hold]["key"]
+            events = [each for each in self.events if each.get("hold") == hold and "corrects" not in each]
+        found = tuple((each["id"], each["booked_at"]) for each in events)
+        return administration.Reverse(key, b"", source, found, "a test", "key:admin", hold)
+
+    def _reverse(self, command: administration.Reverse) -> Expected:
+        hold = self.holds.get(command.reservation_id or 0)
+        if hold is not None and hold["state"] == "held":
+            return Expected("refused", code="reservation_open")
+        taken_back = {event["corrects"] for event in self.events if "corrects" in event}
+        numbers = {number for number, _ in command.events}
+        found = [event for event in self.events if event.get("id") in numbers - taken_back and "corrects" not in event]
+        if not found:
+            return Expected("refused", code="booking_reversed")
+        corrections = {event["id"]: self._correct(event) for event in found}
+        return Expected("reversed", {"corrections": corrections})
+
+    def _correct(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Book the opposite of an event, on the same accounts."""
+        opposite = {name: -event[name] for name in ("cost", "tokens", "uncached", "calls")}
+        usage = {kind: -count for kind, count in event["usage"].items()}
+        correction = {**event, **opposite, "usage": usage, "late": False, "overrun": False, "corrects": event["id"]}
+        del correction["id"]
+        self.events.append(correction)
+        for name in event["names"]:
+            account = self.accounts[name]
+            amounts = self._amounts(name, correction["tokens"], correction["uncached"], correction["cost"])
+            for unit, amount in (amounts | {"calls": correction["calls"]}).items():
+                account.settled[unit] += amount
+            account.watch()
+        return correction
 
     def _event(self, command: Settle | Record, facts: Facts, at: datetime) -> dict[str, Any]:
         usage = fitted(command.usage)
@@ -128,6 +168,7 @@ class HoldModel(PricedModel, RunModel):
         }  # fmt: skip
 
     def _book(self, event: dict[str, Any], covered_on: dict[Name, dict[str, int]]) -> None:
+        event["booked_at"] = self.now
         self.events.append(event)
         for name in event["names"]:
             account, covered = self.accounts[name], covered_on.get(name)

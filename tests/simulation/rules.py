@@ -334,6 +334,22 @@ class LedgerRules(RuleBasedStateMachine):
         """Send a command again, as a client does when the answer was lost."""
         self.pending.extend(self.sent[-1 - pick % len(self.sent)] for pick in picks if self.sent)
 
+    @precondition(lambda self: self.booked())
+    @rule(pick=recent, whole_hold=st.booleans(), other_reason=st.sampled_from((False, False, False, True)))
+    def reverse(self, pick: int, whole_hold: bool, other_reason: bool) -> None:
+        """Take back what was booked, perhaps for the second time."""
+        booked = self.booked()
+        command = self.model.booked_under(booked[-1 - pick % len(booked)], whole_hold=whole_hold)
+        if other_reason:
+            command = replace(command, reason="for another reason")
+        # As in the API, the fingerprint is of what is asked for and not of what was found for it.
+        command = replace(command, fingerprint=calls.sealed(replace(command, events=())).fingerprint)
+        self.pending.append(command)
+
+    def booked(self) -> list[dict[str, Any]]:
+        """Return the events that were booked, without those that took back others."""
+        return [event for event in self.model.events if "id" in event and "corrects" not in event]
+
     @precondition(lambda self: any(isinstance(command, Reserve) for command in self.sent))
     @rule(pick=recent)
     def reuse_key(self, pick: int) -> None:
