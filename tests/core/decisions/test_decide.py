@@ -498,3 +498,12 @@ def test_ids_rise_in_the_order_of_decisions() -> None:
 def test_a_sweep_takes_no_key() -> None:
     answers = given.Ledger().decide(ExpireDue(), ExpireDue())
     assert answers == [outcomes.Swept(), outcomes.Swept()]
+
+
+def test_stops_of_one_batch_under_a_key_that_is_in_use_have_keys_of_their_own() -> None:
+    ledger = given.Ledger()
+    run_id = ledger.opened().run_id
+    stops = [EndRun("used", bytes([number]), run_id, RunState.CLOSED) for number in range(4)]
+    assert [type(outcome) for outcome in ledger.decide(*stops)] == [outcomes.RunAnswer] * 4
+    keys = [(command.source, command.key) for command, _, _ in ledger.books.writes.keys]
+    assert len(keys) == len(set(keys)) == 5

@@ -76,7 +76,7 @@ def decide(books: Books, batch: Sequence[commands.Command]) -> list[outcomes.Out
             decided.append(stored_answer(books, command, stored))
         elif isinstance(command, _STOPS) and _stops(command):
             # What it asks for is a state, so it is done whatever its key was used for. The key stays the other's.
-            again = replace(command, key=str(books.next_id), key_space=BY_STATE)
+            again = replace(command, key=str(books.new_id()), key_space=BY_STATE)
             decided.append(_DECISIONS[type(command)](books, again))
         elif isinstance(command, commands.Report):
             decided.append(kept_conflict(books, command, stored))
