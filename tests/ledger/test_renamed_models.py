@@ -296,6 +296,17 @@ async def test_accounts_of_open_runs_go_along(ledger: Ledger) -> None:
     ]  # fmt: skip
 
 
+async def test_accounts_of_ended_runs_stay_whatever_comes_in_the_same_batch(ledger: Ledger) -> None:
+    await budget(ledger, window=Window.RUN)
+    run_id = (await ledger.ask(commands.OpenRun("k", b"x", user="ada"), outcomes.RunAnswer)).run.run_id
+    held = [await ledger.hold(run_id=run_id) for _ in range(2)]
+    await ledger.ask(commands.EndRun("k", b"x", run_id, RunState.CLOSED), outcomes.RunAnswer)
+    batch = (commands.Settle("s", b"x", held[0], Usage(100)), renaming(OLD, NEW, key="n"))
+    await asyncio.gather(*(ledger.commits.submit(ledger.tenant, each) for each in batch))
+    await ledger.settle(held[1], 20)
+    assert await used(ledger) == {OLD: (120, 0)}
+
+
 async def test_accounts_with_calls_of_another_provider_stay(ledger: Ledger) -> None:
     await budget(ledger)
     await call(ledger)

@@ -16,6 +16,7 @@ from token_ledger.core.model.account import Account
 from token_ledger.core.model.budget import Budget
 from token_ledger.core.model.money import LARGEST_AMOUNT
 from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.run import RunState
 from token_ledger.core.model.selector import ANY, Wanted, selects
 from token_ledger.core.model.subject import Subject
 
@@ -127,10 +128,17 @@ def _carried(books: Books, old: ModelName, new: ModelName, names: set[ModelName]
         if wanted.get("model") != ANY or shared:
             continue
         for account in books.accounts_of(budget.budget_id):
-            subject = _renamed(account.subject, old, new) if account.is_open(books.now) else None
+            subject = _renamed(account.subject, old, new) if _goes_on(books, account) else None
             if subject is not None:
                 carried.append((account, subject))
     return carried
+
+
+def _goes_on(books: Books, account: Account) -> bool:
+    """Tell whether calls may still be admitted on an account. Of a run that has ended it is known only by chance."""
+    run_id = account.subject.get("run")
+    run = None if run_id is None else books.loaded.runs.get(int(run_id))
+    return account.is_open(books.now) and (run is None or run.state is RunState.OPEN)
 
 
 def _too_much(books: Books, carried: list[tuple[Account, Subject]]) -> Refused | None:
