@@ -6,10 +6,12 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 from tests.simulation.commands import AGENT_TYPES, NOTHING, USERS, limits, overrides
+from tests.simulation.price_list import MODELS, PROVIDER
 from token_ledger.core.batch import administration
 from token_ledger.core.batch.commands import Extend, Rebalance, Step, TendAccounts
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import Enforcement, Limits, Unit
+from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.tenant import User
 from token_ledger.core.model.window import CalendarRule
 
@@ -146,6 +148,14 @@ def set_calendars(clock: datetime) -> st.SearchStrategy[administration.SetCalend
     )
     return st.builds(lambda rule, instant: administration.SetCalendar("", b"", rule, ACTOR, instant), rules, at)
 
+
+names_of_models = st.sampled_from((*MODELS, "large", "renamed", "of-two")).map(lambda name: ModelName(PROVIDER, name))
+renamings = st.builds(
+    lambda asked, becomes: administration.RenameModel("", b"", asked, becomes, "one model", ACTOR),
+    names_of_models,
+    names_of_models,
+)
+"""Another name for a model, sometimes that of another model."""
 
 STOP = administration.StopTenant("", b"", "runaway", ACTOR)
 RESUME = administration.StopTenant("", b"", None, ACTOR)

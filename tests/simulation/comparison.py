@@ -152,7 +152,7 @@ class Comparison:
         assert (
             reservation.held_tokens, reservation.held_uncached_tokens, reservation.held_nanos, reservation.held_calls,
         ) == (held["tokens"], held["uncached"], held["cost"], held["calls"])  # fmt: skip
-        assert reservation.facts.model == hold["model"]
+        assert reservation.facts.model == hold["facts"]["model"]
         assert reservation.expires_at == hold["expires_at"]
         assert self._path(reservation.path) == set(hold["names"])
         assert self._refusals(reservation.warnings) == set(hold["warnings"])
@@ -259,7 +259,7 @@ class Comparison:
         assert runs == {number: run["state"] for number, run in self.model.runs.items()}
 
     def _sums_of_events(self) -> None:
-        """Settled balances are the sums of the events, and everything used is booked in full."""
+        """Settled balances are the sums of events and transfers, and everything used is booked in full."""
         tokens: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
         for event in self.memory.rows.events.values():
             for number in event.path:
@@ -268,6 +268,10 @@ class Comparison:
                 counted -= event.usage.cache_read_tokens if uncached else 0
                 for position, amount in enumerate((counted, event.cost_nanos, event.calls)):
                     tokens[number][position] += amount
+        for transfer in (each for transfers in self.memory.rows.transfers.values() for each in transfers):
+            for position, amount in enumerate(transfer.settled):
+                tokens[transfer.from_account][position] -= amount
+                tokens[transfer.to_account][position] += amount
         for account in self.memory.accounts.values():
             assert [account.figures(unit)[1] for unit in Unit] == tokens[account.account_id]
         for run_id in self.model.runs:

@@ -37,6 +37,8 @@ class MemoryLedger:
         """Decide one batch and keep what it changed."""
         self.sequence += 1
         self.rows.accounts = list(self.accounts.values())
+        self.rows.spellings = self.rows.model_names
+        self.rows.booked_models = [*dict.fromkeys(self.rows.model_names.values())]
         self.rows.due = [
             reservation.reservation_id
             for reservation in self.rows.reservations.values()

@@ -43,6 +43,8 @@ class Model(HoldModel):
         self.triggers: dict[str, tuple[administration.SetTrigger, dict[str, Any]]] = {}
         self.increases: dict[int, dict[str, Any]] = {}
         self.users: dict[str, tuple[tuple[datetime | None, str], ...]] = {}
+        self.spellings: dict[str, str] = {}
+        self.renamed: dict[str, str] = {}
         self.stopped: str | None = None
         self.lapsed: list[dict[str, Any]] = []
         self.rolled = 0
@@ -105,6 +107,9 @@ class Model(HoldModel):
             case administration.SetTrigger():
                 trigger: dict[str, Any] = {"kind": command.kind}
                 self.triggers[command.kind] = command, trigger
+                for step in command.downgrades:
+                    self.use_name(step.model)
+                    self.use_name(step.to_model)
                 return Expected("trigger", trigger)
             case commands.ExpireDue():
                 return Expected("swept")
@@ -125,6 +130,7 @@ class Model(HoldModel):
             administration.SetCalendar: self._set_calendar,
             administration.StopTenant: self._stop,
             administration.Reverse: self._reverse,
+            administration.RenameModel: self._rename,
             commands.TendAccounts: self._tend,
         }
         answer: Expected = decisions[type(command)](command)
@@ -140,6 +146,7 @@ class Model(HoldModel):
             return run
         if self.hold_cost(command.model, command) is None:
             return Expected("refused", code="unknown_model")
+        self.use_name(command.model)
         lineage = self.lineage(run) if run else []
         if any(each["strict"] and command.agent_type not in each["shares"] for each in lineage):
             return Expected("denied", {"fits": None, "refusing": []}, code="not_allocated")
@@ -163,7 +170,7 @@ class Model(HoldModel):
         tokens = (command.input_tokens + command.max_output_tokens) * times
         hold: dict[str, Any] = {
             "state": "held", "facts": self._facts(command, run, model), "run": command.run_id, "tags": command.tags,
-            "model": model, "names": names, "created_at": self.now, "order": self.next_order(),
+            "model": model, "names": names, "on": names, "created_at": self.now, "order": self.next_order(),
             "lease": isinstance(command, commands.Lease), "key": command.key,
             "expires_at": self.now + timedelta(seconds=command.ttl_seconds),
             "held": {"tokens": tokens, "uncached": tokens - command.cached_input_tokens * times, "cost": cost * times,
@@ -313,7 +320,7 @@ class Model(HoldModel):
         for step in trigger.downgrades:
             able = set(command.requires) <= set(step.capabilities)
             long_enough = command.input_tokens + command.max_output_tokens <= step.context_tokens
-            if step.model == command.model and able and long_enough:
+            if self.booked(step.model) == self.booked(command.model) and able and long_enough:
                 mine, other = self.exact_cost(command.model, command), self.exact_cost(step.to_model, command)
                 return step.to_model if mine is not None and other is not None and other < mine else None
         return None

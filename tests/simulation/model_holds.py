@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.simulation.expected import Expected
 from tests.simulation.model_limits import UNITS, Balance, Name, rolled_over, terms_at
+from tests.simulation.model_names import is_chosen
 from tests.simulation.model_prices import PricedModel, fitted, kinds_of
 from tests.simulation.model_runs import RunModel
 from token_ledger.core.batch import administration
@@ -38,10 +39,15 @@ class HoldModel(PricedModel, RunModel):
         at = hold["created_at"]
         if hold["lease"]:
             at = min(max(command.occurred_at or self.now, at), self.now)
-        facts = hold["facts"] | {"model": command.model or hold["model"]}
+        facts, held_model = dict(hold["facts"]), hold["facts"]["model"]
+        if command.model is not None:
+            served = self.use_name(command.model)
+            # The model of the hold keeps the name that it was booked under.
+            if served not in (held_model, self.renamed.get(held_model)) and command.model != hold["model"]:
+                facts["model"] = served
         if command.tool is not None:
             facts["tool"] = command.tool
-        event = self._event(command, facts, at)
+        event = self._event(command, facts, command.model or hold["model"], at)
         if event["unpriced"] or command.model in (None, hold["model"]):
             event["cost"] = self.usage_cost(hold["model"], event["usage"], hold["created_at"])
         event["unpriced"] = event["unpriced"] and command.model not in (None, hold["model"])
@@ -58,14 +64,14 @@ class HoldModel(PricedModel, RunModel):
                 drawn[unit] += event[unit]
             after = self._remaining(hold)
             if hold["state"] == "held":
-                self._move(hold["names"], {unit: before[unit] - after[unit] for unit in before}, -1)
+                self._move(hold["on"], {unit: before[unit] - after[unit] for unit in before}, -1)
             covered = {unit: before[unit] - after[unit] for unit in before}
         else:
             if hold["state"] == "held":
                 self._give_back(hold, "settled")
             hold["state"], hold["event"] = "settled", event
             covered = before
-        self._book(event, {} if event["late"] else dict.fromkeys(hold["names"], covered))
+        self._book(event, {} if event["late"] else dict.fromkeys(hold["on"], covered))
         event["stop"] = self._why_stop(hold)
         return Expected("settled", event)
 
@@ -100,7 +106,7 @@ class HoldModel(PricedModel, RunModel):
             return Expected("refused", code="reservation_not_open")
         until = self.now + timedelta(seconds=command.ttl_seconds)
         if hold["lease"]:
-            until = self._lease_end(hold["names"], until)
+            until = self._lease_end(hold["on"], until)
         hold["expires_at"] = max(hold["expires_at"], until)
         return Expected("extended", hold)
 
@@ -112,8 +118,9 @@ class HoldModel(PricedModel, RunModel):
         if at < self.now - timedelta(days=35) or at > self.now + timedelta(minutes=5):
             return Expected("quarantined", {}, code="time_out_of_range")
         at = min(at, self.now)
+        self.use_name(command.model)
         facts = self._facts(command, run, command.model)
-        event = self._event(command, facts, at)
+        event = self._event(command, facts, command.model, at)
         event |= {"run": command.run_id, "tags": command.tags, "names": self._names(facts, run, at)}
         event |= {"late": False, "overrun": False, "part": False, "calls": 1}
         event |= {"hold": None, "key": command.key, "source": command.event_source}
@@ -146,10 +153,11 @@ class HoldModel(PricedModel, RunModel):
         """Book the opposite of an event, on the same accounts."""
         opposite = {name: -event[name] for name in ("cost", "tokens", "uncached", "calls")}
         usage = {kind: -count for kind, count in event["usage"].items()}
-        correction = {**event, **opposite, "usage": usage, "late": False, "overrun": False, "corrects": event["id"]}
+        correction = {**event, **opposite, "names": event["on"], "usage": usage, "late": False, "overrun": False}
+        correction["corrects"] = event["id"]
         del correction["id"]
         self.events.append(correction)
-        for name in event["names"]:
+        for name in event["on"]:
             account = self.accounts[name]
             amounts = self._amounts(name, correction["tokens"], correction["uncached"], correction["cost"])
             for unit, amount in (amounts | {"calls": correction["calls"]}).items():
@@ -157,9 +165,9 @@ class HoldModel(PricedModel, RunModel):
             account.watch()
         return correction
 
-    def _event(self, command: Settle | Record, facts: Facts, at: datetime) -> dict[str, Any]:
+    def _event(self, command: Settle | Record, facts: Facts, model: str, at: datetime) -> dict[str, Any]:
         usage = fitted(command.usage)
-        cost = self.usage_cost(facts["model"], usage, at)
+        cost = self.usage_cost(model, usage, at)
         return {
             "facts": facts, "said": command.occurred_at or self.now, "at": at, "usage": usage, "cost": cost or 0,
             "unpriced": cost is None,
@@ -168,7 +176,7 @@ class HoldModel(PricedModel, RunModel):
         }  # fmt: skip
 
     def _book(self, event: dict[str, Any], covered_on: dict[Name, dict[str, int]]) -> None:
-        event["booked_at"] = self.now
+        event |= {"booked_at": self.now, "on": event["names"]}
         self.events.append(event)
         for name in event["names"]:
             account, covered = self.accounts[name], covered_on.get(name)
@@ -182,19 +190,20 @@ class HoldModel(PricedModel, RunModel):
 
     def _give_back(self, hold: dict[str, Any], state: str) -> None:
         hold["state"] = state
-        self._move(hold["names"], self._remaining(hold), -1)
-        for name in hold["names"]:
+        self._move(hold["on"], self._remaining(hold), -1)
+        for name in hold["on"]:
             self.accounts[name].leases -= hold["lease"]
 
     def _served_names(self, hold: dict[str, Any], facts: Facts) -> list[Name]:
         """Return the accounts of the call that was made: those of its hold, but other budgets may select it."""
         if facts == hold["facts"]:
-            return list(hold["names"])
+            return list(hold["on"])
         run = self.runs[hold["run"]] if hold["run"] else None
         served = self._names(facts, run, hold["created_at"], made_before=hold["order"])
         selected = {name[:3] for name in served}
         in_use = {budget["id"] for budget in self.budgets if budget["in_use"]}
-        stay = [n for n in hold["names"] if n[0] == "run" or n[1] not in in_use or n[:3] in selected]
+        places = zip(hold["names"], hold["on"], strict=True)
+        stay = [place for n, place in places if n[0] == "run" or n[1] not in in_use or n[:3] in selected]
         held = {name[:3] for name in hold["names"]}
         return stay + [name for name in served if name[:3] not in held]
 
@@ -204,7 +213,7 @@ class HoldModel(PricedModel, RunModel):
         facts = {
             "user": run["user"] if run else command.user or "",
             "cost_center": run["cost_center"] if run else command.cost_center or self._center(command),
-            "agent_type": command.agent_type, "request_type": command.request_type, "model": model,
+            "agent_type": command.agent_type, "request_type": command.request_type, "model": self.booked(model),
             "provider": command.provider,
         }  # fmt: skip
         if command.tool is not None:
@@ -231,18 +240,22 @@ class HoldModel(PricedModel, RunModel):
             kept = {d for d, v in wanted.items() if v == "*"} | ({"run"} if command.window == "run" else set())
             if budget["unassigned"] == "per_user" and facts["cost_center"] == "unassigned":
                 kept.add("user")
-            start, end = self.calendar.bounds(command.window, at or self.now)
             # A call counts for its run and for every ancestor of the run, once for each.
             for number in [each["id"] for each in self.lineage(run)] if run and "run" in wanted else [None]:
                 seen = facts if number is None else facts | {"run": str(number)}
-                if not all(d in seen and _is_chosen(v, seen[d]) for d, v in wanted.items()):
+                if not all(d in seen and is_chosen(v, seen[d]) for d, v in wanted.items()):
                     continue
                 subject = frozenset((d, seen[d]) for d in kept)
-                name = ("budget", budget["id"], subject, start)
-                if name not in self.accounts:
-                    self.accounts[name] = self._fresh(budget, subject, start, end)
-                names.append(name)
+                names.append(self.account_name(budget, subject, at or self.now))
         return names
+
+    def account_name(self, budget: dict[str, Any], subject: Any, at: datetime) -> Name:
+        """Return the account of a subject in the window of an instant, made if there is none."""
+        start, end = self.calendar.bounds(budget["command"].window, at)
+        name = ("budget", budget["id"], subject, start)
+        if name not in self.accounts:
+            self.accounts[name] = self._fresh(budget, subject, start, end)
+        return name
 
     def _fresh(self, budget: dict[str, Any], subject: Any, start: datetime, end: datetime | None) -> Balance:
         late = end is not None and end <= self.now
@@ -279,10 +292,3 @@ class HoldModel(PricedModel, RunModel):
     def _lease_end(self, names: list[Name], at: datetime) -> datetime:
         ends = [self.accounts[name].end for name in names if self.accounts[name].hard]
         return min([at, *(end for end in ends if end is not None)])
-
-
-def _is_chosen(wanted: str | tuple[str, ...], value: str) -> bool:
-    """Tell whether a value is the one named, one of those named, or begins as the prefix says; `*` is the empty one."""
-    if not isinstance(wanted, str):
-        return value in wanted
-    return value[: len(wanted) - 1] == wanted[:-1] if wanted[-1] == "*" else value == wanted

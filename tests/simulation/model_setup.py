@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.simulation.expected import Expected
 from tests.simulation.model_limits import UNITS, Amounts, Balance, Name, amounts_of, limits_for
+from tests.simulation.model_names import NameModel
 from token_ledger.core.batch import administration
 from token_ledger.core.batch.commands import TendAccounts
 from token_ledger.core.model.budget import Limits, Overrides
@@ -14,7 +15,7 @@ from token_ledger.core.model.window import Calendar
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
-class SetupModel:
+class SetupModel(NameModel):
     """What one tenant has set up."""
 
     now: datetime
@@ -34,6 +35,7 @@ class SetupModel:
         return known[-1] if known else "unassigned"
 
     def _create_budget(self, command: administration.CreateBudget) -> Expected:
+        command = self.in_books(command)
         if any(budget["name"] == command.name and budget["in_use"] for budget in self.budgets):
             return Expected("refused", code="budget_exists")
         if self._contradicts_itself(command, command.overrides, command.unassigned):
@@ -82,7 +84,9 @@ class SetupModel:
         budget = self._in_use(command.budget_id)
         if budget is None:
             return Expected("refused", code="budget_not_found")
-        overrides = budget["overrides"] if command.overrides is None else command.overrides
+        overrides = budget["overrides"]
+        if command.overrides is not None:
+            overrides = self.overrides_in_books(budget["command"].selector, command.overrides)
         unassigned = command.unassigned or budget["unassigned"]
         limits = _changed(budget["limits"], command.limits, command.removed_limits)
         caps = amounts_of(budget["rollover"]) if budget["rollover"] else dict.fromkeys(UNITS)

@@ -37,7 +37,7 @@ ENTRIES = (
     Entry("free", ("0", "0", "0", "0", "0", "0")),
 )
 MODELS = ("large", "small", "tiered", "changed", "free")
-UNPRICED = ("future", "nobody-knows")
+UNPRICED = ("future", "nobody-knows", "renamed")
 
 
 def starts_at(entry: Entry, anchor: datetime) -> datetime | None:

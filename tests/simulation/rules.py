@@ -252,7 +252,7 @@ class LedgerRules(RuleBasedStateMachine):
             if limit is not None and self.model.accounts[name].is_open(self.clock)
         ]
 
-    @rule(data=st.data(), kind=st.sampled_from(("users", "users", "calendar", "stop", "chain")))
+    @rule(data=st.data(), kind=st.sampled_from(("users", "users", "calendar", "stop", "chain", "names", "names")))
     def rearrange(self, data: st.DataObject, kind: str) -> None:
         """Change users or the calendar, stop everything for a while, or open runs within runs."""
         match kind:
@@ -260,6 +260,11 @@ class LedgerRules(RuleBasedStateMachine):
                 self.ask(data.draw(admin.set_users(self.clock)))
             case "calendar":
                 self.ask(data.draw(admin.set_calendars(self.clock)))
+            case "names":
+                for kind_of_call in ("reserve", "record"):
+                    self.ask(data.draw(self.call(kind_of_call)))
+                self.ask(data.draw(admin.renamings))
+                self.ask(data.draw(self.call("settle")))
             case "stop":
                 self.ask(admin.STOP)
                 for each in ("reserve", "settle", "step"):
@@ -384,7 +389,8 @@ class LedgerRules(RuleBasedStateMachine):
         seen["re-armed"] += sum(not told[2] for a in self.model.accounts.values() for told in a.told)
         seen["withdrawn"] += sum(told[3] for a in self.model.accounts.values() for told in a.told)
         seen["closed"] += sum(account.closed for account in self.model.accounts.values())
-        self.model.lapsed, self.model.rolled = [], 0
+        seen["carried"] += self.model.carried
+        self.model.lapsed, self.model.rolled, self.model.carried = [], 0, 0
         self.hold_ids, self.run_ids = list(self.model.holds), list(self.model.runs)
         self.budget_ids = [budget["id"] for budget in self.model.budgets]
 

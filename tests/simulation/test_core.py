@@ -23,5 +23,5 @@ def test_core_decides_and_books_what_the_model_says() -> None:
         "refused run_of_another",
         "refused account_not_found", "refused account_closed", "refused no_limit", "refused increase_not_found",
         "refused increase_decided", "refused invalid_request", "refused time_out_of_range", "part", "lease", "re-armed",
-        "closed", "reversed", "refused booking_reversed", "refused reservation_open",
+        "closed", "carried", "reversed", "refused booking_reversed", "refused reservation_open",
     }  # fmt: skip
