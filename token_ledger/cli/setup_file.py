@@ -80,6 +80,10 @@ def read_setup_file(path: Path) -> SetupFile:
             value: Any = yaml.load(file, _Loader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested hundreds of levels deep; see the documentation for its form") from None
+    except (ValueError, LookupError, AttributeError) as error:  # what the reader says of !!bool x, or of 5,000 digits
+        raise ValueError(f"{path} has a value that can't be read: {error}; write plain text and numbers") from None
     if value is None:
         raise ValueError(f"{path} is empty: it must have `tenants:` and a list of them")
     try:
