@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from tests.api.waiting import PATIENCE_SECONDS
+from tests.storage.sql_forms import writes
 from token_ledger.core.batch.commands import ExpireDue, Preflight, Reserve, Settle
 from token_ledger.core.batch.outcomes import Granted, PreflightAnswer, Swept
 from token_ledger.core.model.tenant import TenantId
@@ -50,6 +51,32 @@ async def test_a_preflight_takes_as_much_of_a_batch_as_it_plans_kinds_of_calls(d
         await asyncio.gather(*(commits.submit(tenant, ExpireDue()) for _ in range(300)))
         await commits.drain()
     assert sizes == [4, 2, 256, 44]
+
+
+async def test_a_batch_updates_the_row_of_its_ledger_once(database_url: str) -> None:
+    """After a second update in one transaction PostgreSQL would check the row's foreign key."""
+    sent: list[str] = []
+    database = Database(database_url, writers=1, readers=1)
+    try:
+        async with database.reading() as connection:
+            tenant = await add_tenant(connection, "acme", "UTC")
+            prices = await load_price_book(connection)
+        assert tenant is not None
+        commits = GroupCommit(database, prices, writers=1)
+        async with (await database.writer_pool()).acquire() as writer:
+            writer.add_query_logger(lambda record: sent.append(record.query))
+        updated = "select sequence, booked_tokens from tenant_ledgers where tenant_id = $1"
+        call = Reserve("k", b"", "data_agent", "openai", "gpt-5.4", 1_000, 500, user="ada")
+        granted = await commits.submit(tenant, call)
+        assert isinstance(granted, Granted)
+        await commits.submit(tenant, Settle("k", b"", granted.reservation.reservation_id, Usage(1_000, 500)))
+        async with database.reading(tenant) as connection:
+            row = (await connection.exec_driver_sql(updated, (tenant,))).one()
+        assert tuple(row) == (2, 1_500)
+        tables = [table for statement in sent for verb, table, _ in writes(statement) if verb == "update"]
+        assert tables.count("tenant_ledgers") == 2
+    finally:
+        await database.close()
 
 
 async def test_no_statement_of_a_writer_is_planned_for_every_batch(database_url: str) -> None:

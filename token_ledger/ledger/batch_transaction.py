@@ -83,7 +83,8 @@ class _Plan:
             each.config.tenant_id: [*decide(each, commands[each.config.tenant_id])] for each in books
         }
         self.changes: list[Decided] = [(each.config.tenant_id, each.now, each.writes) for each in books]
-        self.writes = plan_writes(self.changes)
+        totals = [(each.loaded.booked_tokens, each.loaded.booked_nanos) for each in books]
+        self.writes = plan_writes(self.changes, totals)
 
 
 class _Parts:

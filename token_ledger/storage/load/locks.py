@@ -1,4 +1,8 @@
-"""Locks the tenants of a batch: the lock returns the sequence number, the version of the set-up and the instant."""
+"""Locks the tenants of a batch: the lock returns the sequence number, the version of the set-up and the instant.
+
+The rows are only locked here. They are updated once, with the balances (see `write.bookings`): a row that the same
+transaction has updated before makes PostgreSQL check its foreign key again.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,30 +13,30 @@ from token_ledger.core.model.tenant import TenantId
 
 Connection = Any  # asyncpg.Connection or the pool's proxy of one; asyncpg ships no common type
 
-LOCK_ONE = """
-update tenant_ledgers
-set sequence = sequence + 1, booked_at = greatest(booked_at, clock_timestamp())
-where tenant_id = any($1)
-returning tenant_id, sequence, config_version, booked_at, booked_tokens, booked_nanos
+_NEXT = """
+select tenant_id, sequence + 1, config_version, greatest(booked_at, clock_timestamp()), booked_tokens, booked_nanos
+from locked
+"""
+
+# The clock is read when all locks are granted: what stands beside `for update` is computed before.
+LOCK_ONE = f"""
+with locked as materialized (select * from tenant_ledgers where tenant_id = any($1) for update)
+{_NEXT}
 """
 
 # For a batch that was decided before its lock was granted: the instant is the one that it was decided at.
 LOCK_AT = """
-update tenant_ledgers set sequence = sequence + 1, booked_at = greatest(booked_at, $2)
-where tenant_id = $1 returning tenant_id, sequence, config_version, booked_at, booked_tokens, booked_nanos
+with locked as materialized (select * from tenant_ledgers where tenant_id = $1 for update)
+select tenant_id, sequence + 1, config_version, greatest(booked_at, $2), booked_tokens, booked_nanos from locked
 """
 
 # Tenants whose lock another batch holds are left out, not waited for: a batch of many tenants never waits with
 # locks in its hand, so batches can't deadlock, and a busy tenant delays nobody else.
-LOCK_MANY = """
-with free as materialized (
-    select tenant_id from tenant_ledgers where tenant_id = any($1) order by tenant_id for update skip locked
+LOCK_MANY = f"""
+with locked as materialized (
+    select * from tenant_ledgers where tenant_id = any($1) order by tenant_id for update skip locked
 )
-update tenant_ledgers as ledger
-set sequence = ledger.sequence + 1, booked_at = greatest(ledger.booked_at, clock_timestamp())
-from free where ledger.tenant_id = free.tenant_id
-returning ledger.tenant_id, ledger.sequence, ledger.config_version, ledger.booked_at, ledger.booked_tokens,
-          ledger.booked_nanos
+{_NEXT}
 """
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from token_ledger.storage import json_columns, rows
 from token_ledger.storage.schema.ledger_tables import operation_keys, trigger_firings
-from token_ledger.storage.write.bookings import plan_bookings
+from token_ledger.storage.write.bookings import Total, plan_bookings
 from token_ledger.storage.write.limits import plan_limits
 from token_ledger.storage.write.rollups import plan_rollups
 from token_ledger.storage.write.setup import plan_setup
@@ -23,7 +23,7 @@ UPDATE_RUNS = update(
 INSERT_STEPS = insert(rows.STEP, at="booked_at")
 
 
-def plan_writes(decided: Sequence[Decided]) -> list[Write]:
+def plan_writes(decided: Sequence[Decided], totals: Sequence[Total]) -> list[Write]:
     """Return the statements that write the changes of all tenants of a batch, in order, with copies of all values.
 
     What a batch decides on may change once its writes are planned: the next batch is decided on top of it.
@@ -31,7 +31,7 @@ def plan_writes(decided: Sequence[Decided]) -> list[Write]:
     others = [each for each in decided if not each[2].is_ordinary]
     return [
         *INSERT_ACCOUNTS.plan_values(others, lambda writes: writes.new_accounts),
-        *plan_bookings(decided),
+        *plan_bookings(decided, totals),
         *plan_rollups(decided),
         *plan_limits(others),
         *INSERT_KEYS.plan(_keys(others)),

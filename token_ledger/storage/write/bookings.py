@@ -13,14 +13,25 @@ from token_ledger.storage.schema.batch_rows import BatchRow, Places, array_text
 from token_ledger.storage.schema.ledger_tables import operation_keys, reservations
 from token_ledger.storage.write.statements import Decided, Rows, Write, update_columns
 
+Total = tuple[int, int]
+"""Tokens and nano-dollars of all events of a tenant."""
+
 _KEY = "tenant_id, source, key, fingerprint, answer, target_id, booked_at"
 
 _balance = ACCOUNT.only("account_id", "budget_id", "subject", "window_start", *BALANCES)
 ACCOUNT_BALANCE_ROW = BatchRow("account_balance_row", _balance.columns)
 _balance_row = _balance.writer("lock, value", first=["lock"])
 
-# Both keys of an account are named, so that either index finds it with one probe.
-UPDATE_ACCOUNTS = f"""
+# What the ledgers of the tenants and their accounts stand at after the batch. Both keys of an account are named, so
+# that either index finds it with one probe.
+UPDATE_BALANCES = f"""
+with ledgers as (
+    update tenant_ledgers as l
+    set sequence = l.sequence + 1, booked_at = b.now, booked_tokens = b.tokens, booked_nanos = b.nanos
+    from unnest($2::bigint[], $3::timestamptz[], $4::text::bigint[], $5::text::bigint[])
+         as b (tenant_id, now, tokens, nanos)
+    where l.tenant_id = b.tenant_id
+)
 update accounts as a set {", ".join(f"{name} = v.{name}" for name in BALANCES)}
 from {ACCOUNT_BALANCE_ROW.unpacked()} as v
 where a.tenant_id = v.tenant_id and a.account_id = v.account_id
@@ -91,8 +102,13 @@ select 1
 """
 
 
-def plan_bookings(decided: Sequence[Decided]) -> list[Write]:
-    """Return the statements for balances, holds and events; none for a table that does not change."""
+def plan_bookings(decided: Sequence[Decided], totals: Sequence[Total]) -> list[Write]:
+    """Return the statements for balances, holds and events; none for a table that does not change.
+
+    `totals` are what each tenant has booked in all.
+    """
+    if not decided:
+        return []
     numbered = [*enumerate(decided, start=1)]
     balances: Rows = [
         _balance_row(lock, account) for lock, (_, _, writes) in numbered for account in writes.changed_accounts.values()
@@ -111,7 +127,7 @@ def plan_bookings(decided: Sequence[Decided]) -> list[Write]:
     ]
     locks: tuple[Any, ...] = ([tenant for tenant, _, _ in decided], [now for _, now, _ in decided])
     return [
-        *([(UPDATE_ACCOUNTS, (balances, *locks))] if balances else []),
+        (UPDATE_BALANCES, (balances, *locks, *map(array_text, zip(*totals, strict=True)))),
         *([(INSERT_RESERVATIONS, (given, *locks))] if given else []),
         *END_RESERVATIONS.plan(ended),
         *([(INSERT_EVENTS, (events, *locks, places.instants))] if events else []),

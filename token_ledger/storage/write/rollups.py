@@ -52,24 +52,8 @@ class Rollup:
         return [(self.statement, (rows, tenants, segments))] if rows else []
 
 
-class _Daily(Rollup):
-    """The daily roll-up, which every event is in once: what is added to it is added to the sums of the tenant too."""
-
-    def __init__(self, table: Table, sums: Callable[[Writes], Sums]) -> None:
-        super().__init__(table, sums)
-        self.statement = (
-            f"with added as ({self.statement})"
-            " update tenant_ledgers as l"
-            " set booked_tokens = l.booked_tokens + b.tokens, booked_nanos = l.booked_nanos + b.nanos"
-            " from (select ($2::bigint[])[v.lock] as tenant_id,"
-            " sum(v.input_tokens + v.output_tokens)::bigint as tokens,"
-            f" sum(v.cost_nanos)::bigint as nanos from unnest($1::{self.row.name}[]) as v group by 1) as b"
-            " where l.tenant_id = b.tenant_id"
-        )
-
-
 HOURLY = Rollup(rollup_tables.hourly_usage, lambda writes: writes.rollups)
-DAILY = _Daily(rollup_tables.daily_usage, lambda writes: writes.rollups)
+DAILY = Rollup(rollup_tables.daily_usage, lambda writes: writes.rollups)
 TAGS = Rollup(rollup_tables.daily_tag_usage, lambda writes: writes.tag_rollups)
 RUNS = Rollup(rollup_tables.run_usage, lambda writes: writes.run_rollups)
 ROLLUPS = (HOURLY, DAILY, TAGS, RUNS)
