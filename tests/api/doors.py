@@ -150,6 +150,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         " reasoning_tokens original_input_tokens",
     ),
     "users": _of(ours="tenant_id set_at erased", name="user_id", names="cost_centers"),
+    "write_probes": _of(ours="probed_at"),
 }  # fmt: skip
 """For each table its columns, by guard."""
 
