@@ -23,7 +23,7 @@ test: $(READY) ## run every test that needs pip packages only
 	$(BIN)/pytest -n 2 --dist loadfile -m "not system and not fuzz" $(ARGS)
 
 fuzz: $(READY) ## send 10,000 generated requests as every kind of caller, for about half an hour
-	$(BIN)/pytest -s -m fuzz tests/fuzz $(ARGS)
+	$(BIN)/pytest -s --durations=0 -m fuzz tests/fuzz $(ARGS)
 
 test-system: $(READY) ## install Debian's PostgreSQL 15, Prometheus, Redis and Chromium where that is allowed, and test with them
 	tests/system/install.sh
