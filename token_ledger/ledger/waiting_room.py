@@ -40,8 +40,8 @@ class Room:
         A key that has none has room for as many as it sends at once.
         """
         times = 1 if asking else 2
-        of_tenant = self._by_tenant[tenant]
-        of_key = 0 if key_id is None else self._by_key[tenant, key_id]
+        of_tenant = self._by_tenant.get(tenant, 0)
+        of_key = 0 if key_id is None else self._by_key.get((tenant, key_id), 0)
         more = operations - 1 if of_key else 0
         if of_key + more >= times * self._most_of_tenant // 2:
             return f"{of_key} operations of this key are under way already; send less at a time and try again"
@@ -190,9 +190,9 @@ class WaitingRoom:
             doubts.is_next = doubted_next
 
     def _enter(self, tenant: TenantId, tickets: Sequence[Ticket]) -> None:
-        for ticket in tickets:
-            self._room.enter(tenant, ticket.key_id)
+        for key_id, number in Counter(ticket.key_id for ticket in tickets).items():
+            self._room.enter(tenant, key_id, number)
 
     def _leave(self, tenant: TenantId, tickets: Sequence[Ticket]) -> None:
-        for ticket in tickets:
-            self._room.leave(tenant, ticket.key_id)
+        for key_id, number in Counter(ticket.key_id for ticket in tickets).items():
+            self._room.leave(tenant, key_id, number)

@@ -28,16 +28,9 @@ def call_facts(
         cost_center = command.cost_center or user_cost_center(users, user, at)
     provider, model = name_of(command.provider, command.model)
     return CallFacts(
-        user=user,
-        cost_center=cost_center,
-        agent_type=command.agent_type,
-        request_type=command.request_type,
-        provider=provider,
-        model=model,
-        run_id=command.run_id,
-        tool=command.tool,
-        tags=command.tags,
-    )
+        user, cost_center, command.agent_type, command.request_type, provider, model, command.run_id, command.tool,
+        command.tags,
+    )  # fmt: skip
 
 
 def candidate_facts(
