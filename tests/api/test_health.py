@@ -1,6 +1,7 @@
 """Health, readiness, and samples for each of the eight requested metrics."""
 
 import re
+import time
 from functools import partial
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -42,6 +43,35 @@ async def test_a_process_whose_database_is_at_another_revision_is_up_but_not_rea
     assert "1999_01_01_older" in problem["detail"]
     assert answer.headers["retry-after"]
     assert (await own_world.client.get("/healthz")).status_code == 200
+
+
+async def _readiness_is(world: World, status: int) -> bool:
+    """Ask whether the process is ready; the database is asked once a second at most."""
+    return (await world.client.get("/readyz")).status_code == status
+
+
+async def test_a_process_whose_clock_is_wrong_is_not_ready_and_books_nothing_until_it_is_right(
+    own_world: World,
+) -> None:
+    clocks = own_world.service.database.clocks
+    held = await own_world.made("/v1/reservations", reservation())
+    settle = f"/v1/reservations/{held['reservation_id']}/settle", {"usage": {"input_tokens": 5, "output_tokens": 5}}
+    requests = (("/v1/reservations", reservation()), settle, ("/v1/budgets", budget("new")))
+    clocks._wall = lambda: time.time() - 400 * 86_400
+    for path, body in requests:
+        refused = await own_world.post(path, {"idempotency_key": fresh(), **body})
+        detail = check_problem(refused, 503, "unavailable")["detail"]
+        assert "the database's clock is 400 days ahead of this process's" in detail
+        assert refused.headers["retry-after"]
+    await until(partial(_readiness_is, own_world, 503))
+    ready = await own_world.client.get("/readyz")
+    assert "400 days ahead of this process's" in check_problem(ready, 503, "unavailable")["detail"]
+    assert ready.headers["retry-after"]
+    assert (await own_world.get("/v1/accounts")).status_code == 200
+    clocks._wall = time.time
+    for path, body in requests:
+        await own_world.made(path, {"idempotency_key": fresh(), **body})
+    await until(partial(_readiness_is, own_world, 200))
 
 
 async def test_a_stopping_process_is_up_but_not_ready(own_world: World) -> None:

@@ -93,6 +93,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def ledger(database_url: str, _patient: None) -> AsyncIterator[Ledger]:
     async with open_ledger(database_url) as opened:
+        opened.database.clocks.bound_seconds = 10_000  # hours pass between two batches
         yield opened
         await opened.commits.drain()
         report = await verify_database(database_url)
@@ -103,7 +104,7 @@ async def new_transactions(ledger: Ledger) -> BatchTransactions:
     """Return batch transactions that remember nothing, like those of another process."""
     await ledger.commits.drain()
     async with ledger.database.reading() as connection:
-        return BatchTransactions(await load_price_book(connection))
+        return BatchTransactions(await load_price_book(connection), ledger.database.clocks)
 
 
 async def decide_second_ahead(

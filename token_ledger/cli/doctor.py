@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from token_ledger.config import Settings
+from token_ledger.storage.clocks import BOUND_SECONDS
 from token_ledger.storage.database import DatabaseAway
 from token_ledger.storage.migrations import head_revision
 from token_ledger.storage.upkeep.diagnosis import Books, Facts, read_facts
@@ -122,6 +123,12 @@ def _durability(facts: Facts) -> Finding:
 
 def _clock(facts: Facts) -> Finding:
     ahead = facts.clock_seconds_ahead
+    if abs(ahead) > BOUND_SECONDS:
+        found = (
+            f"the database is {_age(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this machine: processes whose"
+            f" clock differs from the database's by more than {BOUND_SECONDS:.0f} s book nothing (503)"
+        )
+        return Finding("clock", Level.FAILURE, found, "synchronize both clocks (NTP)")
     if abs(ahead) > CLOCK_SECONDS:
         found = f"the database is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine"
         return Finding("clock", Level.WARNING, found, "synchronize both clocks (NTP); the database's clock decides")
@@ -253,6 +260,18 @@ def _prices(books: Books) -> Finding:
     return Finding("price book", Level.OK, found)
 
 
+def _tenants_clocks(books: Books) -> Finding:
+    if books.tenants_ahead:
+        ahead = [f"{name} by {_age(seconds)}" for name, seconds in books.tenants_ahead]
+        found = f"ahead of the database's: {_some(ahead)}; the database's clock was wrong when they last booked"
+        remedy = (
+            "wait, if the database's clock is right now: a worker puts them back within two minutes; otherwise set it"
+            " (docs/operations/clocks.md)"
+        )
+        return Finding("tenants' clocks", Level.WARNING, found, remedy)
+    return Finding("tenants' clocks", Level.OK, "none is ahead of the database's")
+
+
 def _holds(books: Books) -> Finding:
     return _overdue("holds", "expire", books.overdue_hold_seconds)
 
@@ -316,4 +335,4 @@ _SERVER: tuple[Callable[[Facts], Finding], ...] = (
     _version, _durability, _autovacuum, _clock, _connections, _long_transactions,
 )  # fmt: skip
 _OF_SCHEMA: tuple[Callable[[Facts], Finding], ...] = (_role, _fence, _partitions, _dead_rows, _leader)
-_OF_BOOKS: tuple[Callable[[Books], Finding], ...] = (_prices, _holds, _grants, _quarantine, _retention)
+_OF_BOOKS: tuple[Callable[[Books], Finding], ...] = (_prices, _tenants_clocks, _holds, _grants, _quarantine, _retention)

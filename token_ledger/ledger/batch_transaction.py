@@ -24,10 +24,11 @@ from token_ledger.core.decisions.decide import decide
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
+from token_ledger.storage.clocks import ClockDoubted, ClockWatch
 from token_ledger.storage.database import see_tenants
 from token_ledger.storage.failures import ABOUT_DATA, Failure, failure_of
 from token_ledger.storage.load.batch import load
-from token_ledger.storage.load.locks import Locked, lock_at, lock_tenants
+from token_ledger.storage.load.locks import Locked, lock_at, lock_tenants, read_clock
 from token_ledger.storage.load.model_names import RecentNames
 from token_ledger.storage.load.recent_holds import RecentHolds
 from token_ledger.storage.load.setup import load_configs
@@ -152,8 +153,9 @@ class _Parts:
 class BatchTransactions:
     """Runs batches on given connections; remembers set-ups and recent holds between them."""
 
-    def __init__(self, prices: PriceBook) -> None:
+    def __init__(self, prices: PriceBook, clocks: ClockWatch) -> None:
         self._prices = prices
+        self._clocks = clocks
         self._configs: dict[TenantId, TenantConfig] = {}
         self._recent = RecentHolds()
         self._names = RecentNames()
@@ -184,7 +186,7 @@ class BatchTransactions:
         await connection.execute("begin")
         await connection.execute(see_tenants(tenants))
         if predecessor is None:
-            plan = await self._decide(connection, await lock_tenants(connection, tenants), commands)
+            plan = await self._decide(connection, await lock_tenants(connection, tenants, self._clocks), commands)
         else:
             plan = await self._decide_ahead(connection, commands, predecessor)
         if len(tenants) == 1:
@@ -211,7 +213,7 @@ class BatchTransactions:
             await connection.execute("begin")
             await connection.execute(see_tenants(tenants))
             # The locks stay when a part is rolled back. Waiting for one tenant is safe only without other locks.
-            locked = [lock.tenant_id for lock in await lock_tenants(connection, tenants)]
+            locked = [lock.tenant_id for lock in await lock_tenants(connection, tenants, self._clocks)]
             if len(tenants) == 1 and not locked:
                 raise Unavailable(f"tenant {tenants[0]} has no ledger")
             parts = _Parts(connection, commands, self._run_part)
@@ -232,7 +234,9 @@ class BatchTransactions:
         """Decide and write some commands of a batch; roll them back and return the error if they are refused."""
         await connection.execute("savepoint part")
         try:
-            plan = await self._decide(connection, await lock_tenants(connection, sorted(commands)), commands)
+            plan = await self._decide(
+                connection, await lock_tenants(connection, sorted(commands), self._clocks), commands
+            )
             await send(connection, plan.writes)
             await connection.execute("release savepoint part")
             return plan
@@ -263,13 +267,13 @@ class BatchTransactions:
     async def _decide_ahead(self, connection: Any, commands: Commands, predecessor: Predecessor) -> _Plan:
         (tenant,) = commands
         books = predecessor.books
-        now = max(books.now, await connection.fetchval("select clock_timestamp()"))
+        now = max(books.now, await read_clock(connection, self._clocks))
         booked = books.loaded.booked_tokens, books.loaded.booked_nanos
         assumed = Locked(tenant, books.sequence + 1, books.config.version, now, *booked)
         config = {tenant: books.config}
         loaded = await load(connection, [assumed], config, commands, self._prices, self._recent, self._names, books)
         plan = _Plan([Books(books.config, self._prices, assumed.sequence, now, loaded[tenant])], commands)
-        lock = await lock_at(connection, tenant, now)
+        lock = await lock_at(connection, tenant, now, self._clocks)
         # This does not wait long: we have the lock, so the predecessor has ended.
         if await predecessor.committed and lock == assumed:
             return plan
@@ -304,7 +308,7 @@ def is_about_one(error: BaseException) -> bool:
     Any other error of the database (a full disk, a missing privilege) would meet every command alike.
     """
     failure = failure_of(error)
-    return failure in ABOUT_DATA or (failure is None and not isinstance(error, LedgerError))
+    return failure in ABOUT_DATA or (failure is None and not isinstance(error, LedgerError | ClockDoubted))
 
 
 def verdict(error: Exception) -> Exception:

@@ -36,6 +36,7 @@ from token_ledger.ledger.doubts import Ticket
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable
 from token_ledger.ledger.waiting_room import Batch, WaitingRoom
 from token_ledger.observability.traces import batch_span
+from token_ledger.storage.clocks import ClockDoubted
 from token_ledger.storage.database import Database
 from token_ledger.storage.failures import Failure, failure_of, in_words
 from token_ledger.storage.upkeep.due import add_partitions
@@ -85,7 +86,7 @@ class GroupCommit:
         report: Callable[[BatchReport], None] = lambda _: None,
     ) -> None:
         self._database = database
-        self._transactions = BatchTransactions(prices)
+        self._transactions = BatchTransactions(prices, database.clocks)
         self._writers = writers
         self._batch_operations = batch_operations
         self._report = report
@@ -189,6 +190,9 @@ class GroupCommit:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 await self._attempt(batch, predecessor if attempt == 1 else None, in_parts)
+                return
+            except ClockDoubted as error:
+                _fail(batch, Unavailable(str(error)))
                 return
             except LedgerError as error:
                 if isinstance(error.__cause__, TimeoutError):

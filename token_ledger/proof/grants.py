@@ -51,8 +51,8 @@ where a.tenant_id = :tenant and (a.grants_until is distinct from o.until or o.ma
 # This query returns each moment with what was used (settled and held) just before it, from the movements.
 # A lapse that takes nothing back has an instant but no id. Within a batch it comes after the expiries and before
 # everything else, which `phase` expresses. Accounts are left out where that order can't be told: where two batches
-# have the same instant (the clock was set back), where a hold was force-released at the instant of a lapse, and
-# where grants were given before the cut.
+# have the same instant or a later one an earlier instant (the clock was set back), where a hold was force-released at
+# the instant of a lapse, and where grants were given before the cut.
 _MOMENTS = f"""
 with recursive watched as (
     select a.account_id, a.counts from accounts as a where a.tenant_id = :tenant and a.account_id in (
@@ -71,6 +71,14 @@ with recursive watched as (
 ), ambiguous as (
     select account_id from movement join (select distinct account_id, at from moment) as l using (account_id, at)
     group by account_id, at having min(id >> {ORDINAL_BITS}) <> max(id >> {ORDINAL_BITS})
+    union
+    select account_id from (
+        select account_id, at, max(at) over (
+            partition by account_id order by id rows between unbounded preceding and 1 preceding
+        ) as latest from movement
+    ) as m where at < latest
+    union
+    select account_id from grants where tenant_id = :tenant and lapsed_at < given_at
     union
     select l.account_id from moment as l join audit_log as f on f.booked_at = l.at
     where l.phase = 1 and f.tenant_id = :tenant and f.action = 'reservation.force_release'

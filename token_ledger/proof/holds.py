@@ -14,7 +14,8 @@ from reservations where tenant_id = :tenant and (
 )
 """
 
-# An event is late if its hold had already ended in another way.
+# An event is late if its hold had already ended in another way. A hold lies after its event only if it was given while
+# the database's clock was ahead.
 SETTLEMENTS = """
 select r.reservation_id, r.state, r.event_id, e.event_id as journal_event_id, e.calls, e.late
 from (select * from reservations where tenant_id = :tenant and event_id > :cut) as r
@@ -24,7 +25,8 @@ full join (
 ) as e on e.reservation_id = r.reservation_id
 where r.reservation_id is null or e.event_id is null or e.event_id <> r.event_id
    or coalesce(e.held_path, e.path) <> r.path or coalesce(e.held_at, e.posted_at) <> r.created_at
-   or (e.held_at is not null and not r.lease) or e.late <> (r.ended_id <> r.event_id) or e.calls <> 1
+   or (e.held_at is not null and not r.lease and r.created_at <= e.booked_at)
+   or e.late <> (r.ended_id <> r.event_id) or e.calls <> 1
 """
 
 # A lease from before the cut may be gone while its last calls are still reported; those must be late.
@@ -35,7 +37,8 @@ left join reservations as r on r.tenant_id = e.tenant_id and r.reservation_id = 
 where e.tenant_id = :tenant and e.event_id > :cut and e.part
   and case when r.reservation_id is null then e.reservation_id is null or e.reservation_id > :cut or not e.late
       else coalesce(e.held_path, e.path) <> r.path or coalesce(e.held_at, e.posted_at) <> r.created_at
-           or (e.held_at is not null and not r.lease) or e.calls <> r.lease::integer or e.event_id < r.reservation_id
+           or (e.held_at is not null and not r.lease and r.created_at <= e.booked_at)
+           or e.calls <> r.lease::integer or e.event_id < r.reservation_id
            or e.late <> (r.ended_id is not null and e.event_id > r.ended_id)
            or e.event_id > r.event_id or (r.state = 'released' and e.event_id > r.ended_id) end
 """

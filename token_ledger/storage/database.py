@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage.clocks import BOUND_SECONDS, ClockDoubted, ClockWatch
 from token_ledger.storage.failures import ABOUT_DATA, Failure, failure_of, in_words
 
 Connection = AsyncConnection
@@ -78,9 +79,11 @@ class Database:
     """The two pools of a process. They connect on first use, so a process can start before its database."""
 
     def __init__(
-        self, url: str, *, writers: int = 4, readers: int = 8, read_seconds: float | None = READ_SECONDS
-    ) -> None:
+        self, url: str, *, writers: int = 4, readers: int = 8, read_seconds: float | None = READ_SECONDS,
+        clocks: ClockWatch | None = None,
+    ) -> None:  # fmt: skip
         self.dsn = plain_dsn(url)
+        self.clocks = clocks or ClockWatch()
         self._read_seconds = read_seconds
         self._check: Callable[[], None] = _always
         self._writer_count = writers
@@ -93,6 +96,7 @@ class Database:
             pool_timeout=CONNECT_SECONDS,
             pool_pre_ping=True,
             hide_parameters=True,  # else errors quote what a caller has sent
+            execution_options={"clocks": self.clocks},
         )
 
     async def _connect_reader(self) -> "asyncpg.Connection[asyncpg.Record]":
@@ -151,12 +155,22 @@ class Database:
                     self._check()
                     yield connection
                     is_done = True
+        except ClockDoubted as error:
+            raise DatabaseAway(str(error), Failure.BROKEN) from error
         except Exception as error:
             failure = failure_of(error)
             if failure is None or failure in ABOUT_DATA:
                 raise
             away = lost_at_commit if is_done and failure is Failure.AWAY else DatabaseAway
             raise away(f"{failure}: {in_words(error)}", failure) from error
+
+    async def check_clock(self, connection: AsyncConnection) -> None:
+        """Raise ClockDoubted unless the instant at which a transaction began is believed; functions go by it."""
+        asked = self.clocks.ask()
+        now = (await connection.execute(text("select now(), clock_timestamp()"))).one()
+        self.clocks.check(now[1], asked)
+        if abs((now[1] - now[0]).total_seconds()) > BOUND_SECONDS:
+            raise ClockDoubted("the database's clock has jumped within a transaction; try again")
 
     async def close(self) -> None:
         """Close both pools."""

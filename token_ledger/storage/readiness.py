@@ -61,6 +61,7 @@ class Readiness:
             if revision != self._head:
                 needed = f"this version needs {self._head}: run token-ledger migrate"
                 return f"the database is at revision {revision}, {needed}"
+            await self._database.check_clock(connection)
             taken_back = await connection.begin_nested()
             await connection.execute(text(_WRITE))
             await taken_back.rollback()

@@ -10,12 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage.clocks import ClockDoubted, ClockWatch, span
 
 SILENT_SECONDS = 2
 """How long a transaction may hold what batches wait for without a statement: less than batches wait for a lock."""
 
 _END_IF_SILENT = text(f"set local idle_in_transaction_session_timeout = '{SILENT_SECONDS}s'")
 _LOCK = text("select from tenant_ledgers where tenant_id = :tenant for update")
+_CLOCK = text("select clock_timestamp()")
 _TAKE_SEQUENCE = text(
     "update tenant_ledgers set sequence = sequence + 1, booked_at = greatest(booked_at, clock_timestamp())"
     " where tenant_id = :tenant returning sequence, booked_at"
@@ -34,6 +36,20 @@ async def lock_tenant(connection: AsyncConnection, tenant: TenantId) -> None:
 
 
 async def take_sequence(connection: AsyncConnection, tenant: TenantId) -> Any:
-    """Lock a tenant and return its next `sequence`, with the instant `booked_at`, which never goes back."""
+    """Lock a tenant and return its next `sequence`, with the instant `booked_at`. Raises ClockDoubted.
+
+    An instant that is wrongly ahead is put back by the tenant's next batch.
+    """
     await end_if_silent(connection)
-    return (await connection.execute(_TAKE_SEQUENCE, {"tenant": tenant})).one()
+    clocks: ClockWatch = connection.engine.sync_engine.get_execution_options()["clocks"]
+    asked = clocks.ask()
+    lock = (await connection.execute(_TAKE_SEQUENCE, {"tenant": tenant})).one()
+    clock = lock.booked_at
+    if not clocks.is_near(clock, asked):
+        asked = clocks.ask()
+        clock = (await connection.execute(_CLOCK)).scalar_one()
+    clocks.check(clock, asked)
+    ahead = (lock.booked_at - clock).total_seconds()
+    if ahead > clocks.bound_seconds:
+        raise ClockDoubted(f"the tenant's last instant is {span(ahead)} ahead of the database's clock; try again soon")
+    return lock

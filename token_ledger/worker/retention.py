@@ -33,6 +33,7 @@ class Retention:
     async def drop_months(self) -> None:
         """Write checkpoints for older months, delete the rows that belong to them, and drop their partitions."""
         async with self._database.reading() as connection:
+            await self._database.check_clock(connection)
             months = await retention.due_months(connection, self._months)
             names = await all_tenants(connection)
         if not months:
@@ -62,6 +63,7 @@ class Retention:
         added = 1
         while added:
             async with slices.next() as events, self._database.reading(tenant) as connection:
+                await self._database.check_clock(connection)  # what is dropped too early is lost
                 await lock_tenant(connection, tenant)
                 slices.restart_clock()
                 added = await retention.add_to_checkpoint(connection, tenant, periods, self._months, events)
@@ -73,6 +75,7 @@ class Retention:
         deleted = 0
         while True:
             async with slices.next() as rows, self._database.reading(tenant) as connection:
+                await self._database.check_clock(connection)
                 count, place = await retention.forget(connection, tenant, table, place, rows)
             deleted += count
             if place is None:
@@ -85,6 +88,7 @@ class Retention:
         for attempt in range(1, DROP_ATTEMPTS + 1):
             try:
                 async with self._database.reading() as connection:
+                    await self._database.check_clock(connection)
                     dropped = await retention.drop_month(connection, self._months)
                 log.info("dropped a month", extra={"partition": dropped})
                 return

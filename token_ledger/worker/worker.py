@@ -34,7 +34,7 @@ class Worker:
         self._submit = submit
         self._count = count
         self._retention_months = retention_months
-        self._leadership = Leadership(database.dsn)
+        self._leadership = Leadership(database.dsn, database.clocks)
         self.leads = False
 
     async def work(self) -> None:
@@ -54,7 +54,7 @@ class Worker:
         duties = asyncio.create_task(self._do_duties())
         try:
             await self._leadership.hold()
-            log.warning("this process no longer leads: its connection was lost")
+            log.warning("this process no longer leads: its connection was lost, or a clock is wrong")
         finally:
             self.leads = False
             duties.cancel()

@@ -248,7 +248,7 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
     facts, served = served_facts(command, reservation, books.use_model_name, books.config.renamed)
     usage, clamped = clamp(command.usage)
     occurred_at = books.now if command.occurred_at is None else representable(command.occurred_at)
-    posted_at = reservation.created_at
+    posted_at = min(reservation.created_at, books.now)  # later only if the database's clock was ahead at the reserve
     if reservation.lease:
         # The caller's clock may be wrong, its spend is real: the lease bounds when the call can have been made.
         posted_at = min(max(occurred_at, posted_at), books.now)

@@ -4,12 +4,16 @@ The rows are only locked here. They are updated once, with the balances (see `wr
 transaction has updated before makes PostgreSQL check its foreign key again.
 """
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage.clocks import STEADY_SECONDS, Asked, ClockDoubted, ClockWatch, span
+
+log = logging.getLogger(__name__)
 
 Connection = Any  # asyncpg.Connection or the pool's proxy of one; asyncpg ships no common type
 
@@ -39,6 +43,18 @@ with locked as materialized (
 {_NEXT}
 """
 
+# A tenant's last instant is wrongly ahead: the database's clock was, and what was booked meanwhile keeps its instants.
+# The order of decisions is that of the ids, so time may go back. A hold that was given or extended then would expire
+# when that time comes: it gets its time to live again, from now.
+PUT_BACK = "update tenant_ledgers set booked_at = $2 where tenant_id = $1"
+PUT_HOLDS_BACK = """
+update reservations set expires_at = $2::timestamptz + make_interval(secs => ttl_seconds), changes = changes + 1
+where tenant_id = $1 and state = 'held' and expires_at > $2
+  and (created_at > $2 or expires_at > $2 + make_interval(secs => $3))
+"""
+LONGEST_TTL_SECONDS = 86_400.0
+"""No hold expires later than that after its last extension."""
+
 
 @dataclass(frozen=True, slots=True)
 class Locked:
@@ -55,12 +71,65 @@ class Locked:
     booked_nanos: int
 
 
-async def lock_tenants(connection: Connection, tenants: Sequence[TenantId]) -> list[Locked]:
-    """Lock the ledgers of tenants: one is waited for, of several those that are free are taken."""
+async def lock_tenants(connection: Connection, tenants: Sequence[TenantId], clocks: ClockWatch) -> list[Locked]:
+    """Lock the ledgers of tenants: one is waited for, of several those that are free are taken.
+
+    Of several, those whose instant must be put back are left out too. Raises ClockDoubted.
+    """
+    asked = clocks.ask()
     rows = await connection.fetch(LOCK_ONE if len(tenants) == 1 else LOCK_MANY, tenants)
-    return [Locked(*row) for row in rows]
+    if not rows:
+        return []
+    locked = [Locked(*row) for row in rows]
+    clock = await _clock_at(connection, max(lock.now for lock in locked), clocks, asked)
+    if len(tenants) == 1:
+        return [await _in_time(connection, lock, clock, clocks) for lock in locked]
+    return [lock for lock in locked if not _is_ahead(lock, clock, clocks)]
 
 
-async def lock_at(connection: Connection, tenant: TenantId, now: datetime) -> Locked:
-    """Lock a tenant's ledger, waiting for it, for a batch that was decided at an instant."""
-    return Locked(*await connection.fetchrow(LOCK_AT, tenant, now))
+async def lock_at(connection: Connection, tenant: TenantId, now: datetime, clocks: ClockWatch) -> Locked:
+    """Lock a tenant's ledger, waiting for it, for a batch that was decided at an instant. Raises ClockDoubted."""
+    asked = clocks.ask()
+    lock = Locked(*await connection.fetchrow(LOCK_AT, tenant, now))
+    clock = await _clock_at(connection, lock.now, clocks, asked)
+    return await _in_time(connection, lock, clock, clocks)
+
+
+async def read_clock(connection: Connection, clocks: ClockWatch) -> datetime:
+    """Return the database's time. Raises ClockDoubted."""
+    asked = clocks.ask()
+    now: datetime = await connection.fetchval("select clock_timestamp()")
+    clocks.check(now, asked)
+    return now
+
+
+async def _clock_at(connection: Connection, instant: datetime, clocks: ClockWatch, asked: Asked) -> datetime:
+    """Return the database's time when its locks had been taken, of which `instant` is the latest. Raises ClockDoubted.
+
+    An instant that is right by the process's clock needs no question. (None is returned with the lock: a database that
+    is distributed by tenant returns no clock from an update.)
+    """
+    if not clocks.is_near(instant, asked):
+        return await read_clock(connection, clocks)
+    clocks.check(instant, asked)
+    return instant
+
+
+async def _in_time(connection: Connection, lock: Locked, clock: datetime, clocks: ClockWatch) -> Locked:
+    """Return a lock at an instant that the database's clock has reached; put the tenant's back if it is ahead."""
+    if not _is_ahead(lock, clock, clocks):
+        return lock
+    ahead = span((lock.now - clock).total_seconds())
+    if not clocks.is_steady:
+        raise ClockDoubted(
+            f"the tenant's last instant is {ahead} ahead of the database's clock: it is put back once the clocks of the"
+            f" database and of this process have agreed for {STEADY_SECONDS:.0f} s"
+        )
+    log.warning("a tenant's time is put back", extra={"tenant": lock.tenant_id, "ahead": ahead})
+    await connection.execute(PUT_BACK, lock.tenant_id, clock)
+    await connection.execute(PUT_HOLDS_BACK, lock.tenant_id, clock, LONGEST_TTL_SECONDS)
+    return replace(lock, now=clock)
+
+
+def _is_ahead(lock: Locked, clock: datetime, clocks: ClockWatch) -> bool:
+    return (lock.now - clock).total_seconds() > clocks.bound_seconds

@@ -13,6 +13,7 @@ import asyncpg
 
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import database
+from token_ledger.storage.clocks import BOUND_SECONDS
 from token_ledger.storage.failures import Failure, failure_of, in_words
 from token_ledger.storage.schema.all_tables import GLOBAL_TABLES, TENANT_TABLES
 from token_ledger.storage.upkeep.leadership import LEADER_LOCK
@@ -66,6 +67,7 @@ class Books:
     quarantined: int
     oldest_quarantined_at: datetime | None
     due_months: list[str]
+    tenants_ahead: list[tuple[str, float]]
 
 
 _SETTINGS = "select name, setting from pg_settings where name = any($1)"
@@ -124,6 +126,12 @@ where l.locktype = 'advisory' and l.granted and l.objsubid = 1
 """
 
 _TENANTS = "select tenant_id, name from tenants where tenant_id > 0 order by tenant_id"
+
+_TENANTS_AHEAD = """
+select t.name, extract(epoch from l.booked_at - clock_timestamp())::float8 as seconds
+from tenant_ledgers as l join tenants as t using (tenant_id)
+where l.booked_at > clock_timestamp() + make_interval(secs => $1) order by seconds desc limit 100
+"""
 
 _BOOKS = """
 select (select count(*) from tenants where tenant_id > 0) as tenants,
@@ -245,4 +253,5 @@ async def _read_books_of(connection: Any, tenants: list[TenantId], retention_mon
         due: list[str] = []
         if retention_months is not None:
             due = [row[0] for row in await connection.fetch("select token_ledger_due_months($1)", retention_months)]
-    return Books(**books, due_months=due)
+        ahead = [(row["name"], row["seconds"]) for row in await connection.fetch(_TENANTS_AHEAD, BOUND_SECONDS)]
+    return Books(**books, due_months=due, tenants_ahead=ahead)

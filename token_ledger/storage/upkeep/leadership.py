@@ -16,9 +16,9 @@ from typing import Any
 
 import asyncpg
 
-from token_ledger.storage.clocks import steady_seconds
+from token_ledger.storage.clocks import ClockDoubted, ClockWatch, steady_seconds
 from token_ledger.storage.database import CONNECT_SECONDS, DatabaseAway, plain_dsn
-from token_ledger.storage.failures import failure_of, in_words
+from token_ledger.storage.failures import Failure, failure_of, in_words
 
 LEADER_LOCK = 7_022_028
 BEAT_SECONDS = 1.0
@@ -49,7 +49,8 @@ class NotLeading(Exception):
 class Leadership:
     """One process's claim to lead; of all processes on a database at most one does."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clocks: ClockWatch | None = None) -> None:
+        self._clocks = clocks or ClockWatch()
         self._dsn = plain_dsn(url)
         self._connection: Any = None
         self._closed = asyncio.Event()
@@ -66,7 +67,11 @@ class Leadership:
             async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
                 if self._connection is None:
                     self._connection = await self._connect()
+                await self._ask_for_time()
                 return bool(await self._ask(f"select pg_try_advisory_lock({LEADER_LOCK})"))
+        except ClockDoubted as error:
+            self.resign()
+            raise DatabaseAway(f"the lead is left to others: {error}", Failure.BROKEN) from error
         except Exception as error:
             self.resign()
             if (failure := failure_of(error)) is None:
@@ -78,11 +83,11 @@ class Leadership:
         try:
             while not self._closed.is_set():
                 self.check()  # after a time in which the process was frozen, the connection may still seem to be there
-                await self._ask("select 1")
+                await self._ask_for_time()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._closed.wait(), BEAT_SECONDS)
         except Exception as error:
-            if failure_of(error) is None and not isinstance(error, NotLeading):
+            if failure_of(error) is None and not isinstance(error, NotLeading | ClockDoubted):
                 raise
         finally:
             self.resign()
@@ -92,6 +97,11 @@ class Leadership:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+    async def _ask_for_time(self) -> None:
+        """Ask the server for its time. Raises ClockDoubted: a process that does not believe it can't do the duties."""
+        asked = self._clocks.ask()
+        self._clocks.check(await self._ask("select clock_timestamp()"), asked)
 
     async def _ask(self, question: str) -> Any:
         """Return the answer to a question; the lease is counted from when it was asked."""
