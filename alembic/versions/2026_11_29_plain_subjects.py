@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "2026_11_30_plain_subjects"
+revision = "2026_11_29_plain_subjects"
 down_revision = "2026_11_29_names"
 branch_labels = None
 depends_on = None

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "2026_11_30_probes"
-down_revision = "2026_11_30_plain_subjects"
+revision = "2026_11_29_probes"
+down_revision = "2026_11_29_plain_subjects"
 branch_labels = None
 depends_on = None
 
