@@ -47,6 +47,7 @@ def test_a_message_its_arguments_and_its_fields_lose_their_secrets(capsys: pytes
         f"invalid input for query argument $3: [(1, '{VALUE}')] (value out of int64 range)",
         f"null value in column\nDETAIL:  Failing row contains (1, {VALUE}).",
     ],
+    ids=["key", "argument", "row"],
 )
 def test_an_exception_loses_its_secrets_and_the_values_of_rows(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     process.start_logs(quiet=False)

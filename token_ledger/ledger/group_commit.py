@@ -106,7 +106,9 @@ class GroupCommit:
         """
         ticket = Ticket(command, asyncio.get_running_loop().create_future(), key_id, request)
         self._room.add(tenant, ticket)
-        if tenant not in self._busy or self._can_decide_ahead(tenant):
+        if tenant not in self._busy:
+            self._start_worker(gathers=True)
+        elif self._can_decide_ahead(tenant):
             self._start_worker()
         return await ticket.outcome
 
@@ -115,9 +117,9 @@ class GroupCommit:
         while self._running:
             await asyncio.gather(*self._running)
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, *, gathers: bool = False) -> None:
         if len(self._running) < self._writers:
-            task = asyncio.create_task(self._work())
+            task = asyncio.create_task(self._work(gathers))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
@@ -162,8 +164,9 @@ class GroupCommit:
             if waited == before:
                 return
 
-    async def _work(self) -> None:
-        await self._gather()
+    async def _work(self, gathers: bool) -> None:
+        if gathers:
+            await self._gather()
         while True:
             batch, predecessor = self._take()
             if not batch:
@@ -314,12 +317,18 @@ class GroupCommit:
 
     def _learn(self, tenant: TenantId, decided: Sequence[tuple[Ticket, Outcome | Exception | None]]) -> None:
         """Doubt the keys of refused commands and wait with what was left, or doubt less where all was stored."""
-        refused = [ticket for ticket, outcome in decided if _is_refused(outcome)]
-        left = [ticket for ticket, outcome in decided if outcome is None]
+        refused, left = [], []
+        if any(issubclass(kind, _DOUBTFUL) for kind in {type(outcome) for _, outcome in decided}):
+            refused = [ticket for ticket, outcome in decided if _is_refused(outcome)]
+            left = [ticket for ticket, outcome in decided if outcome is None]
         if refused or left:
             self._room.doubt(tenant, refused, left)
         elif decided[0][0].doubted:
             self._room.trust(tenant, decided[0][0].key_id, self._batch_operations)
+
+
+_DOUBTFUL = (Quarantined, Exception, type(None))
+"""Kinds of outcomes that may say that the database refused a command, or that it was not reached."""
 
 
 def _is_refused(outcome: Outcome | Exception | None) -> bool:
