@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.verbs import reservation
 from token_ledger.api.routes import operations
 from token_ledger.api.routes.events import router as events
 from token_ledger.api.routes.preflight import router as preflight
@@ -12,6 +13,9 @@ from token_ledger.api.routes.runs import router as runs
 from token_ledger.api.shedding import only_asks, operations_in
 
 RESERVE = {"op": "reserve", "user": "ada"}
+WHOLE = {"op": "reserve", **reservation()}
+TAGGED = {**WHOLE, "tags": {"feature": "search"}}
+SETTLE = {"op": "settle", "reservation_id": "7", "usage": {"input_tokens": 1, "output_tokens": 1}}
 PATHS = {operation.path for operation in operations.HOT} | {
     getattr(route, "path", "") for router in (events, operations.router, preflight, runs) for route in router.routes
 }
@@ -25,6 +29,20 @@ def test_a_list_with_anything_but_reserves_and_leases_may_report(op: str, separa
 
 def test_a_list_of_reserves_and_leases_only_asks() -> None:
     assert only_asks("/v1/operations", body(RESERVE, {"op": "lease"}, {**RESERVE, "user": "settle"}))
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (",\n", " : ")])
+@pytest.mark.parametrize("asked", [WHOLE, TAGGED, {"op": "lease", **reservation(), "calls": 2}])
+def test_a_list_of_whole_operations_is_seen_through(asked: dict[str, Any], separators: tuple[str, str]) -> None:
+    op_last = {name: value for name, value in asked.items() if name != "op"} | {"op": asked["op"]}
+    settle_last = {name: value for name, value in SETTLE.items() if name != "op"} | {"op": "settle"}
+    for each in asked, op_last:
+        assert only_asks("/v1/operations", body(*[each] * 5, separators=separators))
+        for report in SETTLE, settle_last:
+            for position in range(4):
+                operations = [each] * 3
+                operations.insert(position, report)
+                assert not only_asks("/v1/operations", body(*operations, separators=separators))
 
 
 def test_an_operation_that_begins_like_a_reserve_is_none() -> None:

@@ -341,7 +341,7 @@ def _price_at(books: Books, provider: str, model: str, at: datetime) -> Price | 
 
 def _other_name(facts: CallFacts, provider: str, model: str) -> ModelName | None:
     """Return a name of a model, unless it is the one in the books."""
-    return None if (provider, model) == (facts.provider, facts.model) else ModelName(provider, model)
+    return None if model == facts.model and provider == facts.provider else ModelName(provider, model)
 
 
 def _accounts_of(books: Books, reservation: Reservation) -> list[Account]:
