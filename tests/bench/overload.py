@@ -27,6 +27,8 @@ _MADE_UP_KEYS: Final = 10_500
 _FEW: Final = (2, 4, 8)
 """Connections that send lists; one of these numbers gives the best rate."""
 _FLOOD: Final = 100
+_SETTLING_SECONDS: Final = 3
+"""How much longer a flood lasts than other loads: its lists take long, and those under way at the end do not count."""
 _BACKLOG_SECONDS: Final = 4
 _PATIENCE_SECONDS: Final = 300
 _DUE: Final = "select count(*) from reservations where state = 'held' and expires_at <= now()"
@@ -71,16 +73,17 @@ class _Flooded:
     """One run: alone, then with few connections, then with ten times as many as give the best rate and more."""
 
     def __init__(self, plan: Plan, base: str, flooder: str, other: str) -> None:
-        send = partial(start_flood, base, flooder, seconds=plan.seconds)
+        seconds = plan.seconds + _SETTLING_SECONDS
+        send = partial(start_flood, base, flooder, seconds=seconds)
         flood_of(send(connections=_FEW[0], keys="warm-up"))
-        alone = asyncio.run(call_quietly(base, other, plan.seconds, "alone"))
+        alone = asyncio.run(call_quietly(base, other, seconds, "alone"))
         alone_ms = percentile_ms(alone.seconds, 0.99)
         peak = max(
             flood_of(send(connections=connections, keys=f"few-{connections}")).granted_per_second
             for connections in _FEW
         )
         under_way = send(connections=_FLOOD, keys="flood")
-        beside, probes = asyncio.run(_beside(base, flooder, other, plan.seconds - 1))
+        beside, probes = asyncio.run(_beside(base, flooder, other, seconds - 1))
         flooded = flood_of(under_way)
         if beside.refused_seconds:
             raise Failure(f"the quiet tenant was refused {len(beside.refused_seconds)} times beside the flood")
