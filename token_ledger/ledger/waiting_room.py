@@ -194,5 +194,8 @@ class WaitingRoom:
             self._room.enter(tenant, key_id, number)
 
     def _leave(self, tenant: TenantId, tickets: Sequence[Ticket]) -> None:
+        if tickets and all(ticket.key_id == tickets[0].key_id for ticket in tickets):
+            self._room.leave(tenant, tickets[0].key_id, len(tickets))
+            return
         for key_id, number in Counter(ticket.key_id for ticket in tickets).items():
             self._room.leave(tenant, key_id, number)

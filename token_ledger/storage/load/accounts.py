@@ -20,10 +20,11 @@ from token_ledger.core.model.window import Window
 from token_ledger.storage import rows
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
+from token_ledger.storage.schema.batch_rows import array_text, instants_text
 
 LOAD_ACCOUNTS = f"""
 select {rows.ACCOUNT.select("a")}
-from unnest($1::bigint[], $2::bigint[], $3::text[], $4::timestamptz[])
+from unnest($1::text::bigint[], $2::text::bigint[], $3::text[], $4::text::timestamptz[])
      as wanted (tenant_id, budget_id, subject, window_start)
 cross join lateral (
     select * from accounts as stored
@@ -33,7 +34,7 @@ cross join lateral (
 ) as a
 union all
 select {rows.ACCOUNT.select("a")}
-from unnest($5::bigint[], $6::bigint[]) as wanted (tenant_id, account_id)
+from unnest($5::text::bigint[], $6::text::bigint[]) as wanted (tenant_id, account_id)
 cross join lateral (
     select * from accounts as stored
     where stored.tenant_id = wanted.tenant_id and stored.account_id = wanted.account_id
@@ -79,8 +80,9 @@ async def load_accounts(
     past = {(tenant, *key) for tenant, each in needed.items() for key in each.past}
     if not keys and not ids:
         return
-    key_columns = zip(*keys, strict=True) if keys else ((), (), (), ())
-    id_columns = zip(*ids, strict=True) if ids else ((), ())
+    tenants, budgets, subjects, starts = zip(*keys, strict=True) if keys else ((), (), (), ())
+    key_columns = array_text(tenants), array_text(budgets), subjects, instants_text(starts)
+    id_columns = map(array_text, zip(*ids, strict=True) if ids else ((), ()))
     known: set[tuple[int, int]] = set()
     found: set[AccountName] = set()
     for row in await connection.fetch(LOAD_ACCOUNTS, *key_columns, *id_columns):

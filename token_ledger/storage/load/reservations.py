@@ -11,17 +11,18 @@ from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.load.recent_holds import RecentHolds
 from token_ledger.storage.load.repeated_keys import Replay
+from token_ledger.storage.schema.batch_rows import array_text, instants_text
 
 LOAD_RESERVATIONS = f"""
 select {rows.RESERVATION.select("r")}, false as due
-from unnest($1::bigint[], $2::bigint[]) as wanted (tenant_id, reservation_id)
+from unnest($1::text::bigint[], $2::text::bigint[]) as wanted (tenant_id, reservation_id)
 cross join lateral (
     select * from reservations as stored
     where stored.tenant_id = wanted.tenant_id and stored.reservation_id = wanted.reservation_id limit 1
 ) as r
 union all
 select {rows.RESERVATION.select("r")}, true as due
-from unnest($3::bigint[], $4::timestamptz[], $5::integer[]) as locked (tenant_id, now, most)
+from unnest($3::text::bigint[], $4::text::timestamptz[], $5::text::integer[]) as locked (tenant_id, now, most)
 cross join lateral (
     select * from reservations as held
     where held.tenant_id = locked.tenant_id and held.state = 'held' and held.expires_at <= locked.now
@@ -32,7 +33,7 @@ cross join lateral (
 # What may have changed of a reservation that this process gave; of all else `changes` tells.
 LOAD_STATES = """
 select r.tenant_id, r.reservation_id, r.state, r.ended_at, r.ended_id, r.event_id, r.changes
-from unnest($1::bigint[], $2::bigint[]) as wanted (tenant_id, reservation_id)
+from unnest($1::text::bigint[], $2::text::bigint[]) as wanted (tenant_id, reservation_id)
 cross join lateral (
     select * from reservations as stored
     where stored.tenant_id = wanted.tenant_id and stored.reservation_id = wanted.reservation_id limit 1
@@ -56,7 +57,7 @@ async def load_reservations(
     wanted = {name for name in wanted if name[1] not in touched}
     known = {name: hold for name in wanted if (hold := recent.get(name)) is not None}
     if known:
-        for row in await connection.fetch(LOAD_STATES, *zip(*known, strict=True)):
+        for row in await connection.fetch(LOAD_STATES, *map(array_text, zip(*known, strict=True))):
             tenant, reservation_id, state, ended_at, ended_id, event_id, changes = row
             if changes:
                 continue  # drawn on or extended since: it is loaded in full
@@ -69,11 +70,11 @@ async def load_reservations(
         most[tenant] = max(most[tenant], sweep.most)
     found = await connection.fetch(
         LOAD_RESERVATIONS,
-        [tenant for tenant, _ in wanted],
-        [reservation_id for _, reservation_id in wanted],
-        [lock.tenant_id for lock in locked],
-        [lock.now for lock in locked],
-        [most[lock.tenant_id] for lock in locked],
+        array_text([tenant for tenant, _ in wanted]),
+        array_text([reservation_id for _, reservation_id in wanted]),
+        array_text([lock.tenant_id for lock in locked]),
+        instants_text([lock.now for lock in locked]),
+        array_text([most[lock.tenant_id] for lock in locked]),
     )
     for row in found:
         *columns, due = row

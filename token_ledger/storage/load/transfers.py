@@ -12,6 +12,7 @@ from token_ledger.storage import rows
 from token_ledger.storage.load.accounts import LOAD_ACCOUNTS, load_earlier_accounts
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
+from token_ledger.storage.schema.batch_rows import array_text
 
 # Of runs that have ended no more calls are admitted, so what is on their accounts stays.
 LOAD_OF_MODELS = f"""
@@ -23,6 +24,8 @@ where a.closed_at is null and (a.window_end is null or a.window_end > $3) and a.
     select from runs as r where r.tenant_id = a.tenant_id and r.run_id = a.subject_run::bigint and r.state = 'open'
   ))
 """
+
+_NO_KEYS = array_text(()), array_text(()), (), array_text(())
 
 LOAD_TRANSFERS = f"""
 with recursive moved as (
@@ -98,5 +101,5 @@ async def load_transfers(connection: Connection, loaded: Mapping[TenantId, Loade
         reached.add((row[0], transfer.to_account))
     reached -= {(tenant, each.account_id) for tenant, into in loaded.items() for each in into.accounts}
     if reached:
-        for row in await connection.fetch(LOAD_ACCOUNTS, (), (), (), (), *zip(*reached, strict=True)):
+        for row in await connection.fetch(LOAD_ACCOUNTS, *_NO_KEYS, *map(array_text, zip(*reached, strict=True))):
             loaded[row[0]].accounts.append(rows.ACCOUNT.read(row))

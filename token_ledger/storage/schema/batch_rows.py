@@ -2,8 +2,8 @@
 
 PostgreSQL unpacks one array of rows in half the time of an array per column. A row begins with `lock`, the position
 (from 1) of its tenant in the batch: tenants and their instants travel once, in arrays of their own. So can the instants
-of other columns, because many rows share a few. An array in a row travels as its text: as an array, one number takes
-the driver longer than all the rest of the row. A test compares the lists of columns with the types in the database.
+of other columns, because many rows share a few. An array of numbers travels as its text: as an array, one number takes
+the driver longer than all the rest of a row. A test compares the lists of columns with the types in the database.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,8 @@ class BatchRow:
         """
         columns = ", ".join(map(self._unpacked, self.columns))
         return (
-            f"(select ($2::bigint[])[v.lock] as tenant_id, ($3::timestamptz[])[v.lock] as now, {columns}"
+            f"(select (select $2::text::bigint[])[v.lock] as tenant_id,"
+            f" (select $3::text::timestamptz[])[v.lock] as now, {columns}"
             f" from unnest($1::{self.name}[]) as v)"
         )
 
@@ -75,3 +76,9 @@ def array_text(numbers: Sequence[int] | None) -> str | None:
     """Return an array as text, in the way that PostgreSQL reads one."""
     # The text of a list takes half the time of joining the texts of its numbers.
     return None if numbers is None else f"{{{str([*numbers])[1:-1]}}}"
+
+
+def instants_text(instants: Sequence[datetime]) -> str:
+    """Return an array of instants as text, in the way that PostgreSQL reads one."""
+    texts = {instant: f'"{instant.isoformat()}"' for instant in set(instants)}
+    return f"{{{','.join([texts[instant] for instant in instants])}}}"

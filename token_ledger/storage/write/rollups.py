@@ -9,7 +9,7 @@ from token_ledger.core.batch.books import ORDINAL_BITS
 from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.usage import Figures
 from token_ledger.storage.schema import rollup_tables
-from token_ledger.storage.schema.batch_rows import BatchRow
+from token_ledger.storage.schema.batch_rows import BatchRow, array_text
 from token_ledger.storage.schema.columns import quoted
 from token_ledger.storage.schema.compiled import compile_function, tuple_of
 from token_ledger.storage.write.statements import Decided, Rows, Write
@@ -36,13 +36,13 @@ class Rollup:
         key, figures = ", ".join(quoted(self.key)), ", ".join(Figures._fields)
         self.statement = (
             f"insert into {table.name} as t (tenant_id, {key}, {figures}, segment)"
-            f" select ($2::bigint[])[v.lock], {key}, {figures}, ($3::bigint[])[v.lock]"
+            f" select (select $2::text::bigint[])[v.lock], {key}, {figures}, (select $3::text::bigint[])[v.lock]"
             f" from unnest($1::{self.row.name}[]) as v"
             f" on conflict (tenant_id, {key}, segment) do update"
             f" set {', '.join(f'{name} = t.{name} + excluded.{name}' for name in Figures._fields)}"
         )
 
-    def plan(self, decided: Sequence[Decided], tenants: list[int], segments: list[int]) -> list[Write]:
+    def plan(self, decided: Sequence[Decided], tenants: str | None, segments: str | None) -> list[Write]:
         """Return the statement with what the batches add, nothing where they add nothing."""
         sums: dict[tuple[Any, ...], list[int]] = {}
         for lock, (_, _, writes) in enumerate(decided, start=1):
@@ -61,8 +61,8 @@ ROLLUPS = (HOURLY, DAILY, TAGS, RUNS)
 
 def plan_rollups(decided: Sequence[Decided]) -> list[Write]:
     """Return the statements for all roll-ups that the batches add to."""
-    tenants = [int(tenant) for tenant, _, _ in decided]
-    segments = [_segment(writes) for _, _, writes in decided]
+    tenants = array_text([tenant for tenant, _, _ in decided])
+    segments = array_text([_segment(writes) for _, _, writes in decided])
     return [write for rollup in ROLLUPS for write in rollup.plan(decided, tenants, segments)]
 
 
