@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -140,7 +141,7 @@ async def test_a_database_that_takes_no_connections_for_a_while_loses_nothing(
     database_url: str, server_url: str, service: ServiceProcess, caller_of: MakeCaller
 ) -> None:
     caller = await caller_of(database_url, service)
-    name = database_url.rpartition("?")[0].rpartition("/")[2]
+    name = urlsplit(database_url).path.removeprefix("/")
     server = await asyncpg.connect(server_url)
     try:
         async with under_load(database_url, caller) as workload:
