@@ -15,7 +15,6 @@ own (see `doubts`). A connection is given up only if it is lost.
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,7 +90,8 @@ class GroupCommit:
         self._batch_operations = batch_operations
         self._report = report
         self._room = room or WaitingRoom()
-        self._busy: Counter[TenantId] = Counter()
+        self._busy: dict[TenantId, int] = {}
+        """How many batches of a tenant are under way."""
         self._being_written: dict[TenantId, Predecessor] = {}
         self._contended: set[TenantId] = set()
         self._running: set[asyncio.Task[None]] = set()
@@ -153,7 +153,8 @@ class GroupCommit:
 
     def _taken(self, batch: Batch) -> Batch:
         self._contended.difference_update(batch)
-        self._busy.update(batch.keys())
+        for tenant in batch:
+            self._busy[tenant] = self._busy.get(tenant, 0) + 1
         return batch
 
     async def _gather(self) -> None:
@@ -182,9 +183,9 @@ class GroupCommit:
                 _fail(batch, error)
             finally:
                 for tenant in batch:
-                    self._busy[tenant] -= 1
-                    if not self._busy[tenant]:
-                        del self._busy[tenant]
+                    under_way = self._busy.pop(tenant) - 1
+                    if under_way:
+                        self._busy[tenant] = under_way
 
     async def _run(
         self, batch: Batch, predecessor: Predecessor | None = None, *, in_parts: bool = False

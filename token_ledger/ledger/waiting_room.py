@@ -7,6 +7,7 @@ something is taken up to twice the bound: it is real spend, or gives room back, 
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from token_ledger.core.batch.commands import OpenRun, Preflight, Reserve
 from token_ledger.core.model.tenant import TenantId
@@ -31,8 +32,8 @@ class Room:
         self._most = most
         self._most_of_tenant = most_of_tenant
         self.count = 0
-        self._by_tenant: Counter[TenantId] = Counter()
-        self._by_key: Counter[tuple[TenantId, str]] = Counter()
+        self._by_tenant: dict[TenantId, int] = {}
+        self._by_key: dict[tuple[TenantId, str], int] = {}
 
     def why_full(self, tenant: TenantId, key_id: str | None, *, asking: bool, operations: int = 1) -> str | None:
         """Return why there is no room for operations of a tenant and key, or None if there is.
@@ -54,21 +55,26 @@ class Room:
     def enter(self, tenant: TenantId, key_id: str | None, operations: int = 1) -> None:
         """Count operations that begin."""
         self.count += operations
-        self._by_tenant[tenant] += operations
+        _add(self._by_tenant, tenant, operations)
         if key_id is not None:
-            self._by_key[tenant, key_id] += operations
+            _add(self._by_key, (tenant, key_id), operations)
 
     def leave(self, tenant: TenantId, key_id: str | None, operations: int = 1) -> None:
         """Count operations no longer."""
         self.count -= operations
-        self._by_tenant[tenant] -= operations
-        if not self._by_tenant[tenant]:
-            del self._by_tenant[tenant]
+        _add(self._by_tenant, tenant, -operations)
         if key_id is not None:
-            key = tenant, key_id
-            self._by_key[key] -= operations
-            if not self._by_key[key]:
-                del self._by_key[key]
+            _add(self._by_key, (tenant, key_id), -operations)
+
+
+def _add(counts: dict[Any, int], key: Any, number: int) -> None:
+    """Add to a count that stands only while it is not zero."""
+    # A Counter would take longer: it deletes with a function in Python.
+    count = counts.get(key, 0) + number
+    if count:
+        counts[key] = count
+    else:
+        del counts[key]
 
 
 class WaitingRoom:
@@ -144,7 +150,8 @@ class WaitingRoom:
                 if most > 0 and self._waiting.get(tenant):
                     most -= self._take(tenant, min(allowed, most), batch)
         for tenant in batch:
-            self._end_turn(tenant, doubted_next=True)
+            if tenant in self._waiting or tenant in self._doubts:
+                self._end_turn(tenant, doubted_next=True)
         return batch
 
     def take_doubted(self, tenant: TenantId) -> Batch:

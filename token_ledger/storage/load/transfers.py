@@ -51,7 +51,7 @@ async def load_renamed_accounts(
     renaming: dict[TenantId, list[RenameModel]] = {}
     for renamed_in, command in ordered.of(RenameModel):
         renaming.setdefault(renamed_in, []).append(command)
-    for lock in locked:
+    for lock in locked if renaming else ():
         tenant, into = lock.tenant_id, loaded[lock.tenant_id]
         if tenant not in renaming:
             continue
