@@ -147,7 +147,7 @@ def rss_under_attack(ledger: LedgerBench) -> list[Row]:
 
 
 def _attacked(ledger: LedgerBench) -> Run:
-    with ledger.service() as (base, key, pid):
+    with ledger.service_of(shapes.ONE_ACCOUNT) as (base, [key], pid, url):
         before = most_memory_bytes(pid) / _MEGABYTE
         for name, what, connections, rounds in (
             ("large bodies with a made-up key", attacks.deep_list(new_key(TenantId(1), "live")[0]), _CONNECTIONS, 1),
@@ -160,4 +160,5 @@ def _attacked(ledger: LedgerBench) -> Run:
             after = most_memory_bytes(pid) / _MEGABYTE
             answered = ", ".join(f"{statuses.count(status):,} times {status or 'closed'}" for status in set(statuses))
             ledger.plan.say(f"rss_under_attack: {name}: {after:,.0f} MB, before {before:,.0f} MB; {answered}")
+        ledger.verify("rss_under_attack", url)
         return Run(after, before)
