@@ -20,11 +20,11 @@ from token_ledger.core.model.window import Window
 from token_ledger.storage import rows
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
-from token_ledger.storage.schema.batch_rows import array_text, instants_text
+from token_ledger.storage.schema.batch_rows import array_text
 
 LOAD_ACCOUNTS = f"""
 select {rows.ACCOUNT.select("a")}
-from unnest($1::text::bigint[], $2::text::bigint[], $3::text[], $4::text::timestamptz[])
+from unnest($1::text::bigint[], $2::text::bigint[], $3::text[], $4::timestamptz[])
      as wanted (tenant_id, budget_id, subject, window_start)
 cross join lateral (
     select * from accounts as stored
@@ -81,7 +81,7 @@ async def load_accounts(
     if not keys and not ids:
         return
     tenants, budgets, subjects, starts = zip(*keys, strict=True) if keys else ((), (), (), ())
-    key_columns = array_text(tenants), array_text(budgets), subjects, instants_text(starts)
+    key_columns = array_text(tenants), array_text(budgets), subjects, starts
     id_columns = map(array_text, zip(*ids, strict=True) if ids else ((), ()))
     known: set[tuple[int, int]] = set()
     found: set[AccountName] = set()

@@ -11,7 +11,7 @@ from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.load.recent_holds import RecentHolds
 from token_ledger.storage.load.repeated_keys import Replay
-from token_ledger.storage.schema.batch_rows import array_text, instants_text
+from token_ledger.storage.schema.batch_rows import array_text
 
 LOAD_RESERVATIONS = f"""
 select {rows.RESERVATION.select("r")}, false as due
@@ -22,7 +22,7 @@ cross join lateral (
 ) as r
 union all
 select {rows.RESERVATION.select("r")}, true as due
-from unnest($3::text::bigint[], $4::text::timestamptz[], $5::text::integer[]) as locked (tenant_id, now, most)
+from unnest($3::text::bigint[], $4::timestamptz[], $5::text::integer[]) as locked (tenant_id, now, most)
 cross join lateral (
     select * from reservations as held
     where held.tenant_id = locked.tenant_id and held.state = 'held' and held.expires_at <= locked.now
@@ -73,7 +73,7 @@ async def load_reservations(
         array_text([tenant for tenant, _ in wanted]),
         array_text([reservation_id for _, reservation_id in wanted]),
         array_text([lock.tenant_id for lock in locked]),
-        instants_text([lock.now for lock in locked]),
+        [lock.now for lock in locked],
         array_text([most[lock.tenant_id] for lock in locked]),
     )
     for row in found:

@@ -25,7 +25,7 @@ where a.closed_at is null and (a.window_end is null or a.window_end > $3) and a.
   ))
 """
 
-_NO_KEYS = array_text(()), array_text(()), (), array_text(())
+_NO_KEYS = array_text(()), array_text(()), (), ()
 
 LOAD_TRANSFERS = f"""
 with recursive moved as (

@@ -56,7 +56,7 @@ class BatchRow:
         columns = ", ".join(map(self._unpacked, self.columns))
         return (
             f"(select (select $2::text::bigint[])[v.lock] as tenant_id,"
-            f" (select $3::text::timestamptz[])[v.lock] as now, {columns}"
+            f" ($3::timestamptz[])[v.lock] as now, {columns}"
             f" from unnest($1::{self.name}[]) as v)"
         )
 
@@ -76,9 +76,3 @@ def array_text(numbers: Sequence[int] | None) -> str | None:
     """Return an array as text, in the way that PostgreSQL reads one."""
     # The text of a list takes half the time of joining the texts of its numbers.
     return None if numbers is None else f"{{{str([*numbers])[1:-1]}}}"
-
-
-def instants_text(instants: Sequence[datetime]) -> str:
-    """Return an array of instants as text, in the way that PostgreSQL reads one."""
-    texts = {instant: f'"{instant.isoformat()}"' for instant in set(instants)}
-    return f"{{{','.join([texts[instant] for instant in instants])}}}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from token_ledger.core.batch.commands import Reserve
 from token_ledger.storage.rows import ACCOUNT, BALANCES, EVENT, RESERVATION
-from token_ledger.storage.schema.batch_rows import BatchRow, Places, array_text, instants_text
+from token_ledger.storage.schema.batch_rows import BatchRow, Places, array_text
 from token_ledger.storage.schema.ledger_tables import operation_keys, reservations
 from token_ledger.storage.write.statements import Decided, Rows, Write, update_columns
 
@@ -27,7 +27,7 @@ UPDATE_BALANCES = f"""
 with ledgers as (
     update tenant_ledgers as l
     set sequence = l.sequence + 1, booked_at = b.now, booked_tokens = b.tokens, booked_nanos = b.nanos
-    from unnest($2::text::bigint[], $3::text::timestamptz[], $4::text::bigint[], $5::text::bigint[])
+    from unnest($2::text::bigint[], $3::timestamptz[], $4::text::bigint[], $5::text::bigint[])
          as b (tenant_id, now, tokens, nanos)
     where l.tenant_id = b.tenant_id
 )
@@ -124,7 +124,7 @@ def plan_bookings(decided: Sequence[Decided], totals: Sequence[Total]) -> list[W
     events: Rows = [
         _event_row(lock, event, array_text, places) for lock, (_, _, writes) in numbered for event in writes.events
     ]
-    locks = array_text([tenant for tenant, _, _ in decided]), instants_text([now for _, now, _ in decided])
+    locks = array_text([tenant for tenant, _, _ in decided]), [now for _, now, _ in decided]
     return [
         (UPDATE_BALANCES, (balances, *locks, *map(array_text, zip(*totals, strict=True)))),
         *([(INSERT_RESERVATIONS, (given, *locks))] if given else []),
