@@ -1,6 +1,6 @@
 """Refuses lists of operations of a key whose room is full, before anything is done for them that costs much.
 
-Such a list is refused as the door would refuse it, at a third of the cost, so that a client that sends lists as fast as
+Such a list is refused as the door would refuse it, at a fraction of the cost, so that a client that sends lists as fast as
 they are refused leaves the processor to those that were let in.
 """
 
