@@ -1,7 +1,7 @@
 """Refuses lists of operations of a key whose room is full, before anything is done for them that costs much.
 
-Such a list is refused as the door would refuse it, at a fraction of the cost, so that a client that sends lists as fast as
-they are refused leaves the processor to those that were let in.
+Such a list is refused as the door would refuse it, at a fraction of the cost, so that a client that sends lists as fast
+as they are refused leaves the processor to those that were let in.
 """
 
 import time
