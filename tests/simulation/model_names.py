@@ -3,6 +3,7 @@
 All prices are of one provider, so a model is its name.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +19,7 @@ from token_ledger.core.model.subject import Subject
 Created = TypeVar("Created", bound=administration.CreateBudget)
 
 
-class NameModel:
+class NameModel(ABC):
     """Names of models of one tenant: what each that was used is in the books, and which of these were decided on."""
 
     now: datetime
@@ -111,9 +112,9 @@ class NameModel:
             self._move_all(name, self.account_name(budget, becomes, self.now))
             self.carried += 1
 
+    @abstractmethod
     def account_name(self, budget: dict[str, Any], subject: Any, at: datetime) -> Name:
         """Return the account of a subject in the window of an instant, made if there is none."""
-        raise NotImplementedError
 
     def _move_all(self, name: Name, becomes: Name) -> None:
         account, other = self.accounts[name], self.accounts[becomes]
