@@ -99,7 +99,8 @@ class Door:
         async with _Body(self._body_room, principal.tenant, self._largest) as body:
             content = await body.read(stated, receive)
             operations = operations_in(path, len(content))
-            self._check_room(principal, operations, asking=only_asks(path, content))
+            if self._why_full(principal, operations, asking=True) is not None:  # else nobody has to look
+                self._check_room(principal, operations, asking=only_asks(path, content))
             self._room.enter(principal.tenant, principal.key_id, operations)
             try:
                 await self._turns.take(principal.tenant, 1 if operations == 1 else PIECES_OF_A_LIST)
@@ -109,9 +110,11 @@ class Door:
                 self._room.leave(principal.tenant, principal.key_id, operations)
 
     def _check_room(self, principal: Principal, operations: int, *, asking: bool) -> None:
-        full = self._room.why_full(principal.tenant, principal.key_id, asking=asking, operations=operations)
-        if full is not None:
+        if (full := self._why_full(principal, operations, asking=asking)) is not None:
             raise NoRoom(full)
+
+    def _why_full(self, principal: Principal, operations: int, *, asking: bool) -> str | None:
+        return self._room.why_full(principal.tenant, principal.key_id, asking=asking, operations=operations)
 
     def _answering(self, scope: Scope, send: Send) -> Send:
         """Return what sends an answer, with the headers of every answer, and counts the request when it begins."""
