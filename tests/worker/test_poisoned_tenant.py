@@ -36,7 +36,8 @@ from token_ledger.worker.tenants import TenantFailures
 
 NAMES = ("first", "poisoned", "last")
 RAISES = {
-    "what no command can cause": "raise exception 'poisoned'",
+    "what a rule of the database refuses": "raise exception 'poisoned'",
+    "what no command can cause": "raise exception using errcode = 'XX000', message = 'poisoned'",
     "what a command can cause": "raise exception using errcode = '22003', message = 'bigint out of range'",
 }
 

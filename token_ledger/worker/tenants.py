@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage.clocks import ClockDoubted
 from token_ledger.storage.database import DatabaseAway
+from token_ledger.storage.failures import Failure
 from token_ledger.storage.upkeep.leadership import NotLeading
 from token_ledger.worker.repeating import LONGEST_PAUSE_SECONDS, pause_seconds
 
@@ -20,7 +22,12 @@ Found = TypeVar("Found")
 Count = Callable[[str, str], None]
 """Counts that a duty failed for a tenant: both by name."""
 
-_NO_TENANTS_FAULT = (DatabaseAway, NotLeading)
+
+def _is_no_tenants_fault(error: BaseException) -> bool:
+    """Tell whether an error would meet every tenant; an error of the database's own may be about one tenant's rows."""
+    if isinstance(error, DatabaseAway):
+        return error.failure is not Failure.BROKEN or isinstance(error.__cause__, ClockDoubted)
+    return isinstance(error, NotLeading) or not isinstance(error, Exception)
 
 
 def _uncounted(duty: str, tenant: str) -> None:
@@ -55,9 +62,9 @@ class TenantFailures:
     ) -> list[Found]:  # fmt: skip
         try:
             return [await work(tenants)]
-        except _NO_TENANTS_FAULT:
-            raise
         except Exception as error:  # whatever it is: an overflow, a row that can't be read
+            if _is_no_tenants_fault(error):
+                raise
             if len(tenants) == 1:
                 self.note(tenants[0], names[tenants[0]], error)
                 return []
@@ -72,8 +79,6 @@ class TenantFailures:
         """Do a tenant's part of the duty within the block; where it fails, go on behind it."""
         try:
             yield
-        except _NO_TENANTS_FAULT:
-            raise
         except Exception as error:  # see above
             self.note(tenant, name, error)
         else:
@@ -86,7 +91,7 @@ class TenantFailures:
 
     def note(self, tenant: TenantId, name: str, error: BaseException) -> None:
         """Note that the duty failed for a tenant; raise the error if that is no tenant's fault."""
-        if isinstance(error, _NO_TENANTS_FAULT) or not isinstance(error, Exception):
+        if _is_no_tenants_fault(error):
             raise error
         times = self._times[tenant] = self._times.get(tenant, 0) + 1
         self._until[tenant] = self._clock() + pause_seconds(0.0, times, LONGEST_PAUSE_SECONDS)
