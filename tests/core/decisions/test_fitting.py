@@ -17,7 +17,7 @@ from token_ledger.core.decisions.admission import reserve as decide_reserve
 from token_ledger.core.model.budget import Counts, Enforcement, Limits
 from token_ledger.core.model.hold_cost import CacheWrite
 from token_ledger.core.model.money import rate_attos
-from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates
+from token_ledger.core.model.price import ModelName, ModelPrices, Price, PriceBook, Rates
 from token_ledger.core.model.trigger import Downgrade, Mode, Trigger, TriggerKind
 from token_ledger.core.model.usage import Usage
 
@@ -64,6 +64,17 @@ calls = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+RENAMED: tuple[dict[str, str], ...] = (
+    {},
+    {},
+    {"large": "small"},
+    {"large": "middle"},
+    {"middle": "small"},
+    {"large": "new", "middle": "new"},
+)
+"""Names in the books: renamed models share one, and each keeps its price."""
+
+
 def price_book(rows: list[tuple[str, ...]]) -> PriceBook:
     entries = [Price(n, Rates(*(rate_attos(Decimal(value)) for value in row))) for n, row in enumerate(rows, 1)]
     names = [("acme", model) for model in MODELS]
@@ -76,10 +87,20 @@ def admits(books: Books, command: Reserve, output: int) -> bool:
     return isinstance(decide_reserve(books.scratch(), replace(command, max_output_tokens=output)), Granted)
 
 
-@given(prices, budgets, triggers, calls, st.integers(0, 40), st.integers(0, 2), st.sampled_from((None, None, 1, 7)))
+@given(
+    prices, budgets, triggers, calls, st.integers(0, 40), st.integers(0, 2), st.sampled_from((None, None, 1, 7)),
+    st.sampled_from(RENAMED),
+)  # fmt: skip
 @settings(max_examples=500, deadline=None)
 def test_what_fits_is_admitted_and_one_token_more_is_not(
-    rows: Any, limited: Any, fired: list[Trigger], call: dict[str, Any], used: int, holds: int, lent: int | None
+    rows: Any,
+    limited: Any,
+    fired: list[Trigger],
+    call: dict[str, Any],
+    used: int,
+    holds: int,
+    lent: int | None,
+    renamed: dict[str, str],
 ) -> None:
     call["cached_input_tokens"] = min(call["cached_input_tokens"], call["input_tokens"])
     ledger = Ledger(
@@ -89,7 +110,8 @@ def test_what_fits_is_admitted_and_one_token_more_is_not(
             for number, (selector, limit, enforcement, counts) in enumerate(limited)
         ), triggers=tuple(fired),
     )  # fmt: skip
-    ledger.books = Books(ledger.books.config, price_book(rows), 1, NOW, Loaded())
+    names = {("acme", model): ModelName("acme", name) for model, name in renamed.items()}
+    ledger.books = Books(replace(ledger.books.config, renamed=names), price_book(rows), 1, NOW, Loaded())
     if used:
         ledger.one(record(usage=Usage(used, 0), model="small"))
     for number in range(holds):

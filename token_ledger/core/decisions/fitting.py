@@ -22,6 +22,9 @@ from token_ledger.core.model.price import Price
 from token_ledger.core.model.run import Run
 from token_ledger.core.model.trigger import Trigger, TriggerKind
 
+_Known = dict[tuple[CallFacts, int], Candidate]
+"""Calls by what they are and by their price."""
+
 
 def fitting_output(
     books: Books, command: Reserve, run: Run | None, asked: Candidate, denied: Candidate
@@ -36,7 +39,8 @@ def fitting_output(
     if not ladders:
         most = _most_output(asked, size, lease)
         return most if most >= 1 else None
-    known = {asked.facts: asked, denied.facts: denied}
+    # Renamed models have one name in the books and each its own price.
+    known = {(call.facts, call.price.price_id): call for call in (asked, denied)}
     for start in _starts(ladders, books, command, asked, size):
         call = _call_with(books, command, run, known, asked, size)
         most = _most_output(call, size, lease)
@@ -82,7 +86,7 @@ def _crossings(price: Price, other: Price, size: Size) -> Iterable[int]:
 
 
 def _call_with(
-    books: Books, command: Reserve, run: Run | None, known: dict[CallFacts, Candidate], asked: Candidate, size: Size
+    books: Books, command: Reserve, run: Run | None, known: _Known, asked: Candidate, size: Size
 ) -> Candidate:
     """Return the call that would be made with a size; only its price and its accounts are right."""
     step = applied_downgrade(
@@ -91,12 +95,12 @@ def _call_with(
     if step is None:
         return asked
     facts = asked.facts._replace(**books.model_name(step.to_provider, step.to_model)._asdict())
-    if facts not in known:
-        price = price_now(books, step.to_provider, step.to_model)
-        assert price is not None, "a downgrade is only chosen when its price is known"
+    price = price_now(books, step.to_provider, step.to_model)
+    assert price is not None, "a downgrade is only chosen when its price is known"
+    if (facts, price.price_id) not in known:
         # On books that are thrown away: a denial opens no accounts of a model that is only tried.
-        known[facts] = candidate_for(books.scratch(), run, facts, price, size)
-    return known[facts]
+        known[facts, price.price_id] = candidate_for(books.scratch(), run, facts, price, size)
+    return known[facts, price.price_id]
 
 
 def _most_output(call: Candidate, size: Size, lease: bool) -> int:
