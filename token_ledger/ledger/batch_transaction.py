@@ -28,6 +28,7 @@ from token_ledger.storage.clocks import ClockDoubted, ClockWatch
 from token_ledger.storage.database import see_tenants
 from token_ledger.storage.failures import ABOUT_DATA, Failure, failure_of
 from token_ledger.storage.load.batch import load
+from token_ledger.storage.load.kept_accounts import KeptAccounts, Known
 from token_ledger.storage.load.locks import Locked, lock_at, lock_tenants, read_clock
 from token_ledger.storage.load.model_names import RecentNames
 from token_ledger.storage.load.recent_holds import RecentHolds
@@ -52,9 +53,13 @@ Entry = tuple[TenantId, int]
 
 @dataclass(frozen=True, slots=True)
 class Predecessor:
-    """A batch of one tenant that is decided and being written; `committed` becomes false if it fails in any way."""
+    """A batch of one tenant that is decided and being written; `committed` becomes false if it fails in any way.
+
+    `known` is what the batch leaves to the next one, which takes it out if it is decided before the batch is committed.
+    """
 
     books: Books
+    known: dict[TenantId, Known]
     committed: asyncio.Future[bool]
 
 
@@ -78,14 +83,17 @@ class Committed:
 class _Plan:
     """The decisions of a batch, with the statements that write them."""
 
-    def __init__(self, books: Sequence[Books], commands: Commands) -> None:
+    def __init__(self, books: Sequence[Books], known: dict[TenantId, Known], commands: Commands) -> None:
         self.books = books
+        self.known = known
         self.outcomes: dict[TenantId, list[Outcome | Exception]] = {
             each.config.tenant_id: [*decide(each, commands[each.config.tenant_id])] for each in books
         }
         self.changes: list[Decided] = [(each.config.tenant_id, each.now, each.writes) for each in books]
         totals = [(each.loaded.booked_tokens, each.loaded.booked_nanos) for each in books]
         self.writes = plan_writes(self.changes, totals)
+        for each in books:
+            known[each.config.tenant_id].add(each)
 
 
 class _Parts:
@@ -157,6 +165,7 @@ class BatchTransactions:
         self._prices = prices
         self._clocks = clocks
         self._configs: dict[TenantId, TenantConfig] = {}
+        self._kept = KeptAccounts()
         self._recent = RecentHolds()
         self._names = RecentNames()
         self._not_ahead: dict[TenantId, int] = {}
@@ -193,12 +202,15 @@ class BatchTransactions:
             if not plan.books:
                 raise Unavailable(f"tenant {tenants[0]} has no ledger")
             if self._may_go_ahead(plan.books[0]):
-                on_decided(tenants[0], Predecessor(plan.books[0], committed))
+                on_decided(tenants[0], Predecessor(plan.books[0], plan.known, committed))
         await send(connection, plan.writes)
         await _commit(connection)
         for books in plan.books:
-            self._recent.keep(books.config.tenant_id, books.writes)
-            self._names.keep(books.config.tenant_id, books.writes)
+            tenant = books.config.tenant_id
+            self._recent.keep(tenant, books.writes)
+            self._names.keep(tenant, books.writes)
+            if tenant in plan.known and not books.writes.stands_alone:
+                self._kept.keep(books, plan.known[tenant])
         skipped = [tenant for tenant in tenants if tenant not in plan.outcomes]
         names = {books.config.tenant_id: books.config.name for books in plan.books}
         return Committed(plan.outcomes, plan.changes, names, skipped)
@@ -255,12 +267,14 @@ class BatchTransactions:
 
     async def _decide(self, connection: Any, locked: Sequence[Locked], commands: Commands) -> _Plan:
         configs = await self._current_configs(connection, locked)
-        loaded = await load(connection, locked, configs, commands, self._prices, self._recent, self._names)
+        known = {lock.tenant_id: self._kept.take(lock) for lock in locked}
+        loaded = await load(connection, locked, configs, commands, self._prices, known, self._recent, self._names)
         return _Plan(
             [
                 Books(configs[lock.tenant_id], self._prices, lock.sequence, lock.now, loaded[lock.tenant_id])
                 for lock in locked
             ],
+            known,
             commands,
         )
 
@@ -269,10 +283,13 @@ class BatchTransactions:
         books = predecessor.books
         now = max(books.now, await read_clock(connection, self._clocks))
         booked = books.loaded.booked_tokens, books.loaded.booked_nanos
-        assumed = Locked(tenant, books.sequence + 1, books.config.version, now, *booked)
+        assumed = Locked(tenant, books.sequence + 1, books.config.version, now, books.now, *booked)
         config = {tenant: books.config}
-        loaded = await load(connection, [assumed], config, commands, self._prices, self._recent, self._names, books)
-        plan = _Plan([Books(books.config, self._prices, assumed.sequence, now, loaded[tenant])], commands)
+        known = {tenant: predecessor.known.pop(tenant)}
+        loaded = await load(
+            connection, [assumed], config, commands, self._prices, known, self._recent, self._names, books
+        )
+        plan = _Plan([Books(books.config, self._prices, assumed.sequence, now, loaded[tenant])], known, commands)
         lock = await lock_at(connection, tenant, now, self._clocks)
         # This does not wait long: we have the lock, so the predecessor has ended.
         if await predecessor.committed and lock == assumed:

@@ -62,8 +62,8 @@ class Books:
         self.noted: dict[tuple[str, str], StoredKey] = {}
         self._next_id = sequence << ORDINAL_BITS
         self._last_id = last_id(sequence)
-        self._accounts_by_id = {account.account_id: account for account in loaded.accounts}
-        self._accounts_by_key = {account.key: account for account in loaded.accounts}
+        self.accounts_by_id = {account.account_id: account for account in loaded.accounts}
+        self.accounts_by_key = {account.key: account for account in loaded.accounts}
         self._expiries: dict[int, datetime] = {}
         self._windows: dict[Window, tuple[datetime, datetime | None]] = {}
         self._periods: dict[datetime, tuple[datetime, datetime]] = {}
@@ -84,19 +84,19 @@ class Books:
 
     def account(self, account_id: int) -> Account:
         """Return an account of a path."""
-        return self._accounts_by_id[account_id]
+        return self.accounts_by_id[account_id]
 
     def accounts_on(self, path: Iterable[int]) -> list[Account]:
         """Return the accounts of a path."""
-        return list(map(self._accounts_by_id.__getitem__, path))
+        return list(map(self.accounts_by_id.__getitem__, path))
 
     def find_account_by_id(self, account_id: int) -> Account | None:
         """Return an account, or None where there is none."""
-        return self._accounts_by_id.get(account_id)
+        return self.accounts_by_id.get(account_id)
 
     def accounts_of(self, budget_id: int) -> list[Account]:
         """Return the accounts of a budget that this batch knows."""
-        return [account for account in self._accounts_by_id.values() if account.budget_id == budget_id]
+        return [account for account in self.accounts_by_id.values() if account.budget_id == budget_id]
 
     def located(self, path: list[int], since: int) -> list[int]:
         """Return the accounts that have now what a decision, named by its id, put on those of a path."""
@@ -105,18 +105,18 @@ class Books:
 
     def find_account(self, key: AccountKey) -> Account | None:
         """Return the account with a key, or None where it was never used."""
-        account = self._accounts_by_key.get(key)
+        account = self.accounts_by_key.get(key)
         if account is None and self._copied_from is not None:
             original = self._copied_from.find_account(key)
             if original is not None:
                 account = copy(original)
-                self._accounts_by_id[account.account_id] = self._accounts_by_key[key] = account
+                self.accounts_by_id[account.account_id] = self.accounts_by_key[key] = account
         return account
 
     def add_account(self, account: Account) -> Account:
         """Keep a new account; it is written even if it never holds anything."""
-        self._accounts_by_id[account.account_id] = account
-        self._accounts_by_key[account.key] = account
+        self.accounts_by_id[account.account_id] = account
+        self.accounts_by_key[account.key] = account
         self.writes.new_accounts.append(account)
         number, limits = account.account_id, account.limits
         opening = LimitEntry(
@@ -154,7 +154,7 @@ class Books:
                 accounts.append(self._account_of_run(run_account_key(each.run_id)))
                 if facts.agent_type in each.allocated:
                     accounts.append(self._account_of_run(allocation_account_key(each.run_id, facts.agent_type)))
-        known, windows = self._accounts_by_key, self._windows
+        known, windows = self.accounts_by_key, self._windows
         for match in self.config.matches(facts, () if run is None else run.lineage):
             account = None
             # Every call looks all its accounts up here, and nearly always finds them.
@@ -332,7 +332,7 @@ class Books:
     def count_lease(self, lease: Reservation, by: int) -> None:
         """Count one lease more or less on every account that it is on."""
         for account_id in self.located(lease.path, lease.reservation_id):
-            account = self._accounts_by_id[account_id]
+            account = self.accounts_by_id[account_id]
             account.leases += by
             self.writes.changed_terms[account_id] = account
 

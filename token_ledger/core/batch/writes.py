@@ -131,6 +131,8 @@ class Writes:
     @property
     def stands_alone(self) -> bool:
         """Whether the next batch must wait until these changes can be read from the database."""
+        if self.is_ordinary:
+            return False
         return self.config_changed or bool(
             self.new_grants or self.changed_grants or self.increases or self.audit
             or any(run.external_id is not None and run.ended_at is not None for run in self.changed_runs.values())

@@ -1,5 +1,6 @@
 """Decides on limits: grants and their lapse, increases, and what open accounts take over from a changed budget."""
 
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 
@@ -70,7 +71,7 @@ def give_grant(books: Books, command: administration.GiveGrant) -> outcomes.Gran
     grant = _grant(books, account, command.amounts, command.expires_at, command.reason, command.actor)
     books.audit(command, "grant.give", str(account.account_id), None, _grant_state(grant))
     books.note_key(command, "grant", grant.grant_id)
-    return outcomes.GrantAnswer(replace(grant), account)
+    return outcomes.GrantAnswer(replace(grant), copy(account))
 
 
 def ask_increase(books: Books, command: administration.AskIncrease) -> outcomes.IncreaseAnswer | outcomes.Refused:

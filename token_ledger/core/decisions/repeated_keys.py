@@ -1,6 +1,7 @@
 """Answers commands whose key was used before: from the row it led to, or with a conflict that names what differs."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import fields, replace
 from typing import Any
 
@@ -49,7 +50,7 @@ def _answer(books: Books, command: commands.Command, stored: StoredKey) -> outco
             return _trigger(books, target_id)
         case "grant":
             grant = loaded.grants[target_id]
-            return outcomes.GrantAnswer(replace(grant), books.account(grant.account_id), replayed=True)
+            return outcomes.GrantAnswer(replace(grant), copy(books.account(grant.account_id)), replayed=True)
         case "increase":
             return outcomes.IncreaseAnswer(replace(loaded.increases[target_id]), replayed=True)
         case "audit":

@@ -1,5 +1,6 @@
 """Decides on runs: opening, steps, rebalancing, changed limits, and their end."""
 
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 
@@ -115,7 +116,7 @@ def _opened(
     if run.external_id is not None:
         books.loaded.attachable_runs.setdefault(run.external_id, []).append(run.run_id)
     books.note_key(command, "run", run.run_id)
-    return outcomes.RunAnswer(replace(run), tuple(accounts))
+    return outcomes.RunAnswer(replace(run), tuple(map(copy, accounts)))
 
 
 def _attachable(books: Books, external_id: str) -> Run | None:
@@ -174,7 +175,7 @@ def rebalance(books: Books, command: commands.Rebalance) -> outcomes.RunAnswer |
     books.writes.changed_runs[run.run_id] = run
     books.note_key(command, "run", run.run_id)
     accounts = [own, *(_account(books, allocation_account_key(run.run_id, name)) for name in run.allocated)]
-    return outcomes.RunAnswer(replace(run), tuple(accounts))
+    return outcomes.RunAnswer(replace(run), tuple(map(copy, accounts)))
 
 
 def change_run(books: Books, command: administration.ChangeRun) -> outcomes.RunAnswer | outcomes.Refused:
@@ -196,7 +197,7 @@ def change_run(books: Books, command: administration.ChangeRun) -> outcomes.RunA
     books.writes.changed_runs[run.run_id] = run
     books.audit(command, "run.change", str(run.run_id), before, {**run_limits_data(run), "reason": command.reason})
     books.note_key(command, "run", run.run_id)
-    return outcomes.RunAnswer(replace(run), (own,))
+    return outcomes.RunAnswer(replace(run), (copy(own),))
 
 
 def _split(total_tokens: int | None, shares: tuple[Share, ...]) -> dict[str, int] | outcomes.Refused:

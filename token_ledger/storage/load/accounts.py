@@ -18,6 +18,7 @@ from token_ledger.core.model.run import Run, allocation_account_key, run_account
 from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.core.model.window import Window
 from token_ledger.storage import rows
+from token_ledger.storage.load.kept_accounts import Known
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.schema.batch_rows import array_text
@@ -50,12 +51,14 @@ async def load_accounts(
     ordered: Ordered,
     loaded: Mapping[TenantId, Loaded],
     prices: PriceBook,
+    known: Mapping[TenantId, Known],
     touched: Mapping[int, Reservation],
     changed: Sequence[Reservation],
 ) -> None:
     """Load every account that a command can touch: of its calls, its run, the holds on it, and by id.
 
-    `touched` are the holds of the uncommitted batch before, of which it only `changed` some and not their accounts.
+    Those that are `known` are taken from there. `touched` are the holds of the uncommitted batch before, of which it
+    only `changed` some and not their accounts.
     """
     needed = {
         lock.tenant_id: _Needed(configs[lock.tenant_id], lock.now, loaded[lock.tenant_id], prices, touched)
@@ -69,32 +72,33 @@ async def load_accounts(
         needed[tenant].keys.update(_accounts_of_run(change, loaded[tenant]))
     for tenant, grant in _grants(ordered):
         needed[tenant].add_granted(grant)
-    ids = {(tenant, account_id) for tenant, account_id in _account_ids(ordered, loaded)}
-    for tenant, into in loaded.items():
-        held: set[int] = set()
-        for hold in (*into.reservations.values(), *changed):
-            held.update(hold.path)
-        held.update(grant.account_id for grant in into.grants.values())
-        ids.update((tenant, account_id) for account_id in held)
-    keys: list[AccountName] = [(tenant, *key) for tenant, each in needed.items() for key in each.keys]
-    past = {(tenant, *key) for tenant, each in needed.items() for key in each.past}
+    for tenant, account_id in _account_ids(ordered, loaded):
+        needed[tenant].ids.add(account_id)
+    keys: list[AccountName] = []
+    ids: list[tuple[TenantId, int]] = []
+    for tenant, each in needed.items():
+        each.add_held(changed)
+        other_keys, other_ids = each.take_known(known[tenant])
+        keys += [(tenant, *key) for key in other_keys]
+        ids += [(tenant, account_id) for account_id in other_ids]
     if not keys and not ids:
         return
     tenants, budgets, subjects, starts = zip(*keys, strict=True) if keys else ((), (), (), ())
     key_columns = array_text(tenants), array_text(budgets), subjects, starts
     id_columns = map(array_text, zip(*ids, strict=True) if ids else ((), ()))
-    known: set[tuple[int, int]] = set()
+    seen: set[tuple[int, int]] = set()
     found: set[AccountName] = set()
     for row in await connection.fetch(LOAD_ACCOUNTS, *key_columns, *id_columns):
         name = row[0], row[1]
-        if name not in known:
-            known.add(name)
+        if name not in seen:
+            seen.add(name)
             account = rows.ACCOUNT.read(row)
             loaded[row[0]].accounts.append(account)
             found.add((row[0], *account.key))
     rolling = {(tenant, budget_id) for tenant in loaded for budget_id in configs[tenant].rolling_budgets}
     changes = ordered.of(administration.ChangeBudget)
     rolling.update((tenant, change.budget_id) for tenant, change in changes if change.rollover is not None)
+    past = {(tenant, *key) for tenant, each in needed.items() for key in each.past}
     missing = [name for name in keys if name not in found and (name in past or name[:2] in rolling)]
     await load_earlier_accounts(connection, missing, loaded)
 
@@ -141,6 +145,7 @@ class _Needed:
         self._starts: dict[tuple[Window, datetime], datetime] = {}
         self._seen: set[tuple[CallFacts, datetime]] = set()
         self.keys: set[AccountKey] = set()
+        self.ids: set[int] = set()
         self.past: set[AccountKey] = set()
         """Those of `keys` of instants before that of the batch, whose windows may have ended."""
 
@@ -174,6 +179,26 @@ class _Needed:
             subject = subject_in_books(budget.given_selector, command.subject, self._name_of)
             start = self._config.calendar.bounds(budget.window, self._now)[0]
             self.keys.add((budget.budget_id, subject.text, start))
+
+    def add_held(self, changed: Sequence[Reservation]) -> None:
+        """Add the accounts that holds and grants are on."""
+        for hold in (*self._loaded.reservations.values(), *changed):
+            self.ids.update(hold.path)
+        self.ids.update(grant.account_id for grant in self._loaded.grants.values())
+
+    def take_known(self, known: Known) -> tuple[Iterable[AccountKey], Iterable[int]]:
+        """Take the accounts that are known, and return the keys and the ids of all others."""
+        if not known.by_id:
+            return self.keys, self.ids
+        by_key = {key: known.by_key.get(key) for key in self.keys}
+        by_id = {account_id: known.by_id.get(account_id) for account_id in self.ids}
+        self._loaded.accounts.extend(
+            {account.account_id: account for account in (*by_key.values(), *by_id.values()) if account}.values()
+        )
+        return (
+            [key for key, account in by_key.items() if account is None],
+            [account_id for account_id, account in by_id.items() if account is None],
+        )
 
     def _add_facts(self, facts: CallFacts, run: Run | None, at: datetime) -> None:
         if (facts, at) in self._seen:

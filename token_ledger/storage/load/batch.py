@@ -19,6 +19,7 @@ from token_ledger.storage.load.accounts import load_accounts
 from token_ledger.storage.load.corrections import load_corrected
 from token_ledger.storage.load.grants import load_grants
 from token_ledger.storage.load.increases import load_increases
+from token_ledger.storage.load.kept_accounts import Known
 from token_ledger.storage.load.keys import load_keys
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.model_names import RecentNames, load_model_names
@@ -37,13 +38,15 @@ async def load(
     configs: Mapping[TenantId, TenantConfig],
     commands: Mapping[TenantId, Sequence[Command]],
     prices: PriceBook,
+    known: Mapping[TenantId, Known],
     recent: RecentHolds,
     names: RecentNames,
     before: Books | None = None,
 ) -> dict[TenantId, Loaded]:
     """Load what the commands of each locked tenant can touch: keys, reservations and due holds, runs, accounts.
 
-    With `before`, a batch of the one tenant that is decided but not yet committed, what it decided is laid over.
+    Accounts that are `known` are not loaded. With `before`, a batch of the one tenant that is decided but not yet
+    committed, what it decided is laid over.
     """
     loaded = {
         lock.tenant_id: Loaded(booked_tokens=lock.booked_tokens, booked_nanos=lock.booked_nanos) for lock in locked
@@ -52,7 +55,7 @@ async def load(
     replays = await load_keys(connection, ordered, loaded)
     # What the batch before has touched is newer in memory than in the database, and must not be read over.
     touched = touched_reservations(before) if before is not None else {}
-    await load_reservations(connection, locked, ordered, loaded, replays, recent, touched)
+    await load_reservations(connection, locked, ordered, loaded, replays, recent, known, touched)
     await load_runs(connection, ordered, loaded, replays, touched)
     if before is not None:
         for into in loaded.values():
@@ -70,7 +73,7 @@ async def load(
             _put_pseudonyms(configs[tenant], into)
     # An extension touches a hold and none of its accounts, so these are not among what is laid over.
     changed = list(before.writes.changed_reservations.values()) if before is not None else []
-    await load_accounts(connection, locked, configs, ordered, loaded, prices, touched, changed)
+    await load_accounts(connection, locked, configs, ordered, loaded, prices, known, touched, changed)
     await load_renamed_accounts(connection, locked, configs, ordered, loaded, prices)
     await load_transfers(connection, loaded)
     if before is not None:

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 Connection = Any  # asyncpg.Connection or the pool's proxy of one; asyncpg ships no common type
 
 _NEXT = """
-select tenant_id, sequence + 1, config_version, greatest(booked_at, clock_timestamp()), booked_tokens, booked_nanos
+select tenant_id, sequence + 1, config_version, greatest(booked_at, clock_timestamp()), booked_at, booked_tokens,
+       booked_nanos
 from locked
 """
 
@@ -31,7 +32,8 @@ with locked as materialized (select * from tenant_ledgers where tenant_id = any(
 # For a batch that was decided before its lock was granted: the instant is the one that it was decided at.
 LOCK_AT = """
 with locked as materialized (select * from tenant_ledgers where tenant_id = $1 for update)
-select tenant_id, sequence + 1, config_version, greatest(booked_at, $2), booked_tokens, booked_nanos from locked
+select tenant_id, sequence + 1, config_version, greatest(booked_at, $2), booked_at, booked_tokens, booked_nanos
+from locked
 """
 
 # Tenants whose lock another batch holds are left out, not waited for: a batch of many tenants never waits with
@@ -56,19 +58,32 @@ LONGEST_TTL_SECONDS = 86_400.0
 """No hold expires later than that after its last extension."""
 
 
+Stamp = tuple[int, int, datetime, int, int]
+"""What a batch left in a tenant's ledger: sequence number, version of the set-up, instant, sums of all events.
+
+The number alone would do, but for a database that fell back to a state from before: then it is given once more.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Locked:
     """A tenant whose lock the batch holds: its next sequence number, the version of its set-up, the instant.
 
-    Besides the sums of all events that it has booked.
+    Besides the instant of the batch before, and the sums of all events that the tenant has booked.
     """
 
     tenant_id: TenantId
     sequence: int
     config_version: int
     now: datetime
+    before: datetime
     booked_tokens: int
     booked_nanos: int
+
+    @property
+    def stamp(self) -> Stamp:
+        """What the batch before left."""
+        return self.sequence - 1, self.config_version, self.before, self.booked_tokens, self.booked_nanos
 
 
 async def lock_tenants(connection: Connection, tenants: Sequence[TenantId], clocks: ClockWatch) -> list[Locked]:
@@ -128,7 +143,7 @@ async def _in_time(connection: Connection, lock: Locked, clock: datetime, clocks
     log.warning("a tenant's time is put back", extra={"tenant": lock.tenant_id, "ahead": ahead})
     await connection.execute(PUT_BACK, lock.tenant_id, clock)
     await connection.execute(PUT_HOLDS_BACK, lock.tenant_id, clock, LONGEST_TTL_SECONDS)
-    return replace(lock, now=clock)
+    return replace(lock, now=clock, before=clock)
 
 
 def _is_ahead(lock: Locked, clock: datetime, clocks: ClockWatch) -> bool:

@@ -1,4 +1,4 @@
-"""Keeps the holds that a process gave recently, so that settling one loads only what may have changed."""
+"""Keeps the holds that a process gave recently, so that settling one loads at most what may have changed."""
 
 from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.reservation import Reservation
@@ -6,25 +6,29 @@ from token_ledger.core.model.tenant import TenantId
 
 
 class RecentHolds:
-    """Committed holds, the newest `most`; none that was drawn on or extended, and no lease."""
+    """Committed holds, the newest `most`; none that was drawn on, extended or ended, and no lease."""
 
     def __init__(self, most: int = 20_000) -> None:
         self._most = most
         self._holds: dict[tuple[TenantId, int], Reservation] = {}
 
     def get(self, name: tuple[TenantId, int]) -> Reservation | None:
-        """Return a hold by tenant and id, if it is still kept."""
+        """Return a hold by tenant and id, if it is still kept; a batch that failed may have changed its state."""
         hold = self._holds.get(name)
         # What a batch changed of it may never have been committed.
         return hold if hold is not None and not hold.changes else None
 
     def keep(self, tenant: TenantId, writes: Writes) -> None:
-        """Keep the holds of a committed batch and drop those that it settled."""
+        """Keep the holds that a committed batch gave and drop those that it changed or ended."""
         for reservation in writes.new_reservations:
             self._holds[tenant, reservation.reservation_id] = reservation
         for event in writes.events:
             if event.reservation_id is not None:
                 self._holds.pop((tenant, event.reservation_id), None)
+        for hold, _ in writes.ended_reservations:
+            self._holds.pop((tenant, hold.reservation_id), None)
+        for reservation_id in writes.changed_reservations:
+            self._holds.pop((tenant, reservation_id), None)
         while len(self._holds) > self._most:
             del self._holds[next(iter(self._holds))]
 

@@ -7,6 +7,7 @@ from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.model.reservation import HoldState, Reservation
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import rows
+from token_ledger.storage.load.kept_accounts import Known
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.load.recent_holds import RecentHolds
@@ -48,20 +49,33 @@ async def load_reservations(
     loaded: Mapping[TenantId, Loaded],
     replays: Iterable[Replay],
     recent: RecentHolds,
+    known: Mapping[TenantId, Known],
     touched: Mapping[int, Reservation],
 ) -> None:
-    """Load the holds that commands are about, except those in `touched`, and those that are due to expire."""
+    """Load the holds that commands are about, except those in `touched`, and those that are due to expire.
+
+    A recent hold of a tenant of which all that is known is current is what it was.
+    """
     about = ((tenant, command.reservation_id) for tenant, command in ordered.with_field("reservation_id"))
     wanted = {name for name in about if name[1] is not None}
     wanted.update((tenant, target) for tenant, answer, target, _ in replays if answer == "reservation")
     wanted = {name for name in wanted if name[1] not in touched}
-    known = {name: hold for name in wanted if (hold := recent.get(name)) is not None}
-    if known:
-        for row in await connection.fetch(LOAD_STATES, *map(array_text, zip(*known, strict=True))):
+    given = {name: hold for name in wanted if (hold := recent.get(name)) is not None}
+    instants = {lock.tenant_id: lock.now for lock in locked}
+    for name in [*given]:
+        tenant, reservation_id = name
+        hold = given[name]
+        # A due one may have expired, and one that a failed batch has ended may go on.
+        if known[tenant].is_current and hold.state is HoldState.HELD and hold.expires_at > instants[tenant]:
+            loaded[tenant].reservations[reservation_id] = hold
+            wanted.remove(name)
+            del given[name]
+    if given:
+        for row in await connection.fetch(LOAD_STATES, *map(array_text, zip(*given, strict=True))):
             tenant, reservation_id, state, ended_at, ended_id, event_id, changes = row
             if changes:
                 continue  # drawn on or extended since: it is loaded in full
-            hold = known[tenant, reservation_id]
+            hold = given[tenant, reservation_id]
             hold.state, hold.ended_at, hold.ended_id, hold.event_id = HoldState(state), ended_at, ended_id, event_id
             loaded[tenant].reservations[reservation_id] = hold
             wanted.remove((tenant, reservation_id))

@@ -1,0 +1,210 @@
+"""What a batch left is known to the next one, unless anybody else changed it or a batch failed meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.api.waiting import until
+from tests.core.given import Ledger as CoreLedger
+from tests.core.given import budget
+from tests.ledger.test_deciding_ahead import HeldCommit, Wrapped, hold, new_transactions
+from tests.proof.ledger import Ledger, open_ledger
+from token_ledger.core.batch import commands
+from token_ledger.core.batch.administration import CreateBudget
+from token_ledger.core.batch.outcomes import BudgetAnswer, Denied, Granted, Outcome, RunAnswer, Settled
+from token_ledger.core.model.budget import Limits
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.core.model.usage import Usage
+from token_ledger.core.model.window import Window
+from token_ledger.ledger.batch_transaction import BatchTransactions, Predecessor
+from token_ledger.ledger.errors import OutcomeUnknown
+from token_ledger.proof.verify import verify_database
+from token_ledger.storage.load.accounts import LOAD_ACCOUNTS
+from token_ledger.storage.load.kept_accounts import KeptAccounts, Known
+from token_ledger.storage.load.locks import Locked
+from token_ledger.storage.load.reservations import LOAD_STATES
+
+
+class Recorded(Wrapped):
+    """It notes the queries that are sent."""
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        self.queries: list[str] = []
+
+    async def fetch(self, query: str, *arguments: Any) -> Any:
+        self.queries.append(query)
+        return await self._connection.fetch(query, *arguments)
+
+
+@pytest.fixture
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+    """One budget, with room for two holds and a settled call."""
+    async with open_ledger(database_url) as opened:
+        made = CreateBudget("k", b"x", "cap", (), Limits(tokens=3_100), Window.TOTAL)
+        await opened.ask(made, BudgetAnswer)
+        yield opened
+        await opened.commits.drain()
+        report = await verify_database(database_url)
+        assert report.clean, report.as_text()
+
+
+async def run(
+    ledger: Ledger, transactions: BatchTransactions, *batch: commands.Command, on: type[Wrapped] = Recorded
+) -> tuple[Sequence[Outcome | Exception | None], list[str]]:
+    """Run a batch; return its outcomes and the queries that it took."""
+    pool = await ledger.database.writer_pool()
+    async with pool.acquire() as connection:
+        recorded = on(connection)
+        done = await transactions.run(recorded, {ledger.tenant: batch}, None, lambda *_: None)
+        return done.outcomes[ledger.tenant], getattr(recorded, "queries", [])
+
+
+def settle(granted: Any, key: str) -> commands.Settle:
+    assert isinstance(granted, Granted)
+    return commands.Settle(key, b"x", granted.reservation.reservation_id, Usage(10, 10))
+
+
+async def test_what_the_last_batch_left_is_not_loaded(ledger: Ledger) -> None:
+    transactions = await new_transactions(ledger)
+    [first, second], loaded = await run(ledger, transactions, hold("ada", "a"), hold("bob", "b"))
+    [settled, third], known = await run(ledger, transactions, settle(first, "sa"), hold("eve", "e"))
+    assert LOAD_ACCOUNTS in loaded
+    assert isinstance(settled, Settled)
+    assert isinstance(third, Granted), "the settle gave its room back"
+    assert {LOAD_ACCOUNTS, LOAD_STATES}.isdisjoint(known)
+    _, known = await run(ledger, transactions, settle(second, "sb"))
+    assert {LOAD_ACCOUNTS, LOAD_STATES}.isdisjoint(known)
+
+
+async def test_an_answer_stays_what_it_was(ledger: Ledger) -> None:
+    transactions = await new_transactions(ledger)
+    [opened], _ = await run(ledger, transactions, commands.OpenRun("r", b"x", "ada", limits=Limits(tokens=2_000)))
+    assert isinstance(opened, RunAnswer)
+    await run(ledger, transactions, hold("ada", "a", run_id=opened.run.run_id))
+    assert [account.held_tokens for account in opened.accounts] == [0]
+
+
+async def test_what_another_process_changed_is_loaded(ledger: Ledger) -> None:
+    one, other = await new_transactions(ledger), await new_transactions(ledger)
+    [first], _ = await run(ledger, one, hold("ada", "a"))
+    [second], _ = await run(ledger, other, hold("bob", "b"))
+    [denied], queries = await run(ledger, one, hold("eve", "e"))
+    assert isinstance(second, Granted)
+    assert isinstance(denied, Denied)
+    assert LOAD_ACCOUNTS in queries
+    await run(ledger, other, settle(first, "sa"))
+    [again], _ = await run(ledger, one, commands.Release("r", b"x", first.reservation.reservation_id))  # type: ignore[union-attr]
+    assert not isinstance(again, Granted | Denied)
+    assert await ledger.owner.fetchval("select held_tokens from accounts") == 1_500
+
+
+async def test_nothing_is_known_of_a_batch_that_failed(ledger: Ledger) -> None:
+    transactions = await new_transactions(ledger)
+    [first], _ = await run(ledger, transactions, hold("ada", "a"))
+
+    class Fails(HeldCommit):
+        def __init__(self, connection: Any) -> None:
+            super().__init__(connection, fails=True)
+            self.may_commit.set()
+
+    with pytest.raises(OutcomeUnknown):
+        await run(ledger, transactions, hold("bob", "b"), settle(first, "lost"), on=Fails)
+    [second], _ = await run(ledger, transactions, hold("eve", "e"))
+    [settled, third], _ = await run(ledger, transactions, settle(first, "sa"), hold("zoe", "z"))
+    assert isinstance(second, Granted)
+    assert isinstance(settled, Settled)
+    assert isinstance(third, Granted)
+    assert await ledger.owner.fetchval("select held_tokens from accounts") == 3_000
+
+
+@pytest.mark.parametrize("fails", ["decided ahead", "at its commit"])
+async def test_nothing_is_known_of_a_batch_decided_ahead_that_failed(ledger: Ledger, fails: str) -> None:
+    transactions = await new_transactions(ledger)
+    decided: asyncio.Queue[Predecessor] = asyncio.Queue()
+    pool = await ledger.database.writer_pool()
+    async with pool.acquire() as one, pool.acquire() as other:
+        written = HeldCommit(one)
+        batch: dict[TenantId, Sequence[commands.Command]] = {ledger.tenant: [hold("ada", "a")]}
+        first = asyncio.create_task(transactions.run(written, batch, None, lambda _, each: decided.put_nowait(each)))
+        predecessor = await decided.get()
+        refused = HeldCommit(other, fails=True)
+        refused.may_commit.set()
+        # The second batch has taken what the first left, and fails before or after the first is committed.
+        [given] = predecessor.books.writes.new_reservations
+        settled = commands.Settle("lost", b"x", given.reservation_id, Usage(10, 10))
+        second: dict[TenantId, Sequence[commands.Command]] = {ledger.tenant: [hold("bob", "b"), settled]}
+        ahead = asyncio.create_task(transactions.run(refused, second, predecessor, lambda *_: None))
+        await until(ledger.waits_for_lock)
+        if fails == "decided ahead":
+            ahead.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await ahead
+            other.terminate()
+        written.may_commit.set()
+        await first
+        if fails == "at its commit":
+            with pytest.raises(OutcomeUnknown):
+                await ahead
+    [granted, denied], _ = await run(ledger, transactions, hold("eve", "e"), hold("zoe", "z"))
+    assert isinstance(granted, Granted)
+    assert isinstance(denied, Denied)
+    assert await ledger.owner.fetchval("select held_tokens from accounts") == 3_000
+    [outcome], _ = await run(ledger, transactions, settle((await first).outcomes[ledger.tenant][0], "sa"))
+    assert isinstance(outcome, Settled)
+
+
+async def test_a_database_that_fell_back_is_noticed_although_its_numbers_come_again(ledger: Ledger) -> None:
+    """As after a fail-over to a replica that lagged: another batch gets the number of the one that is lost."""
+    one, other = await new_transactions(ledger), await new_transactions(ledger)
+    await run(ledger, one, hold("ada", "a"))
+    tables = ("accounts", "tenant_ledgers", "reservations", "operation_keys")
+    for table in tables:
+        await ledger.owner.execute(f"create table before_{table} as select * from {table}")
+    await run(ledger, one, hold("bob", "b"))
+    await ledger.owner.execute("delete from reservations; delete from operation_keys")
+    for table in tables[2:]:
+        await ledger.owner.execute(f"insert into {table} select * from before_{table}")
+    await ledger.owner.execute(
+        "update accounts as a set held_tokens = b.held_tokens, held_nanos = b.held_nanos, held_calls = b.held_calls"
+        " from before_accounts as b where a.account_id = b.account_id;"
+        "update tenant_ledgers as t set sequence = b.sequence, booked_at = b.booked_at from before_tenant_ledgers as b"
+        " where t.tenant_id = b.tenant_id"
+    )
+    await run(ledger, other, commands.ExpireDue())
+    [second], queries = await run(ledger, one, hold("eve", "e"))
+    assert isinstance(second, Granted), "nobody has the room of the lost hold"
+    assert LOAD_ACCOUNTS in queries
+    for table in tables:
+        await ledger.owner.execute(f"drop table before_{table}")
+
+
+async def test_whatever_changes_accounts_takes_a_sequence_number(ledger: Ledger) -> None:
+    changing = await ledger.owner.fetch(
+        "select proname, prosrc from pg_proc where prosrc ~ '(update|into|from) accounts'"
+    )
+    changing = [row for row in changing if "update accounts" in row["prosrc"]]
+    assert {row["proname"] for row in changing} == {"token_ledger_begin_erasure", "token_ledger_erase"}
+    # An erasure begins in a batch, which has one.
+    [erase] = [row["prosrc"] for row in changing if row["proname"] == "token_ledger_erase"]
+    assert erase.index("set sequence = sequence + 1") < erase.index("update accounts")
+
+
+def test_the_tenant_whose_last_batch_is_the_longest_ago_gives_way() -> None:
+    kept = KeptAccounts(most=2)
+    ledgers = {tenant: CoreLedger(budget(tokens=10_000)) for tenant in (1, 2, 3)}
+    for tenant, each in ledgers.items():
+        each.granted()
+        object.__setattr__(each.books.config, "tenant_id", TenantId(tenant))
+        known = Known()
+        known.add(each.books)
+        kept.keep(each.books, known)
+    books = ledgers[1].books
+    locks = [
+        Locked(TenantId(tenant), books.sequence + 1, books.config.version, datetime.now(UTC), books.now, 0, 0)
+        for tenant in (1, 2, 3, 3)
+    ]
+    assert [len(kept.take(lock).by_id) for lock in locks] == [0, 1, 1, 0]
