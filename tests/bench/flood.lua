@@ -1,5 +1,13 @@
--- A flood of lists of reserves, for wrk. Arguments: a prefix for idempotency keys, an API key, operations in a list.
--- Every connection sends its next list as soon as the one before is answered, whatever Retry-After says.
+-- A flood of lists of reserves, for wrk. Arguments: a prefix for idempotency keys, an API key, operations in a list,
+-- lists a second. Every connection sends its next list as soon as the one before is answered, whatever Retry-After says;
+-- with lists a second above 0, all of them together send so many.
+
+local ffi = require("ffi")
+ffi.cdef [[
+   struct timespec { long seconds; long nanoseconds; };
+   int clock_gettime(int clock, struct timespec *time);
+]]
+local MONOTONIC = 1
 
 local threads = {}
 
@@ -12,6 +20,8 @@ local RESERVE = '{"op":"reserve","idempotency_key":"%%s-%d","user":"user-%d","ag
 
 local counter = 0
 local prefix
+local interval_ms
+local next_ms = 0
 local pieces = {}  -- of a body, with the place of every key between two of them
 
 -- Global, so that done() can read them from outside the thread.
@@ -22,6 +32,11 @@ other = ""
 
 function init(args)
    prefix = args[1] .. "-"
+   local lists_per_second = tonumber(args[4])
+   if lists_per_second > 0 then
+      interval_ms = 1000 / lists_per_second
+      delay = pace  -- wrk asks a function of this name, if there is one, how long to wait before a request
+   end
    local operations = {}
    for i = 1, tonumber(args[3]) do operations[i] = RESERVE:format(i, i % 20) end
    local body = '{"operations":[' .. table.concat(operations, ",") .. "]}"
@@ -33,6 +48,14 @@ function init(args)
    wrk.method = "POST"
    wrk.headers["Content-Type"] = "application/json"
    wrk.headers["Authorization"] = "Bearer " .. args[2]
+end
+
+function pace()
+   local time = ffi.new("struct timespec")
+   ffi.C.clock_gettime(MONOTONIC, time)
+   local now_ms = tonumber(time.seconds) * 1000 + tonumber(time.nanoseconds) / 1e6
+   next_ms = math.max(next_ms + interval_ms, now_ms)
+   return math.floor(next_ms - now_ms)
 end
 
 function request()

@@ -32,6 +32,12 @@ class Flood:
     granted_per_second: float
     lists: int
     refused: int
+    seconds: float
+
+    @property
+    def offered_per_second(self) -> float:
+        """Operations in all lists that were answered."""
+        return (self.lists + self.refused) * LIST / self.seconds
 
 
 @dataclass(slots=True)
@@ -58,11 +64,17 @@ def percentile_ms(seconds: list[float], share: float) -> float:
     return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * share))] * 1_000
 
 
-def start_flood(base: str, key: str, *, connections: int, seconds: int, keys: str) -> "subprocess.Popen[str]":
-    """Start to send lists on so many connections; `keys` is a prefix of idempotency keys, new for the database."""
+def start_flood(
+    base: str, key: str, *, connections: int, seconds: int, keys: str, lists_per_second: float = 0
+) -> "subprocess.Popen[str]":
+    """Start to send lists on so many connections, so many a second or 0 for as many as are answered.
+
+    `keys` is a prefix of idempotency keys, new for the database.
+    """
     command = [
         wrk_program(), "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
         "--timeout", "30s", "--script", str(_SCRIPT), base, "--", keys, key, str(LIST),
+        f"{lists_per_second:.3f}",
     ]  # fmt: skip
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -77,8 +89,8 @@ def flood_of(process: "subprocess.Popen[str]") -> Flood:
         raise Failure(
             f"the flood had {found['broken']} broken requests, and was answered {found['other'] or 'as it may'}"
         )
-    rate = int(found["granted"]) / float(found["seconds"])
-    return Flood(rate, int(found["lists"]), int(found["refused"]))
+    seconds = float(found["seconds"])
+    return Flood(int(found["granted"]) / seconds, int(found["lists"]), int(found["refused"]), seconds)
 
 
 async def call_quietly(base: str, key: str, seconds: float, keys: str) -> Answers:
