@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ class FakeLedger:
     def __init__(self) -> None:
         self.script: list[httpx2.Response | Exception] = []
         self.requests: list[httpx2.Request] = []
+        self.provider = "openai"
         self.directive: dict[str, Any] = {"model": "gpt-5-mini", "max_output_tokens": 500, "stop": False}
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
@@ -107,7 +110,7 @@ class FakeLedger:
             "expires_at": "2026-11-20T12:05:00Z",
             "run_id": "11",
             "held": {"tokens": 1700, "cost": "0.001250000", "calls": 1},
-            "provider": "openai",
+            "provider": self.provider,
             "model": self.directive["model"],
             "directive": self.directive,
             "warnings": [],
@@ -182,12 +185,21 @@ def call() -> dict[str, Any]:
     }
 
 
-@pytest.fixture
+@cache
+def archived() -> dict[str, str]:
+    """Return the recorded responses that have no file of their own, by the name of their file."""
+    with gzip.open(DATA / "others.jsonl.gz", "rt", encoding="utf-8", newline="") as lines:
+        return {each["file"]: each["body"] for each in map(json.loads, lines)}
+
+
+@pytest.fixture(scope="session")
 def recorded() -> Callable[[str], str]:
     """Read one recorded response by its number."""
 
     def read(number: str) -> str:
-        (path,) = (path for path in DATA.iterdir() if path.name.startswith(f"{number}_"))
-        return path.read_text(encoding="utf-8")
+        for path in DATA.glob(f"{number}_*"):
+            return path.read_text(encoding="utf-8")
+        (body,) = (body for name, body in archived().items() if name.startswith(f"{number}_"))
+        return body
 
     return read

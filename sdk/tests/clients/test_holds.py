@@ -25,6 +25,7 @@ from token_ledger_sdk import (
     UsageMissing,
 )
 from token_ledger_sdk.unsettled import Ending, choose_ending
+from token_ledger_sdk.wire import calls
 
 SETTLE = "POST /v1/reservations/21/settle"
 RELEASE = "POST /v1/reservations/21/release"
@@ -165,6 +166,57 @@ def test_an_odd_response_id_does_not_cost_the_usage(hold: Hold, service: Any, od
 def test_any_printable_response_id_is_kept(hold: Hold, service: Any, usual: str) -> None:
     hold.settle({"id": usual, "usage": {"prompt_tokens": 1}})
     assert service.body(1)["response_id"] == usual
+
+
+@pytest.mark.parametrize(
+    ("provider", "named", "said", "booked"),
+    [
+        ("openai", "gpt-5-mini-2025-08-07", {}, "gpt-5-mini-2025-08-07"),
+        ("openai", "gpt-5-mini", {}, None),
+        ("azure", "gpt-5-mini-2025-08-07", {}, None),
+        ("openai", "gpt-5-mini-2025-08-07", {"model": "mine"}, "mine"),
+        ("openai", "gpt-5-mini-2025-08-07", {"provider": "azure"}, None),
+    ],
+)
+def test_the_model_that_served_is_booked(
+    client: TokenLedger, service: Any, provider: str, named: str, said: Any, booked: str | None, call: dict[str, Any]
+) -> None:
+    service.provider = provider
+    hold = client.reserve(user="ana", **{**call, "provider": provider})
+    stream = OpenAIStreamUsage()
+    stream.add({"id": "a", "model": named, "choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}})
+    hold.settle_part(stream, **said)
+    hold.settle(stream, **said)
+    for index in (1, 2):
+        assert service.body(index).get("model") == booked
+    assert ("response_id" in service.body(1), service.body(2)["response_id"]) == (False, "a")
+
+
+SEARCHED = {
+    "object": "response",
+    "service_tier": "flex",
+    "output": [{"type": "web_search_call", "status": "completed", "action": {"type": "search"}}],
+    "usage": {"input_tokens": 9, "output_tokens": 2, "input_tokens_details": {"cached_tokens": 0}},
+}
+
+
+@pytest.mark.parametrize("takes_them", [False, True])
+def test_kinds_and_tiers_are_sent_where_the_service_takes_them(
+    hold: Hold, service: Any, takes_them: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "SENDS_EVERY_KIND", takes_them)
+    hold.settle(SEARCHED)
+    body = service.body(1)
+    assert body["usage"]["input_tokens"] == 9
+    assert (body["usage"].get("web_searches"), body.get("service_tier")) == (
+        (1, "flex") if takes_them else (None, None)
+    )
+
+
+def test_the_standard_tier_is_not_said(hold: Hold, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "SENDS_EVERY_KIND", True)
+    hold.settle({**SEARCHED, "service_tier": "default"})
+    assert "service_tier" not in service.body(1)
 
 
 def booked_by(service: Any, index: int) -> tuple[int, int]:

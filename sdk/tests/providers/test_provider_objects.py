@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import anthropic
 import httpx2
 import openai
 import pytest
+from anthropic.types.beta import BetaUsage
 
-from token_ledger_sdk import AnthropicStreamUsage, OpenAIStreamUsage, Usage, UsageMissing, usage_from
+from token_ledger_sdk import (
+    AnthropicStreamUsage,
+    OpenAIStreamUsage,
+    Usage,
+    UsageMissing,
+    reading_of,
+    usage_from,
+)
 from token_ledger_sdk.providers import response_id_of
 
 Recorded = Callable[[str], str]
+DATA = Path(__file__).resolve().parent.parent / "data"
 
 
 def openai_answering(text: str, kind: str = "application/json") -> openai.OpenAI:
@@ -118,3 +130,50 @@ def test_message_stream_helper(recorded: Recorded) -> None:
         for event in stream.watch(events):
             assert event.type
         assert usage_from(events.get_final_message()) == stream.usage()
+
+
+OBJECTS = [
+    row
+    for row in csv.DictReader((DATA / "index.csv").read_text(encoding="utf-8").splitlines())
+    if row["stream"] == "0" and row["input_raw"] and row["api"].startswith(("openai", "anthropic"))
+]
+
+
+@pytest.mark.parametrize("row", OBJECTS, ids=[row["file"] for row in OBJECTS])
+def test_every_recorded_body_is_read_alike_as_an_object(row: dict[str, str], recorded: Recorded) -> None:
+    text = recorded(row["file"][:3])
+    if row["api"] == "anthropic_messages":
+        with anthropic_answering(text) as messages:
+            response: object = messages.messages.create(model="any", max_tokens=9, messages=[])
+    else:
+        with openai_answering(text) as provider:
+            response = {
+                "openai_chat": lambda: provider.chat.completions.create(model="any", messages=[]),
+                "openai_completions": lambda: provider.completions.create(model="any", prompt=""),
+                "openai_embeddings": lambda: provider.embeddings.create(model="any", input="", encoding_format="float"),
+                "openai_responses": lambda: provider.responses.create(model="any", input=""),
+            }[row["api"]]()
+    assert reading_of(response) == reading_of(json.loads(text))
+
+
+def test_an_advisor_in_an_object() -> None:
+    advised = {
+        "input_tokens": 9,
+        "output_tokens": 2,
+        "iterations": [
+            {
+                "type": "advisor_message",
+                "model": "claude-opus-4-8",
+                "input_tokens": 7,
+                "output_tokens": 1,
+                "cache_read_input_tokens": 0,
+                "cache_creation_input_tokens": 0,
+            }
+        ],
+    }
+    reading = reading_of(BetaUsage.model_validate(advised))
+    assert (reading.usage, reading.others[0].model, reading.others[0].usage) == (
+        Usage(9, 2),
+        "claude-opus-4-8",
+        Usage(7, 1),
+    )

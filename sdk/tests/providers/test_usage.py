@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from token_ledger_sdk import Usage
-from token_ledger_sdk.providers.usage import PARTS
+from token_ledger_sdk.providers.usage import PARTS, UNITS
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.0, "1", None, True])
@@ -35,5 +35,28 @@ def test_what_is_not_booked_yet(use: Usage, booked: Usage, rest: Usage) -> None:
     assert use.less(booked + rest) == Usage(0, 0)
 
 
-def test_every_kind_is_a_whole_or_a_part_of_one() -> None:
-    assert {field.name for field in fields(Usage)} == {*PARTS, *(part for parts in PARTS.values() for part in parts)}
+def test_every_kind_is_a_whole_or_a_part_of_one_or_a_unit() -> None:
+    wholes, parts = {whole for whole, _ in PARTS}, {part for _, parts in PARTS for part in parts}
+    assert {field.name for field in fields(Usage)} == wholes | parts | {*UNITS}
+
+
+def test_audio_that_was_cached_is_cut_to_the_audio_that_is_left() -> None:
+    use = Usage(900, 0, 500, audio_input_tokens=400, audio_cache_read_tokens=300)
+    rest = use.less(Usage(800, 0, 0, audio_input_tokens=390))
+    assert rest == Usage(100, 0, 100, audio_input_tokens=10, audio_cache_read_tokens=10)
+
+
+def test_units_are_booked_once() -> None:
+    use = Usage(900, 40, web_searches=3, images=1, pages=2, audio_seconds=61, requests=1)
+    assert use.less(Usage(900, 40, web_searches=2, audio_seconds=60)) == Usage(
+        0, 0, web_searches=1, images=1, pages=2, audio_seconds=1, requests=1
+    )
+
+
+def test_kinds_that_a_call_has_not_are_not_sent() -> None:
+    text = {
+        "input_tokens": 7, "output_tokens": 1, "cache_read_tokens": 0, "cache_write_5m_tokens": 0,
+        "cache_write_1h_tokens": 0, "reasoning_tokens": 0,
+    }  # fmt: skip
+    assert Usage(7, 1).to_json() == text
+    assert Usage(7, 1, web_searches=2).to_json() == {**text, "web_searches": 2}

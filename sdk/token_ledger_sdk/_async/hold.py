@@ -6,12 +6,12 @@ from functools import partial
 from typing import Unpack
 
 from ..errors import ApiError, Conflict, Problem, ReservationNotOpen, Unavailable, Unreachable
-from ..providers import Usage, usage_from
+from ..providers import Usage
 from ..providers.usage import NO_USAGE
 from ..unsettled import Ending, choose_ending, held_usage, outcome_of
 from ..wire import reservations
 from ..wire.amounts import Amounts
-from ..wire.calls import Actual, Call, Scope, Use, use_of
+from ..wire.calls import Actual, Call, Scope, Use, part_of, use_of
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
 from ..wire.reservations import Reservation, SentPart, Settlement
@@ -45,13 +45,13 @@ class AsyncHold(AsyncPermission):
         return self.reservation.held
 
     async def settle(self, response: object, **actual: Unpack[Actual]) -> Settlement:
-        """Book what the call used: a `Usage`, a response of OpenAI or Anthropic, or a `StreamUsage`.
+        """Book what the call used: a `Usage`, a response of a provider, or a `StreamUsage`.
 
         The response covers the whole call; what `settle_part` has booked of it is not booked again. Raises
         UsageMissing if it has no token counts, ReservationNotOpen if the hold has ended. After Unreachable and
         Unavailable it is sent again in the background until there is an answer, or the client is closed.
         """
-        return (await self._end(use_of(response, actual))).read(Settlement)
+        return (await self._end(self._use(response, actual))).read(Settlement)
 
     async def settle_part(self, response: object, **actual: Unpack[Actual]) -> Settlement | None:
         """Book what the call has used so far, such as `stream.partial()`; the hold stays, for the rest.
@@ -60,12 +60,12 @@ class AsyncHold(AsyncPermission):
         that got no answer is first sent again unchanged. Returns the last booking that this made, or None if there was
         nothing new to book. Raises like `settle`.
         """
-        usage = usage_from(response)
+        use = self._use(response, actual)
         settlement = await self._repeat_part()
-        rest = usage.less(self._booked)
+        rest = use.usage.less(self._booked)
         if rest == NO_USAGE:
             return settlement
-        return await self._send_part(reservations.settle_part(self.reservation_id, Use(rest, actual)))
+        return await self._send_part(reservations.settle_part(self.reservation_id, part_of(use, rest, actual)))
 
     async def settle_estimate(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> Settlement:
         """Book an estimate of the whole call, marked as one; without a usage, what was held."""
@@ -81,6 +81,9 @@ class AsyncHold(AsyncPermission):
         answer = await self._sender.send(reservations.extend_request(self.reservation_id, ttl_seconds))
         self.reservation = answer.read(Reservation)
         return self.reservation
+
+    def _use(self, response: object, actual: Actual) -> Use:
+        return use_of(response, actual, provider=self.provider, model=self.model)
 
     async def _repeat_part(self, *, again: bool = True) -> Settlement | None:
         return None if self._unanswered is None else await self._send_part(self._unanswered, again=again)

@@ -47,7 +47,8 @@ class LeasedCall(Permission):
 
         After the block of the leases was left it is booked at once, with the errors of `flush`.
         """
-        use = use_of(response, {"occurred_at": datetime.now(UTC), **actual})
+        said: Actual = {"occurred_at": datetime.now(UTC), **actual}
+        use = use_of(response, said, provider=self.provider, model=self.model)
         self._check_open()
         self._book.settle(self._admitted, use)
         self._ended = True

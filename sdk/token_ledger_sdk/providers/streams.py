@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TypeVar
 
+from .reading import Reading
 from .usage import Usage
 
 Event = TypeVar("Event")
@@ -34,8 +35,12 @@ class StreamUsage(ABC):
         """Take in one event, as an SDK object or a dict."""
 
     @abstractmethod
+    def reading(self) -> Reading:
+        """Return what the stream said, with its final figures; raises UsageMissing if they have not arrived."""
+
     def usage(self) -> Usage:
         """Return the final figures; raises UsageMissing if they have not arrived."""
+        return self.reading().usage
 
     @abstractmethod
     def partial(self) -> Usage | None:

@@ -1,28 +1,38 @@
-"""What one call used, in tokens of each kind.
+"""What one call used: tokens of each kind, and what is counted by the piece.
 
-To add a token kind, add a field to `Usage` and its name to `PARTS`, and fill it where a provider's usage is read
-(`openai.py`, `anthropic.py`). JSON, addition and subtraction follow from the fields.
+To add a kind, add a field to `Usage` and its name to `PARTS` or `UNITS`, and fill it where a provider's usage is read.
+JSON, addition and subtraction follow from the fields.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from operator import add, attrgetter
 
-PARTS: Mapping[str, tuple[str, ...]] = {
-    "input_tokens": ("cache_read_tokens", "cache_write_1h_tokens", "cache_write_5m_tokens"),
-    "output_tokens": ("reasoning_tokens",),
-}
-"""The kinds that are parts of the input and of the output. Where a whole is smaller than its parts, the first in
-each list keep their tokens and the later ones are cut, as the service does it."""
+PARTS: Sequence[tuple[str, tuple[str, ...]]] = (
+    ("input_tokens", ("cache_read_tokens", "cache_write_1h_tokens", "cache_write_5m_tokens")),
+    ("output_tokens", ("reasoning_tokens",)),
+    ("input_tokens", ("audio_input_tokens", "image_input_tokens", "video_input_tokens")),
+    ("output_tokens", ("audio_output_tokens", "image_output_tokens")),
+    ("cache_read_tokens", ("audio_cache_read_tokens",)),
+    ("audio_input_tokens", ("audio_cache_read_tokens",)),
+)
+"""The kinds that are parts of another one; each list divides its whole in its own way, so cached audio is in two. Where
+a whole is smaller than its parts, the first in a list keep their tokens and the later ones are cut, as the service does
+it."""
+
+UNITS = ("web_searches", "images", "pages", "audio_seconds", "requests")
+"""What is counted by the piece, beside the tokens; `audio_seconds` are rounded up to whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one call used, in tokens.
+    """What one call used, in tokens, and in the units that some providers charge besides.
 
-    `input_tokens` is the whole prompt and `output_tokens` everything that was generated; the other kinds are parts of
-    these two. Raises ValueError for a count that is not an integer of 0 or more.
+    `input_tokens` is the whole prompt and `output_tokens` everything that was generated; the other kinds of tokens are
+    parts of these two. `requests` counts fees per request besides that of the call itself. Raises ValueError for a
+    count that is not an integer of 0 or more.
     """
 
     input_tokens: int
@@ -31,14 +41,26 @@ class Usage:
     cache_write_5m_tokens: int = 0
     cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    image_input_tokens: int = 0
+    video_input_tokens: int = 0
+    audio_cache_read_tokens: int = 0
+    audio_output_tokens: int = 0
+    image_output_tokens: int = 0
+    web_searches: int = 0
+    images: int = 0
+    pages: int = 0
+    audio_seconds: int = 0
+    requests: int = 0
 
     def __post_init__(self) -> None:
-        for kind, value in self.to_json().items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise ValueError(f"{kind} is {value!r}: give a number of tokens, an integer of 0 or more")
+        counts = _counts(self)
+        if {*map(type, counts)} != {int} or min(counts) < 0:
+            for kind, value in zip(_KINDS, counts, strict=True):
+                _check_count(kind, value)
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, kind) + getattr(other, kind) for kind in _KINDS))
+        return Usage(*map(add, _counts(self), _counts(other)))
 
     def less(self, booked: Usage) -> Usage:
         """Subtract what is booked already: the difference of each kind, never below zero.
@@ -49,7 +71,7 @@ class Usage:
         if booked == NO_USAGE:
             return self
         new = {kind: max(0, getattr(self, kind) - getattr(booked, kind)) for kind in _KINDS}
-        for whole, parts in PARTS.items():
+        for whole, parts in PARTS:
             room = new[whole]
             for part in parts:
                 new[part] = min(new[part], room)
@@ -57,9 +79,18 @@ class Usage:
         return Usage(**new)
 
     def to_json(self) -> dict[str, int]:
-        """Return the count of every kind by its name, as the service takes it."""
-        return {kind: getattr(self, kind) for kind in _KINDS}
+        """Return the counts by name, as the service takes them: text tokens always, other kinds where there are any."""
+        counts = dict(zip(_KINDS, _counts(self), strict=True))
+        return {kind: count for kind, count in counts.items() if count or kind in TEXT_KINDS}
 
 
 _KINDS = tuple(field.name for field in fields(Usage))
+_counts = attrgetter(*_KINDS)
+TEXT_KINDS = _KINDS[:6]
+"""The kinds of tokens that every call has: they are sent even where there are none."""
 NO_USAGE = Usage(0, 0)
+
+
+def _check_count(kind: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{kind} is {value!r}: give how many there were, an integer of 0 or more")

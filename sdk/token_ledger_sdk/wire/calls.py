@@ -7,10 +7,15 @@ The fields of a call are listed here, once: reserving, leasing, planning and set
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Final, Literal, NotRequired, TypedDict
 
-from ..providers import Usage, response_id_of, usage_from
+from ..providers import STANDARD, Usage, reading_of, served_model
+from ..providers.usage import TEXT_KINDS
 from .requests import given
+
+SENDS_EVERY_KIND: Final = False
+"""Whether the service takes service tiers, and the kinds of usage beside text tokens. It does not yet, and would refuse
+a settle that says them; once it does, this goes and everything is sent."""
 
 
 class Call(TypedDict):
@@ -48,10 +53,15 @@ class PlannedCall(Call, total=False):
 
 
 class Actual(TypedDict, total=False):
-    """What a settle may say besides the usage; the service knows provider and model from the hold."""
+    """What a settle may say besides the usage; the service knows provider and model from the hold.
+
+    What a response says itself need not be given: its id, the model that served it, its service tier. What is given
+    counts in its place.
+    """
 
     provider: str
     model: str
+    service_tier: str
     occurred_at: datetime
     outcome: str
     estimated: bool
@@ -77,12 +87,27 @@ class Use:
     actual: Actual
 
 
-def use_of(response: object, actual: Actual) -> Use:
-    """Read a response's usage and, unless `actual` has one, its id; raises UsageMissing."""
-    usage, identifier = usage_from(response), response_id_of(response)
-    if identifier is None:
-        return Use(usage, actual)
-    return Use(usage, {"response_id": identifier, **actual})
+def use_of(response: object, actual: Actual, *, provider: str, model: str) -> Use:
+    """Read a response to a call of this provider and model; raises UsageMissing.
+
+    Unless `actual` says otherwise, the response decides about its id, the model that is booked, and the service tier.
+    """
+    reading = reading_of(response)
+    said: Actual = {}
+    if reading.response_id is not None:
+        said["response_id"] = reading.response_id
+    served = served_model(actual.get("provider", provider), model, reading)
+    if served is not None:
+        said["model"] = served
+    if reading.service_tier != STANDARD:
+        said["service_tier"] = reading.service_tier
+    return Use(reading.usage, {**said, **actual})
+
+
+def part_of(use: Use, rest: Usage, actual: Actual) -> Use:
+    """Return what is said of a part of a call: the id of its response only if it was given, as all parts have it."""
+    said = {name: value for name, value in use.actual.items() if name != "response_id"}
+    return Use(rest, {**said, **actual})  # type: ignore[typeddict-item]  # the names are those of `use.actual`
 
 
 def call_body(call: Call, scope: Scope) -> dict[str, object]:
@@ -94,7 +119,16 @@ def call_body(call: Call, scope: Scope) -> dict[str, object]:
 def settle_body(use: Use) -> dict[str, object]:
     """Return what a request says of a call that was made; raises TypeError for wrong argument names."""
     check_names(use.actual, Actual)
-    return given({"usage": use.usage.to_json(), **use.actual})
+    said: dict[str, object] = {**use.actual}
+    if not SENDS_EVERY_KIND:
+        said.pop("service_tier", None)
+    return given({"usage": usage_body(use.usage), **said})
+
+
+def usage_body(usage: Usage) -> dict[str, int]:
+    """Return what a request says of a usage."""
+    counts = usage.to_json()
+    return counts if SENDS_EVERY_KIND else {kind: counts[kind] for kind in TEXT_KINDS}
 
 
 def check_names(arguments: Mapping[str, object], kind: Any) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from ..providers import Usage
+from .calls import usage_body
 from .fields import Fields
 from .requests import ApiRequest, given, new_key, path_to, post
 
@@ -40,7 +41,7 @@ class UsageEvent:
 
     def to_json(self) -> dict[str, object]:
         """Return the fields that are given, as the service takes them."""
-        return given({each.name: getattr(self, each.name) for each in fields(self)} | {"usage": self.usage.to_json()})
+        return given({each.name: getattr(self, each.name) for each in fields(self)} | {"usage": usage_body(self.usage)})
 
 
 @dataclass(frozen=True, slots=True)
