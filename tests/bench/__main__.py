@@ -16,12 +16,16 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import ledger, overload
+from tests.bench import ledger, overload, usage
 from tests.bench.plan import Measurements, Plan
 from tests.bench.rows import Failure, Row, write_rows
 
 Group = Callable[[Plan], AbstractContextManager[Measurements]]
-GROUPS: Final[Mapping[str, Group]] = {ledger.GROUP: ledger.bench, overload.GROUP: overload.bench}
+GROUPS: Final[Mapping[str, Group]] = {
+    ledger.GROUP: ledger.bench,
+    overload.GROUP: overload.bench,
+    usage.GROUP: usage.bench,
+}
 OUTPUT: Final = Path("build/bench.json")
 _TABLE_WIDTH: Final = 160
 """The least width: wrapped in a narrow log, the table would be unreadable."""
