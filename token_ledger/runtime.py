@@ -21,8 +21,9 @@ from token_ledger.ledger.turns import Turns
 from token_ledger.ledger.waiting_room import Room
 from token_ledger.observability.metrics import Metrics
 from token_ledger.storage.access_changes import listen_for_less_access
-from token_ledger.storage.database import Database
-from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.database import Connection, Database
+from token_ledger.storage.price_terms import load_tenant_book
+from token_ledger.storage.prices import current_price_book, load_price_book
 from token_ledger.storage.readiness import Readiness
 
 log = logging.getLogger(__name__)
@@ -71,12 +72,12 @@ class Service:
             await self.authenticator.close()
             await self.database.close()
 
-    @property
-    def prices(self) -> PriceBook:
-        """The price book that this process books by; raises Unavailable before there is one."""
+    async def prices_of(self, connection: Connection, tenant: TenantId) -> PriceBook:
+        """Return the price book as a tenant sees it now; raises Unavailable before this process has one."""
         if self._prices is None:
             raise Unavailable(_NOT_REACHED)
-        return self._prices
+        self._prices = await current_price_book(connection, self._prices)
+        return await load_tenant_book(connection, tenant, self._prices)
 
     async def submit(
         self, tenant: TenantId, command: Command, key_id: str | None = None, request: object = None

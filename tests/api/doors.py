@@ -103,6 +103,9 @@ COLUMNS: dict[str, dict[str, str]] = {
     "prices": _of(
         ours="price_id provider model ordinal rates valid_from daily_from daily_until context_tokens source added_at"
     ),
+    "price_aliases": _of(ours="alias_id added_at provider model to_provider to_model"),
+    "tenant_aliases": _of(ours="tenant_id alias_id set_at", name="provider model to_provider to_model"),
+    "tenant_prices": _of(ours="tenant_id price_id set_at", name="provider model", instant="valid_from", count="rates"),
     "quarantine": _of(ours="tenant_id quarantine_id code kept_at", words="source key detail", kept="body"),
     "quarantine_decisions": _of(ours="tenant_id audit_id", id="quarantine_id", choice="state"),
     "reservations": _of(
@@ -189,6 +192,10 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "overrides.0.limits", "overrides.0.limits.cost",
     ),
     "change budget": ("rollover", "overrides"),
+    "price": (
+        "rates.base", "rates.base.input", "rates.base.output", "rates.tiers", "rates.tiers.0.above",
+        "rates.tiers.0.rates", "rates.tiers.0.rates.output",
+    ),
     "users": ("users.0.user", "users.0.cost_centers.0.cost_center", "users.0.cost_centers.1.from"),
     "trigger": (
         "downgrades.0.provider", "downgrades.0.model", "downgrades.0.to_provider", "downgrades.0.to_model",

@@ -319,6 +319,13 @@ async def _mark_everything(world: World) -> None:
     await world.made(f"/v1/budgets/{made['budget_id']}", change, method="PATCH")
     renaming = {"asked": unknown, "becomes": {**other, "model": f"{MARK} y"}, "reason": MARK}
     await world.made("/v1/model-names", {"idempotency_key": fresh(MARK), **renaming})
+    rates = {"base": {"input": "1", "output": "2"}}
+    for model in (f"{MARK} own", f"{MARK} Own*"):
+        body = {"idempotency_key": fresh(MARK), "rates": rates}
+        await world.made(f"/v1/prices/{MARK} p/{model}", body, method="PUT")
+    own = {"provider": f"{MARK} p", "model": f"{MARK} own"}
+    body = {"idempotency_key": fresh(MARK), "stands_for": own}
+    await world.made(f"/v1/aliases/{MARK} q/{MARK} alias", body, method="PUT")
     await world.made("/v1/api-keys", {"role": "agent", "name": MARK})
     await world.add_tenant(MARK)
     provider = deepcopy(BY_NAME["identity provider"].fresh_body())

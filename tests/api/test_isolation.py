@@ -21,8 +21,9 @@ MARK = "zebra"
 """Part of every name that acme uses, and of no name of globex."""
 BODIES = {(verb.method, verb.path): verb for verb in VERBS}
 READS = [(method, path) for method, path in ALLOWED if method == "GET" and "{" not in path and path != "/v1/live"]
-NAMING = [route for route in ALLOWED if "{" in route[1] and not route[1].startswith(("/v1/users", "/v1/tenants"))]
-"""Routes with an id of one tenant in the path. User names are free in every tenant; tenants are the operator's."""
+FREE = ("/v1/users", "/v1/tenants", "/v1/prices", "/v1/aliases")
+NAMING = [route for route in ALLOWED if "{" in route[1] and not route[1].startswith(FREE)]
+"""Routes with an id of one tenant in the path. Names are free in every tenant; tenants are the operator's."""
 
 
 def _operations(world: World) -> set[Route]:
@@ -63,7 +64,7 @@ async def _call(
 
 PLACES = (
     "run_id", "reservation_id", "budget_id", "key_id", "account_id", "increase_id", "user", "tenant_id", "provider_id",
-    "quarantine_id",
+    "quarantine_id", "provider", "model",
 )  # fmt: skip
 """What paths name."""
 
@@ -166,6 +167,10 @@ async def acme(world: World) -> Acme:
     await post("/v1/events", {"events": [called]})
     renamed = {"asked": named["preview"], "becomes": named["model"], "reason": _name("reason")}
     await post("/v1/model-names", {"idempotency_key": _name(fresh()), **renamed})
+    own = {"idempotency_key": _name(fresh()), "rates": {"base": {"input": "1", "output": "2"}}}
+    await world.made(f"/v1/prices/acme/{_name('own')}", own, method="PUT")
+    same = {"idempotency_key": _name(fresh()), "stands_for": MODEL}
+    await world.made(f"/v1/aliases/acme/{_name('alias')}", same, method="PUT")
     believed = {"issuer": "https://id.acme.test", "default_role": "user"}
     path = f"/v1/tenants/{world.tenants['acme']}/identity-providers"
     providers = [
@@ -195,7 +200,7 @@ async def acme(world: World) -> Acme:
             "run_id": run["run_id"], "reservation_id": hold["reservation_id"], "budget_id": limit["budget_id"],
             "key_id": key["key_id"], "account_id": account, "increase_id": increase["increase_id"],
             "user": who["user"], "tenant_id": str(world.tenants["acme"]), "provider_id": provider["provider_id"],
-            "quarantine_id": item["quarantine_id"],
+            "quarantine_id": item["quarantine_id"], "provider": "azure", "model": fresh("deployment"),
         }
         for run, hold, limit, key, account, increase, who, provider, item in zip(
             runs, reservations, budgets, keys, accounts, increases, users, providers, kept, strict=False

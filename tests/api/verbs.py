@@ -17,6 +17,7 @@ from token_ledger.wire.bodies import (
     model_names,
     operations,
     preflight,
+    prices,
     quarantine,
     reservations,
     reversals,
@@ -314,6 +315,17 @@ VERBS = (
         200,
     ),
     Verb(
+        "price", "PUT", "/v1/prices/{provider}/{model}", prices.PriceBody,
+        {"rates": {"base": {"input": "2", "output": "8"}, "tiers": [{"above": 9, "rates": {"input": "4",
+         "output": "9"}}]}, "valid_from": "2027-01-01T00:00:00Z"},
+        {"idempotency_key": "text", "rates": "rates", "valid_from": "instant"}, ("idempotency_key", "rates"), 200,
+    ),
+    Verb(
+        "alias", "PUT", "/v1/aliases/{provider}/{model}", prices.AliasBody, {"stands_for": MODEL},
+        {"idempotency_key": "text", "stands_for": "model", "stands_for.provider": "text", "stands_for.model": "text"},
+        ("idempotency_key", "stands_for"), 200,
+    ),
+    Verb(
         "calendar", "POST", "/v1/calendar", tenants.CalendarBody,
         {"time_zone": "Europe/Berlin", "week_start": 6, "fiscal_month": 4, "effective_from": None},
         {
@@ -423,5 +435,7 @@ async def named_ids(world: World, tenant: str = "acme") -> dict[str, str]:
         "account_id": account_id,
         "increase_id": increase["increase_id"],
         "user": made["selector"]["user"],
+        "provider": "azure",
+        "model": fresh("deployment"),
         "tenant_id": str(world.tenants[tenant]),
     }

@@ -472,3 +472,68 @@ async def test_the_file_in_the_documents_is_set_up_as_it_says(settings: Path) ->
     path = written(settings, page.split('```yaml title="budgets.yaml"\n')[1].split("```")[0])
     assert await run("apply", path) == 0
     assert await run("apply", path, "--diff") == 0
+
+
+PRICES = """
+tenants:
+  - name: acme
+    prices:
+      - {provider: azure, model: house-model, rates: {base: {input: "2.50", output: "8"}}}
+      - {provider: ollama, model: "*", rates: {base: {input: "0", output: "0"}}}
+      - provider: openai
+        model: gpt-5.4
+        valid_from: 2099-01-01T00:00:00Z
+        rates: {base: {input: "2", output: "12"}, tiers: [{above: 272000, rates: {input: "4", output: "18"}}]}
+    aliases:
+      - {provider: azure, model: prod-chat, stands_for: {provider: azure, model: house-model}}
+"""
+
+
+async def test_prices_and_aliases_are_set_up_once_and_changed_where_they_differ(
+    settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(settings, PRICES)
+    for arguments in (("--plan",), ()):
+        assert await run("apply", path, *arguments) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "acme: create the tenant",
+            "acme: set the price of azure/house-model: input 2.5, output 8",
+            "acme: set the price of ollama/*: free",
+            "acme: set the price of openai/gpt-5.4 from 2099-01-01T00:00:00+00:00 on: input 2, output 12;"
+            " above 272,000 input tokens input 4, output 18",
+            "acme: azure/prod-chat stands for azure/house-model",
+        ]
+    for arguments in ((), ("--diff",)):
+        assert await run("apply", path, *arguments) == 0
+        assert capsys.readouterr().out == "nothing to change\n"
+    changed = PRICES.replace('"8"', '"9"').replace(
+        "stands_for: {provider: azure, model: house-model}", "stands_for: null"
+    )
+    assert await run("apply", written(settings, changed)) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "acme: set the price of azure/house-model: input 2.5, output 9",
+        "acme: azure/prod-chat stands for nothing",
+    ]
+    assert (await verify_database(database_url)).clean
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('output: "8"', "output: 8", "tenants.0.prices.0.rates.base.output: 8 is not text; put it in quotes"),
+        (', output: "8"', "", "tenants.0.prices.0.rates: there is no rate of output"),
+        ('output: "8"', 'output: "8", smell: "1"', "'smell' is no kind that has a rate"),
+        ("model: prod-chat, stands_for: {provider: azure, model: house-model}",
+         "model: prod-chat, stands_for: {provider: azure, model: house-modle}",
+         "azure/prod-chat stands for azure/house-modle: no price is known for model 'house-modle'"),
+        ("{provider: ollama, model", "{provider: o*, model", "tenants.0.prices.1.provider: a provider is no pattern"),
+        ("ollama, model: \"*\"", "azure, model: house-model", "two entries for the price 'azure/house-model from now"),
+    ],
+)  # fmt: skip
+async def test_a_wrong_price_is_refused_with_the_whole_file(
+    old: str, new: str, complaint: str, settings: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert old in PRICES
+    assert await run("apply", written(settings, PRICES.replace(old, new))) == 1
+    assert complaint in capsys.readouterr().err
+    assert await rows(database_url, "select from tenants where name = 'acme'") == []

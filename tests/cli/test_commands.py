@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.commands import run, without_database
 from token_ledger.cli import commands
+from token_ledger.cli.command_rows import Command
 from token_ledger.cli.parser import build_parser
 from token_ledger.config import Settings
 
@@ -21,18 +22,16 @@ NAMES = [command.name for command in commands.COMMANDS]
 
 
 @pytest.mark.parametrize("command", commands.COMMANDS, ids=NAMES)
-def test_a_command_names_a_function_of_settings_and_options(command: commands.Command) -> None:
+def test_a_command_names_a_function_of_settings_and_options(command: Command) -> None:
     function = pkgutil.resolve_name(command.run)
     assert inspect.getmodule(function) is sys.modules[command.run.partition(":")[0]]
     assert list(inspect.signature(function).parameters) == ["settings", "options"]
 
 
 @pytest.mark.parametrize("command", commands.COMMANDS, ids=NAMES)
-def test_a_command_and_its_arguments_are_explained(
-    command: commands.Command, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_command_and_its_arguments_are_explained(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        build_parser().parse_args([command.name, "--help"])
+        build_parser().parse_args([*command.name.split(), "--help"])
     assert ended.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.startswith(f"usage: token-ledger {command.name} ")
@@ -46,7 +45,7 @@ def test_a_command_and_its_arguments_are_explained(
 @pytest.mark.parametrize(
     "command", [each for each in commands.COMMANDS if "…" not in each.example], ids=lambda c: c.name
 )
-def test_an_example_can_be_parsed(command: commands.Command) -> None:
+def test_an_example_can_be_parsed(command: Command) -> None:
     words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', command.example)]
     assert build_parser().parse_args(words[1:]).command is command
 

@@ -1,7 +1,8 @@
 """Writes the reference of the command line from the table of commands."""
 
 from tests.documents.markdown import table
-from token_ledger.cli.commands import COMMANDS, DATABASE, EXIT_STATUSES, Argument, Command, Group
+from token_ledger.cli.command_rows import Argument, Command, Group
+from token_ledger.cli.commands import COMMANDS, DATABASE, EXIT_STATUSES
 from token_ledger.cli.parser import build_parser
 
 
@@ -43,5 +44,7 @@ def _row(argument: Argument) -> tuple[str, str, str, str]:
 def help_of(command: str) -> str:
     """Return what `token-ledger COMMAND --help` prints, on one line."""
     parser = build_parser()
-    [choices] = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
-    return " ".join(choices[command].format_help().split())
+    for word in command.split():
+        [choices] = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
+        parser = choices[word]
+    return " ".join(parser.format_help().split())

@@ -424,6 +424,13 @@ BREAKS = {
         "update budgets set archived_at = null where name = 'gone'",
         "update increases set state = 'refused' where increase_id = " + _APPROVED,
     ),
+    "prices and aliases of the tenant are in the audit log": (
+        "update tenant_prices set rates = jsonb_set(rates, '{base,input}', '\"9\"')",
+        "update tenant_prices set model = 'other'",
+        "update tenant_aliases set to_model = 'gpt-4o'",
+        "delete from audit_log where action = 'price.set'",
+        "delete from audit_log where action = 'alias.set'",
+    ),
     "the current set-up is what the audit log shows": (
         "update budgets set limit_tokens = limit_tokens + 1 where name = 'uncached'",
         "update budgets set limit_nanos = limit_nanos + 1 where name = 'per user'",

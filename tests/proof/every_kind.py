@@ -1,5 +1,6 @@
 """Gives a tenant every kind of row that books can have, for tests of `verify`, retention, erasure and folding."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from token_ledger.core.model.tenant import User
 from token_ledger.core.model.trigger import Mode, TriggerKind
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import CalendarRule, Window
+from token_ledger.storage.prices import check_rates
 from token_ledger.storage.quarantine import decide_quarantined
 from token_ledger.worker.erasures import Erasures
 
@@ -29,6 +31,7 @@ async def make_every_kind_of_row(ledger: Ledger) -> None:
     await _move_limits(ledger)
     await _take_limits_away(ledger)
     await _work_in_runs(ledger)
+    await _set_prices(ledger)
     await _rename_models(ledger)
     await _reverse(ledger)
     await _administer(ledger)
@@ -225,6 +228,20 @@ async def _work_in_runs(ledger: Ledger) -> None:
     )
     await ledger.ask(commands.EndRun("k", b"x", leaf, RunState.CLOSED), outcomes.RunAnswer)
     await ledger.ask(reserve(run_id=leaf), outcomes.Refused)
+
+
+async def _set_prices(ledger: Ledger) -> None:
+    """Give a model that only the tenant has a price and another name, and another model a price of its own."""
+    stored = {"base": {"input": "1.5", "output": "7"}}
+    rates, price = json.dumps(stored), check_rates(stored)
+    for model in ("house-model", "o3"):
+        await ledger.ask(
+            administration.SetPrice("k", b"x", "openai", model, rates, price, "root"), outcomes.Changed
+        )  # fmt: skip
+    alias = administration.SetAlias("k", b"x", "azure", "deployed", ModelName("openai", "house-model"), "root")
+    await ledger.ask(alias, outcomes.Changed)
+    for fields in ({"model": "house-model"}, {"model": "o3"}, {"provider": "azure", "model": "deployed"}):
+        await ledger.settle(await ledger.hold(user="kim", **fields), 100, 10)
 
 
 async def _rename_models(ledger: Ledger) -> None:

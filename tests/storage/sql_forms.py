@@ -7,7 +7,7 @@ breaks one fails, or reaches rows that it must not.
 import re
 from collections.abc import Iterator
 
-OF_NO_TENANT = {"tenants", "prices", "write_probes"}
+OF_NO_TENANT = {"tenants", "prices", "price_aliases", "write_probes"}
 _WRITE = re.compile(r"(?<!for )(?<!do )\b(insert into|update|delete from)\s+(?:only )?([\w%$]+)")
 _VOLATILE = re.compile(r"\b(now|clock_timestamp|statement_timestamp|random|gen_random_uuid)\s*\(")
 _NAMED_CTE = re.compile(r"(?:\bwith(?: recursive)?|\),)\s+\w+ \([\w\s,]+\) as (?:materialized )?\(")

@@ -36,6 +36,7 @@ TAGS = [
     {"name": "triggers", "description": "Advice to compress a prompt or take a cheaper model."},
     {"name": "reports", "description": "Spend, denials and the live stream."},
     {"name": "users", "description": "People and systems for whom agents run, and their cost centers."},
+    {"name": "prices", "description": "What models cost, prices of the tenant's own, and what names stand for."},
     {"name": "model names", "description": "What the names of models are in the books."},
     {"name": "calendar", "description": "Time zone, first day of a week and fiscal year of the tenant."},
     {"name": "stop", "description": "The emergency stop."},

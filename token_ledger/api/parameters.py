@@ -45,6 +45,8 @@ QuarantineId = Annotated[
 TenantNumber = Annotated[int, _parser("tenant_id"), _digits("1"), Path(description="The tenant.")]
 ProviderId = Annotated[int, _parser("provider_id"), _digits("5"), Path(description="The identity provider.")]
 KeyId = Annotated[str, Path(description="Id of the API key.", examples=["1kQ8vR2mZx0a"])]
+ProviderPath = Annotated[Name, Path(description="The provider.", examples=["openai"])]
+ModelPath = Annotated[Name, Path(description="The model, or a pattern of names with `*`.", examples=["gpt-5.4"])]
 UserName = Annotated[Name, Path(description="The user's name.", examples=["ada"])]
 
 

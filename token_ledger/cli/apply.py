@@ -20,9 +20,11 @@ from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.batch.outcomes import Outcome, Refused
 from token_ledger.core.decisions.decide import decide
 from token_ledger.core.model.price import PriceBook
+from token_ledger.core.model.price_terms import book_with
 from token_ledger.core.model.tenant import TenantConfig, TenantId, User
 from token_ledger.core.model.window import Calendar
 from token_ledger.storage.database import Database
+from token_ledger.storage.price_terms import load_price_terms
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.reads.budgets import find_budgets
 from token_ledger.storage.reads.model_names import find_spellings
@@ -88,8 +90,7 @@ async def apply(
 
 def _try_changes(tenant: TenantTerms, state: TenantState, changes: Sequence[Change]) -> None:
     """Raise ValueError if the ledger would refuse one of the changes; they are decided on books that are discarded."""
-    no_prices = PriceBook({}, lambda provider, model: None)
-    books = Books(state.config, no_prices, _TRIAL_SEQUENCE, state.now, Loaded())
+    books = Books(state.config, state.prices, _TRIAL_SEQUENCE, state.now, Loaded())
     for step, outcome in zip(changes, decide(books, [step.command for step in changes]), strict=True):
         _check_accepted(tenant, step, outcome)
 
@@ -116,7 +117,7 @@ async def _load_state(database: Database, tenant: TenantTerms, prices: PriceBook
         now = await database_now(connection)
     if number is None:
         config = TenantConfig(TenantId(0), 1, Calendar(declared_rule(tenant)))
-        return TenantState(None, config, now, {}, prices.name_of)
+        return TenantState(None, config, now, {}, prices.name_of, prices)
     async with database.reading(number) as connection:
         calendar, _ = await load_calendar(connection, number)
         users: dict[str, User] = {}
@@ -127,5 +128,7 @@ async def _load_state(database: Database, tenant: TenantTerms, prices: PriceBook
         budgets = tuple(budget for budget, archived in await find_budgets(connection, number) if not archived)
         triggers = tuple(await find_triggers(connection, number))
         spellings = await find_spellings(connection, number)
-    config = TenantConfig(number, 1, calendar, budgets, triggers, renamed=spellings.renamed)
-    return TenantState(number, config, now, users, spellings.names_by(prices))
+        terms = await load_price_terms(connection, number)
+    config = TenantConfig(number, 1, calendar, budgets, triggers, renamed=spellings.renamed, price_terms=terms)
+    book = book_with(prices, terms)
+    return TenantState(number, config, now, users, spellings.names_by(book), book)

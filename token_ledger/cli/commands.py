@@ -5,12 +5,10 @@ the command that is called.
 """
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
+from token_ledger.cli.command_rows import JSON, TENANT, Argument, Command, Group
+from token_ledger.cli.price_commands import PRICE_COMMANDS
 from token_ledger.core.model.principal import KEY_ROLES, Role
 
 EXIT_STATUSES = {
@@ -19,49 +17,6 @@ EXIT_STATUSES = {
     2: "the command line is wrong: no such command or option",
     130: "interrupted with Ctrl-C or SIGTERM",
 }
-
-
-class Group(StrEnum):
-    """What commands are for; `token-ledger --help` shows them by group."""
-
-    RUN = "Run the service"
-    DATABASE = "Look after the database"
-    TENANTS = "Set up tenants"
-    KEYS = "Manage API keys"
-    USERS = "Manage users"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Argument:
-    """One argument of a command: `name` is positional, `--name` an option, or a flag with `is_flag`."""
-
-    name: str
-    help: str
-    example: str = ""
-    default: Any = None
-    choices: tuple[str, ...] | None = None
-    type: Callable[[str], Any] = str
-    is_flag: bool = False
-
-    @property
-    def text(self) -> str:
-        """The help with default and example."""
-        notes = [f"default: {self.default}"] if self.default is not None else []
-        notes += [f"example: {self.example}"] if self.example else []
-        return self.help + (f" ({'; '.join(notes)})" if notes else "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """One command: `run` names its function as module:function, which takes the settings and the parsed arguments."""
-
-    name: str
-    group: Group
-    help: str
-    run: str
-    arguments: tuple[Argument, ...] = ()
-    details: str = ""
-    example: str = ""
 
 
 def key_role(text: str) -> str:
@@ -77,7 +32,6 @@ def key_role(text: str) -> str:
     return text
 
 
-TENANT = Argument(name="tenant", help="name of the tenant", example="acme")
 KEY_ID = Argument(name="key_id", help="id of the key, as the command keys shows it", example="1kQ3vT9xLmZa")
 DATABASE = (
     Argument(
@@ -93,8 +47,6 @@ DATABASE = (
 )  # fmt: skip
 """What every command takes. Only `serve` makes an embedded PostgreSQL where there is none."""
 QUIET = Argument(name="--quiet", is_flag=True, help="log warnings and errors only")
-JSON = Argument(name="--json", is_flag=True, help="print the findings as one JSON object")
-
 COMMANDS = (
     Command(
         name="serve", group=Group.RUN, run="token_ledger.cli.serve:serve_requests",
@@ -176,7 +128,7 @@ COMMANDS = (
     ),
     Command(
         name="apply", group=Group.TENANTS, run="token_ledger.cli.apply:apply_file",
-        help="set up tenants, users, budgets and triggers as a YAML file says",
+        help="set up tenants, users, budgets, triggers and prices as a YAML file says",
         details="Prints every change. What the file leaves out is left alone. Nothing is changed if any part of the"
         " file is wrong or would be refused; applying it again changes nothing.",
         example="token-ledger apply budgets.yaml --plan",
@@ -301,4 +253,5 @@ COMMANDS = (
         example="token-ledger erase-user acme ada",
         arguments=(TENANT, Argument(name="user", help="name of the user", example="ada")),
     ),
+    *PRICE_COMMANDS,
 )  # fmt: skip

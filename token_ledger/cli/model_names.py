@@ -22,6 +22,7 @@ from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
+from token_ledger.storage.price_terms import load_tenant_book
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.reads.model_names import BookedName, find_model_names
 
@@ -38,8 +39,8 @@ def show_model_names(settings: Settings, options: argparse.Namespace) -> int:
 async def _show(url: str, options: argparse.Namespace) -> None:
     async with open_ledger(url) as (database, commits):
         tenant = await tenant_named(database, options.tenant)
-        async with database.reading() as connection:
-            prices = await load_price_book(connection)
+        async with database.reading(tenant) as connection:
+            prices = await load_tenant_book(connection, tenant, await load_price_book(connection))
         names = await _find(database, tenant, prices)
         if options.accept:
             await _accept(database, commits, tenant, prices, names)

@@ -7,6 +7,7 @@ from typing import Any
 
 import token_ledger
 from token_ledger.cli import commands
+from token_ledger.cli.command_rows import Argument, Command, Group
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,20 +21,43 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=token_ledger.__version__, help="print the version")
     subparsers = parser.add_subparsers(prog="token-ledger", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    families: dict[str, Any] = {}
     for command in commands.COMMANDS:
-        subparser = subparsers.add_parser(
-            command.name,
-            help=command.help,
-            description=_sentence(command.help) + (f" {command.details}" if command.details else ""),
-            epilog=f"example: {command.example}" if command.example else None,
-        )
-        for argument in command.arguments:
-            subparser.add_argument(argument.name, **_options(argument))
-        database = subparser.add_argument_group("database")
-        for argument in commands.DATABASE:
-            database.add_argument(argument.name, **_options(argument))
-        subparser.set_defaults(command=command)
+        family, _, name = command.name.rpartition(" ")
+        if family and family not in families:
+            families[family] = _add_family(subparsers, family)
+        _add_command(families.get(family, subparsers), name, command)
     return parser
+
+
+def _add_family(subparsers: Any, family: str) -> Any:
+    """Add the commands that begin with one word, and return what each of them is added to."""
+    rows = [command for command in commands.COMMANDS if command.name.startswith(f"{family} ")]
+    parser = subparsers.add_parser(
+        family,
+        usage=f"token-ledger {family} [-h] COMMAND ...",
+        description=_sentence(f"the commands of {family}"),
+        epilog="\n".join(_columns((command.name.partition(" ")[2], command.help) for command in rows)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser.add_subparsers(
+        prog=f"token-ledger {family}", required=True, metavar="COMMAND", help=argparse.SUPPRESS
+    )  # fmt: skip
+
+
+def _add_command(subparsers: Any, name: str, command: Command) -> None:
+    subparser = subparsers.add_parser(
+        name,
+        help=command.help,
+        description=_sentence(command.help) + (f" {command.details}" if command.details else ""),
+        epilog=f"example: {command.example}" if command.example else None,
+    )
+    for argument in command.arguments:
+        subparser.add_argument(argument.name, **_options(argument))
+    database = subparser.add_argument_group("database")
+    for argument in commands.DATABASE:
+        database.add_argument(argument.name, **_options(argument))
+    subparser.set_defaults(command=command)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -53,18 +77,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _options(argument: commands.Argument) -> dict[str, Any]:
+def _options(argument: Argument) -> dict[str, Any]:
     """Return what argparse takes for an argument."""
     options: dict[str, Any] = {"help": argument.text.replace("%", "%%")}
     if argument.is_flag:
         return {**options, "action": "store_true"}
+    if argument.optional:
+        options["nargs"] = "?"
     return {**options, "default": argument.default, "choices": argument.choices, "type": argument.type}
 
 
 def _overview() -> str:
     """Return the commands by group, how to learn more, and the exit statuses."""
     lines: list[str] = []
-    for group in commands.Group:
+    for group in Group:
         members = [command for command in commands.COMMANDS if command.group is group]
         lines += [f"{group}:", *_columns((command.name, command.help) for command in members), ""]
     lines += [

@@ -1,5 +1,6 @@
 """Finds the changes that lead from what a tenant has set up to what a file says, and describes each."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -7,12 +8,13 @@ from zoneinfo import ZoneInfo
 
 from token_ledger.cli.actor import actor
 from token_ledger.cli.connections import new_idempotency_key
-from token_ledger.cli.setup_file import TenantTerms
+from token_ledger.cli.price_texts import alias_words, rates_text
+from token_ledger.cli.setup_file import TenantTerms, alias_command, price_command
 from token_ledger.cli.users import set_users_commands
 from token_ledger.core.batch.administration import ChangeBudget, CreateBudget, ReplaceBudget, SetCalendar
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.model.budget import NO_LIMITS, Budget, Limits, Unit, overrides_in_books
-from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.tenant import TenantConfig, TenantId, User, with_cost_centers
 from token_ledger.core.model.trigger import Trigger
 from token_ledger.core.model.window import CalendarRule
@@ -43,6 +45,8 @@ class TenantState:
     users: dict[str, User]
     name_of: Callable[[str, str], ModelName]
     """What a model of a provider is called in the books."""
+    prices: PriceBook
+    """The price book as the tenant sees it."""
 
     @property
     def rule(self) -> CalendarRule:
@@ -59,7 +63,7 @@ class TenantState:
 
 def find_changes(tenant: TenantTerms, state: TenantState, *, prune: bool) -> list[Change]:
     """Return the changes that lead from a state to what a file says, in the order in which to make them."""
-    changes = _calendar_changes(tenant, state) + _user_changes(tenant, state)
+    changes = _calendar_changes(tenant, state) + _user_changes(tenant, state) + _price_changes(tenant, state)
     budgets = {budget.name: budget for budget in state.config.budgets}
     for terms in tenant.budgets:
         changes += _budget_changes(terms, budgets.get(terms.name), state)
@@ -112,6 +116,26 @@ def _user_changes(tenant: TenantTerms, state: TenantState) -> list[Change]:
         names = [user.user for user in command.users]
         shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
         changes.append(Change(f"set {len(names)} users ({shown})", command))
+    return changes
+
+
+def _price_changes(tenant: TenantTerms, state: TenantState) -> list[Change]:
+    """Return the changes of prices, then those of aliases, which may stand for models that the file prices."""
+    changes = []
+    for price in tenant.prices:
+        command = price_command(price, new_idempotency_key(), actor())
+        name = ModelName(state.prices.provider_named(price.provider), price.model)
+        own = state.config.price_terms.own_price_at(*name, price.valid_from or state.now)
+        if command.rates != (None if own is None else own.rates):
+            since = "" if price.valid_from is None else f" from {price.valid_from.isoformat()} on"
+            stored = None if command.rates is None else json.loads(command.rates)
+            changes.append(Change(f"set the price of {'/'.join(name)}{since}: {rates_text(stored)}", command))
+    for alias in tenant.aliases:
+        naming = alias_command(alias, new_idempotency_key(), actor())
+        name = ModelName(state.prices.provider_named(alias.provider), alias.model)
+        before = state.config.price_terms.alias_of(*name)
+        if naming.stands_for != (None if before is None else before.stands_for):
+            changes.append(Change(alias_words(name, naming.stands_for), naming))
     return changes
 
 

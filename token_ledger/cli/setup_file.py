@@ -1,23 +1,29 @@
-"""Reads the file of `token-ledger apply`: which tenants, users, budgets and triggers there should be.
+"""Reads the file of `token-ledger apply`: which tenants, users, budgets, triggers and prices there should be.
 
 Its parts are bodies of the API, so a file and a request use the same words. Whatever is wrong with the file itself
 is found here, before anything is looked up or changed.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, Field, StrictInt, ValidationError, model_validator
 
+from token_ledger.core.batch.administration import SetAlias, SetPrice
+from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.tenant import check_cost_centers
 from token_ledger.storage.tenants import check_zone
 from token_ledger.wire.bodies.budgets import BudgetBody, BudgetTerms
+from token_ledger.wire.bodies.model_names import ModelNameBody
+from token_ledger.wire.bodies.prices import AliasBody, NamedAliasTerms, NamedPriceTerms, PriceBody
 from token_ledger.wire.bodies.triggers import TriggerTerms
 from token_ledger.wire.bodies.users import UserBody
 from token_ledger.wire.commands.budgets import create_budget_command
+from token_ledger.wire.commands.prices import set_alias_command, set_price_command
 from token_ledger.wire.fields import Body, Name, Words
 from token_ledger.wire.problems import ProblemError
 from token_ledger.wire.validation_errors import first_error
@@ -38,6 +44,8 @@ class TenantTerms(Body):
     users: tuple[UserBody, ...] = ()
     budgets: tuple[BudgetTerms, ...] = ()
     triggers: tuple[TriggerTerms, ...] = ()
+    prices: tuple[NamedPriceTerms, ...] = ()
+    aliases: tuple[NamedAliasTerms, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -104,10 +112,32 @@ def _check_names(path: Path, tenant: TenantTerms) -> None:
         ("budget", [budget.name for budget in tenant.budgets]),
         ("user", [user.user for user in tenant.users]),
         ("trigger", [str(trigger.kind) for trigger in tenant.triggers]),
+        ("price", [f"{_text(price)} from {price.valid_from or 'now'} on" for price in tenant.prices]),
+        ("alias", [_text(alias) for alias in tenant.aliases]),
     ):
         twice = _first_twice(names)
         if twice is not None:
             raise ValueError(f"{path}: tenant {tenant.name!r} has two entries for the {what} {twice!r}")
+
+
+def _text(named: ModelNameBody) -> str:
+    return f"{named.provider}/{named.model}"
+
+
+def price_command(terms: NamedPriceTerms, key: str, actor: str) -> SetPrice:
+    """Return the command that sets a price of a file."""
+    body = PriceBody.model_validate({**_without_name(terms), "idempotency_key": key})
+    return set_price_command(ModelName(terms.provider, terms.model), body, actor)
+
+
+def alias_command(terms: NamedAliasTerms, key: str, actor: str) -> SetAlias:
+    """Return the command that sets an alias of a file."""
+    body = AliasBody.model_validate({**_without_name(terms), "idempotency_key": key})
+    return set_alias_command(ModelName(terms.provider, terms.model), body, actor)
+
+
+def _without_name(terms: Body) -> dict[str, Any]:
+    return terms.model_dump(mode="json", exclude={"provider", "model"})
 
 
 def _first_twice(names: Iterable[str]) -> str | None:
@@ -122,7 +152,20 @@ def _check_terms(where: str, tenant: TenantTerms) -> None:
         except ValueError as error:
             raise ValueError(f"{where}.users.{position}.cost_centers: {error}") from None
     for position, terms in enumerate(tenant.budgets):
-        try:
+        with _at(f"{where}.budgets.{position}"):
             create_budget_command(BudgetBody(idempotency_key="-", **terms.model_dump()), "")
-        except ProblemError as error:
-            raise ValueError(f"{where}.budgets.{position}.{error.detail}") from None
+    for position, price in enumerate(tenant.prices):
+        with _at(f"{where}.prices.{position}"):
+            price_command(price, "-", "")
+    for position, alias in enumerate(tenant.aliases):
+        with _at(f"{where}.aliases.{position}"):
+            alias_command(alias, "-", "")
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Say where in the file the problem of a part is."""
+    try:
+        yield
+    except ProblemError as error:
+        raise ValueError(f"{place}.{error.detail}") from None

@@ -22,6 +22,7 @@ from token_ledger.core.batch.loaded import RowMissing
 from token_ledger.core.batch.outcomes import Outcome, Quarantined
 from token_ledger.core.decisions.decide import decide
 from token_ledger.core.model.price import PriceBook
+from token_ledger.core.model.price_terms import book_with
 from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
 from token_ledger.storage.clocks import ClockDoubted, ClockWatch
@@ -33,6 +34,7 @@ from token_ledger.storage.load.locks import Locked, lock_at, lock_tenants, read_
 from token_ledger.storage.load.model_names import RecentNames
 from token_ledger.storage.load.recent_holds import RecentHolds
 from token_ledger.storage.load.setup import load_configs
+from token_ledger.storage.prices import load_newer_book
 from token_ledger.storage.write.batch import plan_writes, send
 from token_ledger.storage.write.statements import Decided
 
@@ -165,6 +167,8 @@ class BatchTransactions:
         self._prices = prices
         self._clocks = clocks
         self._configs: dict[TenantId, TenantConfig] = {}
+        self._books: dict[TenantId, PriceBook] = {}
+        """The price book of each tenant, as of its set-up."""
         self._kept = KeptAccounts()
         self._recent = RecentHolds()
         self._names = RecentNames()
@@ -263,20 +267,19 @@ class BatchTransactions:
         """Forget what was read in a transaction or a part that was not committed."""
         for tenant in tenants:
             self._configs.pop(tenant, None)
+            self._books.pop(tenant, None)
             self._names.forget(tenant)
 
     async def _decide(self, connection: Any, locked: Sequence[Locked], commands: Commands) -> _Plan:
         configs = await self._current_configs(connection, locked)
         known = {lock.tenant_id: self._kept.take(lock) for lock in locked}
-        loaded = await load(connection, locked, configs, commands, self._prices, known, self._recent, self._names)
-        return _Plan(
-            [
-                Books(configs[lock.tenant_id], self._prices, lock.sequence, lock.now, loaded[lock.tenant_id])
-                for lock in locked
-            ],
-            known,
-            commands,
-        )
+        loaded = await load(connection, locked, configs, commands, self._books, known, self._recent, self._names)
+        books = [
+            Books(configs[tenant], self._books[tenant], lock.sequence, lock.now, loaded[tenant])
+            for lock in locked
+            for tenant in (lock.tenant_id,)
+        ]
+        return _Plan(books, known, commands)
 
     async def _decide_ahead(self, connection: Any, commands: Commands, predecessor: Predecessor) -> _Plan:
         (tenant,) = commands
@@ -286,10 +289,9 @@ class BatchTransactions:
         assumed = Locked(tenant, books.sequence + 1, books.config.version, now, books.now, *booked)
         config = {tenant: books.config}
         known = {tenant: predecessor.known.pop(tenant)}
-        loaded = await load(
-            connection, [assumed], config, commands, self._prices, known, self._recent, self._names, books
-        )
-        plan = _Plan([Books(books.config, self._prices, assumed.sequence, now, loaded[tenant])], known, commands)
+        prices = {tenant: books.prices}
+        loaded = await load(connection, [assumed], config, commands, prices, known, self._recent, self._names, books)
+        plan = _Plan([Books(books.config, books.prices, assumed.sequence, now, loaded[tenant])], known, commands)
         lock = await lock_at(connection, tenant, now, self._clocks)
         # This does not wait long: we have the lock, so the predecessor has ended.
         if await predecessor.committed and lock == assumed:
@@ -312,7 +314,10 @@ class BatchTransactions:
             if (config := self._configs.get(lock.tenant_id)) is None or config.version != lock.config_version
         ]
         if stale:
-            self._configs.update(await load_configs(connection, stale))
+            self._prices = await load_newer_book(connection, self._prices)
+            loaded = await load_configs(connection, stale)
+            self._configs.update(loaded)
+            self._books.update((tenant, book_with(self._prices, each.price_terms)) for tenant, each in loaded.items())
             for lock in stale:
                 self._recent.forget(lock.tenant_id)
                 self._names.forget(lock.tenant_id)

@@ -20,7 +20,8 @@ _ANSWERED = """
     )
     union all select 'audit', audit_id from audit_log where tenant_id = :tenant
         and action in (
-            'users.set', 'user.erase', 'calendar.set', 'tenant.stop', 'tenant.resume', 'calls.reverse', 'model.rename'
+            'users.set', 'user.erase', 'calendar.set', 'tenant.stop', 'tenant.resume', 'calls.reverse', 'model.rename',
+            'price.set', 'alias.set'
         )
 """
 
@@ -50,6 +51,7 @@ _IDS = {
     "limit_entries": "entry_id", "accounts": "account_id", "runs": "run_id", "run_steps": "step_id",
     "quarantine": "quarantine_id", "threshold_events": "threshold_id", "increases": "increase_id",
     "audit_log": "audit_id", "budgets": "budget_id", "transfers": "transfer_id", "model_names": "decided_id",
+    "tenant_prices": "-price_id", "tenant_aliases": "alias_id",
 }  # fmt: skip
 _ALL_IDS = " union all ".join(
     f"select '{table}' as found, max({name}) as id from {table} where tenant_id = :tenant"

@@ -28,6 +28,7 @@ from token_ledger.proof import (
     limits,
     model_names,
     paths,
+    price_changes,
     rollovers,
     rollups,
     runs,
@@ -37,6 +38,7 @@ from token_ledger.proof import (
 )
 from token_ledger.proof.check import Check, Row, Scope
 from token_ledger.storage.database import Database, DatabaseAway
+from token_ledger.storage.price_terms import load_own_prices
 from token_ledger.storage.prices import load_prices
 from token_ledger.storage.tenants import all_tenants
 from token_ledger.storage.upkeep.periods import load_periods
@@ -56,6 +58,7 @@ CHECKS: tuple[Check, ...] = (
     *runs.CHECKS,
     *keys.CHECKS,
     *audit_log.CHECKS,
+    *price_changes.CHECKS,
     *rollups.CHECKS,
     *costs.CHECKS,
     *corrections.CHECKS,
@@ -168,6 +171,7 @@ async def find_violations(
 
 async def _scope(connection: AsyncConnection, tenant: TenantId, prices: Mapping[int, Price]) -> Scope:
     cut = (await connection.execute(text(_CUT), {"tenant": tenant})).mappings().one()
+    prices = {**prices, **await load_own_prices(connection, tenant)}
     parameters = {"tenant": tenant, **cut, **(await load_periods(connection, tenant)).values}
     return Scope(connection, parameters, prices, _ROWS_SHOWN)
 

@@ -5,6 +5,8 @@ added to the table is found by its exact name even if the package does not know 
 """
 
 import json
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from importlib.metadata import version
@@ -15,7 +17,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.model.money import rate_attos
-from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates
+from token_ledger.core.model.name_patterns import Names
+from token_ledger.core.model.price import ModelName, ModelPrices, Price, PriceBook, Rates
 from token_ledger.storage.database import plain_dsn
 from token_ledger.storage.json_columns import parsed
 
@@ -47,6 +50,13 @@ PROVIDER_ALIASES = {
 }
 """Provider names of OpenTelemetry, and other common spellings, with the name that the price data uses."""
 
+FINE_TUNED = "ft:"
+_DATED = r"(-[0-9]{4}(-?[0-9]{2}-?[0-9]{2})?)?"
+"""What OpenAI puts behind a model's name: 0125, 2024-08-06."""
+
+FREE = '{"base": {"input": "0", "output": "0"}}'
+"""The rates of models that are free by their name: the publisher lists none for some of them."""
+
 INSERT_PRICES = """
 insert into prices (provider, model, ordinal, rates, valid_from, daily_from, daily_until, context_tokens, source)
 select provider, model, ordinal, rates::jsonb, valid_from, daily_from, daily_until, context_tokens, source
@@ -60,6 +70,12 @@ LOAD_PRICES = """
 select price_id, provider, model, rates, valid_from, daily_from, daily_until from prices
 order by provider, model, price_id
 """
+
+
+LOAD_GLOBAL_ALIASES = "select provider, model, to_provider, to_model from price_aliases order by alias_id"
+
+VERSION = "select (select count(*) from prices) || '/' || (select count(*) from price_aliases)"
+"""Changes with the global price book, because nothing is ever taken away from it."""
 
 
 async def seed_prices(url: str) -> int:
@@ -79,18 +95,87 @@ async def seed_prices(url: str) -> int:
 
 async def load_price_book(connection: AsyncConnection) -> PriceBook:
     """Load every entry. Entries of a later seed come later and therefore take precedence. LookupError if empty."""
+    version = (await connection.execute(text(VERSION))).scalar_one()
+    prices = (await connection.execute(text(LOAD_PRICES))).mappings().all()
+    aliases = (await connection.execute(text(LOAD_GLOBAL_ALIASES))).mappings().all()
+    return book_from(version, prices, aliases)
+
+
+async def current_price_book(connection: AsyncConnection, book: PriceBook) -> PriceBook:
+    """Return the price book as it is now, which is the given one if nothing was added."""
+    version = (await connection.execute(text(VERSION))).scalar_one()
+    return book if book.version in (None, version) else await load_price_book(connection)
+
+
+async def load_newer_book(connection: Any, book: PriceBook) -> PriceBook:
+    """Return the price book as it is now, on a connection of a batch; one that was not loaded stays as it is."""
+    if book.version is None or book.version == (version := await connection.fetchval(VERSION)):
+        return book
+    return book_from(version, await connection.fetch(LOAD_PRICES), await connection.fetch(LOAD_GLOBAL_ALIASES))
+
+
+def book_from(version: str, prices: Iterable[Any], aliases: Sequence[Any]) -> PriceBook:
+    """Make the price book of rows; LookupError if there are none."""
     entries: dict[tuple[str, str], list[Price]] = {}
-    for row in (await connection.execute(text(LOAD_PRICES))).mappings():
-        entries.setdefault((row["provider"], row["model"]), []).append(_price_from(row))
+    for row in prices:
+        entries.setdefault((row["provider"], row["model"]), []).append(price_from(row))
     if not entries:  # between creating the schema and seeding it, a service must not start without prices
         raise LookupError("the price book is empty: run token-ledger migrate")
     models = {name: ModelPrices(*name, tuple(prices)) for name, prices in entries.items()}
-    return PriceBook(models, resolve_alias, PROVIDER_ALIASES)
+    return PriceBook(models, _resolver(aliases, models.keys()), PROVIDER_ALIASES, version)
+
+
+Resolve = Callable[[str, str], tuple[str, str] | None]
+
+
+def _resolver(aliases: Sequence[Any], models: Collection[tuple[str, str]]) -> Resolve:
+    """Return what finds the entry that a name means: the operator's aliases go before the publisher's."""
+    if not aliases:
+        return resolve_alias
+    names: Names[ModelName | None] = Names()
+    for row in aliases:
+        stands_for = None if row["to_model"] is None else ModelName(row["to_provider"], row["to_model"])
+        names.put(provider_named(row["provider"]), row["model"], stands_for)
+
+    def resolve(provider: str, model: str) -> tuple[str, str] | None:
+        name = names.find(provider_named(provider), model.strip().casefold())
+        if name is None:
+            return resolve_alias(provider, model)
+        return name if name in models else resolve_alias(*name)
+
+    return resolve
+
+
+def provider_named(provider: str) -> str:
+    """Return what the price book calls a provider."""
+    name = provider.strip().casefold()
+    return PROVIDER_ALIASES.get(name, name)
+
+
+def deprecated_models() -> frozenset[tuple[str, str]]:
+    """Return the models of which their publisher says that they are at the end of their life."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    providers = get_snapshot().providers
+    return frozenset((owner.id, each.id) for owner in providers for each in owner.models if each.deprecated)
+
+
+def check_rates(rates: Any) -> Price:
+    """Return the price with these rates, as they are stored; ValueError says what is wrong with them."""
+    for part in (rates["base"], *(tier["rates"] for tier in rates.get("tiers", ()))):
+        if unknown := sorted(set(part) - set(PUBLISHED)):
+            raise ValueError(f"{unknown[0]!r} is no kind that has a rate; the kinds are {', '.join(PUBLISHED)}")
+        if missing := [kind for kind in ("input", "output") if kind not in part]:
+            raise ValueError(f"there is no rate of {missing[0]}; write 0 if it is free")
+    starts = [tier["above"] for tier in rates.get("tiers", ())]
+    if starts != sorted(set(starts)):
+        raise ValueError("tiers ascend by `above`, and no two have the same")
+    return price_from({"price_id": 0, "rates": rates, "valid_from": None, "daily_from": None, "daily_until": None})
 
 
 async def load_prices(connection: AsyncConnection) -> list[Price]:
     """Load every entry, to look prices up by id."""
-    return [_price_from(row) for row in (await connection.execute(text(LOAD_PRICES))).mappings()]
+    return [price_from(row) for row in (await connection.execute(text(LOAD_PRICES))).mappings()]
 
 
 def resolve_alias(provider: str, model: str) -> tuple[str, str] | None:
@@ -100,6 +185,8 @@ def resolve_alias(provider: str, model: str) -> tuple[str, str] | None:
     Many clients put a vendor, or a kind of thing, before a model's name: openai/gpt-5.4, models/gemini-2.5-pro. If the
     whole name is unknown, the rest is looked up, at the provider and then at that vendor.
     """
+    if model.strip().casefold().startswith(FINE_TUNED):
+        return _find_fine_tuned(provider_named(provider), model.strip().casefold())
     known = _find_published(provider, model)
     vendor, slash, rest = model.partition("/")
     if known is None and slash:
@@ -107,11 +194,28 @@ def resolve_alias(provider: str, model: str) -> tuple[str, str] | None:
     return known
 
 
+def _find_fine_tuned(provider: str, model: str) -> tuple[str, str] | None:
+    """Return the entry of fine-tunes of a model (ft:gpt-4o-2024-08-06:acme::1), at the provider or else at OpenAI.
+
+    Without one the name stays unknown: a fine-tune costs more than its base model.
+    """
+    from genai_prices.data_snapshot import get_snapshot
+
+    base = model.removeprefix(FINE_TUNED).partition(":")[0]
+    owners = (owner for wanted in (provider, "openai") for owner in get_snapshot().providers if owner.id == wanted)
+    for owner in owners:
+        for each in owner.models:
+            tuned = each.id.casefold().removeprefix(FINE_TUNED).rstrip("-")
+            if each.id.startswith(FINE_TUNED) and re.fullmatch(re.escape(tuned) + _DATED, base):
+                return owner.id, each.id
+    return None
+
+
 def _find_published(provider: str, model: str) -> tuple[str, str] | None:
     from genai_prices.data_snapshot import get_snapshot  # takes 0.3 s, and not every process needs it
 
-    provider, model = provider.strip().lower(), model.strip()
-    provider_id = PROVIDER_ALIASES.get(provider, provider) or None
+    model = model.strip()
+    provider_id = provider_named(provider) or None
     snapshot = get_snapshot()
     try:
         found, match = snapshot.find_provider_model(model, None, provider_id, None)
@@ -133,6 +237,8 @@ def _published_entries(source: str) -> list[tuple[Any, ...]]:
             conditional = model.prices if isinstance(model.prices, list) else [ConditionalPrice(prices=model.prices)]
             for ordinal, entry in enumerate(conditional):
                 rates = _rates_text(entry.prices)
+                if rates is None and model.id.endswith(":free"):
+                    rates = FREE
                 if rates is None:
                     continue
                 starts, daily_from, daily_until = None, None, None
@@ -179,7 +285,8 @@ def _rate_at(rate: Any, above: int | None) -> Decimal:
     return chosen
 
 
-def _price_from(row: Any) -> Price:
+def price_from(row: Any) -> Price:
+    """Make an entry from a row."""
     value = parsed(row["rates"])
     return Price(
         price_id=row["price_id"],

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
 from typing import Any
 
-from tests.core.given import NOW, USED, Ledger, budget, open_run, record, release, reserve, sealed, settle
+from tests.core.given import LARGE, NOW, USED, Ledger, budget, open_run, record, release, reserve, sealed, settle
 from token_ledger.core.batch.administration import (
     ArchiveBudget,
     AskIncrease,
@@ -23,15 +23,19 @@ from token_ledger.core.batch.administration import (
     RenameModel,
     ReplaceBudget,
     Reverse,
+    SetAlias,
     SetCalendar,
+    SetPrice,
     StopTenant,
 )
 from token_ledger.core.batch.commands import EndRun, Extend, KeepUnbooked, Lease, Preflight, Rebalance, Step
 from token_ledger.core.batch.outcomes import BudgetAnswer, Code, IncreaseAnswer, Settled
+from token_ledger.core.decisions.prices import MOST_OWN
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import Enforcement, Limits
 from token_ledger.core.model.money import LARGEST_AMOUNT
 from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.subject import Subject
 from token_ledger.core.model.window import CalendarRule, Window
@@ -106,6 +110,13 @@ class Tenant:
                 subject = Subject({"model": model, "user": f"user {number}"})
                 self.ledger.books.account_of((made.budget, subject)).settle(LARGEST_AMOUNT, 0, 0)
 
+    def fill_price_terms(self) -> None:
+        """Let the tenant have as many prices and aliases of its own as it may have."""
+        books = self.ledger.books
+        prices = tuple(OwnPrice(-n, "acme", f"m{n}", NOW, None, None) for n in range(MOST_OWN))
+        aliases = tuple(Alias(n, "acme", f"m{n}", None) for n in range(MOST_OWN))
+        books.config = replace(books.config, price_terms=PriceTerms(prices, aliases))
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -166,6 +177,14 @@ def _reverse(*events: int, **fields: Any) -> Any:
     values: Fields = {"event_source": None, "reason": "a test", "actor": "key:b"}
     named = tuple((event, NOW) for event in events)
     return sealed(Reverse(**{"key": "settle 3", "fingerprint": b"", "events": named, **values, **fields}))
+
+
+def _price() -> Any:
+    return sealed(SetPrice("p", b"", "acme", "own", "{}", LARGE, "key:b"))
+
+
+def _alias(model: str = "large") -> Any:
+    return sealed(SetAlias("a", b"", "acme", "mine", ModelName("acme", model), "key:b"))
 
 
 def _rename(asked: str = "small", becomes: str = "large") -> Any:
@@ -349,6 +368,12 @@ REFUSALS = (
             Code.INVALID_REQUEST, "asked", before=Tenant.fill_accounts),
     Refusal("rename_model", "an account would have more than the largest amount", lambda t: _rename(),
             Code.INVALID_REQUEST, "becomes", before=lambda t: t.fill_accounts(1)),
+    Refusal("set_price", "the tenant has as many prices as it may have", lambda t: _price(),
+            Code.INVALID_REQUEST, before=Tenant.fill_price_terms),
+    Refusal("set_alias", "no price is known for the model that it would stand for", lambda t: _alias("unheard-of"),
+            Code.UNKNOWN_MODEL, "stands_for"),
+    Refusal("set_alias", "the tenant has as many aliases as it may have", lambda t: _alias(),
+            Code.INVALID_REQUEST, before=Tenant.fill_price_terms),
     Refusal("erase_user", "the user is being erased already", lambda t: _erase(), Code.ERASURE_UNDER_WAY, "user",
             before=lambda t: t.ledger.one(_erase(key="first"))),
     Refusal("erase_user", "no row has the name", lambda t: _erase(known=False), Code.USER_NOT_FOUND, "user"),
@@ -388,6 +413,8 @@ ACCEPTED: tuple[tuple[str, Callable[[Tenant], Any]], ...] = (
     ("ask_increase", lambda t: sealed(AskIncrease("i", b"", t.account, Limits(tokens=5), "more", "k"))),
     ("decide_increase", lambda t: _decide(t.asked)),
     ("rename_model", lambda t: _rename()),
+    ("set_price", lambda t: _price()),
+    ("set_alias", lambda t: _alias()),
     ("erase_user", lambda t: _erase()),
     ("set_calendar", lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", FUTURE))),
     ("any verb", lambda t: reserve(key="hold 1")),

@@ -19,6 +19,7 @@ from token_ledger.api.routes import (
     model_names,
     operations,
     preflight,
+    prices,
     quarantine,
     reports,
     reservations,
@@ -33,7 +34,8 @@ from token_ledger.api.routes import (
 
 NOUNS = (
     reservations, preflight, operations, runs, events, reversals, quarantine, budgets, accounts, increases, triggers,
-    reports, live, users, model_names, calendar, stop, audit, api_keys, tokens, me, tenants, identity_providers, health,
+    reports, live, users, prices, model_names, calendar, stop, audit, api_keys, tokens, me, tenants,
+    identity_providers, health,
 )  # fmt: skip
 """In the order in which the documentation shows them."""
 

@@ -57,10 +57,10 @@ async def list_accounts(
 
     In the order they were made. Filters combine.
     """
-    prices = service_of(request).prices
     async with reading(request, finance.tenant) as connection:
         subjects = None
         if subject is not None:
+            prices = await service_of(request).prices_of(connection, finance.tenant)
             subjects = await find_names_of_subject(connection, finance.tenant, subject, prices)
         wanted = Wanted(None if budget_id is None else int(budget_id), budget, user, subjects)
         found = await find_accounts(connection, finance.tenant, wanted, after=int(after), limit=limit)

@@ -24,8 +24,8 @@ async def list_model_names(
     In the order of the decisions. A name keeps its meaning when prices are refreshed; `differs` says where the price
     book would call a model otherwise by now.
     """
-    prices = service_of(request).prices
     async with reading(request, finance.tenant) as connection:
+        prices = await service_of(request).prices_of(connection, finance.tenant)
         found = await find_model_names(connection, finance.tenant, prices, after=int(after), limit=limit)
     return {"model_names": [model_name_answer(each) for each in found]}
 

@@ -17,7 +17,7 @@ from token_ledger.core.model.budget import (
     Unit,
 )
 from token_ledger.core.model.frozen import value
-from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.price import ModelName, Price
 from token_ledger.core.model.principal import Role
 from token_ledger.core.model.selector import Selector
 from token_ledger.core.model.subject import Subject
@@ -109,6 +109,37 @@ class RenameModel(KeyedCommand):
     asked: ModelName
     becomes: ModelName
     reason: str
+    actor: str
+
+
+@value
+class SetPrice(KeyedCommand):
+    """Let a model, or all models that a pattern names, have a price of the tenant's own from an instant on.
+
+    Without `valid_from` that is the instant of the decision. `rates` is the price as it is stored; without, the global
+    price book counts again.
+    """
+
+    verb: ClassVar[str] = "set_price"
+    provider: str
+    model: str
+    rates: str | None
+    price: Price | None
+    actor: str
+    valid_from: datetime | None = None
+
+
+@value
+class SetAlias(KeyedCommand):
+    """Let a name of a model, or all names of a pattern, stand for a model; None ends that.
+
+    For calls that are made from now on. A name that is in the books keeps its meaning there.
+    """
+
+    verb: ClassVar[str] = "set_alias"
+    provider: str
+    model: str
+    stands_for: ModelName | None
     actor: str
 
 

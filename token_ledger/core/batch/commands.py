@@ -298,6 +298,8 @@ Command = (
     | administration.ArchiveBudget
     | administration.SetTrigger
     | administration.RenameModel
+    | administration.SetPrice
+    | administration.SetAlias
     | administration.GiveGrant
     | administration.AskIncrease
     | administration.DecideIncrease

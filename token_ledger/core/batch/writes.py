@@ -13,6 +13,7 @@ from token_ledger.core.model.budget import Budget, Terms
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.increase import Increase
 from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.price_terms import Alias, OwnPrice
 from token_ledger.core.model.reservation import HoldState, Reservation
 from token_ledger.core.model.run import Run, RunStep
 from token_ledger.core.model.tenant import Erasure, User
@@ -100,6 +101,8 @@ class Writes:
     terms = OnDemand(list[tuple[int, int, Terms]])
     """With the ids of the budget and of the terms."""
     triggers = OnDemand(list[Trigger])
+    own_prices = OnDemand(list[OwnPrice])
+    aliases = OnDemand(list[Alias])
     increases = OnDemand(dict[int, Increase])
     users = OnDemand(dict[str, User])
     erasures = OnDemand(list[Erasure])
@@ -124,7 +127,7 @@ class Writes:
         """Whether the tenant's set-up has a new version after this batch."""
         return bool(
             self.new_budgets or self.changed_budgets or self.archived_budgets or self.triggers or self.users
-            or self.erasures or self.calendar_changes or self.stops
+            or self.erasures or self.calendar_changes or self.stops or self.own_prices or self.aliases
             or any(change_id is not None for _, _, _, change_id in self.name_decisions)
         )  # fmt: skip
 

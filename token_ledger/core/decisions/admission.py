@@ -8,6 +8,7 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.call_facts import call_facts
 from token_ledger.core.decisions.candidate import Candidate, candidate_for, price_now, size_of
 from token_ledger.core.decisions.fitting import fitting_output
+from token_ledger.core.decisions.prices import why_unknown
 from token_ledger.core.decisions.runs import find_open_run, stopped
 from token_ledger.core.decisions.triggers import choose_model
 from token_ledger.core.model.account import Account
@@ -36,10 +37,7 @@ def reserve(books: Books, command: commands.Reserve) -> Admission:
         run = found
     price = price_now(books, command.provider, command.model)
     if price is None:
-        detail = (
-            f"no price is known for model {command.model!r} of provider {command.provider!r}; check both names, or ask"
-            " the operator to update the price book"
-        )
+        detail = why_unknown(books, command.provider, command.model)
         return outcomes.Refused(outcomes.Code.UNKNOWN_MODEL, detail, "model")
     facts = call_facts(command, run, books.loaded.users, books.now, books.use_model_name)
     if run is not None and any(each.strict and command.agent_type not in each.allocated for each in books.lineage(run)):

@@ -1,10 +1,13 @@
 """Owns what nouns look like as plain data: in the audit log, and in answers that show the same."""
 
+import json
 from datetime import datetime
 from typing import Any
 
 from token_ledger.core.model.budget import NO_LIMITS, Budget, Limits, Overrides
 from token_ledger.core.model.money import format_money
+from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.price_terms import OwnPrice
 from token_ledger.core.model.run import Run
 from token_ledger.core.model.selector import Selector
 from token_ledger.core.model.tenant import User
@@ -85,3 +88,17 @@ def calendar_rule_data(rule: CalendarRule) -> dict[str, Any]:
 def calendar_change_data(effective_from: datetime, rule: CalendarRule) -> dict[str, Any]:
     """Return a change of the calendar."""
     return {**calendar_rule_data(rule), "effective_from": effective_from.isoformat()}
+
+
+def own_price_data(entry: OwnPrice) -> dict[str, Any]:
+    """Return an entry of a tenant's own in the price book."""
+    return {
+        "price_id": str(entry.price_id),
+        "valid_from": entry.valid_from.isoformat(),
+        "rates": None if entry.rates is None else json.loads(entry.rates),
+    }
+
+
+def alias_data(stands_for: ModelName | None) -> dict[str, Any] | None:
+    """Return what a name of a model stands for."""
+    return None if stands_for is None else {"stands_for": {"provider": stands_for.provider, "model": stands_for.model}}

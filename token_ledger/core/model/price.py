@@ -11,6 +11,7 @@ from datetime import UTC, datetime, time
 from typing import NamedTuple
 
 from token_ledger.core.model.money import cost_nanos
+from token_ledger.core.model.nearest_names import NearestNames, Ranked, most_alike
 from token_ledger.core.model.usage import Usage
 
 
@@ -95,13 +96,22 @@ class PriceBook:
         models: Mapping[tuple[str, str], ModelPrices],
         resolve: Callable[[str, str], tuple[str, str] | None],
         providers: Mapping[str, str] | None = None,
+        version: object = None,
     ) -> None:
+        self.version = version
+        """What was loaded, None where the book was not loaded."""
         self._models = models
+        self._nearest: NearestNames | None = None
         self._providers = providers or {}
         self._resolve = resolve
         self._found: dict[tuple[str, str], ModelPrices | None] = {}
         self._names: dict[tuple[str, str], ModelName] = {}
         self._entries = {price.price_id: price for prices in models.values() for price in prices.entries}
+
+    @property
+    def base(self) -> "PriceBook":
+        """The book without what a tenant has added."""
+        return self
 
     def entry(self, price_id: int) -> Price | None:
         """Return an entry by its id, or None."""
@@ -129,8 +139,7 @@ class PriceBook:
             wanted = model.strip().casefold()
             prices = next((each for each in self._models.values() if each.model.casefold() == wanted), None)
         if prices is None:
-            name = provider.strip().casefold()
-            return ModelName(self._providers.get(name, name), model.strip().casefold())
+            return ModelName(self.provider_named(provider), model.strip().casefold())
         vendor, slash, rest = prices.model.partition("/")
         original = self.find(vendor, rest) if slash else None
         return ModelName(prices.provider, prices.model if original is None else original.model)
@@ -142,14 +151,34 @@ class PriceBook:
             return self._found[name]
         except KeyError:
             pass
-        prices = self._models.get(name)
-        if prices is None:
-            canonical = self._resolve(provider, model)
-            prices = self._models.get(canonical) if canonical is not None else None
+        prices = self.look_up(provider, model)
         if len(self._found) > _REMEMBERED_NAMES:  # names come from callers: what they can fill must be bounded
             self._found.clear()
         self._found[name] = prices
         return prices
+
+    def look_up(self, provider: str, model: str) -> ModelPrices | None:
+        """Return the prices of a model as `find` does, which remembers them."""
+        prices = self._models.get((provider, model))
+        if prices is None:
+            canonical = self._resolve(provider, model)
+            prices = self._models.get(canonical) if canonical is not None else None
+        return prices
+
+    def nearest(self, provider: str, model: str) -> tuple[str, ...]:
+        """Return the names in the book that are most like one, the most like first, each as provider/model."""
+        return most_alike(*self.ranked(f"{provider}/{model}"))
+
+    def ranked(self, asked: str) -> tuple[tuple[Ranked, ...], ...]:
+        """Return the names that are like one, as `NearestNames` finds them, of every part of the book."""
+        if self._nearest is None:
+            self._nearest = NearestNames(f"{provider}/{model}" for provider, model in self._models)
+        return (self._nearest.of(asked),)
+
+    def provider_named(self, provider: str) -> str:
+        """Return what the book calls a provider; one that it does not know has its name in lower case."""
+        name = provider.strip().casefold()
+        return self._providers.get(name, name)
 
 
 _REMEMBERED_NAMES = 10_000

@@ -10,6 +10,7 @@ from token_ledger.core.model.budget import Budget, Terms
 from token_ledger.core.model.call import UNASSIGNED, CallFacts
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.price_terms import NO_TERMS, PriceTerms
 from token_ledger.core.model.selector import TAG_PREFIX
 from token_ledger.core.model.subject import Subject
 from token_ledger.core.model.trigger import Mode, Trigger
@@ -72,7 +73,8 @@ class TenantConfig:
     `stopped` is the reason of an emergency stop, None if there is none. `has_users` says whether there are users, whose
     cost centers calls may take over. `erasures` are those under way. `name` is how metrics show the tenant. `terms` are
     what each budget allowed and allows, ascending. `renamed` are the names of models for which an administrator decided
-    what they are in the books, among them all that are no longer names in the books.
+    what they are in the books, among them all that are no longer names in the books. `price_terms` are what the tenant
+    has added to the price book.
     """
 
     tenant_id: TenantId
@@ -86,6 +88,7 @@ class TenantConfig:
     name: str = ""
     terms: Mapping[int, tuple[Terms, ...]] = field(default_factory=dict)
     renamed: Mapping[tuple[str, str], ModelName] = field(default_factory=dict)
+    price_terms: PriceTerms = NO_TERMS
     _matches: dict[tuple[CallFacts, tuple[int, ...]], tuple[Match, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )

@@ -50,7 +50,7 @@ async def load_accounts(
     configs: Mapping[TenantId, TenantConfig],
     ordered: Ordered,
     loaded: Mapping[TenantId, Loaded],
-    prices: PriceBook,
+    prices: Mapping[TenantId, PriceBook],
     known: Mapping[TenantId, Known],
     touched: Mapping[int, Reservation],
     changed: Sequence[Reservation],
@@ -61,8 +61,9 @@ async def load_accounts(
     only `changed` some and not their accounts.
     """
     needed = {
-        lock.tenant_id: _Needed(configs[lock.tenant_id], lock.now, loaded[lock.tenant_id], prices, touched)
+        tenant: _Needed(configs[tenant], lock.now, loaded[tenant], prices[tenant], touched)
         for lock in locked
+        for tenant in (lock.tenant_id,)
     }
     for tenant, call in ordered.calls:
         needed[tenant].add_call(call)

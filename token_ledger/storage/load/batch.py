@@ -37,7 +37,7 @@ async def load(
     locked: Sequence[Locked],
     configs: Mapping[TenantId, TenantConfig],
     commands: Mapping[TenantId, Sequence[Command]],
-    prices: PriceBook,
+    prices: Mapping[TenantId, PriceBook],
     known: Mapping[TenantId, Known],
     recent: RecentHolds,
     names: RecentNames,

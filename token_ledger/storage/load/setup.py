@@ -6,10 +6,12 @@ from typing import Any
 
 from token_ledger.core.model.budget import Budget, Terms
 from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms
 from token_ledger.core.model.tenant import Erasure, TenantConfig, TenantId
 from token_ledger.core.model.trigger import Trigger
 from token_ledger.core.model.window import Calendar, CalendarRule
 from token_ledger.storage.load.locks import Locked
+from token_ledger.storage.price_terms import LOAD_ALIASES, LOAD_OWN_PRICES, alias_from, own_price_from
 from token_ledger.storage.rows import BUDGET, TERMS, TRIGGER, rule_from
 from token_ledger.storage.schema.setup_tables import STANDING_CHANGES
 
@@ -62,6 +64,12 @@ async def load_configs(connection: Any, locked: Sequence[Locked]) -> dict[Tenant
     renamed: dict[int, dict[tuple[str, str], ModelName]] = {tenant: {} for tenant in tenants}
     for tenant_id, *asked, provider, model in await connection.fetch(LOAD_RENAMED, tenants):
         renamed[tenant_id][asked[0], asked[1]] = ModelName(provider, model)
+    own_prices: dict[int, list[OwnPrice]] = {tenant: [] for tenant in tenants}
+    for row in await connection.fetch(LOAD_OWN_PRICES, tenants):
+        own_prices[row["tenant_id"]].append(own_price_from(row))
+    aliases: dict[int, list[Alias]] = {tenant: [] for tenant in tenants}
+    for row in await connection.fetch(LOAD_ALIASES, tenants):
+        aliases[row["tenant_id"]].append(alias_from(row))
     return {
         lock.tenant_id: TenantConfig(
             lock.tenant_id,
@@ -75,6 +83,7 @@ async def load_configs(connection: Any, locked: Sequence[Locked]) -> dict[Tenant
             rows[lock.tenant_id]["name"],
             terms[lock.tenant_id],
             renamed[lock.tenant_id],
+            PriceTerms(tuple(own_prices[lock.tenant_id]), tuple(aliases[lock.tenant_id])),
         )
         for lock in locked
     }

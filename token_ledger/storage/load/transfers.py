@@ -45,7 +45,7 @@ async def load_renamed_accounts(
     configs: Mapping[TenantId, TenantConfig],
     ordered: Ordered,
     loaded: Mapping[TenantId, Loaded],
-    prices: PriceBook,
+    prices: Mapping[TenantId, PriceBook],
 ) -> None:
     """Load the accounts per model, of windows under way, of the models that commands rename and of their new names."""
     renaming: dict[TenantId, list[RenameModel]] = {}
@@ -55,7 +55,7 @@ async def load_renamed_accounts(
         tenant, into = lock.tenant_id, loaded[lock.tenant_id]
         if tenant not in renaming:
             continue
-        names = _names(renaming[tenant], into, configs[tenant], prices)
+        names = _names(renaming[tenant], into, configs[tenant], prices[tenant])
         budgets = [each.budget_id for each in configs[tenant].budgets if dict(each.selector).get("model") == ANY]
         models = [name.model for name in names]
         found = await connection.fetch(LOAD_OF_MODELS, [tenant] * len(budgets), budgets, lock.now, models)

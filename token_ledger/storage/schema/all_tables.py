@@ -13,6 +13,7 @@ __all__ = ["GLOBAL_TABLES", "PARTITIONED_TABLES", "TENANT_TABLES", "metadata"]
 GLOBAL_TABLES = frozenset(
     {
         setup_tables.identity_providers.name,
+        setup_tables.price_aliases.name,
         setup_tables.prices.name,
         setup_tables.tenants.name,
         setup_tables.write_probes.name,

@@ -243,5 +243,45 @@ prices = Table(
 )
 """The global price book. Entries are added and never changed, so that the past keeps its price."""
 
+price_aliases = Table(
+    "price_aliases",
+    columns.metadata,
+    Column("alias_id", BigInteger, Identity(always=True), primary_key=True),
+    columns.words("provider"),
+    columns.words("model"),
+    columns.words("to_provider", null=True),
+    columns.words("to_model", null=True),
+    Column("added_at", columns.Instant, nullable=False, server_default=text("now()")),
+)
+"""What names of models, and patterns of names, stand for to every tenant. Of one name the newest counts."""
+
+tenant_prices = Table(
+    "tenant_prices",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("price_id"),
+    columns.words("provider"),
+    columns.words("model"),
+    Column("rates", JSONB),
+    columns.at("valid_from"),
+    columns.at("set_at"),
+    PrimaryKeyConstraint("tenant_id", "price_id"),
+)
+"""Entries of tenants' own, for models or patterns of names. Their ids are below 0; without rates it is a withdrawal."""
+
+tenant_aliases = Table(
+    "tenant_aliases",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("alias_id"),
+    columns.words("provider"),
+    columns.words("model"),
+    columns.words("to_provider", null=True),
+    columns.words("to_model", null=True),
+    columns.at("set_at"),
+    PrimaryKeyConstraint("tenant_id", "alias_id"),
+)
+"""What names of models, and patterns of names, stand for to a tenant. Of one name the newest counts."""
+
 write_probes = Table("write_probes", columns.metadata, Column("probed_at", columns.Instant, nullable=False))
 """Where a process writes when it is asked whether it is ready. No row is ever committed."""

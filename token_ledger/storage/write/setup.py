@@ -1,4 +1,4 @@
-"""Writes what tenants' administrators change: budgets, triggers, users, calendar, the stop, the audit log."""
+"""Writes what tenants' administrators change: budgets, triggers, prices, users, calendar, stop, audit log."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,9 @@ from token_ledger.storage.schema.setup_tables import (
     calendar_changes,
     erasures,
     model_names,
+    tenant_aliases,
     tenant_ledgers,
+    tenant_prices,
 )
 from token_ledger.storage.write.rollups import segment_of
 from token_ledger.storage.write.statements import (
@@ -35,6 +37,8 @@ INSERT_TERMS = insert_columns(
 )
 _terms_row = rows.TERMS.writer("tenant, budget_id, terms_id, value", first=["tenant", "budget_id", "terms_id"])
 INSERT_MODEL_NAMES = insert_columns(*model_names.columns)
+INSERT_PRICES = insert_columns(*tenant_prices.columns)
+INSERT_ALIASES = insert_columns(*tenant_aliases.columns)
 ARCHIVE_BUDGETS = update_columns(budgets.c.tenant_id, budgets.c.budget_id, budgets.c.archived_at)
 SET_TRIGGERS = upsert(
     rows.TRIGGER, key="kind", at="set_at",
@@ -70,6 +74,8 @@ def plan_setup(decided: Sequence[Decided]) -> list[Write]:
         *UPDATE_BUDGETS.plan_values(decided, lambda writes: _newest(writes.changed_budgets)),
         *INSERT_TERMS.plan(_terms(decided)),
         *INSERT_MODEL_NAMES.plan(_model_names(decided)),
+        *INSERT_PRICES.plan(_own_prices(decided)),
+        *INSERT_ALIASES.plan(_aliases(decided)),
         *SET_TRIGGERS.plan_values(decided, lambda writes: {each.kind: each for each in writes.triggers}.values()),
         *SET_USERS.plan_values(decided, lambda writes: writes.users.values()),
         *INSERT_CALENDAR_CHANGES.plan(_calendar_changes(decided)),
@@ -110,6 +116,22 @@ def _model_names(decided: Sequence[Decided]) -> Rows:
         (tenant, *asked, decided_id, *name, now, change_id)
         for tenant, now, writes in decided
         for decided_id, asked, name, change_id in writes.name_decisions
+    ]
+
+
+def _own_prices(decided: Sequence[Decided]) -> Rows:
+    return [
+        (tenant, own.price_id, own.provider, own.model, own.rates, own.valid_from, now)
+        for tenant, now, writes in decided
+        for own in writes.own_prices
+    ]
+
+
+def _aliases(decided: Sequence[Decided]) -> Rows:
+    return [
+        (tenant, alias.alias_id, alias.provider, alias.model, *(alias.stands_for or (None, None)), now)
+        for tenant, now, writes in decided
+        for alias in writes.aliases
     ]
 
 

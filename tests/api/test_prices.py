@@ -1,0 +1,144 @@
+"""The price book over HTTP: looked up by any name and instant, set by administrators, sent again only if it changed."""
+
+from typing import Any
+
+from tests.api.verbs import MODEL, event, reservation
+from tests.api.world import World, check_problem, fresh
+from token_ledger.core.model.principal import Role
+
+RATES = {"base": {"input": "2", "output": "8"}}
+
+
+async def put(world: World, path: str, **body: Any) -> dict[str, Any]:
+    return await world.made(path, {"idempotency_key": fresh(), **body}, method="PUT")
+
+
+async def prices(world: World, **params: Any) -> list[dict[str, Any]]:
+    answer = await world.get("/v1/prices", role=Role.AGENT, **params)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["prices"]
+    return found
+
+
+async def test_entries_are_found_by_any_name_of_a_model(world: World) -> None:
+    [entry] = await prices(world, provider="openai", model="gpt-4o")
+    assert (entry["rates"]["base"], entry["in_force"], entry["own"]) == (
+        {"input": "2.5", "output": "10", "cache_read": "1.25"}, True, False,
+    )  # fmt: skip
+    for name in ({"provider": "OpenAI", "model": "GPT-4o"}, {"provider": "openai", "model": "gpt-4o-2024-08-06"}):
+        assert await prices(world, **name) == [entry]
+    assert entry in await prices(world, model="gpt-4o")
+    assert await prices(world, provider="openai", model="nonsense") == []
+    assert {each["provider"] for each in await prices(world, provider="xai")} == {"x-ai"}
+
+
+async def test_a_list_comes_in_pages(world: World) -> None:
+    everything = await prices(world, provider="openai", limit=1_000)
+    found: list[dict[str, Any]] = []
+    after = None
+    while True:
+        params: dict[str, Any] = {} if after is None else {"after": after}
+        page = (await world.get("/v1/prices", provider="openai", limit=50, **params)).json()
+        found += page["prices"]
+        if (after := page["next"]) is None:
+            break
+    assert found == everything
+    check_problem(await world.get("/v1/prices", after="nonsense"), 422, "invalid_request", "after")
+
+
+async def test_a_price_of_the_tenants_own_counts_from_the_next_call_on(world: World) -> None:
+    model = fresh("model")
+    refused = check_problem(
+        await world.post("/v1/reservations", reservation(model=model)), 422, "unknown_model", "model"
+    )
+    assert f"token-ledger prices set acme openai/{model}" in refused["detail"]
+    changed = await put(world, f"/v1/prices/openai/{model}", rates=RATES)
+    assert (changed["action"], changed["before"]) == ("price.set", None)
+    await world.made("/v1/reservations", reservation(model=model))
+    [booked] = (await world.made("/v1/events", {"events": [event(model=model)]}))["results"]
+    assert booked["cost"] == "0.006000000"
+    [entry] = await prices(world, provider="openai", model=model.upper())
+    assert (entry["price_id"], entry["own"], entry["source"]) == (changed["after"]["price_id"], True, "tenant")
+    assert await prices(world, provider="openai", model=model, at="2020-01-01T00:00:00Z") == []
+
+
+async def test_setting_what_is_set_and_sending_again_changes_nothing(world: World) -> None:
+    path = f"/v1/prices/openai/{fresh('model')}"
+    body = {"idempotency_key": fresh(), "rates": {"base": {"input": "2.0", "output": "8.00"}}}
+    first = await world.made(path, body, method="PUT")
+    assert (await world.made(path, body, method="PUT")) == {**first, "replayed": True}
+    check_problem(
+        await world.post(path, {**body, "rates": None}, method="PUT"), 409, "idempotency_conflict", "idempotency_key"
+    )
+    check_problem(await world.post(path + "x", body, method="PUT"), 409, "idempotency_conflict", "idempotency_key")
+    again = await put(world, path, rates=RATES)
+    assert again["before"] == again["after"] == first["after"]
+
+
+async def test_prices_are_dated_and_can_be_withdrawn(world: World) -> None:
+    path = "/v1/prices/openai/o3"
+    [listed] = await prices(world, provider="openai", model="o3", at="2098-01-01T00:00:00Z")
+    await put(world, path, rates=RATES, valid_from="2099-01-01T00:00:00Z")
+    await put(world, path, rates=None, valid_from="2099-02-01T00:00:00Z")
+    for at, own in (("2098-12-31T23:59:59Z", False), ("2099-01-01T00:00:00Z", True)):
+        [entry] = await prices(world, provider="openai", model="o3", at=at)
+        assert entry["own"] is own
+    entries = await prices(world, provider="openai", model="o3", at="2099-02-01T00:00:00Z")
+    assert [entry["rates"] for entry in entries] == [listed["rates"], None]
+
+
+async def test_models_show_what_they_cost_now_and_whether_they_end(world: World) -> None:
+    answer = (await world.get("/v1/models", role=Role.AGENT, provider="google", limit=1_000)).json()
+    found = {each["model"]: each for each in answer["models"]}
+    assert answer["next"] is None
+    assert found["gemini-2.0-flash"]["deprecated"] is True
+    assert found["gemini-2.5-pro"]["deprecated"] is False
+    assert found["gemini-2.5-pro"]["rates"]["tiers"][0]["above"] == 200_000
+    [model] = (await world.get("/v1/models", provider="openai", model="gpt-4o")).json()["models"]
+    assert (model["own"], model["context_tokens"]) == (False, 128_000)
+    await put(world, "/v1/prices/openai/gpt-4o", rates=RATES)
+    [mine] = (await world.get("/v1/models", provider="openai", model="gpt-4o")).json()["models"]
+    assert (mine["own"], mine["context_tokens"], mine["rates"]) == (True, 128_000, RATES)
+    await put(world, "/v1/prices/openai/gpt-4o", rates=None)
+    assert (await world.get("/v1/models", provider="openai", model="gpt-4o")).json()["models"] == [model]
+
+
+async def test_models_come_in_pages(world: World) -> None:
+    whole = (await world.get("/v1/models", provider="mistral", limit=1_000)).json()["models"]
+    found: list[dict[str, Any]] = []
+    page = (await world.get("/v1/models", provider="mistral", limit=7)).json()
+    while page["next"] is not None:
+        found += page["models"]
+        page = (await world.get("/v1/models", provider="mistral", limit=7, after=page["next"])).json()
+    assert found + page["models"] == whole
+
+
+async def test_what_a_client_has_already_is_not_sent_again(world: World) -> None:
+    for path in ("/v1/prices", "/v1/models", "/v1/aliases"):
+        first = await world.get(path)
+        headers = {**world.headers(), "If-None-Match": f'W/"x", {first.headers["etag"]}'}
+        again = await world.client.get(path, headers=headers)
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+        other = await world.client.get(path, headers={**world.headers(), "If-None-Match": '"x"'})
+        assert (other.status_code, other.json()) == (200, first.json())
+    first = await world.get("/v1/models", provider="openai")
+    await put(world, f"/v1/prices/openai/{fresh('model')}", rates=RATES)
+    assert (await world.get("/v1/models", provider="openai")).headers["etag"] != first.headers["etag"]
+
+
+async def test_an_alias_is_set_listed_and_ended(world: World) -> None:
+    name = fresh("deployment")
+    path = f"/v1/aliases/azure/{name}"
+    unknown = {"provider": "openai", "model": "gtp-5.4"}
+    refused = await world.post(path, {"idempotency_key": fresh(), "stands_for": unknown}, method="PUT")
+    assert "openai/gpt-5.4" in check_problem(refused, 422, "unknown_model", "stands_for")["detail"]
+    await put(world, path, stands_for=MODEL)
+    listed = (await world.get("/v1/aliases", role=Role.AGENT)).json()["aliases"]
+    assert (name, MODEL) in [(each["model"], each["stands_for"]) for each in listed]
+    await world.made("/v1/reservations", reservation(provider="azure", model=name))
+    await put(world, path, stands_for=None)
+    listed = (await world.get("/v1/aliases")).json()["aliases"]
+    assert name not in [each["model"] for each in listed]
+    check_problem(
+        await world.post("/v1/reservations", reservation(provider="azure", model=name)), 422, "unknown_model", "model"
+    )

@@ -1,0 +1,173 @@
+"""`prices list`, `show`, `set` and `alias`: what a person tries first works; complaints say what would be right."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import rows, run, without_database
+from token_ledger.cli.connections import open_ledger, tenant_named
+from token_ledger.core.batch.commands import Record
+from token_ledger.core.batch.outcomes import Recorded
+from token_ledger.core.model.usage import Usage
+from token_ledger.proof.verify import verify_database
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+async def acme(settings: Path, database_url: str, capsys: Capture) -> str:
+    """A database with a tenant, which commands work on."""
+    await run("tenant", "acme")
+    capsys.readouterr()
+    return database_url
+
+
+async def said(capsys: Capture, *words: str, status: int = 0) -> str:
+    """Return what a command prints: on standard output, or if it fails on standard error."""
+    ended = await run(*words)
+    captured = capsys.readouterr()
+    assert ended == status, captured.err
+    return captured.out if status == 0 else without_database(captured.err)
+
+
+async def test_the_family_alone_names_its_commands(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        await run("prices")
+    assert ended.value.code == 2
+    assert "COMMAND" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        await run("prices", "--help")
+    shown = capsys.readouterr().out
+    for name in ("list", "show", "set", "alias"):
+        assert re.search(rf"^  {name} +\w", shown, re.MULTILINE)
+
+
+async def test_the_list_has_a_line_for_every_model(acme: str, capsys: Capture) -> None:
+    everything = (await said(capsys, "prices", "list")).splitlines()
+    assert len(everything) > 1_500
+    assert "openai/gpt-4o  input 2.5, output 10, cache_read 1.25" in everything
+    of_one = (await said(capsys, "prices", "list", "--provider", "openai")).splitlines()
+    assert of_one == [line for line in everything if line.startswith("openai/")]
+    filtered = await said(capsys, "prices", "list", "--provider", "OpenAI", "--model", "GPT-4o*")
+    assert filtered.splitlines() == [line for line in everything if line.startswith("openai/gpt-4o")]
+    assert "no model with this name" in await said(capsys, "prices", "list", "--model", "nonsense")
+    listed = json.loads(await said(capsys, "prices", "list", "--model", "gpt-4o", "--json"))
+    assert {each["provider"] for each in listed["prices"]} == {"openai"}
+
+
+@pytest.mark.parametrize("name", ["openai/gpt-4o", "gpt-4o", "openai/gpt-4o-2024-08-06", "OpenAI/GPT-4o"])
+async def test_a_model_is_shown_by_any_of_its_names(name: str, acme: str, capsys: Capture) -> None:
+    shown = await said(capsys, "prices", "show", name)
+    assert "costs input 2.5, output 10, cache_read 1.25 (dollars per million tokens)" in shown
+    assert re.search(r"by price \d+ for openai/gpt-4o, always, set by genai-prices", shown)
+
+
+async def test_a_model_without_a_price_is_shown_with_its_neighbours(acme: str, capsys: Capture) -> None:
+    complaint = await said(capsys, "prices", "show", "openai/gtp-4o", status=1)
+    assert "no price is known for openai/gtp-4o; the nearest known names are openai/gpt-4o" in complaint
+    assert "token-ledger prices set TENANT openai/gtp-4o --input DOLLARS --output DOLLARS sets one" in complaint
+    assert "write the provider too" in await said(capsys, "prices", "show", "gtp-4o", status=1)
+
+
+async def test_a_price_is_set_shown_and_withdrawn(acme: str, capsys: Capture) -> None:
+    price = ("prices", "set", "acme", "openai/gpt-4o")
+    assert re.fullmatch(
+        r"acme: openai/gpt-4o from \d{4}-\d\d-\d\d \d\d:\d\d UTC: input 2, output 8.5\n",
+        await said(capsys, *price, "--input", "$2.00", "--output", "8.50"),
+    )
+    again = await said(capsys, *price, "--input", "2", "--output", "8.5")
+    assert again == "acme: openai/gpt-4o has this price already; nothing changes\n"
+    shown = await said(capsys, "prices", "show", "gpt-4o", "--tenant", "acme")
+    assert "costs input 2, output 8.5  own" in shown
+    assert "other entries:" in shown
+    assert "costs input 2.5" in await said(capsys, "prices", "show", "gpt-4o")
+    own = await said(capsys, "prices", "list", "--provider", "openai", "--model", "gpt-4o", "--tenant", "acme")
+    assert own == "openai/gpt-4o  input 2, output 8.5  own\n"
+    withdrawn = await said(capsys, *price, "--withdraw")
+    assert "withdrawn: the global price counts (it was input 2, output 8.5)" in withdrawn
+    assert "costs input 2.5" in await said(capsys, "prices", "show", "gpt-4o", "--tenant", "acme")
+    entries = await rows(acme, "select actor, action, target from audit_log where action = 'price.set'")
+    assert [entry["target"] for entry in entries] == ["openai/gpt-4o"] * 3
+    assert all(entry["actor"].startswith("cli:") for entry in entries)
+    assert (await verify_database(acme)).clean
+
+
+async def test_a_price_can_begin_later(acme: str, capsys: Capture) -> None:
+    words = ("prices", "set", "acme", "openai/gpt-4o", "--input", "1", "--output", "1", "--from", "2099-12-01")
+    assert "openai/gpt-4o from 2099-12-01 00:00 UTC: input 1, output 1" in await said(capsys, *words)
+    shown = await said(capsys, "prices", "show", "openai/gpt-4o", "--tenant", "acme")
+    assert "costs input 2.5" in shown
+    assert "for openai/gpt-4o, from 2099-12-01 00:00 UTC, set by tenant: input 1, output 1  own" in shown
+    later = await said(capsys, "prices", "show", "openai/gpt-4o", "--tenant", "acme", "--at", "2099-12-02")
+    assert "costs input 1, output 1  own" in later
+
+
+async def test_local_models_are_free_by_one_line(acme: str, capsys: Capture) -> None:
+    assert ": free" in await said(capsys, "prices", "set", "acme", "ollama/*", "--free")
+    assert "costs free  own" in await said(capsys, "prices", "show", "ollama/llama3.3", "--tenant", "acme")
+    async with open_ledger(acme) as (database, commits):
+        event = Record("k", b"x", "test", "data", "ollama", "llama3.3", Usage(10, 1), user="ada")
+        outcome = await commits.submit(await tenant_named(database, "acme"), event)
+    assert isinstance(outcome, Recorded)
+    booked = outcome.event
+    assert (booked.cost_nanos, booked.unpriced, booked.price_id < 0) == (0, False, True)
+
+
+async def test_a_name_of_ones_own_stands_for_a_model(acme: str, capsys: Capture) -> None:
+    assert await said(capsys, "prices", "alias", "acme") == "no aliases are set\n"
+    stands = "azure/prod-chat stands for openai/gpt-4o\n"
+    assert await said(capsys, "prices", "alias", "acme", "azure/prod-chat", "openai/gpt-4o") == f"acme: {stands}"
+    assert await said(capsys, "prices", "alias", "acme") == stands
+    shown = await said(capsys, "prices", "show", "azure/prod-chat", "--tenant", "acme")
+    assert shown.startswith("azure/prod-chat is openai/gpt-4o\n  costs input 2.5")
+    await said(capsys, "prices", "show", "azure/prod-chat", status=1)
+    await said(capsys, "prices", "alias", "acme", "azure/prod-chat", "--remove")
+    assert await said(capsys, "prices", "alias", "acme") == "no aliases are set\n"
+
+
+async def test_the_operator_names_models_for_all_tenants(acme: str, capsys: Capture) -> None:
+    words = ("prices", "alias", "-", "azure/shared-*", "openai/gpt-4o")
+    assert await said(capsys, *words) == "all tenants: azure/shared-* stands for openai/gpt-4o\n"
+    assert await said(capsys, "prices", "alias", "-") == "azure/shared-* stands for openai/gpt-4o\n"
+    for tenant in ((), ("--tenant", "acme")):
+        assert "is openai/gpt-4o" in await said(capsys, "prices", "show", "azure/shared-1", *tenant)
+    await said(capsys, "prices", "alias", "-", "azure/shared-*", "--remove")
+    await said(capsys, "prices", "show", "azure/shared-1", status=1)
+    logged = await rows(acme, "select target from audit_log where tenant_id = 0 and action = 'alias.set'")
+    assert [row["target"] for row in logged] == ["azure/shared-*"] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("set acme openai/gpt-4o", "say what it costs with --input DOLLARS and --output DOLLARS"),
+        ("set acme openai/gpt-4o --input 2", "--output is missing: what do a million tokens of output cost?"),
+        ("set acme openai/gpt-4o --output 2", "--input is missing"),
+        ("set acme openai/gpt-4o --free --input 2", "say what it costs"),
+        ("set acme openai/gpt-4o --input 2,5 --output 3", "--input '2,5': write dollars per million tokens, such as"),
+        ("set acme openai/gpt-4o --input -1 --output 3", "--input '-1': write dollars"),
+        ("set acme openai/gpt-4o --cache-read x --input 1 --output 3", "--cache-read 'x': write dollars"),
+        ("set acme gpt-4o --free", "model 'gpt-4o': write the provider and the model, such as openai/gpt-5.4"),
+        ("set acme openai/a*b*c* --free", "more than 2 `*`"),
+        ("set acme */x --free", "a provider is no pattern"),
+        ("set nobody openai/gpt-4o --free", "there is no tenant named 'nobody'"),
+        ("set acme openai/gpt-4o --free --from tomorrow", "--from 'tomorrow': "),
+        ("alias acme azure/prod", "name the model that it stands for"),
+        ("alias acme azure/prod openai/gtp-4o", "the nearest known names are openai/gpt-4o"),
+        ("alias acme azure/prod gpt-4o", "stands_for 'gpt-4o': write the provider and the model"),
+        ("alias acme azure/prod openai/gpt*", "a pattern is no model"),
+        ("alias - azure/prod openai/gtp-4o", "the nearest known names are openai/gpt-4o"),
+        ("show gpt-4o --tenant nobody", "there is no tenant named 'nobody'"),
+        ("list --at noon", "--at 'noon': "),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_is_said_with_what_would_be_right(
+    words: str, complaint: str, acme: str, capsys: Capture
+) -> None:
+    found = await said(capsys, "prices", *words.split(), status=1)
+    assert complaint in found, found
+    assert found.count("\n") == 1
+    assert await rows(acme, "select from tenant_prices") == []
+    assert await rows(acme, "select from tenant_aliases") == []

@@ -1,0 +1,153 @@
+"""Routes of the price book: entries, models with what they cost now, and aliases."""
+
+from bisect import bisect_right
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Query, Request, Response
+
+from token_ledger.api.access import Admin, Reader, actor_of
+from token_ledger.api.etags import unchanged
+from token_ledger.api.parameters import ModelPath, PageSize, ProviderPath
+from token_ledger.api.service import decide, reading, service_of
+from token_ledger.core.batch.outcomes import Changed
+from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage.prices import deprecated_models
+from token_ledger.storage.reads.prices import StoredPrice, find_aliases, find_prices
+from token_ledger.wire.answers import prices as answers
+from token_ledger.wire.answers.audit import ChangeAnswer, change_answer
+from token_ledger.wire.bodies.prices import AliasBody, PriceBody
+from token_ledger.wire.commands.prices import set_alias_command, set_price_command
+from token_ledger.wire.fields import Instant, Name
+from token_ledger.wire.problems import invalid_field
+
+router = APIRouter(prefix="/v1", tags=["prices"])
+
+Provider = Annotated[Name | None, Query(description="Of this provider, by any of its names.", examples=["openai"])]
+Model = Annotated[
+    Name | None,
+    Query(description="Of this model; with its provider, by any of its names.", examples=["gpt-5.4"]),
+]  # fmt: skip
+AfterEntry = Annotated[
+    str | None, Query(description="Continue where another page ended: its `next`.", max_length=500, examples=["412"])
+]
+Listed = TypeVar("Listed")
+
+
+@router.get("/prices", response_model=answers.PriceList)
+async def list_prices(
+    request: Request,
+    response: Response,
+    reader: Reader,
+    provider: Provider = None,
+    model: Model = None,
+    at: Annotated[
+        Instant | None,
+        Query(description="Only what is in force at this instant.", examples=["2026-11-21T09:30:00Z"]),
+    ] = None,
+    after: AfterEntry = None,
+    limit: PageSize = 200,
+) -> answers.PriceList | Response:
+    """List entries of the price book.
+
+    Those of the tenant's own and those of the global book, by name of the model, older ones first. `in_force` says
+    which of them calls are priced by at `at`, or now. The answer has an `ETag`.
+    """
+    found = await _find(request, reader.tenant, at, provider, model)
+    wanted = [each for each in found if at is None or each.in_force]
+    names = [str(each.price_id) for each in wanted]
+    if after is not None and after not in names:
+        raise invalid_field("after", "there is no such entry on this list; give the `next` of another page")
+    page, following = _page(wanted, names, 0 if after is None else names.index(after) + 1, limit)
+    answer: answers.PriceList = {"prices": [answers.price_answer(each) for each in page], "next": following}
+    return unchanged(request, response, answer) or answer
+
+
+@router.get("/models", response_model=answers.ModelList)
+async def list_models(
+    request: Request,
+    response: Response,
+    reader: Reader,
+    provider: Provider = None,
+    model: Model = None,
+    after: AfterEntry = None,
+    limit: PageSize = 200,
+) -> answers.ModelList | Response:
+    """List models that have a price, with what they cost now.
+
+    A price of the tenant's own stands in place of that of the global book. The answer has an `ETag`.
+    """
+    found = await _find(request, reader.tenant, None, provider, model)
+    context = {(each.provider, each.model.casefold()): each.context_tokens for each in found if each.context_tokens}
+    # The tenant's entry is the last of its model.
+    models = {(each.provider, each.model.casefold()): each for each in found if each.in_force and each.rates}
+    deprecated = deprecated_models()
+    provider_after, _, model_after = (after or "").partition("/")
+    start = bisect_right([*models], (provider_after, model_after))
+    page, following = _page([*models.values()], ["/".join(name) for name in models], start, limit)
+    answer: answers.ModelList = {
+        "models": [
+            answers.model_answer(
+                each,
+                context_tokens=context.get((each.provider, each.model.casefold())),
+                deprecated=(each.provider, each.model) in deprecated,
+            )
+            for each in page
+        ],
+        "next": following,
+    }
+    return unchanged(request, response, answer) or answer
+
+
+@router.put("/prices/{provider}/{model:path}")
+async def set_price(
+    request: Request, admin: Admin, provider: ProviderPath, model: ModelPath, body: PriceBody
+) -> ChangeAnswer:
+    """Set a price of the tenant's own.
+
+    It counts in place of the global book's from `valid_from` on, for calls that are reserved from then on, in every
+    process. A model with `*` is a pattern: `ollama/*` with rates of 0 makes all local models free. Setting what is set
+    already changes nothing.
+    """
+    command = set_price_command(ModelName(provider, model), body, actor_of(admin))
+    return change_answer(await decide(request, admin.tenant, Changed, command))
+
+
+@router.get("/aliases", response_model=answers.AliasList)
+async def list_aliases(request: Request, response: Response, reader: Reader) -> answers.AliasList | Response:
+    """List aliases.
+
+    What names of models the tenant has said to stand for. The answer has an `ETag`.
+    """
+    async with reading(request, reader.tenant) as connection:
+        found = await find_aliases(connection, reader.tenant)
+    answer: answers.AliasList = {"aliases": [answers.alias_answer(each) for each in found]}
+    return unchanged(request, response, answer) or answer
+
+
+@router.put("/aliases/{provider}/{model:path}")
+async def set_alias(
+    request: Request, admin: Admin, provider: ProviderPath, model: ModelPath, body: AliasBody
+) -> ChangeAnswer:
+    """Say what a name of a model stands for.
+
+    For names of one's own: deployments, fine-tunes, proxies. A model with `*` is a pattern. Calls under the name cost
+    what that model costs, from the next call on. A name that is in the books already keeps its name there.
+    """
+    command = set_alias_command(ModelName(provider, model), body, actor_of(admin))
+    return change_answer(await decide(request, admin.tenant, Changed, command))
+
+
+async def _find(
+    request: Request, tenant: TenantId, at: datetime | None, provider: str | None, model: str | None
+) -> list[StoredPrice]:
+    async with reading(request, tenant) as connection:
+        book = await service_of(request).prices_of(connection, tenant)
+        return await find_prices(connection, tenant, book, at or datetime.now(UTC), provider=provider, model=model)
+
+
+def _page(found: list[Listed], names: list[str], start: int, limit: int) -> tuple[list[Listed], str | None]:
+    """Return the page from a place on, and the name of its last item if more follow."""
+    end = start + limit
+    return found[start:end], names[end - 1] if end < len(found) else None

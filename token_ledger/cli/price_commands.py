@@ -1,0 +1,91 @@
+"""The rows of the table of commands that are about prices."""
+
+from token_ledger.cli.command_rows import JSON, TENANT, Argument, Command, Group
+
+MODEL = Argument(
+    name="model", example="openai/gpt-5.4",
+    help="provider and model; `*` in the model stands for anything",
+)  # fmt: skip
+OF_TENANT = Argument(
+    name="--tenant", example="acme", help="name of the tenant whose prices count; without it, the global price book"
+)
+AT = Argument(
+    name="--at", example="2026-12-01", help="what is in force at this date or instant, in UTC; without it, now"
+)  # fmt: skip
+SINCE = Argument(
+    name="--from", example="2026-12-01", help="from this date or instant on, in UTC; without it, from now on"
+)
+
+
+def _rate(kind: str, what: str, example: str) -> Argument:
+    return Argument(name=f"--{kind}", example=example, help=f"dollars per million tokens {what}")
+
+
+RATES = (
+    _rate("input", "of input", "2.50"),
+    _rate("output", "of output", "10"),
+    _rate("cache-read", "read from the cache; without it, the rate of input", "0.25"),
+    _rate("cache-write-5m", "written to the cache for 5 minutes; without it, the rate of input", "3.125"),
+    _rate("cache-write-1h", "written to the cache for 1 hour; without it, the rate of 5 minutes", "5"),
+    _rate("reasoning", "of reasoning; without it, the rate of output", "10"),
+)
+
+PRICE_COMMANDS = (
+    Command(
+        name="prices list", group=Group.PRICES, run="token_ledger.cli.prices:list_prices",
+        help="list models with what they cost",
+        details="One line a model: provider/model, then its rates in dollars per million tokens, and `own` where the"
+        " tenant has set the price.",
+        example="token-ledger prices list --provider openai --tenant acme",
+        arguments=(
+            Argument(name="--provider", example="openai", help="models of this provider only"),
+            Argument(name="--model", example="gpt-5*", help="models of this name only; `*` stands for anything"),
+            AT, OF_TENANT, JSON,
+        ),
+    ),
+    Command(
+        name="prices show", group=Group.PRICES, run="token_ledger.cli.prices:show_price",
+        help="show what a model costs, and all its dated entries",
+        details="The model may have any of its names, or stand without its provider. Says which entry of the price"
+        " book a name leads to, and why.",
+        example="token-ledger prices show openai/gpt-5.4 --tenant acme",
+        arguments=(
+            Argument(name="model", example="openai/gpt-5.4", help="provider and model, or the model alone"),
+            AT, OF_TENANT, JSON,
+        ),
+    ),
+    Command(
+        name="prices set", group=Group.PRICES, run="token_ledger.cli.prices:set_price",
+        help="give a model a price of the tenant's own",
+        details="It counts in place of the global price from its date on, in every process, for calls that are reserved"
+        " from then on. Give --input and --output, or --free, or --withdraw. Running it again changes nothing.",
+        example="token-ledger prices set acme azure/gpt-5.4 --input 2.20 --output 13 --from 2026-12-01",
+        arguments=(
+            TENANT, MODEL, *RATES,
+            Argument(name="--free", is_flag=True, help="calls cost nothing, as those of models that you run yourself"),
+            Argument(
+                name="--withdraw", is_flag=True, help="end the tenant's price: the global price book counts again"
+            ),
+            SINCE,
+        ),
+    ),
+    Command(
+        name="prices alias", group=Group.PRICES, run="token_ledger.cli.prices:set_alias",
+        help="say which model a name stands for",
+        details="For names of your own: of deployments, of a proxy. Without a model it lists what the"
+        " tenant's names stand for. With - in place of the tenant it is for all tenants, which takes the owner of the"
+        " tables.",
+        example="token-ledger prices alias acme azure/prod-chat openai/gpt-5.4",
+        arguments=(
+            Argument(name="tenant", help="name of the tenant, or - for all tenants", example="acme"),
+            Argument(
+                name="name", optional=True, example="azure/prod-chat",
+                help="provider and name as callers use it; `*` in the name stands for anything",
+            ),
+            Argument(
+                name="stands_for", optional=True, example="openai/gpt-5.4", help="provider and model that it stands for"
+            ),
+            Argument(name="--remove", is_flag=True, help="the name stands for nothing any more"),
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,79 @@
+"""Decides on what a tenant adds to the price book, and says what can be done about a model without a price.
+
+A batch has one price book from its begin to its end: what is decided here counts from the next batch on.
+"""
+
+import shlex
+from dataclasses import replace
+
+from token_ledger.core.batch.administration import SetAlias, SetPrice
+from token_ledger.core.batch.books import Books
+from token_ledger.core.batch.outcomes import Changed, Code, Refused
+from token_ledger.core.model.plain_data import alias_data, own_price_data
+from token_ledger.core.model.price_terms import Alias, OwnPrice, book_with
+
+MOST_OWN = 10_000
+"""How many entries or aliases a tenant may have: every process keeps them all."""
+
+
+def set_price(books: Books, command: SetPrice) -> Changed | Refused:
+    """Let a model have a price of the tenant's own; nothing changes where it has the same one already."""
+    terms = books.config.price_terms
+    valid_from = command.valid_from or books.now
+    name = books.prices.provider_named(command.provider), command.model
+    before = terms.own_price_at(*name, valid_from)
+    rates_before = None if before is None else before.rates
+    entry = before
+    if rates_before != command.rates:
+        if len(terms.prices) >= MOST_OWN:
+            return _too_many("prices")
+        price_id = -books.new_id()  # those of the global book are above 0
+        price = None if command.price is None else replace(command.price, price_id=price_id, valid_from=valid_from)
+        entry = OwnPrice(price_id, *name, valid_from, command.rates, price)
+        books.config = replace(books.config, price_terms=replace(terms, prices=(*terms.prices, entry)))
+        books.writes.own_prices.append(entry)
+    states = [None if each is None or each.rates is None else own_price_data(each) for each in (before, entry)]
+    noted = books.audit(command, "price.set", "/".join(name), *states)
+    books.note_key(command, "audit", noted.audit_id)
+    return Changed(noted)
+
+
+def set_alias(books: Books, command: SetAlias) -> Changed | Refused:
+    """Let a name stand for a model that has a price."""
+    terms = books.config.price_terms
+    name = books.prices.provider_named(command.provider), command.model
+    stands_for = command.stands_for
+    if stands_for is not None:
+        others = replace(terms, aliases=())  # an alias stands for no other alias
+        if book_with(books.prices.base, others).find(*stands_for) is None:
+            return Refused(Code.UNKNOWN_MODEL, why_unknown(books, *stands_for), "stands_for")
+    found = terms.alias_of(*name)
+    before = None if found is None else found.stands_for
+    if before != stands_for:
+        if len(terms.aliases) >= MOST_OWN:
+            return _too_many("aliases")
+        alias = Alias(books.new_id(), *name, stands_for)
+        books.config = replace(books.config, price_terms=replace(terms, aliases=(*terms.aliases, alias)))
+        books.writes.aliases.append(alias)
+    noted = books.audit(command, "alias.set", "/".join(name), alias_data(before), alias_data(stands_for))
+    books.note_key(command, "audit", noted.audit_id)
+    return Changed(noted)
+
+
+def why_unknown(books: Books, provider: str, model: str) -> str:
+    """Return that a model has no price, which known names are like its name, and what would give it one."""
+    name = f"{provider}/{model}"
+    alike = books.prices.nearest(provider, model)
+    words = f"no price is known for model {model!r} of provider {provider!r}"
+    tenant = books.config.name or "TENANT"
+    command = shlex.join(["token-ledger", "prices", "set", tenant, name])
+    if alike:
+        same = shlex.join(["token-ledger", "prices", "alias", tenant, name, alike[0]])
+        words += f"; the nearest known names are {', '.join(alike)}: call one of these, or say that they are the same:"
+        words += f" {same}"
+    return f"{words}; to price it: {command} --input DOLLARS --output DOLLARS (per million tokens)"
+
+
+def _too_many(what: str) -> Refused:
+    detail = f"a tenant has at most {MOST_OWN:,} {what} of its own; use patterns, such as ollama/*"
+    return Refused(Code.INVALID_REQUEST, detail)

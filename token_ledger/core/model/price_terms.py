@@ -1,0 +1,170 @@
+"""Owns what a tenant has added to the price book: entries and aliases of its own, and how names are found with them.
+
+A name may be a pattern: `*` in a model's name stands for anything. An exact name goes before a pattern, a longer
+pattern before a shorter one, and a price before an alias of the same name. Every entry is dated: before, and after it
+was withdrawn, what the global book says counts.
+"""
+
+from bisect import insort
+from collections import ChainMap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from token_ledger.core.model.frozen import value
+from token_ledger.core.model.name_patterns import Names
+from token_ledger.core.model.nearest_names import NearestNames, Ranked
+from token_ledger.core.model.price import ModelName, ModelPrices, Price, PriceBook
+
+
+@value
+class OwnPrice:
+    """An entry of a tenant's own, in force from an instant on, for one model or for all that a pattern names.
+
+    `rates` is what is stored, as JSON. Without a price, the entries before it are withdrawn: the global book counts.
+    """
+
+    price_id: int
+    provider: str
+    model: str
+    valid_from: datetime
+    rates: str | None
+    price: Price | None
+
+
+@value
+class Alias:
+    """What a name stands for, or all names of a pattern; None if it stands for nothing any more."""
+
+    alias_id: int
+    provider: str
+    model: str
+    stands_for: ModelName | None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTerms:
+    """What a tenant has added to the price book, in the order in which it was decided."""
+
+    prices: tuple[OwnPrice, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+
+    def own_price_at(self, provider: str, model: str, at: datetime) -> OwnPrice | None:
+        """Return the entry of exactly this name or pattern that is in force at an instant."""
+        dated = (each for each in self.prices if _same(each, provider, model) and each.valid_from <= at)
+        return max(enumerate(dated), key=lambda each: (each[1].valid_from, each[0]), default=(0, None))[1]
+
+    def alias_of(self, provider: str, model: str) -> Alias | None:
+        """Return the newest alias of exactly this name or pattern."""
+        return next((each for each in reversed(self.aliases) if _same(each, provider, model)), None)
+
+
+def _same(named: OwnPrice | Alias, provider: str, model: str) -> bool:
+    return named.provider == provider and named.model.casefold() == model.casefold()
+
+
+NO_TERMS = PriceTerms()
+
+
+@dataclass(frozen=True)
+class _OwnedPrices(ModelPrices):
+    """Prices of a model of which a tenant has entries of its own, ascending by their instants."""
+
+    own: Sequence[OwnPrice] = field(default=())
+
+    def at(self, instant: datetime) -> Price | None:
+        """Return the tenant's price, or that of the global book where the tenant has none."""
+        for each in reversed(self.own):
+            if each.valid_from <= instant:
+                if each.price is None:
+                    break
+                return each.price
+        return super().at(instant)
+
+
+class TenantPriceBook(PriceBook):
+    """The price book as one tenant sees it: its own entries and aliases, then the global book."""
+
+    def __init__(self, base: PriceBook, terms: PriceTerms) -> None:
+        self._base = base
+        self._own: Names[list[OwnPrice]] = Names()
+        self._aliases: Names[ModelName | None] = Names()
+        for each in terms.prices:
+            provider = base.provider_named(each.provider)
+            dated = self._own.get(provider, each.model)
+            if dated is None:
+                self._own.put(provider, each.model, dated := [])
+            insort(dated, each, key=lambda entry: entry.valid_from)
+        for alias in terms.aliases:
+            self._aliases.put(base.provider_named(alias.provider), alias.model, alias.stands_for)
+        super().__init__(
+            ChainMap(self._own_models(), base._models),  # type: ignore[arg-type]  # it is only read
+            lambda provider, model: None,
+            base._providers,
+            base.version,
+        )
+        self._own_prices = {each.price_id: each.price for each in terms.prices if each.price is not None}
+
+    @property
+    def base(self) -> PriceBook:
+        """The book without what the tenant has added."""
+        return self._base
+
+    def _own_models(self) -> dict[tuple[str, str], ModelPrices]:
+        """Return the prices of the models that have entries of the tenant's by their exact names."""
+        found = (self._owned(provider, own[0].model, own) for (provider, _), own in self._own.exact.items())
+        return {(each.provider, each.model): each for each in found}
+
+    def entry(self, price_id: int) -> Price | None:
+        """Return an entry by its id, or None."""
+        return self._own_prices.get(price_id) or self._base.entry(price_id)
+
+    def look_up(self, provider: str, model: str) -> ModelPrices | None:
+        """Return the prices of a model by the tenant's names first."""
+        if not model:
+            return self._base.find(provider, model)
+        owner, name = self.provider_named(provider), model.strip().casefold()
+        own = self._own.exact.get((owner, name))
+        if own is not None:
+            return self._owned(owner, own[0].model, own)
+        if (owner, name) in self._aliases.exact:
+            return self._standing_for(self._aliases.exact[owner, name], provider, model)
+        by_price, by_alias = self._own.match(owner, name), self._aliases.match(owner, name)
+        if by_price is not None and (by_alias is None or by_price[0] >= by_alias[0]):
+            return self._owned(owner, name, by_price[1])
+        if by_alias is not None:
+            return self._standing_for(by_alias[1], provider, model)
+        return self._known(provider, model)
+
+    def _standing_for(self, name: ModelName | None, provider: str, model: str) -> ModelPrices | None:
+        """Return the prices of what an alias stands for, which is no alias of the tenant's again."""
+        return self._known(provider, model) if name is None else self._known(*name)
+
+    def _known(self, provider: str, model: str) -> ModelPrices | None:
+        """Return the prices of a model that is no alias of the tenant's; it may have them under its canonical name."""
+        found = self._base.find(provider, model)
+        name = (provider, model) if found is None else (found.provider, found.model)
+        owner, folded = self.provider_named(name[0]), name[1].strip().casefold()
+        own = self._own.exact.get((owner, folded))
+        if own is not None:
+            return self._owned(owner, own[0].model, own)
+        by_pattern = self._own.match(owner, folded)
+        return found if by_pattern is None else self._owned(owner, folded, by_pattern[1])
+
+    def _owned(self, provider: str, model: str, own: Sequence[OwnPrice]) -> ModelPrices:
+        """Return prices with entries of the tenant; the model keeps the name that it has in the global book."""
+        found = self._base.find(provider, model)
+        if found is not None:
+            return _OwnedPrices(found.provider, found.model, found.entries, own)
+        return _OwnedPrices(provider, model, (), own)
+
+    def ranked(self, asked: str) -> tuple[tuple[Ranked, ...], ...]:
+        """Return the names that are like one, of the tenant's own and of the global book."""
+        if self._nearest is None:
+            self._nearest = NearestNames("/".join(name) for name in (*self._own.exact, *self._aliases.exact))
+        return (self._nearest.of(asked), *self._base.ranked(asked))
+
+
+def book_with(base: PriceBook, terms: PriceTerms) -> PriceBook:
+    """Return the price book of a tenant with these terms."""
+    return TenantPriceBook(base, terms) if terms.prices or terms.aliases else base

@@ -1,0 +1,24 @@
+"""Check: whatever a tenant has added to the price book is in its audit log, with who did it."""
+
+from token_ledger.core.batch.books import ORDINAL_BITS
+from token_ledger.proof.check import sql_check
+
+PRICES = f"""
+with log as (select * from audit_log where tenant_id = :tenant and action in ('price.set', 'alias.set'))
+select 'price' as found, price_id as id, provider, model from tenant_prices as p
+where tenant_id = :tenant and not exists (
+    select from log where action = 'price.set' and target = p.provider || '/' || p.model
+      and audit_id >> {ORDINAL_BITS} = -p.price_id >> {ORDINAL_BITS} and (after -> 'rates') is not distinct from p.rates
+      and (p.rates is null or after ->> 'price_id' = p.price_id::text)
+)
+union all
+select 'alias', alias_id, provider, model from tenant_aliases as a
+where tenant_id = :tenant and not exists (
+    select from log where action = 'alias.set' and target = a.provider || '/' || a.model
+      and audit_id >> {ORDINAL_BITS} = a.alias_id >> {ORDINAL_BITS}
+      and after #>> '{{stands_for,provider}}' is not distinct from a.to_provider
+      and after #>> '{{stands_for,model}}' is not distinct from a.to_model
+)
+"""
+
+CHECKS = (sql_check("prices and aliases of the tenant are in the audit log", PRICES),)

@@ -1,0 +1,61 @@
+"""Reads what tenants have added to the price book, and gives each the book that it sees."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from token_ledger.core.model.price import ModelName, Price, PriceBook
+from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms, book_with
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.storage.json_columns import object_text, parsed
+from token_ledger.storage.prices import price_from
+
+LOAD_OWN_PRICES = """
+select tenant_id, price_id, provider, model, rates, valid_from, null::time as daily_from, null::time as daily_until
+from tenant_prices where tenant_id = any($1) order by price_id desc
+"""
+LOAD_ALIASES = """
+select tenant_id, alias_id, provider, model, to_provider, to_model
+from tenant_aliases where tenant_id = any($1) order by alias_id
+"""
+
+
+def own_price_from(row: Any) -> OwnPrice:
+    """Make an entry of a tenant's own from a row."""
+    rates = parsed(row["rates"])
+    price = None if rates is None else price_from(row)
+    return OwnPrice(
+        row["price_id"], row["provider"], row["model"], row["valid_from"], object_text(rates), price
+    )  # fmt: skip
+
+
+def alias_from(row: Any) -> Alias:
+    """Make an alias from a row."""
+    model = row["to_model"]
+    stands_for = None if model is None else ModelName(row["to_provider"], model)
+    return Alias(row["alias_id"], row["provider"], row["model"], stands_for)
+
+
+async def load_price_terms(connection: AsyncConnection, tenant: TenantId) -> PriceTerms:
+    """Load what a tenant has added to the price book."""
+    prices = await _rows_of(connection, LOAD_OWN_PRICES, tenant)
+    aliases = await _rows_of(connection, LOAD_ALIASES, tenant)
+    return PriceTerms(tuple(map(own_price_from, prices)), tuple(map(alias_from, aliases)))
+
+
+async def load_tenant_book(connection: AsyncConnection, tenant: TenantId, prices: PriceBook) -> PriceBook:
+    """Return the price book as a tenant sees it."""
+    return book_with(prices.base, await load_price_terms(connection, tenant))
+
+
+async def load_own_prices(connection: AsyncConnection, tenant: TenantId) -> dict[int, Price]:
+    """Return a tenant's own entries by id."""
+    entries = (await load_price_terms(connection, tenant)).prices
+    return {each.price_id: each.price for each in entries if each.price is not None}
+
+
+async def _rows_of(connection: AsyncConnection, statement: str, tenant: TenantId) -> Sequence[Any]:
+    found = await connection.execute(text(statement.replace("$1", ":tenants")), {"tenants": [tenant]})
+    return found.mappings().all()

@@ -1,0 +1,120 @@
+"""Answers about the price book: entries, models with what they cost now, and aliases."""
+
+from typing import Annotated, Any
+
+from typing_extensions import TypedDict
+
+from token_ledger.core.model.price_terms import Alias
+from token_ledger.storage.reads.prices import OWN, StoredPrice
+from token_ledger.wire.answers.reservations import ModelNameAnswer
+from token_ledger.wire.fields import InstantText, answer, doc, example_of, optional_instant
+
+_RATES = {"base": {"input": "2.5", "output": "15", "cache_read": "0.25"}}
+_RATES_TEXT = (
+    "Dollars per million tokens, by kind: `base`, and `tiers` that replace it for calls with more input tokens than"
+    " `above`. A kind without a rate costs what the kind costs that it is a part of."
+)
+
+
+@answer
+class PriceAnswer(TypedDict):
+    """A dated entry of the price book."""
+
+    price_id: Annotated[str, doc("The entry; those of the tenant's own are below 0.", "412")]
+    provider: Annotated[str, doc("Provider.", "openai")]
+    model: Annotated[str, doc("Model, or a pattern of names.", "gpt-5.4")]
+    rates: Annotated[Any, doc(f"{_RATES_TEXT} Null withdraws the tenant's entries before it.", _RATES)]
+    valid_from: Annotated[InstantText | None, doc("From when on; null: always.", None)]
+    daily_from: Annotated[str | None, doc("Begin of the hours of a day that it is for, in UTC; null: all day.", None)]
+    daily_until: Annotated[str | None, doc("End of these hours.", None)]
+    context_tokens: Annotated[int | None, doc("Longest context of the model, where it is known.", 1_050_000)]
+    source: Annotated[str, doc("Where it is from: `tenant`, or the release of the price data.", "genai-prices 0.2.3")]
+    own: Annotated[bool, doc("True if the tenant has set it.", False)]
+    in_force: Annotated[bool, doc("True if calls at the instant that was asked about are priced by it.", True)]
+
+
+@answer
+class PriceList(TypedDict):
+    """Entries of the price book."""
+
+    prices: Annotated[list[PriceAnswer], doc("Entries, by name of the model.", [example_of(PriceAnswer)])]
+    next: Annotated[str | None, doc("What to give as `after` for the next page; null at the end.", None)]
+
+
+@answer
+class ModelAnswer(TypedDict):
+    """A model with what it costs now."""
+
+    provider: Annotated[str, doc("Provider.", "openai")]
+    model: Annotated[str, doc("Model, or a pattern of names that have one price.", "gpt-5.4")]
+    price_id: Annotated[str, doc("The entry of the price book that calls are priced by now.", "412")]
+    rates: Annotated[Any, doc(_RATES_TEXT, _RATES)]
+    own: Annotated[bool, doc("True if the price is the tenant's own.", False)]
+    context_tokens: Annotated[int | None, doc("Longest context, where it is known.", 1_050_000)]
+    deprecated: Annotated[bool, doc("True if its publisher has announced the end of its life.", False)]
+
+
+@answer
+class ModelList(TypedDict):
+    """Models."""
+
+    models: Annotated[list[ModelAnswer], doc("Models that have a price, by name.", [example_of(ModelAnswer)])]
+    next: Annotated[str | None, doc("What to give as `after` for the next page; null at the end.", None)]
+
+
+@answer
+class AliasAnswer(TypedDict):
+    """What a name of a model stands for."""
+
+    alias_id: Annotated[str, doc("The alias.", "68878337")]
+    provider: Annotated[str, doc("Provider.", "azure")]
+    model: Annotated[str, doc("Name, or a pattern of names.", "prod-chat")]
+    stands_for: Annotated[ModelNameAnswer, doc("The model that it stands for.", example_of(ModelNameAnswer))]
+
+
+@answer
+class AliasList(TypedDict):
+    """Aliases."""
+
+    aliases: Annotated[list[AliasAnswer], doc("Aliases of the tenant, by name.", [example_of(AliasAnswer)])]
+
+
+def price_answer(entry: StoredPrice) -> PriceAnswer:
+    """Return an entry of the price book."""
+    return {
+        "price_id": str(entry.price_id),
+        "provider": entry.provider,
+        "model": entry.model,
+        "rates": entry.rates,
+        "valid_from": optional_instant(entry.valid_from),
+        "daily_from": None if entry.daily_from is None else entry.daily_from.isoformat(),
+        "daily_until": None if entry.daily_until is None else entry.daily_until.isoformat(),
+        "context_tokens": entry.context_tokens,
+        "source": entry.source,
+        "own": entry.source == OWN,
+        "in_force": entry.in_force,
+    }
+
+
+def model_answer(entry: StoredPrice, *, context_tokens: int | None, deprecated: bool) -> ModelAnswer:
+    """Return a model with the entry that it is priced by now."""
+    return {
+        "provider": entry.provider,
+        "model": entry.model,
+        "price_id": str(entry.price_id),
+        "rates": entry.rates,
+        "own": entry.source == OWN,
+        "context_tokens": context_tokens,
+        "deprecated": deprecated,
+    }
+
+
+def alias_answer(alias: Alias) -> AliasAnswer:
+    """Return what a name stands for."""
+    provider, model = alias.stands_for or ("", "")
+    return {
+        "alias_id": str(alias.alias_id),
+        "provider": alias.provider,
+        "model": alias.model,
+        "stands_for": {"provider": provider, "model": model},
+    }

@@ -1,0 +1,99 @@
+"""Bodies of the price book: prices of a tenant's own, and aliases."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StrictInt, StrictStr
+
+from token_ledger.core.model.money import rate_attos
+from token_ledger.wire.bodies.model_names import ModelNameBody
+from token_ledger.wire.fields import LARGEST_TOKENS, Body, IdempotencyKey, Instant, doc, like
+
+LARGEST_RATE = 1_000_000
+_RATES = {"base": {"input": "2", "output": "8", "cache_read": "0.2"}}
+_ONE = {"provider": "azure", "model": "gpt-5.4"}
+
+
+def _is_rate(text: str) -> str:
+    rate = Decimal(text)
+    rate_attos(rate)
+    if rate > LARGEST_RATE:
+        raise ValueError(f"{text!r} is too large; a rate is at most {LARGEST_RATE:,} dollars")
+    return format(rate.normalize(), "f")
+
+
+Rate = Annotated[
+    StrictStr, Field(max_length=30, pattern=r"^[0-9]+(\.[0-9]+)?$"), AfterValidator(_is_rate)
+]  # fmt: skip
+"""Dollars per million tokens; text that says the same has one spelling."""
+KindRates = Annotated[dict[StrictStr, Rate], Field(max_length=64)]
+
+
+class PriceTierBody(Body):
+    """Rates of all calls whose whole input is above a number of tokens."""
+
+    above: Annotated[
+        StrictInt, Field(ge=1, le=LARGEST_TOKENS), doc("For calls with more input tokens than this.", 272_000)
+    ]
+    rates: Annotated[KindRates, doc("Every rate, in dollars per million tokens.", {"input": "4", "output": "12"})]
+
+
+class RatesBody(Body):
+    """Rates in dollars per million tokens; a kind without one costs what the kind costs that it is a part of."""
+
+    base: Annotated[
+        KindRates,
+        doc(
+            "Rates by kind: `input` and `output`, and where they differ `cache_read`, `cache_write_5m`,"
+            " `cache_write_1h`, `reasoning`. Write 0 for what is free.",
+            _RATES["base"],
+        ),
+    ]
+    tiers: Annotated[
+        tuple[PriceTierBody, ...],
+        Field(max_length=16),
+        doc("Other rates for calls with much input, ascending.", [{"above": 272_000, "rates": _RATES["base"]}]),
+    ] = ()
+
+
+class PriceTerms(Body):
+    """What a model costs from an instant on."""
+
+    rates: Annotated[
+        RatesBody | None, doc("Null withdraws the tenant's price: what the global price book says counts.", _RATES)
+    ]
+    valid_from: Annotated[
+        Instant | None, doc("From when on; without it, from now on.", "2027-01-01T00:00:00Z")
+    ] = None  # fmt: skip
+
+
+class NamedPriceTerms(PriceTerms, ModelNameBody):
+    """What a model, or the models of a pattern, cost from an instant on."""
+
+
+class PriceBody(PriceTerms):
+    """Let a model have a price of the tenant's own."""
+
+    model_config = like({"idempotency_key": "price-1", "rates": _RATES, "valid_from": "2027-01-01T00:00:00Z"})
+
+    idempotency_key: IdempotencyKey
+
+
+class AliasTerms(Body):
+    """What a name stands for."""
+
+    stands_for: Annotated[
+        ModelNameBody | None, doc("A model that has a price, by any of its names; null ends the alias.", _ONE)
+    ]
+
+
+class NamedAliasTerms(AliasTerms, ModelNameBody):
+    """What a name, or all names of a pattern, stand for."""
+
+
+class AliasBody(AliasTerms):
+    """Let a name of a model stand for a model that has a price."""
+
+    model_config = like({"idempotency_key": "alias-1", "stands_for": _ONE})
+
+    idempotency_key: IdempotencyKey

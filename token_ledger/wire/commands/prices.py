@@ -1,0 +1,54 @@
+"""Commands of the price book."""
+
+import json
+
+from pydantic import BaseModel
+
+from token_ledger.core.batch.administration import SetAlias, SetPrice
+from token_ledger.core.batch.idempotency import fingerprint
+from token_ledger.core.model.name_patterns import ANYTHING, check_pattern
+from token_ledger.core.model.price import ModelName
+from token_ledger.storage.prices import check_rates
+from token_ledger.wire.bodies.prices import AliasBody, PriceBody
+from token_ledger.wire.commands.fields import fingerprint_of
+from token_ledger.wire.problems import invalid_field
+
+
+def set_price_command(name: ModelName, body: PriceBody, actor: str) -> SetPrice:
+    """Return the command that gives a model, or the models of a pattern, a price of the tenant's own."""
+    _check_name(name)
+    rates, price = None, None
+    if body.rates is not None:
+        stored = body.rates.model_dump(mode="json")
+        if not stored["tiers"]:
+            del stored["tiers"]
+        try:
+            price = check_rates(stored)
+        except ValueError as error:
+            raise invalid_field("rates", str(error)) from None
+        rates = json.dumps(stored, sort_keys=True)
+    return SetPrice(
+        body.idempotency_key, _fingerprint(name, body), *name, rates, price, actor, body.valid_from
+    )  # fmt: skip
+
+
+def set_alias_command(name: ModelName, body: AliasBody, actor: str) -> SetAlias:
+    """Return the command that lets a name stand for a model."""
+    _check_name(name)
+    stands_for = None if body.stands_for is None else ModelName(body.stands_for.provider, body.stands_for.model)
+    if stands_for is not None and ANYTHING in stands_for.model:
+        raise invalid_field("stands_for", "a pattern is no model; name the one that it stands for")
+    return SetAlias(body.idempotency_key, _fingerprint(name, body), *name, stands_for, actor)
+
+
+def _fingerprint(name: ModelName, body: BaseModel) -> bytes:
+    return fingerprint_of(body) + fingerprint("/".join(name).encode())
+
+
+def _check_name(name: ModelName) -> None:
+    if ANYTHING in name.provider:
+        raise invalid_field("provider", "a provider is no pattern; only the name of a model may have `*`")
+    try:
+        check_pattern(name.model)
+    except ValueError as error:
+        raise invalid_field("model", str(error)) from None
