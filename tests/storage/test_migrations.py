@@ -174,7 +174,7 @@ async def test_several_that_migrate_at_once_in_one_process_make_one_schema(empty
     assert await _run(empty_url, _differences) == []
 
 
-async def test_prices_are_seeded_once_a_release(empty_url: str) -> None:
+async def test_prices_are_seeded_once(empty_url: str) -> None:
     await migrate(empty_url)
     assert await seed_prices(empty_url) > 500
     assert await seed_prices(empty_url) == 0

@@ -81,7 +81,7 @@ COMMANDS = (
     ),
     Command(
         name="migrate", group=Group.DATABASE, run="token_ledger.cli.database:migrate_database",
-        help="bring the schema and the price book to this version",
+        help="bring the schema to this version, and fill an empty price book",
         details="Run it as the owner of the tables, before the processes of a new version start. Running it again"
         " changes nothing.",
         example="TOKEN_LEDGER_DATABASE_URL=postgresql://owner:…@db/ledger token-ledger migrate",

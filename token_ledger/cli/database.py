@@ -15,7 +15,7 @@ from token_ledger.storage.prices import seed_prices
 
 
 def migrate_database(settings: Settings, options: argparse.Namespace) -> int:
-    """Bring the schema and the price book to this version."""
+    """Bring the schema to this version, and fill an empty price book."""
     with named_database(settings) as url:
         added = prepare_database(url)
     print(f"the schema is up to date; {added} prices added")

@@ -249,14 +249,15 @@ def _readable(facts: Facts) -> Finding:
 
 
 def _prices(books: Books) -> Finding:
-    remedy = "run token-ledger migrate: it adds the prices that came with this version"
+    remedy = "run token-ledger migrate: it fills the price book"
     if not books.prices or books.prices_age_seconds is None:
         return Finding(
             "price book", Level.FAILURE, "is empty: every call is refused because its model is unknown", remedy
         )
     found = f"{books.prices} prices, the newest added {_age(books.prices_age_seconds)} ago"
     if books.prices_age_seconds > PRICES_DAYS * DAY_SECONDS:
-        return Finding("price book", Level.WARNING, found, f"update token-ledger, then {remedy}")
+        newer = "update token-ledger, then token-ledger prices refresh shows what has changed"
+        return Finding("price book", Level.WARNING, found, newer)
     return Finding("price book", Level.OK, found)
 
 

@@ -88,4 +88,27 @@ PRICE_COMMANDS = (
             Argument(name="--remove", is_flag=True, help="the name stands for nothing any more"),
         ),
     ),
+    Command(
+        name="prices refresh", group=Group.PRICES, run="token_ledger.cli.price_refresh:refresh_prices",
+        help="show what a newer version publishes, and take it over if you accept it",
+        details="Changes nothing without --accept, which takes the owner of the tables. New prices count from then on,"
+        " in every process; what was booked keeps its price. Prices of tenants' own stay in force.",
+        example="token-ledger prices refresh --provider openai --accept",
+        arguments=(
+            Argument(name="--provider", example="openai", help="models of this provider only"),
+            Argument(name="--model", example="gpt-5*", help="models of this name only; `*` stands for anything"),
+            Argument(name="--accept", is_flag=True, help="take over what is shown"),
+        ),
+    ),
+    Command(
+        name="prices diff", group=Group.PRICES, run="token_ledger.cli.price_refresh:show_differences",
+        help="list how the price book differs from what is published, and what it does not take over",
+        details="First what refresh would change, then every model of which a published rate is not in the price book,"
+        " with why.",
+        example="token-ledger prices diff --provider google",
+        arguments=(
+            Argument(name="--provider", example="openai", help="models of this provider only"),
+            Argument(name="--model", example="gpt-5*", help="models of this name only; `*` stands for anything"),
+        ),
+    ),
 )  # fmt: skip

@@ -79,18 +79,25 @@ VERSION = "select (select count(*) from prices) || '/' || (select count(*) from 
 
 
 async def seed_prices(url: str) -> int:
-    """Add the entries of the installed genai-prices to the price book, once per release; return how many were added."""
-    source = f"genai-prices {version('genai-prices')}"
+    """Fill an empty price book with the entries of the installed genai-prices; return how many were added.
+
+    What a later release publishes is taken over where somebody accepts it (see `price_refresh`).
+    """
+    source = source_name()
     connection = await asyncpg.connect(plain_dsn(url), timeout=10)
     try:
-        known = await connection.fetchval("select count(*) from prices where source = $1", source)
-        if known:
+        if await connection.fetchval("select exists (select from prices)"):
             return 0
-        rows = _published_entries(source)
+        rows = published_entries(source)
         await connection.execute(INSERT_PRICES, *zip(*rows, strict=True))
         return len(rows)
     finally:
         await connection.close()
+
+
+def source_name() -> str:
+    """Return what entries of the installed price data are marked with."""
+    return f"genai-prices {version('genai-prices')}"
 
 
 async def load_price_book(connection: AsyncConnection) -> PriceBook:
@@ -227,7 +234,8 @@ def _find_published(provider: str, model: str) -> tuple[str, str] | None:
     return None
 
 
-def _published_entries(source: str) -> list[tuple[Any, ...]]:
+def published_entries(source: str) -> list[tuple[Any, ...]]:
+    """Return the rows of all entries that the installed genai-prices publishes, as `INSERT_PRICES` takes them."""
     from genai_prices.data_snapshot import get_snapshot
     from genai_prices.types import ConditionalPrice, StartDateConstraint
 

@@ -1,0 +1,62 @@
+"""Lists what genai-prices publishes and the price book does not take over, with why."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from token_ledger.storage import prices
+
+_NAMES = {kind: name for kind, (name, _) in {**prices.PUBLISHED, **getattr(prices, "PUBLISHED_OTHERS", {})}.items()}
+"""What the publisher calls every kind that the price book has rates for."""
+
+
+class Untaken(NamedTuple):
+    """A model of which something published is not taken over."""
+
+    provider: str
+    model: str
+    why: str
+
+
+def find_untaken() -> list[Untaken]:
+    """Return every model of which a published rate is not in the price book, by name."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    taken: dict[tuple[str, str], list[Any]] = {}
+    for provider, model, _, rates, *_ in prices.published_entries(prices.source_name()):
+        taken.setdefault((provider, model), []).append(json.loads(rates))
+    found = []
+    for owner in get_snapshot().providers:
+        for model in owner.models:
+            words = _why(model, taken.get((owner.id, model.id)))
+            if words:
+                found.append(Untaken(owner.id, model.id, words))
+    return sorted(found)
+
+
+def _why(model: Any, taken: list[Any] | None) -> str:
+    """Return what is not taken over of a model, nothing where all is."""
+    entries = model.prices if isinstance(model.prices, list) else [model.prices]
+    published = {name: rate for each in entries for name, rate in vars(getattr(each, "prices", each)).items()}
+    if not published:
+        return "" if taken else "no price is published"
+    kinds = {kind for rates in taken or () for kind in _keys(rates)}
+    left = sorted(published.keys() - {name for kind, name in _NAMES.items() if kind in kinds})
+    parts = [f"{', '.join(f'{name} {published[name]}' for name in left)}: no rates of this kind"] if left else []
+    if taken is None:
+        parts = [f"not taken over at all: it is priced by {', '.join(left)}"]
+    variants = {f"{name} {value}" for each in model.price_variants or () for name, value in each.when.items()}
+    if variants and "service_tiers" not in kinds:
+        parts.append(f"{', '.join(sorted(variants))}: no rates of this way of serving")
+    return "; ".join(parts)
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """Yield the names in nested JSON."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield name
+            yield from _keys(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _keys(each)
