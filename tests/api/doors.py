@@ -148,9 +148,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         _FACTS, name="requested_provider requested_model served_provider served_model", words="response_id",
         ours="tenant_id event_id booked_at posted_at reservation_id price_id path overrun late unpriced clamped calls"
         " held_path held_at corrects",
-        claimed="occurred_at", choice="estimated failed part", sum="cost_nanos",
+        claimed="occurred_at", choice="estimated failed part service_tier", sum="cost_nanos",
         use="input_tokens output_tokens cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens"
-        " reasoning_tokens original_input_tokens",
+        " reasoning_tokens original_input_tokens others",
     ),
     "users": _of(ours="tenant_id set_at erased", name="user_id", names="cost_centers"),
     "write_probes": _of(ours="probed_at"),

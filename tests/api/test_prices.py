@@ -23,8 +23,10 @@ async def prices(world: World, **params: Any) -> list[dict[str, Any]]:
 async def test_entries_are_found_by_any_name_of_a_model(world: World) -> None:
     [entry] = await prices(world, provider="openai", model="gpt-4o")
     assert (entry["rates"]["base"], entry["in_force"], entry["own"]) == (
-        {"input": "2.5", "output": "10", "cache_read": "1.25"}, True, False,
-    )  # fmt: skip
+        {"input": "2.5", "output": "10", "cache_read": "1.25", "web_searches": "10", "file_searches": "2.5"},
+        True,
+        False,
+    )
     for name in ({"provider": "OpenAI", "model": "GPT-4o"}, {"provider": "openai", "model": "gpt-4o-2024-08-06"}):
         assert await prices(world, **name) == [entry]
     assert entry in await prices(world, model="gpt-4o")

@@ -49,7 +49,9 @@ async def test_a_newer_release_changes_nothing_until_somebody_accepts(older_url:
     before = await rows(older_url, "select count(*), max(price_id) from prices")
     assert await seed_prices(older_url) == 0
     shown = (await said(capsys, "refresh")).splitlines()
-    assert shown[0] == "openai/gpt-4o: input 9, output 9 → input 2.5, output 10, cache_read 1.25"
+    assert shown[0].startswith(
+        "openai/gpt-4o: input 9, output 9 → input 2.5, output 10, cache_read 1.25, web_searches 10"
+    )
     assert shown[1].startswith("openai/o3-mini: new: input 1.1, output 4.4")
     assert shown[2].startswith("models that would change: 2; add --accept")
     assert f"models that differ from {source_name()}: 2; " in await said(capsys, "diff")

@@ -47,7 +47,8 @@ async def test_the_family_alone_names_its_commands(capsys: Capture) -> None:
 async def test_the_list_has_a_line_for_every_model(acme: str, capsys: Capture) -> None:
     everything = (await said(capsys, "prices", "list")).splitlines()
     assert len(everything) > 1_500
-    assert "openai/gpt-4o  input 2.5, output 10, cache_read 1.25" in everything
+    rates = "openai/gpt-4o  input 2.5, output 10, cache_read 1.25, web_searches 10"
+    assert [line for line in everything if line.startswith(rates)]
     of_one = (await said(capsys, "prices", "list", "--provider", "openai")).splitlines()
     assert of_one == [line for line in everything if line.startswith("openai/")]
     filtered = await said(capsys, "prices", "list", "--provider", "OpenAI", "--model", "GPT-4o*")
@@ -60,7 +61,8 @@ async def test_the_list_has_a_line_for_every_model(acme: str, capsys: Capture) -
 @pytest.mark.parametrize("name", ["openai/gpt-4o", "gpt-4o", "openai/gpt-4o-2024-08-06", "OpenAI/GPT-4o"])
 async def test_a_model_is_shown_by_any_of_its_names(name: str, acme: str, capsys: Capture) -> None:
     shown = await said(capsys, "prices", "show", name)
-    assert "costs input 2.5, output 10, cache_read 1.25 (dollars per million tokens)" in shown
+    assert "costs input 2.5, output 10, cache_read 1.25, web_searches 10" in shown
+    assert "(dollars per million tokens, per thousand of what is counted, per hour of audio)" in shown
     assert re.search(r"by price \d+ for openai/gpt-4o, always, set by genai-prices", shown)
 
 

@@ -497,5 +497,9 @@ BREAKS = {
         "update usage_events set price_id = -1 where event_id = " + _LATE,
         "update usage_events set cost_nanos = 1 where unpriced",
         "update usage_events set price_id = 0 where event_id = " + _LATE,
+        "update usage_events set others = jsonb_set(others, '{web_searches,1}', '1') where others is not null",
+        "update usage_events set others = null where others is not null",
+        "update usage_events set unpriced = false where others is not null",
+        "update usage_events set service_tier = null where service_tier = 'batch'",
     ),
 }  # fmt: skip

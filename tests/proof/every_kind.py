@@ -10,6 +10,7 @@ from tests.proof.ledger import HOLD, Ledger, reserve
 from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import NO_LIMITS, Counts, Enforcement, Limits, Unassigned, Unit
+from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.selector import Selector
@@ -78,6 +79,11 @@ async def _make_calls(ledger: Ledger) -> None:
     tags = (("team", "core"), ("stage", "dev"))
     await ledger.settle(await ledger.hold(tags=tags, cost_center="research"), 900, 100, 300)
     await ledger.settle(await ledger.hold(tool="search"), 2_000, 1_500)  # an overrun
+    searched = Usage(1_000, 100, others=others_of({"web_searches": 2, "images": 1, "audio_input_tokens": 40}))
+    for tier in (None, "batch"):  # its rates for batches have no date, so that tests can move the call
+        held = await ledger.hold(provider="anthropic", model="claude-fable-5-2")
+        settle = commands.Settle("k", b"x", held, searched, service_tier=tier)
+        await ledger.ask(settle, outcomes.Settled)
     late = await ledger.hold()
     await ledger.let_expire(late)
     await ledger.settle(late, 700, 50)

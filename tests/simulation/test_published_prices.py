@@ -1,5 +1,6 @@
 """Our costs compared with those of genai-prices for real models: equal up to the rounding of each token kind."""
 
+from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -8,10 +9,11 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ConditionalPrice, ModelPrice, StartDateConstraint
 from genai_prices.types import Usage as PublishedUsage
 
-from token_ledger.core.model.price import PriceBook, usage_cost_nanos
-from token_ledger.core.model.usage import Usage
+from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of, rate_name
+from token_ledger.core.model.price import SERVICE_TIERS, STANDARD, Price, PriceBook, charge, usage_cost_nanos
+from token_ledger.core.model.usage import Usage, usage_from
 from token_ledger.storage.database import Database
-from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.prices import PUBLISHED, PUBLISHED_OTHERS, PUBLISHED_TIERS, load_price_book
 
 PROVIDERS = ("anthropic", "openai", "google", "deepseek", "perplexity", "x-ai")
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -27,6 +29,80 @@ async def test_costs_are_those_of_the_publisher(database_url: str) -> None:
         compare(prices, provider, model) for provider in get_snapshot().providers for model in provider.models
     )
     assert compared > 1_000
+
+
+async def test_costs_of_other_kinds_and_service_tiers_are_those_of_the_publisher(database_url: str) -> None:
+    database = Database(database_url)
+    async with database.reading() as connection:
+        prices = await load_price_book(connection)
+    await database.close()
+    compared: Counter[str] = Counter()
+    for provider in get_snapshot().providers:
+        for model in provider.models:
+            found = prices.find(provider.id, model.id)
+            price = None if found is None else found.at(NOW)
+            published = model.get_prices(NOW)
+            if price is None:
+                assert not _rates(published), "every model with a published rate is in the price book"
+                continue
+            compared.update(compare_others(price, None, published, NOW))
+            assert found is not None
+            for condition, tier in PUBLISHED_TIERS.items():
+                variants = [variant for variant in model.price_variants or () if variant.when == dict([condition])]
+                for at in (NOW, NOW - timedelta(days=10), NOW - timedelta(days=30)):
+                    if any(variant.constraint is None or variant.constraint.active(at) for variant in variants):
+                        rates = model.get_prices(at, dict([condition]))
+                        compared.update(compare_others(found.at(at), tier, rates, at))
+    named = {PUBLISHED_OTHERS[rate_name(kind)][0] for kind in OTHER_KINDS if kind != "images"}
+    assert {rate for rate in compared if rate in named} == named, "every kind is published for some model"
+    assert {tier for tier in compared if tier in SERVICE_TIERS} == {*SERVICE_TIERS} - {STANDARD}
+
+
+AS_PUBLISHED = {
+    "audio_cache_read_tokens": "cache_audio_read_tokens", "image_cache_read_tokens": "cache_image_read_tokens",
+    "audio_input_tokens": "input_audio_tokens", "image_input_tokens": "input_image_tokens",
+    "video_input_tokens": "input_video_tokens", "audio_output_tokens": "output_audio_tokens",
+    "image_output_tokens": "output_image_tokens", "video_output_tokens": "output_video_tokens",
+    "citation_tokens": "output_citation_tokens", "web_searches": "web_searches", "file_searches": "storage_searches",
+    "pages": "input_document_pages", "annotated_pages": "input_annotated_document_pages",
+    "characters": "input_characters", "messages": "input_text_messages", "audio_seconds": "input_audio_seconds",
+}  # fmt: skip
+MANY = Usage(
+    100_000, 50_000, 20_000, 0, 0, 5_000,
+    others=others_of({name: 1_001 + 100 * place for place, name in enumerate(OTHER_KINDS) if name != "requests"}),
+)  # fmt: skip
+
+
+def compare_others(price: Price | None, tier: str | None, published: ModelPrice, at: datetime) -> Counter[str]:
+    """Compare a call that uses everything the publisher has a rate for; return what was compared."""
+    rates = _rates(published)
+    kinds = [kind for kind in AS_PUBLISHED if PUBLISHED_OTHERS[rate_name(kind)][0] in rates]
+    kinds += ["audio_seconds"] if "audio_hours" in rates and "audio_seconds" not in kinds else []
+    # Parts of the cache are priced where their wholes are, and tokens of no kind with a rate are not sent.
+    said = {kind: count for kind, count in MANY.others if kind in kinds}
+    usage = Usage(*MANY.counts, others=others_of(said)) if rates & TOKENS else usage_from(said)
+    theirs = as_published(usage)
+    for kind, count in said.items():
+        setattr(theirs, AS_PUBLISHED[kind], count)
+    if "annotated_pages" in said:  # the publisher counts these among the pages
+        theirs.input_document_pages = said.get("pages", 0) + said["annotated_pages"]
+    if "audio_hours" in rates:
+        theirs.audio_seconds = said["audio_seconds"]
+    exact = published.calc_price(theirs)["total_price"]
+    cost, lines, is_priced = charge(price, usage, tier, 1, at)
+    assert is_priced, (price, tier, said)
+    assert {line.kind for line in lines} - {"requests"} == said.keys()
+    difference = Decimal(cost).scaleb(-9) - exact
+    assert abs(difference) <= (len(lines) + 6) * HALF_A_NANO, (tier, published, said)
+    return Counter([*rates, *([tier] if tier else [])])
+
+
+TOKENS = {name for name, _ in PUBLISHED.values()}
+
+
+def _rates(published: ModelPrice) -> set[str]:
+    known = {name for name, _ in (PUBLISHED | PUBLISHED_OTHERS).values()} | {"audio_hours"}
+    return {name for name in known if getattr(published, name) is not None}
 
 
 def compare(prices: PriceBook, provider: Any, model: Any) -> int:

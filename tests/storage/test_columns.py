@@ -4,6 +4,7 @@ import asyncpg
 import pytest
 
 from token_ledger.core.batch.commands import Settle
+from token_ledger.core.model.other_kinds import OTHER_KINDS, rate_name
 from token_ledger.core.model.price import Rates
 from token_ledger.core.model.usage import KINDS, Figures, Usage
 from token_ledger.storage import prices, rows
@@ -47,7 +48,8 @@ def test_a_format_has_every_column_that_the_table_can_not_fill(name: str) -> Non
 
 
 def test_every_kind_of_tokens_is_on_the_wire_and_has_its_place_in_the_price_data() -> None:
-    assert set(UsageBody.model_fields) == set(KINDS)
+    assert set(UsageBody.model_fields) == {*KINDS, *OTHER_KINDS}
+    assert set(prices.PUBLISHED_OTHERS) == {rate_name(kind) for kind in OTHER_KINDS} - {"images"}
     assert set(TierAnswer.__annotations__) == {"above_input_tokens", *Rates._fields}
     assert set(SumsAnswer.__annotations__) == {*Figures._fields, "cost"} - {"cost_nanos"}
     assert tuple(prices.PUBLISHED) == Rates._fields

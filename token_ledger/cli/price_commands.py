@@ -34,7 +34,7 @@ PRICE_COMMANDS = (
     Command(
         name="prices list", group=Group.PRICES, run="token_ledger.cli.prices:list_prices",
         help="list models with what they cost",
-        details="One line a model: provider/model, then its rates in dollars per million tokens, and `own` where the"
+        details="One line a model: provider/model, then its rates, and `own` where the"
         " tenant has set the price.",
         example="token-ledger prices list --provider openai --tenant acme",
         arguments=(

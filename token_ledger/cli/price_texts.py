@@ -7,6 +7,9 @@ from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.price import ModelName
 from token_ledger.storage.reads.prices import OWN, StoredPrice
 
+PER = "dollars per million tokens, per thousand of what is counted, per hour of audio"
+"""What rates are for."""
+
 
 def rates_words(entry: StoredPrice) -> str:
     """Return what an entry's model costs."""
@@ -22,8 +25,16 @@ def rates_text(rates: Mapping[str, Any] | None) -> str:
         return "withdrawn: the global price counts"
     parts = [_kinds(rates["base"])]
     parts += [f"above {tier['above']:,} input tokens {_kinds(tier['rates'])}" for tier in rates.get("tiers", ())]
-    parts += [f"{name} {_kinds(each['base'])}" for name, each in rates.get("service_tiers", {}).items()]
+    parts += [
+        f"{name}{_since(each)} {_kinds(each['base'])}"
+        for name, served in rates.get("service_tiers", {}).items()
+        for each in served
+    ]
     return "; ".join(parts)
+
+
+def _since(served: Mapping[str, Any]) -> str:
+    return f" from {served['valid_from'][:10]}" if "valid_from" in served else ""
 
 
 def _kinds(rates: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from token_ledger.cli.connections import (
 from token_ledger.cli.keys import NO_TENANT
 from token_ledger.cli.names import read_name
 from token_ledger.cli.price_commands import RATES
-from token_ledger.cli.price_texts import alias_words, change_words, dated_words, rates_words
+from token_ledger.cli.price_texts import PER, alias_words, change_words, dated_words, rates_words
 from token_ledger.cli.submission import submit
 from token_ledger.config import Settings
 from token_ledger.core.model.name_patterns import Names
@@ -102,7 +102,7 @@ async def _show(url: str, options: argparse.Namespace, at: datetime | None) -> t
     lines = [
         f"{provider}/{model}" + ("" if (provider, model) == (prices.provider, prices.model) else f" is {canonical}")
     ]
-    lines += [f"  costs {rates_words(stored)} (dollars per million tokens)", f"  by price {dated_words(stored)}"]
+    lines += [f"  costs {rates_words(stored)} ({PER})", f"  by price {dated_words(stored)}"]
     others = [each for each in found if each.price_id != price.price_id]
     lines += ["other entries:"] if others else []
     lines += [f"  {dated_words(each)}: {rates_words(each)}" for each in others]

@@ -12,7 +12,7 @@ _AMOUNTS = ("calls", *KINDS, "cost_nanos")
 # While a user is being erased, one of the two may have the name and the other the pseudonym.
 _SAME = (
     *(name for name in FACTS if name != "user_id"), "occurred_at", "posted_at", "held_at", "price_id",
-    "unpriced",
+    "unpriced", "service_tier",
 )  # fmt: skip
 
 # What a correction from after the cut corrects may lie before it, and is gone then.

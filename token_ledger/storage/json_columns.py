@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from token_ledger.core.model.budget import Enforcement, Limits, Overrides, Unit
+from token_ledger.core.model.other_kinds import OTHER_KINDS
+from token_ledger.core.model.price import OtherUse
 from token_ledger.core.model.refusal import Refusal
 from token_ledger.core.model.selector import Selector
 from token_ledger.core.model.subject import Subject
@@ -136,6 +138,17 @@ def cost_centers_from(column: Any) -> tuple[tuple[datetime | None, str], ...]:
     return tuple(
         (datetime.fromisoformat(each["from"]) if each["from"] else None, each["cost_center"]) for each in parsed(column)
     )
+
+
+def other_uses_text(uses: Iterable[OtherUse]) -> str:
+    """Return the lines of other kinds, as `usage_events.others` holds them: count and cost in nano-dollars by kind."""
+    return json.dumps({use.kind: [use.count, use.nanos] for use in uses})
+
+
+def other_uses_from(column: Any) -> tuple[OtherUse, ...]:
+    """Read the lines of other kinds back, in the order of the kinds."""
+    stored = parsed(column)
+    return tuple(OtherUse(kind, *stored[kind]) for kind in OTHER_KINDS if kind in stored)
 
 
 def pairs_text(pairs: Iterable[tuple[str, str]]) -> str:

@@ -25,7 +25,7 @@ from tenant_aliases where tenant_id = any($1) order by alias_id
 def own_price_from(row: Any) -> OwnPrice:
     """Make an entry of a tenant's own from a row."""
     rates = parsed(row["rates"])
-    price = None if rates is None else price_from(row)
+    price = None if rates is None else price_from(row, published=False)
     return OwnPrice(
         row["price_id"], row["provider"], row["model"], row["valid_from"], object_text(rates), price
     )  # fmt: skip

@@ -6,8 +6,9 @@ added to the table is found by its exact name even if the package does not know 
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import UTC, datetime, time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import copy
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.model.money import rate_attos
 from token_ledger.core.model.name_patterns import Names
+from token_ledger.core.model.other_kinds import RATE_KINDS
 from token_ledger.core.model.price import ModelName, ModelPrices, Price, PriceBook, Rates
 from token_ledger.storage.database import plain_dsn
 from token_ledger.storage.json_columns import parsed
@@ -31,6 +33,34 @@ PUBLISHED = {
     "reasoning": ("output_reasoning_mtok", "output"),
 }
 """Every kind's name in genai-prices, and the kind whose rate it has where it has none of its own."""
+PUBLISHED_OTHERS = {
+    "audio_cache_read": ("cache_audio_read_mtok", "cache_read"),
+    "image_cache_read": ("cache_image_read_mtok", "cache_read"),
+    "audio_input": ("input_audio_mtok", "input"),
+    "image_input": ("input_image_mtok", "input"),
+    "video_input": ("input_video_mtok", "input"),
+    "audio_output": ("output_audio_mtok", "output"),
+    "image_output": ("output_image_mtok", "output"),
+    "video_output": ("output_video_mtok", "output"),
+    "citation": ("output_citation_mtok", "output"),
+    "web_searches": ("web_searches_kcount", None),
+    "file_searches": ("storage_searches_kcount", None),
+    "pages": ("input_document_kpages", None),
+    "annotated_pages": ("input_annotated_document_kpages", None),
+    "characters": ("input_mchars", None),
+    "messages": ("input_text_messages_kcount", None),
+    "audio_seconds": ("input_audio_hours", None),
+    "requests": ("requests_kcount", None),
+}
+"""The same for other kinds. The publisher's rule for tokens that have no rate of their own: the rate of their whole."""
+PUBLISHED_TIERS = {
+    ("service_tier", "flex"): "flex",
+    ("service_tier", "priority"): "priority",
+    ("service_tier", "fast"): "fast",
+    ("speed", "fast"): "fast",
+    ("processing", "batch"): "batch",
+}
+"""Variants of prices that the publisher has for ways of serving a call."""
 PROVIDER_ALIASES = {
     "azure.ai.openai": "azure",
     "azure.ai.inference": "azure",
@@ -54,9 +84,8 @@ FINE_TUNED = "ft:"
 _DATED = r"(-[0-9]{4}(-?[0-9]{2}-?[0-9]{2})?)?"
 """What OpenAI puts behind a model's name: 0125, 2024-08-06."""
 
-FREE = '{"base": {"input": "0", "output": "0"}}'
+FREE = {"input": "0", "output": "0"}
 """The rates of models that are free by their name: the publisher lists none for some of them."""
-
 INSERT_PRICES = """
 insert into prices (provider, model, ordinal, rates, valid_from, daily_from, daily_until, context_tokens, source)
 select provider, model, ordinal, rates::jsonb, valid_from, daily_from, daily_until, context_tokens, source
@@ -170,14 +199,16 @@ def deprecated_models() -> frozenset[tuple[str, str]]:
 def check_rates(rates: Any) -> Price:
     """Return the price with these rates, as they are stored; ValueError says what is wrong with them."""
     for part in (rates["base"], *(tier["rates"] for tier in rates.get("tiers", ()))):
-        if unknown := sorted(set(part) - set(PUBLISHED)):
-            raise ValueError(f"{unknown[0]!r} is no kind that has a rate; the kinds are {', '.join(PUBLISHED)}")
+        if unknown := sorted(set(part) - {*PUBLISHED, *RATE_KINDS}):
+            kinds = ", ".join((*PUBLISHED, *RATE_KINDS))
+            raise ValueError(f"{unknown[0]!r} is no kind that has a rate; the kinds are {kinds}")
         if missing := [kind for kind in ("input", "output") if kind not in part]:
             raise ValueError(f"there is no rate of {missing[0]}; write 0 if it is free")
     starts = [tier["above"] for tier in rates.get("tiers", ())]
     if starts != sorted(set(starts)):
         raise ValueError("tiers ascend by `above`, and no two have the same")
-    return price_from({"price_id": 0, "rates": rates, "valid_from": None, "daily_from": None, "daily_until": None})
+    row = {"price_id": 0, "rates": rates, "valid_from": None, "daily_from": None, "daily_until": None}
+    return price_from(row, published=False)
 
 
 async def load_prices(connection: AsyncConnection) -> list[Price]:
@@ -244,11 +275,13 @@ def published_entries(source: str) -> list[tuple[Any, ...]]:
         for model in provider.models:
             conditional = model.prices if isinstance(model.prices, list) else [ConditionalPrice(prices=model.prices)]
             for ordinal, entry in enumerate(conditional):
-                rates = _rates_text(entry.prices)
+                rates = _schedule(entry.prices)
                 if rates is None and model.id.endswith(":free"):
-                    rates = FREE
+                    rates = {"base": dict(FREE)}
                 if rates is None:
                     continue
+                if served := _service_tiers(entry.prices, model.price_variants or ()):
+                    rates["service_tiers"] = served
                 starts, daily_from, daily_until = None, None, None
                 if ordinal == 0:
                     pass  # the publisher's rule: where no condition holds, the first entry does
@@ -259,27 +292,59 @@ def published_entries(source: str) -> list[tuple[Any, ...]]:
                     daily_until = entry.constraint.end_time.replace(tzinfo=None)
                 rows.append(
                     (
-                        provider.id, model.id, ordinal, rates, starts, daily_from, daily_until,
+                        provider.id, model.id, ordinal, json.dumps(rates), starts, daily_from, daily_until,
                         model.context_window, source,
                     )
                 )  # fmt: skip
     return rows
 
 
-def _rates_text(prices: Any) -> str | None:
-    """Return JSON with a model's rates as decimal strings in dollars per million tokens, or None if it has none."""
-    published = {kind: getattr(prices, name) for kind, (name, _) in PUBLISHED.items()}
+def _schedule(prices: Any) -> dict[str, Any] | None:
+    """Return a model's published rates as JSON, decimal strings in dollars, or None if none is published.
+
+    They are for a million tokens or characters, a thousand of what is counted, an hour of audio.
+    """
+    published = {kind: getattr(prices, name) for kind, (name, _) in (PUBLISHED | PUBLISHED_OTHERS).items()}
+    if published["audio_seconds"] is None:  # what models take in has a rate of its own, or that of all audio
+        published["audio_seconds"] = prices.audio_hours
     rates = {kind: rate for kind, rate in published.items() if rate is not None}
-    if "input" not in rates:
-        return None  # priced by the second, page or image and not by the token
+    if not rates:
+        return None
     starts = sorted({tier.start for rate in rates.values() for tier in getattr(rate, "tiers", ())})
-    value: dict[str, Any] = {"base": {kind: str(_rate_at(rate, None)) for kind, rate in rates.items()}}
+    schedule: dict[str, Any] = {"base": {kind: str(_rate_at(rate, None)) for kind, rate in rates.items()}}
     if starts:
-        value["tiers"] = [
+        schedule["tiers"] = [
             {"above": start, "rates": {kind: str(_rate_at(rate, start)) for kind, rate in rates.items()}}
             for start in starts
         ]
-    return json.dumps(value)
+    return schedule
+
+
+def _service_tiers(standard: Any, variants: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the published rates of ways of serving a call, those from each date on at which one of them changes.
+
+    The publisher's rule: variants are parts, and of those that apply the first one with a rate counts, else `standard`.
+    """
+    of_tiers: dict[str, list[Any]] = {}
+    for variant in variants:
+        [condition, *more] = variant.when.items()
+        if not more and condition in PUBLISHED_TIERS:
+            of_tiers.setdefault(PUBLISHED_TIERS[condition], []).append(variant)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for tier, of_tier in of_tiers.items():
+        for start in sorted({_begins(variant) for variant in of_tier}):
+            rates = copy(standard)
+            for variant in reversed([variant for variant in of_tier if _begins(variant) <= start]):
+                vars(rates).update((name, rate) for name, rate in vars(variant.prices).items() if rate is not None)
+            schedule = _schedule(rates)
+            if schedule is not None:
+                begins = {} if start == date.min else {"valid_from": datetime.combine(start, time(), UTC).isoformat()}
+                found.setdefault(tier, []).append({**schedule, **begins})
+    return found
+
+
+def _begins(variant: Any) -> date:
+    return date.min if variant.constraint is None else variant.constraint.start_date
 
 
 def _rate_at(rate: Any, above: int | None) -> Decimal:
@@ -293,21 +358,54 @@ def _rate_at(rate: Any, above: int | None) -> Decimal:
     return chosen
 
 
-def price_from(row: Any) -> Price:
-    """Make an entry from a row."""
+def price_from(row: Any, *, published: bool = True) -> Price:
+    """Make an entry from a row.
+
+    In a published one, other tokens without a rate of their own have that of their whole; in any other they have none.
+    """
     value = parsed(row["rates"])
+    served = value.get("service_tiers", {})
+    return _price(
+        value, row["price_id"], row["valid_from"], row["daily_from"], row["daily_until"], published,
+        {tier: tuple(_price_served(each, row["price_id"]) for each in entries) for tier, entries in served.items()},
+    )  # fmt: skip
+
+
+def _price_served(value: Mapping[str, Any], price_id: int) -> Price:
+    starts = value.get("valid_from")
+    return _price(value, price_id, None if starts is None else datetime.fromisoformat(starts), None, None, True, {})
+
+
+def _price(
+    value: Mapping[str, Any], price_id: int, valid_from: datetime | None, daily_from: time | None,
+    daily_until: time | None, published: bool, service_tiers: Mapping[str, tuple[Price, ...]],
+) -> Price:  # fmt: skip
+    tiers = value.get("tiers", ())
     return Price(
-        price_id=row["price_id"],
-        base=_rates_from(value["base"]),
-        tiers=tuple((tier["above"], _rates_from(tier["rates"])) for tier in value.get("tiers", ())),
-        valid_from=row["valid_from"],
-        daily_from=row["daily_from"],
-        daily_until=row["daily_until"],
-    )
+        price_id, _rates_from(value["base"]), tuple((tier["above"], _rates_from(tier["rates"])) for tier in tiers),
+        valid_from, daily_from, daily_until,
+        others=_other_rates_from(value["base"], published),
+        other_tiers=tuple((tier["above"], _other_rates_from(tier["rates"], published)) for tier in tiers),
+        service_tiers=service_tiers,
+        has_token_rates=not value["base"].keys().isdisjoint(PUBLISHED),
+    )  # fmt: skip
 
 
-def _rates_from(value: dict[str, str]) -> Rates:
-    attos = {kind: rate_attos(Decimal(rate)) for kind, rate in value.items()}
+def _rates_from(value: Mapping[str, str]) -> Rates:
+    attos = {kind: rate_attos(Decimal(rate)) for kind, rate in value.items() if kind in PUBLISHED}
     for kind, (_, otherwise) in PUBLISHED.items():
         attos.setdefault(kind, attos.get(otherwise or "", 0))
     return Rates(**{kind: attos[kind] for kind in PUBLISHED})
+
+
+def _other_rates_from(value: Mapping[str, str], published: bool) -> dict[str, int]:
+    """Return rates of other kinds by their names."""
+    wholes = {name: whole for name, (_, whole) in (PUBLISHED | PUBLISHED_OTHERS).items()} if published else {}
+    rates = {}
+    for kind, other in RATE_KINDS.items():
+        name: str | None = kind
+        while name is not None and name not in value:
+            name = wholes.get(name)
+        if name is not None:
+            rates[other.name] = rate_attos(Decimal(value[name]))
+    return rates

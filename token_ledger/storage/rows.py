@@ -183,7 +183,8 @@ EVENT = RowFormat(
     "event_id", "reservation_id", _FACTS, Field("usage", KINDS, Usage, attrgetter("counts")), "cost_nanos", "price_id",
     "path", "occurred_at", "posted_at", "overrun", "late", "estimated", "unpriced", "clamped", "failed", "response_id",
     "original_input_tokens", "calls", "part", _model_name("requested"), _model_name("served"), "held_path", "held_at",
-    "corrects",
+    "corrects", _json("others", _if_any(json_columns.other_uses_from), _text_if_any(json_columns.other_uses_text)),
+    "service_tier",
 )  # fmt: skip
 
 DENIAL = RowFormat(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from token_ledger.storage import prices
 
-_NAMES = {kind: name for kind, (name, _) in {**prices.PUBLISHED, **getattr(prices, "PUBLISHED_OTHERS", {})}.items()}
+_NAMES = {kind: name for kind, (name, _) in (prices.PUBLISHED | prices.PUBLISHED_OTHERS).items()}
 """What the publisher calls every kind that the price book has rates for."""
 
 
@@ -41,7 +41,10 @@ def _why(model: Any, taken: list[Any] | None) -> str:
     if not published:
         return "" if taken else "no price is published"
     kinds = {kind for rates in taken or () for kind in _keys(rates)}
-    left = sorted(published.keys() - {name for kind, name in _NAMES.items() if kind in kinds})
+    taken_over = {name for kind, name in _NAMES.items() if kind in kinds}
+    if "audio_seconds" in kinds:  # the rate of all audio stands in where audio that is taken in has none
+        taken_over.add("audio_hours")
+    left = sorted(published.keys() - taken_over)
     parts = [f"{', '.join(f'{name} {published[name]}' for name in left)}: no rates of this kind"] if left else []
     if taken is None:
         parts = [f"not taken over at all: it is priced by {', '.join(left)}"]

@@ -9,8 +9,9 @@ from typing import Annotated, Any, cast
 from typing_extensions import TypedDict
 
 from token_ledger.core.model.money import ATTOS_PER_DOLLAR, format_money
-from token_ledger.core.model.price import Rates
-from token_ledger.core.model.usage import Figures, Usage
+from token_ledger.core.model.other_kinds import OTHER_KINDS
+from token_ledger.core.model.price import OtherUse, Rates
+from token_ledger.core.model.usage import KINDS, Figures, Usage, usage_from
 from token_ledger.wire.fields import Body, Tokens, UsedTokens, answer, doc
 
 InputTokens = Annotated[Tokens, doc("Tokens of the whole prompt, cached tokens included.", 1_200)]
@@ -29,14 +30,56 @@ class UsageBody(Body):
         UsedTokens, doc("Input tokens that were written to the provider's cache for 1 hour.", 0)
     ] = 0
     reasoning_tokens: Annotated[UsedTokens, doc("Output tokens that were spent on reasoning.", 64)] = 0
+    audio_input_tokens: Annotated[UsedTokens, doc("Input tokens that are audio, cached ones included.", 0)] = 0
+    image_input_tokens: Annotated[UsedTokens, doc("Input tokens that are images, cached ones included.", 0)] = 0
+    video_input_tokens: Annotated[UsedTokens, doc("Input tokens that are video.", 0)] = 0
+    audio_cache_read_tokens: Annotated[UsedTokens, doc("Audio tokens that were read from the provider's cache.", 0)] = 0
+    image_cache_read_tokens: Annotated[UsedTokens, doc("Image tokens that were read from the provider's cache.", 0)] = 0
+    audio_output_tokens: Annotated[UsedTokens, doc("Output tokens that are audio.", 0)] = 0
+    image_output_tokens: Annotated[UsedTokens, doc("Output tokens that are images.", 0)] = 0
+    video_output_tokens: Annotated[UsedTokens, doc("Output tokens that are video.", 0)] = 0
+    citation_tokens: Annotated[
+        UsedTokens, doc("Output tokens that are citations, where the provider prices them by themselves.", 0)
+    ] = 0
+    web_searches: Annotated[UsedTokens, doc("Searches of the web that the provider made for the call.", 2)] = 0
+    file_searches: Annotated[UsedTokens, doc("Searches of stored files that the provider made for the call.", 0)] = 0
+    images: Annotated[UsedTokens, doc("Images that were made, where they are priced by the piece.", 0)] = 0
+    pages: Annotated[UsedTokens, doc("Pages of documents that were read, where they are priced by the page.", 0)] = 0
+    annotated_pages: Annotated[
+        UsedTokens, doc("Pages that were read with annotations, where these have a price of their own.", 0)
+    ] = 0
+    characters: Annotated[UsedTokens, doc("Characters, where they are priced instead of tokens.", 0)] = 0
+    messages: Annotated[UsedTokens, doc("Messages, where they are priced by the message.", 0)] = 0
+    audio_seconds: Annotated[
+        UsedTokens, doc("Seconds of audio, rounded up, where audio is priced by its length.", 0)
+    ] = 0
+    requests: Annotated[UsedTokens, doc("Requests with a fee, besides the call itself, which counts as one.", 0)] = 0
 
 
+_OTHERS = frozenset(OTHER_KINDS)
 AN_USAGE = {"input_tokens": 1_180, "output_tokens": 260, "cache_read_tokens": 1_024}
 
 
 def usage_of(body: UsageBody) -> Usage:
-    """Return usage as the core counts it: the fields of both are the kinds of tokens."""
-    return Usage(**dict(body))
+    """Return usage as the core counts it: the fields of both are the kinds of tokens, and other kinds."""
+    counts = dict(body)
+    if _OTHERS.isdisjoint(body.model_fields_set):
+        return Usage(*(counts[kind] for kind in KINDS))
+    return usage_from(counts)
+
+
+@answer
+class OtherUseAnswer(TypedDict):
+    """What a call used of a kind that few calls have."""
+
+    kind: Annotated[str, doc("The kind, by its name in `usage`.", "web_searches")]
+    count: Annotated[int, doc("How many, as it was booked.", 2)]
+    cost: Annotated[str | None, doc("Cost in dollars; null if no price is known for this kind.", "0.020000000")]
+
+
+def other_answer(use: OtherUse) -> OtherUseAnswer:
+    """Return a line of another kind."""
+    return {"kind": use.kind, "count": use.count, "cost": None if use.nanos is None else format_money(use.nanos)}
 
 
 @answer

@@ -25,7 +25,6 @@ from token_ledger_sdk import (
     UsageMissing,
 )
 from token_ledger_sdk.unsettled import Ending, choose_ending
-from token_ledger_sdk.wire import calls
 
 SETTLE = "POST /v1/reservations/21/settle"
 RELEASE = "POST /v1/reservations/21/release"
@@ -200,21 +199,14 @@ SEARCHED = {
 }
 
 
-@pytest.mark.parametrize("takes_them", [False, True])
-def test_kinds_and_tiers_are_sent_where_the_service_takes_them(
-    hold: Hold, service: Any, takes_them: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(calls, "SENDS_EVERY_KIND", takes_them)
+def test_kinds_and_tiers_are_sent(hold: Hold, service: Any) -> None:
     hold.settle(SEARCHED)
     body = service.body(1)
     assert body["usage"]["input_tokens"] == 9
-    assert (body["usage"].get("web_searches"), body.get("service_tier")) == (
-        (1, "flex") if takes_them else (None, None)
-    )
+    assert (body["usage"]["web_searches"], body["service_tier"]) == (1, "flex")
 
 
-def test_the_standard_tier_is_not_said(hold: Hold, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "SENDS_EVERY_KIND", True)
+def test_the_standard_tier_is_not_said(hold: Hold, service: Any) -> None:
     hold.settle({**SEARCHED, "service_tier": "default"})
     assert "service_tier" not in service.body(1)
 

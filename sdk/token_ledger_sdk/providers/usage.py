@@ -14,15 +14,19 @@ PARTS: Sequence[tuple[str, tuple[str, ...]]] = (
     ("input_tokens", ("cache_read_tokens", "cache_write_1h_tokens", "cache_write_5m_tokens")),
     ("output_tokens", ("reasoning_tokens",)),
     ("input_tokens", ("audio_input_tokens", "image_input_tokens", "video_input_tokens")),
-    ("output_tokens", ("audio_output_tokens", "image_output_tokens")),
-    ("cache_read_tokens", ("audio_cache_read_tokens",)),
+    ("output_tokens", ("audio_output_tokens", "image_output_tokens", "video_output_tokens", "citation_tokens")),
+    ("cache_read_tokens", ("audio_cache_read_tokens", "image_cache_read_tokens")),
     ("audio_input_tokens", ("audio_cache_read_tokens",)),
+    ("image_input_tokens", ("image_cache_read_tokens",)),
 )
 """The kinds that are parts of another one; each list divides its whole in its own way, so cached audio is in two. Where
 a whole is smaller than its parts, the first in a list keep their tokens and the later ones are cut, as the service does
 it."""
 
-UNITS = ("web_searches", "images", "pages", "audio_seconds", "requests")
+UNITS = (
+    "web_searches", "file_searches", "images", "pages", "annotated_pages", "characters", "messages", "audio_seconds",
+    "requests",
+)  # fmt: skip
 """What is counted by the piece, beside the tokens; `audio_seconds` are rounded up to whole seconds."""
 
 
@@ -45,11 +49,18 @@ class Usage:
     image_input_tokens: int = 0
     video_input_tokens: int = 0
     audio_cache_read_tokens: int = 0
+    image_cache_read_tokens: int = 0
     audio_output_tokens: int = 0
     image_output_tokens: int = 0
+    video_output_tokens: int = 0
+    citation_tokens: int = 0
     web_searches: int = 0
+    file_searches: int = 0
     images: int = 0
     pages: int = 0
+    annotated_pages: int = 0
+    characters: int = 0
+    messages: int = 0
     audio_seconds: int = 0
     requests: int = 0
 

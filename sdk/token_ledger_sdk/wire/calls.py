@@ -7,15 +7,10 @@ The fields of a call are listed here, once: reserving, leasing, planning and set
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from ..providers import STANDARD, Usage, reading_of, served_model
-from ..providers.usage import TEXT_KINDS
 from .requests import given
-
-SENDS_EVERY_KIND: Final = False
-"""Whether the service takes service tiers, and the kinds of usage beside text tokens. It does not yet, and would refuse
-a settle that says them; once it does, this goes and everything is sent."""
 
 
 class Call(TypedDict):
@@ -119,16 +114,7 @@ def call_body(call: Call, scope: Scope) -> dict[str, object]:
 def settle_body(use: Use) -> dict[str, object]:
     """Return what a request says of a call that was made; raises TypeError for wrong argument names."""
     check_names(use.actual, Actual)
-    said: dict[str, object] = {**use.actual}
-    if not SENDS_EVERY_KIND:
-        said.pop("service_tier", None)
-    return given({"usage": usage_body(use.usage), **said})
-
-
-def usage_body(usage: Usage) -> dict[str, int]:
-    """Return what a request says of a usage."""
-    counts = usage.to_json()
-    return counts if SENDS_EVERY_KIND else {kind: counts[kind] for kind in TEXT_KINDS}
+    return given({"usage": use.usage.to_json(), **use.actual})
 
 
 def check_names(arguments: Mapping[str, object], kind: Any) -> None:

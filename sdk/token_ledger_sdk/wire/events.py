@@ -8,7 +8,6 @@ from datetime import datetime
 from decimal import Decimal
 
 from ..providers import Usage
-from .calls import usage_body
 from .fields import Fields
 from .requests import ApiRequest, given, new_key, path_to, post
 
@@ -37,11 +36,12 @@ class UsageEvent:
     estimated: bool = False
     response_id: str | None = None
     tool: str | None = None
+    service_tier: str | None = None
     tags: Mapping[str, str] | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the fields that are given, as the service takes them."""
-        return given({each.name: getattr(self, each.name) for each in fields(self)} | {"usage": usage_body(self.usage)})
+        return given({each.name: getattr(self, each.name) for each in fields(self)} | {"usage": self.usage.to_json()})
 
 
 @dataclass(frozen=True, slots=True)

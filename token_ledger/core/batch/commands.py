@@ -86,6 +86,8 @@ class Settle(KeyedCommand):
     original_input_tokens: int | None = None
     part: bool = False
     tool: str | None = None
+    service_tier: str | None = None
+    """How the provider served the call, if not in the standard way."""
 
     def sent_by(self, kind: Role) -> Self:
         """Return the command with its key among those of a kind of principal, so that none has a hold's own key."""
@@ -149,6 +151,7 @@ class Record(KeyedCommand):
     estimated: bool = False
     response_id: str | None = None
     tool: str | None = None
+    service_tier: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
     body: Mapping[str, Any] = field(default_factory=dict)
     """The event as it came, kept where it has to be quarantined. It holds counts and names, never prompts."""

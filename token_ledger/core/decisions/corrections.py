@@ -11,6 +11,7 @@ from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.batch.books import Books
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import format_money
+from token_ledger.core.model.price import OtherUse
 from token_ledger.core.model.reservation import HoldState
 from token_ledger.core.model.usage import Usage
 
@@ -92,6 +93,7 @@ def _correction(books: Books, event: UsageEvent) -> UsageEvent:
         part=False,
         held_path=None,
         corrects=event.event_id,
+        others=tuple(OtherUse(use.kind, -use.count, None if use.nanos is None else -use.nanos) for use in event.others),
         source="",
         key="",
         fingerprint=b"",

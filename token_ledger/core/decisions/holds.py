@@ -3,7 +3,7 @@
 Every function checks first and changes the books only after its last check, so a refusal changes nothing.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from token_ledger.core.model.call import CallFacts
 from token_ledger.core.model.event import UsageEvent, in_time, representable
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
 from token_ledger.core.model.plain_data import limits_data
-from token_ledger.core.model.price import ModelName, Price, usage_cost_nanos
+from token_ledger.core.model.price import ModelName, Price, charge
 from token_ledger.core.model.reservation import HoldEvent, HoldState, Reservation
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.usage import LARGEST_USE, clamp
@@ -158,21 +158,24 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
     posted_at = min(occurred_at, books.now)
     price = _price_at(books, command.provider, command.model, posted_at)
     accounts = books.accounts_for(facts, run, posted_at)
+    cost, others, is_priced = charge(price, usage, command.service_tier, 1, posted_at)
     event = UsageEvent(
         event_id=event_id,
         reservation_id=None,
         facts=facts,
-        usage=usage,
-        cost_nanos=0 if price is None else usage_cost_nanos(price, usage),
+        usage=usage.without_others,
+        cost_nanos=cost,
         price_id=NO_PRICE if price is None else price.price_id,
         path=[account.account_id for account in accounts],
         occurred_at=occurred_at,
         posted_at=posted_at,
         estimated=command.estimated,
-        unpriced=price is None,
+        unpriced=not is_priced,
         clamped=clamped,
         failed=command.failed,
         response_id=command.response_id,
+        others=others,
+        service_tier=command.service_tier,
         requested=_other_name(facts, command.provider, command.model),
         source=command.source,
         key=command.key,
@@ -215,8 +218,8 @@ def _too_much(books: Books, event: UsageEvent, drawn_nanos: int = 0) -> tuple[ou
     that it takes back.
     """
     tokens, nanos = event.usage.total_tokens, event.cost_nanos
-    if max(event.usage.counts) > LARGEST_USE:
-        detail = f"no call uses more than {LARGEST_USE} tokens of a kind; the usage is kept in quarantine for review"
+    if max(event.usage.counts) > LARGEST_USE or any(use.count > LARGEST_USE for use in event.others):
+        detail = f"no call uses more than {LARGEST_USE} of a kind; the usage is kept in quarantine for review"
         return outcomes.Code.INVALID_REQUEST, detail
     booked = books.loaded
     if booked.booked_nanos + nanos > LARGEST_AMOUNT or booked.booked_tokens + tokens > LARGEST_AMOUNT:
@@ -231,14 +234,16 @@ def _too_much(books: Books, event: UsageEvent, drawn_nanos: int = 0) -> tuple[ou
     )
 
 
-_SETTLED_WITH = ("provider", "model", "failed", "estimated", "response_id", "original_input_tokens", "part", "tool")
+_SETTLED_WITH = (
+    "provider", "model", "failed", "estimated", "response_id", "original_input_tokens", "part", "tool", "service_tier",
+)  # fmt: skip
 
 
 def content(report: commands.Report) -> Any:
     """Return what a report says as plain data, so that it can be booked later."""
     if not isinstance(report, commands.Settle):
         return report.body
-    said = {"reservation_id": str(report.reservation_id), "usage": asdict(report.usage)}
+    said = {"reservation_id": str(report.reservation_id), "usage": report.usage.by_kind}
     if report.occurred_at is not None:
         said["occurred_at"] = report.occurred_at.isoformat()
     return said | {name: value for name in _SETTLED_WITH if (value := getattr(report, name))}
@@ -253,12 +258,14 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
         # The caller's clock may be wrong, its spend is real: the lease bounds when the call can have been made.
         posted_at = min(max(occurred_at, posted_at), books.now)
     price, is_known = _price_of_call(books, reservation, served, posted_at)
-    cost = usage_cost_nanos(price, usage) if price is not None else 0
+    calls = 0 if command.part and not reservation.lease else 1
+    cost, others, is_priced = charge(price, usage, command.service_tier, calls, posted_at)
     path = _served_path(books, reservation, facts)
     price_id = NO_PRICE if price is None else price.price_id
     # What every event has stands in its place: a keyword takes five times as long.
     return UsageEvent(
-        books.new_id(), reservation.reservation_id, facts, usage, cost, price_id, path, occurred_at, posted_at,
+        books.new_id(), reservation.reservation_id, facts, usage.without_others, cost, price_id, path, occurred_at,
+        posted_at,
         overrun=(
             reservation.drawn_nanos + cost > reservation.held_nanos
             or reservation.drawn_tokens + usage.total_tokens > reservation.held_tokens
@@ -267,17 +274,19 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
         ),
         late=reservation.state is HoldState.EXPIRED,
         estimated=command.estimated,
-        unpriced=not is_known,
+        unpriced=not (is_known and is_priced),
         clamped=clamped,
         failed=command.failed,
         response_id=command.response_id,
         original_input_tokens=command.original_input_tokens,
-        calls=0 if command.part and not reservation.lease else 1,
+        calls=calls,
         part=command.part,
         requested=_other_name(reservation.facts, *reservation.requested),
         served=None if served is None else _other_name(facts, *served),
         held_path=None if path is reservation.path or path == reservation.path else reservation.path,
         held_at=None if posted_at == reservation.created_at else reservation.created_at,
+        others=others,
+        service_tier=command.service_tier,
         source=command.source,
         key=command.key,
         fingerprint=command.fingerprint,

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from token_ledger.core.model.call import CallFacts
 from token_ledger.core.model.frozen import value
-from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.price import ModelName, OtherUse
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT
 
@@ -23,11 +23,12 @@ class UsageEvent:
 
     `requested` and `served` are the names of the model as it was asked for and as the settle named it, where they are
     not those of `facts`. `held_path` are the accounts of the hold, where the call was served by another model and so is
-    booked on others. `unpriced` says that no price of the model was known: the cost is then that of the hold's price,
-    or 0 (`price_id` 0) without one. `reservation_id` is None for a call without a hold. `part` says that the event did
-    not end its hold: a call of a lease, or a part of a call, which then counts no call (`calls` 0). `corrects` is the
-    event that this one takes back. `source`, `key` and `fingerprint` are those of the request that made it, known only
-    to the batch that books it.
+    booked on others. `unpriced` says that no price of the model, of one of the kinds in `others` or of its service tier
+    was known: the cost is then that of the hold's price, or 0 (`price_id` 0) without one; a kind without a price costs
+    nothing, and a service tier without one what the standard one does. `reservation_id` is None for a call without a
+    hold. `part` says that the event did not end its hold: a call of a lease, or a part of a call, which then counts no
+    call (`calls` 0). `corrects` is the event that this one takes back. `source`, `key` and `fingerprint` are those of
+    the request that made it, known only to the batch that books it.
     """
 
     event_id: int
@@ -54,6 +55,8 @@ class UsageEvent:
     held_path: list[int] | None = None
     held_at: datetime | None = None
     corrects: int | None = None
+    others: tuple[OtherUse, ...] = ()
+    service_tier: str | None = None
     source: str = ""
     key: str = ""
     fingerprint: bytes = b""

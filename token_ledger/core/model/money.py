@@ -8,6 +8,7 @@ from decimal import Context, Decimal, InvalidOperation
 
 NANOS_PER_DOLLAR = 1_000_000_000
 ATTOS_PER_DOLLAR = 10**18
+ATTOS_PER_NANO = 10**9
 ATTO_TOKENS_PER_NANO = 10**15  # atto-dollars per million tokens -> nano-dollars per token
 LARGEST_AMOUNT = 2**63 - 1
 """The largest amount, of money or anything else, that a column of the database holds."""
@@ -21,6 +22,13 @@ def cost_nanos(tokens: int, rate_attos: int) -> int:
     if twice > ATTO_TOKENS_PER_NANO or (twice == ATTO_TOKENS_PER_NANO and whole & 1):
         return whole + 1
     return whole
+
+
+def unit_cost_nanos(count: int, rate_attos: int, per: int) -> int:
+    """Return the cost in nano-dollars of a count at a rate in atto-dollars for so many, half to even."""
+    divisor = per * ATTOS_PER_NANO
+    whole, rest = divmod(count * rate_attos, divisor)
+    return whole + (2 * rest > divisor or (2 * rest == divisor and whole & 1))
 
 
 def affordable_tokens(nanos: int, rate_attos: int) -> int:

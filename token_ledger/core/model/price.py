@@ -6,17 +6,19 @@ that providers publish. A kind without a rate of its own costs what the kind it 
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
 from typing import NamedTuple
 
-from token_ledger.core.model.money import cost_nanos
+from token_ledger.core.model.frozen import value
+from token_ledger.core.model.money import cost_nanos, unit_cost_nanos
 from token_ledger.core.model.nearest_names import NearestNames, Ranked, most_alike
+from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of, rated_separately
 from token_ledger.core.model.usage import Usage
 
 
 class Rates(NamedTuple):
-    """Atto-dollars per million tokens for every kind, in the order of the kinds of `Usage`."""
+    """Atto-dollars per million tokens for the kinds of tokens that every call has, in the order of `Usage`."""
 
     input: int
     output: int
@@ -26,9 +28,24 @@ class Rates(NamedTuple):
     reasoning: int
 
 
+STANDARD = "standard"
+SERVICE_TIERS = (STANDARD, "flex", "priority", "batch", "fast")
+"""How a provider treats a call, by the names that providers use; each may have rates of its own."""
+
+OtherRates = Mapping[str, int]
+"""Rates of other kinds by their names, in atto-dollars for as many as `OtherKind.per` says."""
+
+NO_OTHER_RATES: OtherRates = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One dated entry of the price book: base rates and tiers `(input tokens above which, rates)`, ascending."""
+    """One dated entry of the price book: base rates and tiers `(input tokens above which, rates)`, ascending.
+
+    `others` are the rates of other kinds, in the same way: those of the base, and of tiers. A kind that is not there
+    has no price; without `has_token_rates` tokens have none. `service_tiers` are the prices of calls that are not
+    served in the standard way; of those that apply at an instant the last counts.
+    """
 
     price_id: int
     base: Rates
@@ -36,6 +53,10 @@ class Price:
     valid_from: datetime | None = None
     daily_from: time | None = None
     daily_until: time | None = None
+    others: OtherRates = field(default_factory=dict)
+    other_tiers: tuple[tuple[int, OtherRates], ...] = ()
+    service_tiers: Mapping[str, tuple["Price", ...]] = field(default_factory=dict)
+    has_token_rates: bool = True
 
     def rates_for(self, input_tokens: int) -> Rates:
         """Return the rates of the tier that a call with this whole input falls into."""
@@ -43,6 +64,18 @@ class Price:
             return self.base
         position = bisect_left(self.tiers, input_tokens, key=lambda tier: tier[0])
         return self.tiers[position - 1][1]
+
+    def other_rates_for(self, input_tokens: int) -> OtherRates:
+        """Return the rates of other kinds of the tier that a call with this whole input falls into."""
+        reached = [rates for above, rates in self.other_tiers if input_tokens > above]
+        return reached[-1] if reached else self.others
+
+    def served_as(self, service_tier: str | None, at: datetime) -> "Price | None":
+        """Return the price of calls that are served in a way; None stands for the standard one, or for no price."""
+        if service_tier is None:
+            return self
+        served = self.service_tiers.get(service_tier, ())
+        return next((price for price in reversed(served) if price.applies_at(at)), None)
 
     def applies_at(self, at: datetime) -> bool:
         """Tell whether this entry is valid at an instant; daily hours are UTC and may wrap over midnight."""
@@ -56,13 +89,61 @@ class Price:
         return clock >= self.daily_from or clock < self.daily_until
 
 
+@value
+class OtherUse:
+    """What a call used of another kind, and the cost of it; None where that kind has no price."""
+
+    kind: str
+    count: int
+    nanos: int | None
+
+
+def charge(
+    price: Price | None, usage: Usage, service_tier: str | None, calls: int, at: datetime
+) -> tuple[int, tuple[OtherUse, ...], bool]:
+    """Return what clamped usage of so many calls costs, its lines of other kinds, and whether all of it has a price.
+
+    `at` is the instant at which the calls are priced.
+    A way of serving without rates of its own costs what the standard one does. Where requests have a
+    price, every call is one, beside those that are reported.
+    """
+    if price is None:
+        return 0, other_uses(None, usage), False
+    if service_tier is None and not usage.others and "requests" not in price.others and price.has_token_rates:
+        return usage_cost_nanos(price, usage), (), True  # nearly always
+    served = price.served_as(service_tier, at)
+    rates = price if served is None else served
+    if calls > 0 and "requests" in rates.others:
+        said = dict(usage.others)
+        usage = replace(usage, others=others_of({**said, "requests": said.get("requests", 0) + calls}))
+    others = other_uses(rates, usage)
+    is_priced = served is not None and all(use.nanos is not None for use in others)
+    is_priced = is_priced and (rates.has_token_rates or not any(usage.rated))
+    return usage_cost_nanos(rates, usage), others, is_priced
+
+
 def usage_cost_nanos(price: Price, usage: Usage) -> int:
     """Return the cost of clamped usage: the sum of its kinds, each rounded once, so that lines add up."""
     total = 0
     for tokens, rate in zip(usage.rated, price.rates_for(usage.input_tokens), strict=True):
         if tokens:
             total += cost_nanos(tokens, rate)
+    if usage.others:
+        total += sum(use.nanos or 0 for use in other_uses(price, usage))
     return total
+
+
+def other_uses(price: Price | None, usage: Usage) -> tuple[OtherUse, ...]:
+    """Return the lines of other kinds of clamped usage; the one of a kind whose price is unknown costs nothing."""
+    rates = NO_OTHER_RATES if price is None else price.other_rates_for(usage.input_tokens)
+    rated = rated_separately(usage.others)
+    return tuple(
+        OtherUse(
+            name, count,
+            unit_cost_nanos(rated[name], rates[name], OTHER_KINDS[name].per) if name in rates else None,
+        )
+        for name, count in usage.others
+    )  # fmt: skip
 
 
 class ModelName(NamedTuple):

@@ -6,15 +6,20 @@ place in `PARTS` and, where reports show it by itself, a figure. Its rate stands
 lists are written out because every call goes through them.
 """
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import field, fields
 from typing import NamedTuple
 
 from token_ledger.core.model.frozen import value
+from token_ledger.core.model.other_kinds import OTHER_KINDS, Others, fit, others_of, rated_separately
 
 
 @value
 class Usage:
-    """Tokens of one call, by kind. `input_tokens` are all prompt tokens, `output_tokens` include reasoning."""
+    """Tokens of one call, by kind. `input_tokens` are all prompt tokens, `output_tokens` include reasoning.
+
+    `others` are the kinds that few calls have.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -22,18 +27,31 @@ class Usage:
     cache_write_5m_tokens: int = 0
     cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
+    others: Others = field(default=(), kw_only=True)
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """All counts, in the order of the fields."""
+        """The counts of all kinds of tokens that every call has, in the order of the fields."""
         return (
             self.input_tokens, self.output_tokens, self.cache_read_tokens,
             self.cache_write_5m_tokens, self.cache_write_1h_tokens, self.reasoning_tokens,
         )  # fmt: skip
 
     @property
+    def by_kind(self) -> dict[str, int]:
+        """All counts by kind, those of other kinds only where there are any."""
+        return dict(zip(KINDS, self.counts, strict=True)) | dict(self.others)
+
+    @property
+    def without_others(self) -> "Usage":
+        """The tokens that every call has."""
+        return Usage(*self.counts) if self.others else self
+
+    @property
     def rated(self) -> tuple[int, ...]:
-        """For each field, how many tokens its rate applies to: a whole without its parts."""
+        """For each of these kinds, how many tokens its rate applies to: a whole without its parts."""
+        if self.others:
+            return self._rated_beside_others()
         return (
             self.input_tokens - self.cache_read_tokens - self.cache_write_5m_tokens - self.cache_write_1h_tokens,
             self.output_tokens - self.reasoning_tokens,
@@ -42,6 +60,14 @@ class Usage:
             self.cache_write_1h_tokens,
             self.reasoning_tokens,
         )
+
+    def _rated_beside_others(self) -> tuple[int, ...]:
+        rated = dict(zip(KINDS, Usage(*self.counts).rated, strict=True))
+        for name, count in rated_separately(self.others).items():
+            whole = OTHER_KINDS[name].part_of
+            if whole is not None:
+                rated[whole] -= count
+        return tuple(rated.values())
 
     @property
     def total_tokens(self) -> int:
@@ -65,7 +91,13 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 """The kinds that are counted within another one. Where they do not fit, the first is believed before the next."""
 
-KINDS = tuple(field.name for field in fields(Usage))
+KINDS = tuple(each.name for each in fields(Usage) if each.name != "others")
+
+
+def usage_from(counts: Mapping[str, int]) -> Usage:
+    """Return usage from counts by kind, those of other kinds among them."""
+    return Usage(*(counts.get(kind, 0) for kind in KINDS), others=others_of(counts))
+
 
 LARGEST_USE = 10**12
 """The most tokens of a kind that a call is booked with: far more than any has. What says more is kept for review."""
@@ -97,12 +129,19 @@ def clamp(usage: Usage) -> tuple[Usage, bool]:
     Some providers report more cached than prompt tokens. A whole is believed before its parts: these are cut, in the
     order of `PARTS`, to what the parts before them left of it.
     """
-    if min(usage.rated) >= 0:  # no whole is less than its parts
+    if min(usage.rated) >= 0 and not usage.others:  # no whole is less than its parts
         return usage, False
+    if usage.others:
+        plain, changed = clamp(Usage(*usage.counts))
+        others = fit(usage.others, dict(zip(KINDS, plain.rated, strict=True)))
+        kept = dict(others)
+        return Usage(*plain.counts, others=others), changed or any(
+            kept.get(name, 0) < count for name, count in usage.others
+        )
     counts = dict(zip(KINDS, usage.counts, strict=True))
     for whole, parts in PARTS.items():
         left = counts[whole]
         for part in parts:
             counts[part] = min(counts[part], left)
             left -= counts[part]
-    return Usage(**counts), True
+    return usage_from(counts), True

@@ -306,6 +306,8 @@ usage_events = Table(
     Column("held_path", ARRAY(BigInteger)),
     columns.at("held_at", null=True),
     columns.big("corrects", null=True),
+    Column("others", JSONB),
+    columns.words("service_tier", null=True),
     PrimaryKeyConstraint("tenant_id", "event_id", "booked_at"),
     Index("usage_events_posted", "tenant_id", "posted_at"),
     Index(

@@ -1,6 +1,6 @@
 """Answers about holds: reservations, what the caller is told, settlements."""
 
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -12,6 +12,7 @@ from token_ledger.core.model.trigger import Advice, Technique, TriggerKind
 from token_ledger.wire.answers.amounts import HELD, Amounts, amount_in, amounts
 from token_ledger.wire.answers.denials import RefusalAnswer, refusal_answer
 from token_ledger.wire.fields import InstantText, Replayed, answer, doc, example_of, optional_id
+from token_ledger.wire.token_kinds import OtherUseAnswer, other_answer
 
 
 @answer
@@ -179,7 +180,12 @@ class SettlementAnswer(TypedDict):
     overrun: Annotated[bool, doc("True if the call used more than its hold. It is booked in full.", False)]
     late: Annotated[bool, doc("True if the hold had expired. The call is booked in full.", False)]
     unpriced: Annotated[
-        bool, doc("True if no price is known for the model: the call costs what its hold was priced at.", False)
+        bool,
+        doc(
+            "True if no price is known for the model, its service tier or one of `others`: the call costs what its "
+            "hold was priced at, the standard tier, and nothing for what has no price.",
+            False,
+        ),
     ]
     clamped: Annotated[bool, doc("True if the usage contradicted itself and was cut to what is possible.", False)]
     part: Annotated[bool, doc("True if this was one part of many: the hold stays open.", False)]
@@ -188,6 +194,12 @@ class SettlementAnswer(TypedDict):
         str | None, doc("Why no further call should be made; null if calls may go on.", "the run was cancelled")
     ]
     replayed: Replayed
+    others: NotRequired[
+        Annotated[
+            list[OtherUseAnswer],
+            doc("What the call used of kinds that few calls have; left out if nothing.", [example_of(OtherUseAnswer)]),
+        ]
+    ]
 
 
 def settlement_answer(outcome: Settled) -> SettlementAnswer:
@@ -198,7 +210,7 @@ def settlement_answer(outcome: Settled) -> SettlementAnswer:
         ended = hold.state is not HoldState.HELD
         tokens, _, nanos, calls = (0, 0, 0, 0) if ended else hold.remaining
         remaining = amounts(tokens, nanos, calls)
-    return {
+    settled: SettlementAnswer = {
         "reservation_id": optional_id(event.reservation_id),
         "event_id": str(event.event_id),
         "state": hold.state if event.part and hold is not None else HoldState.SETTLED,
@@ -213,3 +225,6 @@ def settlement_answer(outcome: Settled) -> SettlementAnswer:
         "stop": outcome.stop,
         "replayed": outcome.replayed,
     }
+    if event.others:
+        settled["others"] = [other_answer(use) for use in event.others]
+    return settled

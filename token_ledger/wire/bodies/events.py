@@ -36,6 +36,7 @@ class EventBody(Body):
     estimated: reservations.Estimated = False
     response_id: reservations.ResponseId = None
     tool: reservations.Tool = None
+    service_tier: reservations.ServiceTier = "standard"
     tags: reservations.CallTags = {}
 
 

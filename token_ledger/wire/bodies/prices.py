@@ -25,7 +25,7 @@ def _is_rate(text: str) -> str:
 Rate = Annotated[
     StrictStr, Field(max_length=30, pattern=r"^[0-9]+(\.[0-9]+)?$"), AfterValidator(_is_rate)
 ]  # fmt: skip
-"""Dollars per million tokens; text that says the same has one spelling."""
+"""Dollars, for a million tokens or as many as the kind says; text that says the same has one spelling."""
 KindRates = Annotated[dict[StrictStr, Rate], Field(max_length=64)]
 
 
@@ -39,13 +39,17 @@ class PriceTierBody(Body):
 
 
 class RatesBody(Body):
-    """Rates in dollars per million tokens; a kind without one costs what the kind costs that it is a part of."""
+    """Rates in dollars per million tokens, per thousand of what is counted, and per hour of audio.
+
+    Cached and reasoning tokens without a rate cost what their whole costs; other kinds without one have no price.
+    """
 
     base: Annotated[
         KindRates,
         doc(
             "Rates by kind: `input` and `output`, and where they differ `cache_read`, `cache_write_5m`,"
-            " `cache_write_1h`, `reasoning`. Write 0 for what is free.",
+            " `cache_write_1h`, `reasoning`; other kinds by their names in `usage` without `_tokens`, such as"
+            " `audio_input` and `web_searches`. Write 0 for what is free.",
             _RATES["base"],
         ),
     ]

@@ -123,6 +123,10 @@ Usage = Annotated[UsageBody, doc("What the call used.", AN_USAGE)]
 OccurredAt = Annotated[ClaimedInstant | None, doc("When the call ended; by default, now.", "2026-11-21T09:30:00Z")]
 CallOutcome = Annotated[Literal["ok", "error"], doc("Whether the provider answered the call.", "ok")]
 Estimated = Annotated[StrictBool, doc("True if the usage is an estimate, because the provider reported none.", False)]
+ServiceTier = Annotated[
+    Literal["standard", "flex", "priority", "batch", "fast"],
+    doc("How the provider served the call; the price may depend on it.", "standard"),
+]
 ResponseId = Annotated[Words | None, doc("The provider's id of the response.", "resp_68af0c1e")]
 
 
@@ -150,6 +154,7 @@ class SettlementBody(Body):
         ),
     ] = False
     tool: Tool = None
+    service_tier: ServiceTier = "standard"
 
 
 class ReleaseBody(Body):

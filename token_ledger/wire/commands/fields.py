@@ -5,6 +5,7 @@ from pydantic import BaseModel
 from token_ledger.core.batch.idempotency import fingerprint
 from token_ledger.core.model.budget import Limits, Unit
 from token_ledger.core.model.money import parse_money
+from token_ledger.core.model.price import STANDARD
 from token_ledger.wire.bodies.limits import LimitsBody
 from token_ledger.wire.problems import invalid_field
 
@@ -42,6 +43,11 @@ def limits_of(body: LimitsBody) -> Limits:
 def tags_of(tags: dict[str, str]) -> tuple[tuple[str, str], ...]:
     """Return names and values, sorted by name."""
     return tuple(sorted(tags.items()))
+
+
+def service_tier_of(tier: str) -> str | None:
+    """Return how a call was served, None for the standard way."""
+    return None if tier == STANDARD else tier
 
 
 def check_user(run_id: str | None, user: str | None, cost_center: str | None, within: str = "") -> None:

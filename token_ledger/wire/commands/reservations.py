@@ -6,7 +6,7 @@ from token_ledger.core.batch import commands
 from token_ledger.core.batch.administration import ForceRelease
 from token_ledger.core.model.hold_cost import CacheWrite
 from token_ledger.wire.bodies import reservations as bodies
-from token_ledger.wire.commands.fields import check_user, fingerprint_of, tags_of
+from token_ledger.wire.commands.fields import check_user, fingerprint_of, service_tier_of, tags_of
 from token_ledger.wire.problems import invalid_field
 from token_ledger.wire.token_kinds import usage_of
 
@@ -75,6 +75,7 @@ def settle_command(body: bodies.SettlementBody, reservation_id: int) -> commands
         original_input_tokens=body.original_input_tokens,
         part=body.part,
         tool=body.tool,
+        service_tier=service_tier_of(body.service_tier),
     )
 
 

@@ -1,0 +1,61 @@
+"""Audio, searches and whatever few calls have over HTTP: priced, visible where not, taken back, and bounded."""
+
+from tests.api.verbs import event, reservation
+from tests.api.world import World, check_problem, fresh
+from token_ledger.core.model.other_kinds import OTHER_KINDS
+from token_ledger.proof.verify import verify_database
+
+SEARCHED = {"input_tokens": 1_000, "output_tokens": 100, "web_searches": 2, "images": 1}
+
+
+async def test_a_settle_says_what_other_kinds_cost(world: World) -> None:
+    held = await world.made("/v1/reservations", reservation(model="gpt-5.4"))
+    path = f"/v1/reservations/{held['reservation_id']}/settle"
+    settled = await world.made(path, {"usage": SEARCHED})
+    assert settled["others"] == [
+        {"kind": "web_searches", "count": 2, "cost": "0.020000000"}, {"kind": "images", "count": 1, "cost": None},
+    ]  # fmt: skip
+    assert (settled["cost"], settled["unpriced"]) == ("0.024000000", True)
+    again = await world.made(path, {"usage": SEARCHED})
+    assert again == {**settled, "replayed": True}
+    other = await world.post(path, {"usage": {**SEARCHED, "web_searches": 3}})
+    check_problem(other, 409, "idempotency_conflict")
+    assert (await verify_database(world.url, "acme")).clean
+
+
+async def test_a_call_without_other_kinds_has_no_lines_of_them(world: World) -> None:
+    held = await world.made("/v1/reservations", reservation())
+    used = {"usage": {"input_tokens": 10, "output_tokens": 1}, "service_tier": "standard"}
+    assert "others" not in await world.made(f"/v1/reservations/{held['reservation_id']}/settle", used)
+
+
+async def test_the_batch_tier_costs_half(world: World) -> None:
+    costs = []
+    for tier in ("standard", "batch", "priority"):
+        held = await world.made("/v1/reservations", reservation(model="gpt-5.4"))
+        used = {"usage": {"input_tokens": 1_000, "output_tokens": 100}, "service_tier": tier}
+        settled = await world.made(f"/v1/reservations/{held['reservation_id']}/settle", used)
+        assert not settled["unpriced"]
+        costs.append(settled["cost"])
+    assert costs == ["0.004000000", "0.002000000", "0.008000000"]
+
+
+async def test_an_event_with_other_kinds_is_booked_and_can_be_taken_back(world: World) -> None:
+    user = fresh("user")
+    sent = event(user=user, model="gpt-5.4", usage=SEARCHED, service_tier="flex")
+    [booked] = (await world.made("/v1/events", {"events": [sent]}))["results"]
+    assert (booked["status"], booked["cost"]) == ("booked", "0.022000000")
+    taken = await world.made("/v1/reversals", {"key": sent["idempotency_key"], "source": sent["source"], "reason": "t"})
+    assert taken["cost"] == "-0.022000000"
+    assert (await verify_database(world.url, "acme")).clean
+
+
+async def test_more_of_a_kind_than_any_call_has_is_refused_or_kept(world: World) -> None:
+    for kind in OTHER_KINDS:
+        sent = event(usage={"input_tokens": 10, "output_tokens": 1, kind: 10**12 + 1})
+        [kept] = (await world.made("/v1/events", {"events": [sent]}))["results"]
+        assert (kept["status"], kept["field"]) == ("quarantined", f"events.0.usage.{kind}")
+        held = await world.made("/v1/reservations", reservation())
+        used = {"usage": {"input_tokens": 10**12, "output_tokens": 10**12, kind: 10**12 + 1}}
+        answer = await world.post(f"/v1/reservations/{held['reservation_id']}/settle", used)
+        assert answer.status_code in (200, 422), "tokens are cut to their whole, other kinds are kept for review"
