@@ -117,6 +117,11 @@ async def test_local_models_are_free_by_one_line(acme: str, capsys: Capture) -> 
     assert (booked.cost_nanos, booked.unpriced, booked.price_id < 0) == (0, False, True)
 
 
+async def test_a_stand_in_is_set_and_withdrawn(acme: str, capsys: Capture) -> None:
+    assert "*/* from " in await said(capsys, "prices", "set", "acme", "*/*", "--input", "15", "--output", "75")
+    assert "withdrawn" in await said(capsys, "prices", "set", "acme", "*/*", "--withdraw")
+
+
 async def test_a_name_of_ones_own_stands_for_a_model(acme: str, capsys: Capture) -> None:
     assert await said(capsys, "prices", "alias", "acme") == "no aliases are set\n"
     stands = "azure/prod-chat stands for openai/gpt-4o\n"

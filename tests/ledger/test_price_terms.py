@@ -165,3 +165,24 @@ async def test_the_service_can_not_change_the_global_book(database_url: str) -> 
         pool = await ledger.database.writer_pool()
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await pool.execute("insert into price_aliases (provider, model) values ('a', 'b')")
+
+
+async def test_with_a_stand_in_unknown_models_are_held_at_its_rate_and_flagged(database_url: str) -> None:
+    async with open_ledger(database_url) as ledger:
+        asked = commands.Reserve(
+            "k", b"x", "data", "house", "new", input_tokens=1_000_000, max_output_tokens=1_000_000, user="ada"
+        )
+        assert (await ledger.ask(asked, outcomes.Refused)).code is outcomes.Code.UNKNOWN_MODEL
+        await ledger.ask(priced("*", "15", "75", provider="*"), outcomes.Changed)
+        held = (await ledger.ask(asked, outcomes.Granted)).reservation
+        assert held.held_nanos == 90 * 10**9
+        await ledger.settle(held.reservation_id, 1_000_000, 0)
+        assert await cost(ledger.commits, ledger, "new", "house") == ("90", -1, True)
+        assert await cost(ledger.commits, ledger, "gpt-5.4") == ("27.5", 1, False)
+        booked = await ledger.owner.fetch("select cost_nanos, unpriced, model from usage_events order by event_id")
+        assert [tuple(row) for row in booked] == [
+            (15 * 10**9, True, "new"), (90 * 10**9, True, "new"), (27_500_000_000, False, "gpt-5.4"),
+        ]  # fmt: skip
+        await ledger.ask(priced("*", provider="*"), outcomes.Changed)
+        assert (await ledger.ask(asked, outcomes.Refused)).code is outcomes.Code.UNKNOWN_MODEL
+        assert (await verify_database(database_url)).clean

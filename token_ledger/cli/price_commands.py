@@ -58,7 +58,8 @@ PRICE_COMMANDS = (
         name="prices set", group=Group.PRICES, run="token_ledger.cli.prices:set_price",
         help="give a model a price of the tenant's own",
         details="It counts in place of the global price from its date on, in every process, for calls that are reserved"
-        " from then on. Give --input and --output, or --free, or --withdraw. Running it again changes nothing.",
+        " from then on. Give --input and --output, or --free, or --withdraw. Running it again changes nothing. As the"
+        " model `*/*` it is a stand-in: models without a price are held at it and flagged `unpriced`, not refused.",
         example="token-ledger prices set acme azure/gpt-5.4 --input 2.20 --output 13 --from 2026-12-01",
         arguments=(
             TENANT, MODEL, *RATES,

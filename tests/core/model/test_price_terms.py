@@ -132,3 +132,16 @@ def test_a_pattern_has_two_stars_at_most() -> None:
     check_pattern("*a*")
     with pytest.raises(ValueError, match="more than 2"):
         check_pattern("a*b*c*")
+
+
+def test_a_stand_in_is_no_price_of_any_name() -> None:
+    stand_in = own(1, "*", provider="*")
+    book = book_with(PRICES, PriceTerms((stand_in, own(2, "*", NOW, provider="*", withdrawn=True))))
+    assert book.find("acme", "unheard-of") is None
+    assert book.find("*", "*") is None
+    found = book.stand_in_at(NOW - timedelta(seconds=1))
+    assert found is not None
+    assert (found.price_id, found.stands_in) == (-1, True)
+    assert book.entry(-1) == found
+    assert book.stand_in_at(NOW) is None
+    assert PRICES.stand_in_at(NOW) is None

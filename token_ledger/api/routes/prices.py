@@ -107,8 +107,9 @@ async def set_price(
     """Set a price of the tenant's own.
 
     It counts in place of the global book's from `valid_from` on, for calls that are reserved from then on, in every
-    process. A model with `*` is a pattern: `ollama/*` with rates of 0 makes all local models free. Setting what is set
-    already changes nothing.
+    process. A model with `*` is a pattern: `ollama/*` with rates of 0 makes all local models free. `*/*` is a stand-in:
+    models without a price are held at it and flagged `unpriced`, and not refused. Setting what is set already changes
+    nothing.
     """
     command = set_price_command(ModelName(provider, model), body, actor_of(admin))
     return change_answer(await decide(request, admin.tenant, Changed, command))

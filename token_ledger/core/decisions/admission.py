@@ -35,7 +35,7 @@ def reserve(books: Books, command: commands.Reserve) -> Admission:
         if isinstance(found, outcomes.Refused):
             return found
         run = found
-    price = price_now(books, command.provider, command.model)
+    price = price_now(books, command.provider, command.model) or books.prices.stand_in_at(books.now)
     if price is None:
         detail = why_unknown(books, command.provider, command.model)
         return outcomes.Refused(outcomes.Code.UNKNOWN_MODEL, detail, "model")

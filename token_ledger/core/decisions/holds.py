@@ -156,7 +156,7 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
     event_id = books.new_id()
     # A clock that is ahead must not open the account of a window that has not begun.
     posted_at = min(occurred_at, books.now)
-    price = _price_at(books, command.provider, command.model, posted_at)
+    price = _price_at(books, command.provider, command.model, posted_at) or books.prices.stand_in_at(posted_at)
     accounts = books.accounts_for(facts, run, posted_at)
     cost, others, is_priced = charge(price, usage, command.service_tier, 1, posted_at)
     event = UsageEvent(
@@ -170,7 +170,7 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
         occurred_at=occurred_at,
         posted_at=posted_at,
         estimated=command.estimated,
-        unpriced=not is_priced,
+        unpriced=not is_priced or (price is not None and price.stands_in),
         clamped=clamped,
         failed=command.failed,
         response_id=command.response_id,
@@ -340,7 +340,7 @@ def _price_of_call(
             return price, True
     # A process that started before the price book was refreshed may not know the entry.
     price = books.prices.entry(reservation.price_id) or _price_at(books, *reservation.to_call, at)
-    return price, price is not None and (served is None or served == reservation.to_call)
+    return price, price is not None and not price.stands_in and (served is None or served == reservation.to_call)
 
 
 def _price_at(books: Books, provider: str, model: str, at: datetime) -> Price | None:

@@ -57,6 +57,8 @@ class Price:
     other_tiers: tuple[tuple[int, OtherRates], ...] = ()
     service_tiers: Mapping[str, tuple["Price", ...]] = field(default_factory=dict)
     has_token_rates: bool = True
+    stands_in: bool = False
+    """Whether it is only assumed, for models whose price is unknown: what is priced by it is flagged."""
 
     def rates_for(self, input_tokens: int) -> Rates:
         """Return the rates of the tier that a call with this whole input falls into."""
@@ -245,6 +247,10 @@ class PriceBook:
             canonical = self._resolve(provider, model)
             prices = self._models.get(canonical) if canonical is not None else None
         return prices
+
+    def stand_in_at(self, instant: datetime) -> Price | None:
+        """Return what models cost at an instant whose price is unknown, None where they are refused."""
+        return None
 
     def nearest(self, provider: str, model: str) -> tuple[str, ...]:
         """Return the names in the book that are most like one, the most like first, each as provider/model."""

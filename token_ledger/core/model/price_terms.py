@@ -2,17 +2,18 @@
 
 A name may be a pattern: `*` in a model's name stands for anything. An exact name goes before a pattern, a longer
 pattern before a shorter one, and a price before an alias of the same name. Every entry is dated: before, and after it
-was withdrawn, what the global book says counts.
+was withdrawn, what the global book says counts. An entry of any model of any provider (`*/*`) stands in for prices that
+are unknown.
 """
 
 from bisect import insort
 from collections import ChainMap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from token_ledger.core.model.frozen import value
-from token_ledger.core.model.name_patterns import Names
+from token_ledger.core.model.name_patterns import ANYTHING, Names
 from token_ledger.core.model.nearest_names import NearestNames, Ranked
 from token_ledger.core.model.price import ModelName, ModelPrices, Price, PriceBook
 
@@ -89,7 +90,11 @@ class TenantPriceBook(PriceBook):
         self._base = base
         self._own: Names[list[OwnPrice]] = Names()
         self._aliases: Names[ModelName | None] = Names()
+        stand_ins: list[OwnPrice] = []
         for each in terms.prices:
+            if each.provider == ANYTHING:
+                insort(stand_ins, _standing_in(each), key=lambda entry: entry.valid_from)
+                continue
             provider = base.provider_named(each.provider)
             dated = self._own.get(provider, each.model)
             if dated is None:
@@ -103,7 +108,10 @@ class TenantPriceBook(PriceBook):
             base._providers,
             base.version,
         )
-        self._own_prices = {each.price_id: each.price for each in terms.prices if each.price is not None}
+        self._stand_ins = _OwnedPrices(ANYTHING, ANYTHING, (), stand_ins)
+        self._own_prices = {
+            each.price_id: each.price for each in map(_standing_in, terms.prices) if each.price is not None
+        }
 
     @property
     def base(self) -> PriceBook:
@@ -158,11 +166,22 @@ class TenantPriceBook(PriceBook):
             return _OwnedPrices(found.provider, found.model, found.entries, own)
         return _OwnedPrices(provider, model, (), own)
 
+    def stand_in_at(self, instant: datetime) -> Price | None:
+        """Return what models cost at an instant whose price is unknown, None where they are refused."""
+        return self._stand_ins.at(instant)
+
     def ranked(self, asked: str) -> tuple[tuple[Ranked, ...], ...]:
         """Return the names that are like one, of the tenant's own and of the global book."""
         if self._nearest is None:
             self._nearest = NearestNames("/".join(name) for name in (*self._own.exact, *self._aliases.exact))
         return (self._nearest.of(asked), *self._base.ranked(asked))
+
+
+def _standing_in(entry: OwnPrice) -> OwnPrice:
+    """Return an entry with its price marked, if it is for any model of any provider whose price is unknown."""
+    if entry.provider != ANYTHING or entry.price is None:
+        return entry
+    return replace(entry, price=replace(entry.price, stands_in=True))
 
 
 def book_with(base: PriceBook, terms: PriceTerms) -> PriceBook:
