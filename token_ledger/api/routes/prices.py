@@ -14,7 +14,8 @@ from token_ledger.core.batch.outcomes import Changed
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.prices import deprecated_models
-from token_ledger.storage.reads.prices import StoredPrice, find_aliases, find_prices
+from token_ledger.storage.reads.prices import PriceListing, find_aliases
+from token_ledger.storage.reads.prices import list_prices as read_prices
 from token_ledger.wire.answers import prices as answers
 from token_ledger.wire.answers.audit import ChangeAnswer, change_answer
 from token_ledger.wire.bodies.prices import AliasBody, PriceBody
@@ -55,12 +56,13 @@ async def list_prices(
     which of them calls are priced by at `at`, or now. The answer has an `ETag`.
     """
     found = await _find(request, reader.tenant, at, provider, model)
-    wanted = [each for each in found if at is None or each.in_force]
+    wanted = [each for each in found.entries if at is None or found.is_in_force(each)]
     names = [str(each.price_id) for each in wanted]
     if after is not None and after not in names:
         raise invalid_field("after", "there is no such entry on this list; give the `next` of another page")
     page, following = _page(wanted, names, 0 if after is None else names.index(after) + 1, limit)
-    answer: answers.PriceList = {"prices": [answers.price_answer(each) for each in page], "next": following}
+    shown = [answers.price_answer(each) for each in found.shown(page)]
+    answer: answers.PriceList = {"prices": shown, "next": following}
     return unchanged(request, response, answer) or answer
 
 
@@ -79,9 +81,12 @@ async def list_models(
     A price of the tenant's own stands in place of that of the global book. The answer has an `ETag`.
     """
     found = await _find(request, reader.tenant, None, provider, model)
-    context = {(each.provider, each.model.casefold()): each.context_tokens for each in found if each.context_tokens}
+    entries = found.entries
+    context = {(each.provider, each.model.casefold()): each.context_tokens for each in entries if each.context_tokens}
     # The tenant's entry is the last of its model.
-    models = {(each.provider, each.model.casefold()): each for each in found if each.in_force and each.rates}
+    models = {
+        (each.provider, each.model.casefold()): each for each in entries if each.rates and found.is_in_force(each)
+    }
     deprecated = deprecated_models()
     provider_after, _, model_after = (after or "").partition("/")
     start = bisect_right([*models], (provider_after, model_after))
@@ -93,7 +98,7 @@ async def list_models(
                 context_tokens=context.get((each.provider, each.model.casefold())),
                 deprecated=(each.provider, each.model) in deprecated,
             )
-            for each in page
+            for each in found.shown(page)
         ],
         "next": following,
     }
@@ -142,10 +147,10 @@ async def set_alias(
 
 async def _find(
     request: Request, tenant: TenantId, at: datetime | None, provider: str | None, model: str | None
-) -> list[StoredPrice]:
+) -> PriceListing:
     async with reading(request, tenant) as connection:
         book = await service_of(request).prices_of(connection, tenant)
-        return await find_prices(connection, tenant, book, at or datetime.now(UTC), provider=provider, model=model)
+        return await read_prices(connection, tenant, book, at or datetime.now(UTC), provider=provider, model=model)
 
 
 def _page(found: list[Listed], names: list[str], start: int, limit: int) -> tuple[list[Listed], str | None]:

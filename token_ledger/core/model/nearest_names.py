@@ -4,9 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+from heapq import nsmallest
 
 MOST_NAMED = 3
-_COMPARED = 20
+_COMPARED = 8
 """How many names are compared letter by letter: those that share the most words with the one that was asked for."""
 _MOST_UNLIKE = 0.4
 _REMEMBERED = 1_000
@@ -34,9 +35,8 @@ class NearestNames:
         return found
 
     def _nearest(self, asked: str) -> tuple[Ranked, ...]:
-        # Of names that share as many words the one with the fewest others is first.
         shared = Counter(name for word in sorted(_words(asked)) for name in self._names_with.get(word, ()))
-        compared = sorted(shared, key=lambda name: (-shared[name], len(name), name))[:_COMPARED]
+        compared = nsmallest(_COMPARED, shared, key=lambda name: (-shared[name], abs(len(name) - len(asked)), name))
         matcher = SequenceMatcher(b=asked.casefold(), autojunk=False)
         alike = []
         for name in compared:

@@ -1,6 +1,6 @@
 """Reads the price book as a tenant sees it: dated entries, of its own and of the global book, and aliases."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time
 from typing import Any
@@ -45,11 +45,40 @@ class StoredPrice:
     in_force: bool = False
 
 
-async def find_prices(
+@dataclass(frozen=True, slots=True)
+class PriceListing:
+    """Entries by name of the model, older ones first, as they were read: those of a page are completed by `shown`.
+
+    The book has thousands, and a process that read them all for every page would do nothing else meanwhile.
+    """
+
+    entries: list[StoredPrice]
+    book: PriceBook
+    terms: PriceTerms
+    at: datetime
+
+    def is_in_force(self, entry: StoredPrice) -> bool:
+        """Tell whether calls at the instant are priced by an entry."""
+        if entry.source == OWN:
+            own = self.terms.own_price_at(entry.provider, entry.model, self.at)
+            return own is not None and own.price_id == entry.price_id
+        prices = self.book.find(entry.provider, entry.model)
+        price = None if prices is None else prices.at(self.at)
+        return price is not None and price.price_id == entry.price_id
+
+    def shown(self, entries: Iterable[StoredPrice] | None = None) -> list[StoredPrice]:
+        """Return entries, all if none are given, with their rates read, and whether they are in force."""
+        return [
+            replace(each, rates=parsed(each.rates), in_force=self.is_in_force(each))
+            for each in (self.entries if entries is None else entries)
+        ]
+
+
+async def list_prices(
     connection: AsyncConnection, tenant: TenantId, book: PriceBook, at: datetime,
     *, provider: str | None = None, model: str | None = None,
-) -> list[StoredPrice]:  # fmt: skip
-    """Return the entries of all models, or of those that a filter names, by name; older entries first.
+) -> PriceListing:  # fmt: skip
+    """Return the entries of all models, or of those that a filter names.
 
     A name of a model may be an alias if the provider is given too.
     """
@@ -61,28 +90,23 @@ async def find_prices(
         owner = None
     rows = await fetch_rows(connection, _ENTRIES, provider=owner, tenant=tenant)
     entries = [StoredPrice(*row) for row in rows]
-    wanted = [each for each in entries if (each.provider, each.model.casefold()) in names or _fits(each, names)]
-    ordered = sorted(wanted, key=lambda each: (each.provider, each.model.casefold(), abs(each.price_id)))
-    return [_dated(each, book, terms, at) for each in ordered]
+    wanted = entries if model is None else [each for each in entries if _fits(each, names)]
+    return PriceListing(
+        sorted(wanted, key=lambda each: (each.provider, each.model.casefold(), abs(each.price_id))), book, terms, at
+    )
+
+
+async def find_prices(
+    connection: AsyncConnection, tenant: TenantId, book: PriceBook, at: datetime,
+    *, provider: str | None = None, model: str | None = None,
+) -> list[StoredPrice]:  # fmt: skip
+    """Return what `list_prices` does, all of it completed."""
+    return (await list_prices(connection, tenant, book, at, provider=provider, model=model)).shown()
 
 
 def _fits(entry: StoredPrice, names: set[tuple[str | None, str | None]]) -> bool:
-    return any(
-        owner in (None, entry.provider) and name in (None, entry.model.casefold())
-        for owner, name in names
-    )  # fmt: skip
-
-
-def _dated(entry: StoredPrice, book: PriceBook, terms: PriceTerms, at: datetime) -> StoredPrice:
-    """Return an entry with its rates read, and whether it is in force at an instant."""
-    if entry.source == OWN:
-        own = terms.own_price_at(entry.provider, entry.model, at)
-        in_force = own is not None and own.price_id == entry.price_id
-    else:
-        prices = book.find(entry.provider, entry.model)
-        price = None if prices is None else prices.at(at)
-        in_force = price is not None and price.price_id == entry.price_id
-    return replace(entry, rates=parsed(entry.rates), in_force=in_force)
+    model = entry.model.casefold()
+    return (entry.provider, model) in names or (None, model) in names
 
 
 async def find_aliases(connection: AsyncConnection, tenant: TenantId) -> Sequence[Alias]:
