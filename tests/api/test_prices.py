@@ -6,6 +6,7 @@ from tests.api.verbs import MODEL, event, reservation
 from tests.api.world import World, check_problem, fresh
 from token_ledger.core.model.principal import Role
 
+_NONE = {"input_tokens": 0, "output_tokens": 0}
 RATES = {"base": {"input": "2", "output": "8"}}
 
 
@@ -144,3 +145,26 @@ async def test_an_alias_is_set_listed_and_ended(world: World) -> None:
     check_problem(
         await world.post("/v1/reservations", reservation(provider="azure", model=name)), 422, "unknown_model", "model"
     )
+
+
+async def test_other_kinds_and_ways_of_serving_have_rates_too(world: World) -> None:
+    model = fresh("model")
+    batch = {"base": {"input": "1", "output": "4"}}
+    rates = {"base": {"input": "2", "output": "8", "web_searches": "10"}, "service_tiers": {"batch": batch}}
+    await put(world, f"/v1/prices/openai/{model}", rates=rates)
+    used = {"input_tokens": 1_000_000, "output_tokens": 0}
+    sent = [
+        event(model=model, usage=used), event(model=model, usage=used, service_tier="batch"),
+        event(model=model, usage={**used, "web_searches": 2}), event(model=model, usage={**used, "pages": 2}),
+        event(model=model, usage=used, service_tier="flex"),
+    ]  # fmt: skip
+    await world.made("/v1/events", {"events": sent})
+    query = "select cost_nanos / 10000000, unpriced from usage_events where model = $1 order by event_id"
+    assert [tuple(row) for row in await world.rows(query, model)] == [
+        (200, False), (100, False), (202, False), (200, True), (200, True),
+    ]  # fmt: skip
+    pages = fresh("model")
+    await put(world, f"/v1/prices/openai/{pages}", rates={"base": {"pages": "3"}})
+    body = {"events": [event(model=pages, usage={**_NONE, "pages": 1_000})]}
+    [read] = (await world.made("/v1/events", body))["results"]
+    assert read["cost"] == "3.000000000"

@@ -198,17 +198,24 @@ def deprecated_models() -> frozenset[tuple[str, str]]:
 
 def check_rates(rates: Any) -> Price:
     """Return the price with these rates, as they are stored; ValueError says what is wrong with them."""
-    for part in (rates["base"], *(tier["rates"] for tier in rates.get("tiers", ()))):
+    for schedule in (rates, *(each for entries in rates.get("service_tiers", {}).values() for each in entries)):
+        _check_schedule(schedule)
+    row = {"price_id": 0, "rates": rates, "valid_from": None, "daily_from": None, "daily_until": None}
+    return price_from(row, published=False)
+
+
+def _check_schedule(schedule: Mapping[str, Any]) -> None:
+    for part in (schedule["base"], *(tier["rates"] for tier in schedule.get("tiers", ()))):
         if unknown := sorted(set(part) - {*PUBLISHED, *RATE_KINDS}):
             kinds = ", ".join((*PUBLISHED, *RATE_KINDS))
             raise ValueError(f"{unknown[0]!r} is no kind that has a rate; the kinds are {kinds}")
-        if missing := [kind for kind in ("input", "output") if kind not in part]:
+        # What is priced by the page, the second or the request needs no rate of tokens.
+        missing = [kind for kind in ("input", "output") if kind not in part]
+        if missing and (not part or not part.keys().isdisjoint(PUBLISHED)):
             raise ValueError(f"there is no rate of {missing[0]}; write 0 if it is free")
-    starts = [tier["above"] for tier in rates.get("tiers", ())]
+    starts = [tier["above"] for tier in schedule.get("tiers", ())]
     if starts != sorted(set(starts)):
         raise ValueError("tiers ascend by `above`, and no two have the same")
-    row = {"price_id": 0, "rates": rates, "valid_from": None, "daily_from": None, "daily_until": None}
-    return price_from(row, published=False)
 
 
 async def load_prices(connection: AsyncConnection) -> list[Price]:

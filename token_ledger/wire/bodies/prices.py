@@ -1,7 +1,7 @@
 """Bodies of the price book: prices of a tenant's own, and aliases."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
@@ -38,7 +38,7 @@ class PriceTierBody(Body):
     rates: Annotated[KindRates, doc("Every rate, in dollars per million tokens.", {"input": "4", "output": "12"})]
 
 
-class RatesBody(Body):
+class ScheduleBody(Body):
     """Rates in dollars per million tokens, per thousand of what is counted, and per hour of audio.
 
     Cached and reasoning tokens without a rate cost what their whole costs; other kinds without one have no price.
@@ -58,6 +58,15 @@ class RatesBody(Body):
         Field(max_length=16),
         doc("Other rates for calls with much input, ascending.", [{"above": 272_000, "rates": _RATES["base"]}]),
     ] = ()
+
+
+class RatesBody(ScheduleBody):
+    """What a model costs, also where the provider serves calls in other ways than the standard one."""
+
+    service_tiers: Annotated[
+        dict[Literal["flex", "priority", "batch", "fast"], ScheduleBody],
+        doc("Rates of ways of serving a call, complete.", {"batch": {"base": {"input": "1", "output": "4"}}}),
+    ] = {}
 
 
 class PriceTerms(Body):

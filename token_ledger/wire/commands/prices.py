@@ -1,6 +1,7 @@
 """Commands of the price book."""
 
 import json
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -9,7 +10,7 @@ from token_ledger.core.batch.idempotency import fingerprint
 from token_ledger.core.model.name_patterns import ANYTHING, check_pattern
 from token_ledger.core.model.price import ModelName
 from token_ledger.storage.prices import check_rates
-from token_ledger.wire.bodies.prices import AliasBody, PriceBody
+from token_ledger.wire.bodies.prices import AliasBody, PriceBody, RatesBody, ScheduleBody
 from token_ledger.wire.commands.fields import fingerprint_of
 from token_ledger.wire.problems import invalid_field
 
@@ -20,9 +21,7 @@ def set_price_command(name: ModelName, body: PriceBody, actor: str) -> SetPrice:
         _check_name(name)
     rates, price = None, None
     if body.rates is not None:
-        stored = body.rates.model_dump(mode="json")
-        if not stored["tiers"]:
-            del stored["tiers"]
+        stored = _stored(body.rates)
         try:
             price = check_rates(stored)
         except ValueError as error:
@@ -40,6 +39,17 @@ def set_alias_command(name: ModelName, body: AliasBody, actor: str) -> SetAlias:
     if stands_for is not None and ANYTHING in stands_for.model:
         raise invalid_field("stands_for", "a pattern is no model; name the one that it stands for")
     return SetAlias(body.idempotency_key, _fingerprint(name, body), *name, stands_for, actor)
+
+
+def _stored(body: RatesBody) -> dict[str, Any]:
+    """Return rates as the price book stores them."""
+    served = {name: [_schedule(each)] for name, each in body.service_tiers.items()}
+    return _schedule(body) | ({"service_tiers": served} if served else {})
+
+
+def _schedule(body: ScheduleBody) -> dict[str, Any]:
+    value = body.model_dump(mode="json", include={"base", "tiers"})
+    return value if value["tiers"] else {"base": value["base"]}
 
 
 def _fingerprint(name: ModelName, body: BaseModel) -> bytes:
