@@ -175,13 +175,15 @@ EXCEPTIONS: Final = (
     ),
     Panel(
         "Overruns and other exceptions",
-        "Per interval: settles above their hold or after its expiry, unpriced calls, quarantined events.",
+        "Per interval: settles above their hold or after its expiry, unpriced calls, quarantined events, duplicates.",
         "short",
         {
             "{{tenant}} overrun": "sum by (tenant) (increase(token_ledger_overrun_total{@tenant}[@window]))",
             "{{tenant}} late": ("sum by (tenant) (increase(token_ledger_late_settles_total{@tenant}[@window]))"),
             "{{tenant}} unpriced": ("sum by (tenant) (increase(token_ledger_unpriced_total{@tenant}[@window]))"),
             "{{tenant}} quarantined": ("sum by (tenant) (increase(token_ledger_quarantined_total{@tenant}[@window]))"),
+            "{{tenant}} duplicates": ("sum by (tenant) (increase(token_ledger_duplicates_total{@tenant}[@window]))"),
+            "{{tenant}} doubtful": ("sum by (tenant) (increase(token_ledger_doubtful_calls_total{@tenant}[@window]))"),
         },
     ),
     Panel(

@@ -124,7 +124,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     ),
     "step_checkpoints": _of(ours="tenant_id steps", id="run_id"),
     "tenant_ledgers": _of(
-        ours="tenant_id sequence config_version booked_at", words="stopped_reason", sum="booked_tokens booked_nanos"
+        ours="tenant_id sequence config_version booked_at", words="stopped_reason", sum="booked_tokens booked_nanos",
+        choice="finds_duplicates",
     ),
     "tenants": _of(
         ours="tenant_id created_at", name="name", choice="time_zone", count="week_start fiscal_month"
@@ -147,7 +148,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "usage_events": _of(
         _FACTS, name="requested_provider requested_model served_provider served_model", words="response_id",
         ours="tenant_id event_id booked_at posted_at reservation_id price_id path overrun late unpriced clamped calls"
-        " held_path held_at corrects",
+        " held_path held_at corrects repetition earlier_event_id",
         claimed="occurred_at", choice="estimated failed part service_tier", sum="cost_nanos",
         use="input_tokens output_tokens cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens"
         " reasoning_tokens original_input_tokens others",

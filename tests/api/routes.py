@@ -59,6 +59,8 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("POST", "/v1/model-names"): _ADMINS,
     ("GET", "/v1/calendar"): _FINANCE,
     ("POST", "/v1/calendar"): _ADMINS,
+    ("GET", "/v1/duplicates"): _FINANCE,
+    ("POST", "/v1/duplicates"): _ADMINS,
     ("GET", "/v1/stop"): _FINANCE,
     ("POST", "/v1/stop"): _ADMINS,
     ("POST", "/v1/resume"): _ADMINS,

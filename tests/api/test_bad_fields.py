@@ -51,11 +51,15 @@ _OVERRIDES = {
 }  # fmt: skip
 
 
+_BAD_TEXT = {
+    "too long": json.dumps("x" * 201), "a NUL": '"a\\u0000b"', "a new line": '"a\\nb"', "a delete": '"a\\u007fb"',
+    "an escape": '"a\\u001bb"', "half a pair": '"\\ud800"', **_NOT_TEXT,
+}  # fmt: skip
+
+
 BAD: dict[str, dict[str, str]] = {
-    "text": {
-        "empty": '""', "too long": json.dumps("x" * 201), "a NUL": '"a\\u0000b"', "a new line": '"a\\nb"',
-        "a delete": '"a\\u007fb"', "an escape": '"a\\u001bb"', "half a pair": '"\\ud800"', **_NOT_TEXT,
-    },
+    "text": {"empty": '""', **_BAD_TEXT},
+    "foreign id": _BAD_TEXT,
     "zone": {
         "unknown": '"Mars/Olympus"', "a path": '"../../etc/passwd"', "a rooted path": '"/etc/passwd"',
         "a directory": '"Europe"', "a clock that was not set": '"Factory"', "this machine's": '"localtime"',

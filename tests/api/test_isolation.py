@@ -239,6 +239,7 @@ async def test_the_reads_of_acme_show_its_rows(path: str, role: Role, acme: Acme
         "/v1/triggers": "gpt-5.4-mini",
         "/v1/calendar": "Kathmandu",
         "/v1/stop": "stopped",
+        "/v1/duplicates": "found",
     }.get(path, MARK)
     assert shown in answer.text
 

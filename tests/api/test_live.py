@@ -121,7 +121,8 @@ async def test_a_stream_from_the_start_shows_every_event_in_order(world: World, 
     assert {found["event"] for found in seen} == {"usage"}
     assert seen[0]["data"] == {
         "sequence": int(booked[0]) >> 16, "event_id": booked[0], "user": "ada", "agent_type": "data_agent",
-        "model": "gpt-5.4", "tokens": 1_500, "cost": "0.010000000", "run_id": None, "corrects": None,
+        "model": "gpt-5.4", "tokens": 1_500, "cost": "0.010000000", "run_id": None, "corrects": None, "booked": True,
+        "repetition": None, "earlier_event_id": None,
     }  # fmt: skip
 
 

@@ -190,9 +190,9 @@ VERBS = (
         },
         {
             "idempotency_key": "text", "usage": "usage", "provider": "text", "model": "text",
-            "occurred_at": "claimed_instant",
-            "outcome": "choice", "estimated": "flag", "response_id": "text", "original_input_tokens": "uncompressed",
-            "part": "flag", "tool": "text", "service_tier": "choice", **_USAGE,
+            "occurred_at": "claimed_instant", "outcome": "choice", "estimated": "flag", "response_id": "foreign id",
+            "service_tier": "choice", "original_input_tokens": "uncompressed", "part": "flag", "tool": "text",
+            **_USAGE,
         },
         ("usage", "usage.input_tokens", "usage.output_tokens"), 200,
     ),
@@ -334,6 +334,10 @@ VERBS = (
             "effective_from": "instant",
         },
         ("idempotency_key", "time_zone"), 200,
+    ),
+    Verb(
+        "duplicates", "POST", "/v1/duplicates", tenants.DuplicatesBody, {"found": True},
+        {"idempotency_key": "text", "found": "flag"}, ("idempotency_key", "found"), 200,
     ),
     # Each stop is followed by a resume, so that tests which run through all verbs can continue.
     Verb(

@@ -36,6 +36,8 @@ DECLARED = {
     "token_ledger_late_settles_total": {"tenant"},
     "token_ledger_unpriced_total": {"tenant"},
     "token_ledger_quarantined_total": {"tenant"},
+    "token_ledger_duplicates_total": {"tenant"},
+    "token_ledger_doubtful_calls_total": {"tenant", "repetition"},
     "token_ledger_budget_used_ratio": {"tenant", "budget", "subject"},
     "token_ledger_cost_dollars_total": {"tenant", "cost_center", "model"},
     "token_ledger_open_holds": {"tenant"},
@@ -90,6 +92,8 @@ def use_everything(metrics: Metrics) -> None:
     metrics.late_settles("acme").inc()
     metrics.unpriced_calls("acme").inc()
     metrics.quarantined_events("acme").inc()
+    metrics.duplicates("acme").inc()
+    metrics.doubtful_calls("acme", "other_usage").inc()
     metrics.show_budget_use([BudgetUse("acme", "daily", "user=ada", 45, 50)])
     metrics.show_open_holds({"acme": 3})
     metrics.show_connections(3, 4_096)

@@ -6,6 +6,7 @@ _PLAIN = _ONE_HOLD.format("not lease and state = 'settled' and changes = 0")
 _LATE = "(select min(event_id) from usage_events where late and not part)"
 _TRANSFER = "(select min(transfer_id) from transfers)"
 _CORRECTION = "(select min(event_id) from usage_events where corrects is not null)"
+_DUPLICATE = "(select min(event_id) from usage_events where repetition = 'duplicate' and not part)"
 _PART = "(select max(event_id) from usage_events where part and not late)"
 _DAY_ACCOUNT = "(select min(account_id) from accounts where budget = 'per user' and closed_at is null)"
 _CLOSED = "(select min(account_id) from accounts where closed_at is not null)"
@@ -243,10 +244,37 @@ BREAKS = {
         "update usage_events as c set path = e.path from usage_events as e"
         " where c.corrects = e.event_id and c.path <> e.path",
     ),
-    "every correction is in the audit log": (
+    "every correction is in the audit log, or made by the settle that replaces a call": (
         "delete from audit_log where action = 'calls.reverse'",
+        "update usage_events set repetition = 'first', earlier_event_id = null where repetition = 'replaces'",
         "delete from usage_events where event_id = " + _CORRECTION,
         "update usage_events set corrects = corrects + 1 where event_id = " + _CORRECTION,
+    ),
+    "no response of a provider is booked twice with the same model and usage": (
+        # As if another process had not looked.
+        "update usage_events set repetition = 'first', earlier_event_id = null, input_tokens = 300, output_tokens = 70"
+        " where event_id = " + _DUPLICATE,
+        "update usage_events set output_tokens = 70 where repetition = 'other_usage' and not part",
+        "update usage_events set repetition = 'first' where repetition is null and response_id = 'resp_1'",
+    ),
+    "duplicates have nothing booked, and name the call that is": (
+        "update usage_events set calls = 1 where event_id = " + _DUPLICATE,
+        "update usage_events set reasoning_tokens = 1, output_tokens = 1 where event_id = " + _DUPLICATE,
+        "update usage_events set cost_nanos = 1 where event_id = " + _DUPLICATE,
+        "update usage_events set earlier_event_id = null where event_id = " + _DUPLICATE,
+        "update usage_events set earlier_event_id = event_id - 1 where event_id = " + _DUPLICATE,
+        "update usage_events set earlier_event_id = event_id where event_id = " + _DUPLICATE,
+        "update usage_events set response_id = 'another' where event_id = " + _DUPLICATE,
+        "update usage_events set response_id = null where event_id = " + _DUPLICATE,
+        "update usage_events set repetition = null where event_id = " + _DUPLICATE,
+        "update usage_events set repetition = 'first' where repetition = 'other_usage'",
+        "update usage_events set output_tokens = 70 where repetition = 'other_usage' and not part",
+        "update usage_events set repetition = 'replaces' where repetition = 'other_usage' and not part",
+        "update usage_events set output_tokens = 7 where repetition = 'replaces'",
+        "delete from usage_events where corrects in (select earlier_event_id from usage_events"
+        " where repetition = 'replaces')",
+        "delete from usage_events where event_id in (select earlier_event_id from usage_events"
+        " where repetition = 'replaces')",
     ),
     "denials name accounts that had too little available": (
         "update denials set refusals = '[]' where enforced",
@@ -331,6 +359,7 @@ BREAKS = {
         "delete from threshold_events where withdrawn and percent = 1",
     ),
     "settled holds and their usage events match": (
+        "update usage_events set repetition = null where event_id = " + _DUPLICATE,
         "update reservations set event_id = event_id + 1 where reservation_id = " + _PLAIN,
         "update reservations set state = 'released', event_id = null where reservation_id = " + _PLAIN,
         "delete from reservations where reservation_id = " + _PLAIN,
@@ -445,6 +474,7 @@ BREAKS = {
         "update triggers set at_percent = 1",
         "update runs set limit_iterations = 1000 where run_id = " + _RUN,
         "update tenant_ledgers set stopped_reason = 'for fun'",
+        "update tenant_ledgers set finds_duplicates = false",
         "delete from audit_log where action = 'tenant.resume'",
         "delete from budgets where name = 'granted'",
     ),

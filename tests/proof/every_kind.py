@@ -35,6 +35,7 @@ async def make_every_kind_of_row(ledger: Ledger) -> None:
     await _set_prices(ledger)
     await _rename_models(ledger)
     await _reverse(ledger)
+    await _report_again(ledger)
     await _administer(ledger)
 
 
@@ -302,6 +303,29 @@ async def _reverse_calls(ledger: Ledger, which: str) -> None:
             ),
             outcomes.Reversed,
         )
+
+
+async def _report_again(ledger: Ledger) -> None:
+    """Report responses more than once: on holds and without, with other usage, and where nothing tells them apart."""
+    event = commands.Record("k", b"x", "batch", "data", "openai", "gpt-5.4", Usage(60, 6), user="carol",
+                   response_id="resp_2")  # fmt: skip
+    for output in (70, 70, 71):
+        await ledger.settle(await ledger.hold(), 300, output, response_id="resp_1")
+    await ledger.ask(event, outcomes.Recorded)
+    await ledger.settle(await ledger.hold(), 60, 6, response_id="resp_2")
+    await ledger.ask(event, outcomes.Recorded)
+    await ledger.ask(replace(event, response_id=""), outcomes.Recorded)
+    late = await ledger.hold()
+    await ledger.let_expire(late)
+    await ledger.settle(late, 300, 70, response_id="resp_1")
+    lease = commands.Lease("k", b"x", **HOLD, user="ada", calls=2)
+    lent = (await ledger.ask(lease, outcomes.Granted)).reservation.reservation_id
+    for _ in range(3):
+        await ledger.settle(lent, 100, 10, part=True, response_id="resp_3")
+    await ledger.settle(lent, 100, 20, response_id="resp_3")
+    for found in (False, True):
+        await ledger.ask(administration.SetDuplicates("k", b"x", found, "root"), outcomes.Changed)
+        await ledger.settle(await ledger.hold(), 300, 70, response_id="resp_1")
 
 
 async def _administer(ledger: Ledger) -> None:

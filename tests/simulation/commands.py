@@ -53,6 +53,12 @@ usages = st.builds(
 )
 
 
+reported = st.one_of(usages, st.just(Usage(1_000, 500)), st.just(Usage(1_000, 500)))
+"""What calls used: many the same, so that responses are reported twice."""
+
+responses = st.sampled_from((None, None, "resp_1", "resp_1", "resp_2", "resp_3", ""))
+
+
 def maybe(runs: tuple[int, ...]) -> st.SearchStrategy[int | None]:
     """A run, or none."""
     return st.one_of(st.none(), st.sampled_from(runs)) if runs else st.none()
@@ -102,7 +108,7 @@ def records(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Record:
     run_id = draw(maybe(runs))
     return commands.Record(
         "", b"", draw(st.sampled_from(("collector", "batch"))), draw(st.sampled_from(AGENT_TYPES)),
-        PROVIDER, draw(models), draw(usages), run_id=run_id,
+        PROVIDER, draw(models), draw(reported), run_id=run_id, response_id=draw(responses),
         user=None if run_id else draw(st.sampled_from(USERS)),
         request_type=draw(st.sampled_from(("chat", "report"))),
         failed=draw(st.booleans()), estimated=draw(st.booleans()),
@@ -113,10 +119,10 @@ def records(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Record:
 def settles(reservation_id: int) -> st.SearchStrategy[commands.Settle]:
     """Report what the call of a hold used."""
     return st.builds(
-        commands.Settle, st.just(""), st.just(b""), st.just(reservation_id), usages,
+        commands.Settle, st.just(""), st.just(b""), st.just(reservation_id), reported,
         model=st.sampled_from((None, None, None, *MODELS, *UNPRICED)),
         failed=st.booleans(), estimated=st.booleans(),
-        response_id=st.sampled_from((None, "resp_1")), original_input_tokens=st.sampled_from((None, 4_000)),
+        response_id=responses, original_input_tokens=st.sampled_from((None, 4_000)),
         part=st.sampled_from((False, False, True)), tool=st.sampled_from((None, None, "search")),
     )  # fmt: skip
 

@@ -71,6 +71,8 @@ class Comparison:
                 seen["late"] += outcome.event.late
                 seen["overrun"] += outcome.event.overrun
                 seen["part"] += outcome.event.part
+            if isinstance(outcome, outcomes.Settled | outcomes.Recorded) and not outcome.replayed:
+                seen[outcome.event.repetition or "no response"] += 1
             if isinstance(outcome, outcomes.Granted):
                 seen["lease"] += outcome.reservation.lease
                 seen["warned"] += outcome.reservation.warnings is not None
@@ -167,7 +169,9 @@ class Comparison:
         assert (event.late, event.overrun) == (thing["late"], thing["overrun"]), (event, thing)
         assert (event.unpriced, event.clamped) == (thing["unpriced"], thing["clamped"])
         assert (event.occurred_at, event.posted_at) == (thing["said"], thing["at"])
-        assert event.usage.total_tokens == thing["tokens"]
+        assert (event.usage.total_tokens, event.calls) == (thing["tokens"], thing["calls"])
+        if event.corrects is None:
+            assert (event.repetition, event.earlier_event_id) == (thing["repetition"], thing["earlier"])
         assert self._path(event.path) == set(thing["names"])
 
     def _refusals(self, refusals: Sequence[Refusal]) -> set[tuple[Name, str]]:

@@ -11,6 +11,7 @@ from token_ledger.core.batch.outcomes import Outcome
 from token_ledger.core.batch.writes import RollupKey
 from token_ledger.core.decisions.decide import decide
 from token_ledger.core.model.account import Account, LimitEntry, ThresholdEvent
+from token_ledger.core.model.event import OLDEST
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.reservation import HoldState
 from token_ledger.core.model.run import RunState
@@ -31,6 +32,7 @@ class MemoryLedger:
         self.run_usage: dict[tuple[int, str, str, str], list[int]] = {}
         self.limit_entries: list[LimitEntry] = []
         self.thresholds: list[ThresholdEvent] = []
+        self.booked_at: dict[int, datetime] = {}
         self.sequence = 0
 
     def batch(self, now: datetime, commands: Sequence[Command]) -> list[Outcome]:
@@ -44,6 +46,9 @@ class MemoryLedger:
             for reservation in self.rows.reservations.values()
             if reservation.state is HoldState.HELD and reservation.expires_at <= now
         ]
+        for known in self.rows.responses.values():
+            for event_id in [each for each in known if now - self.booked_at[each] > OLDEST]:
+                del known[event_id]
         self.rows.earlier_accounts = EarlierAccounts(self.accounts.values())
         self.rows.attachable_runs = {}
         for run in sorted(self.rows.runs.values(), key=lambda run: run.run_id):
@@ -52,6 +57,7 @@ class MemoryLedger:
         books = Books(self.config, self.prices, self.sequence, now, self.rows)
         outcomes = decide(books, commands)
         self.config = books.config
+        self.booked_at.update((each.event_id, now) for each in (*books.writes.events, *books.writes.parts))
         self.rows.model_names = {**self.rows.model_names, **books.writes.model_names}
         self.rows.events.update((event.event_id, event) for event in books.writes.corrections)
         self.accounts.update((account.account_id, account) for account in books.writes.new_accounts)

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.simulation.expected import Expected
+from tests.simulation.model_duplicates import DuplicateModel
 from tests.simulation.model_limits import UNITS, Balance, Name, rolled_over, terms_at
 from tests.simulation.model_names import is_chosen
 from tests.simulation.model_prices import PricedModel, fitted, kinds_of
@@ -15,7 +16,7 @@ from token_ledger.core.model.window import Calendar
 Facts = dict[str, str]
 
 
-class HoldModel(PricedModel, RunModel):
+class HoldModel(PricedModel, RunModel, DuplicateModel):
     """Holds, events and accounts of one tenant."""
 
     now: datetime
@@ -51,13 +52,16 @@ class HoldModel(PricedModel, RunModel):
         if event["unpriced"] or command.model in (None, hold["model"]):
             event["cost"] = self.usage_cost(hold["model"], event["usage"], hold["created_at"])
         event["unpriced"] = event["unpriced"] and command.model not in (None, hold["model"])
+        self.say_repetition(event, command, whole=hold["lease"] or not (command.part or hold["drawn"]["tokens"]))
+        is_duplicate = event["repetition"] == "duplicate"
         names = self._served_names(hold, facts)
         event |= {"run": hold["run"], "tags": hold["tags"], "names": names, "late": hold["state"] == "expired"}
         event |= {"hold": command.reservation_id, "key": command.key, "source": None}
-        event["part"], event["calls"] = command.part, 0 if command.part and not hold["lease"] else 1
+        event["part"] = command.part
+        event["calls"] = 0 if is_duplicate or (command.part and not hold["lease"]) else 1
         drawn, held = hold["drawn"], hold["held"]
         event["overrun"] = any(drawn[unit] + event[unit] > held[unit] for unit in ("tokens", "uncached", "cost"))
-        event["overrun"] = event["overrun"] or drawn["calls"] + 1 > held["calls"]
+        event["overrun"] = (event["overrun"] or drawn["calls"] + 1 > held["calls"]) and not is_duplicate
         before = self._remaining(hold)
         if command.part:
             for unit in drawn:
@@ -71,6 +75,8 @@ class HoldModel(PricedModel, RunModel):
                 self._give_back(hold, "settled")
             hold["state"], hold["event"] = "settled", event
             covered = before
+        if event["repetition"] == "replaces":
+            self._correct(next(each for each in self.events if each.get("id") == event["earlier"]))
         self._book(event, {} if event["late"] else dict.fromkeys(hold["on"], covered))
         event["stop"] = self._why_stop(hold)
         return Expected("settled", event)
@@ -122,7 +128,9 @@ class HoldModel(PricedModel, RunModel):
         facts = self._facts(command, run, command.model)
         event = self._event(command, facts, command.model, at)
         event |= {"run": command.run_id, "tags": command.tags, "names": self._names(facts, run, at)}
-        event |= {"late": False, "overrun": False, "part": False, "calls": 1}
+        self.say_repetition(event, command, whole=True)
+        event |= {"late": False, "overrun": False, "part": False}
+        event["calls"] = 0 if event["repetition"] == "duplicate" else 1
         event |= {"hold": None, "key": command.key, "source": command.event_source}
         self._book(event, {})
         return Expected("recorded", event)

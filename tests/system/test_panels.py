@@ -93,9 +93,11 @@ class Service:
         metrics.batch_operations.observe(12)
         metrics.http_request_seconds("/v1/reservations", "POST", "201").observe(0.006)
         for exceptions in (
-            metrics.overruns, metrics.late_settles, metrics.unpriced_calls, metrics.quarantined_events
+            metrics.overruns, metrics.late_settles, metrics.unpriced_calls, metrics.quarantined_events,
+            metrics.duplicates,
         ):  # fmt: skip
             exceptions("acme").inc()
+        metrics.doubtful_calls("acme", "other_usage").inc()
         used = 40 if healthy else 95
         metrics.show_budget_use([BudgetUse("acme", "daily", "user=ada", used, 100)])
         metrics.show_open_holds({"acme": 7})

@@ -39,6 +39,7 @@ TAGS = [
     {"name": "prices", "description": "What models cost, prices of the tenant's own, and what names stand for."},
     {"name": "model names", "description": "What the names of models are in the books."},
     {"name": "calendar", "description": "Time zone, first day of a week and fiscal year of the tenant."},
+    {"name": "duplicates", "description": "Whether the reports of one response of a provider are one call."},
     {"name": "stop", "description": "The emergency stop."},
     {"name": "audit", "description": "Who changed what."},
     {"name": "keys", "description": "API keys, short-lived tokens, and what their holders see."},

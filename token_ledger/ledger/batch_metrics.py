@@ -10,6 +10,7 @@ from token_ledger.core.batch.commands import Command
 from token_ledger.core.batch.outcomes import Denied, Outcome, Quarantined, Refused
 from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.event import UsageEvent
+from token_ledger.core.model.repetition import DOUBTFUL, Repetition
 from token_ledger.core.model.usage import Figures, figures_of
 from token_ledger.ledger.group_commit import BatchReport
 from token_ledger.observability.metrics import Metrics
@@ -29,6 +30,7 @@ class BatchMetrics:
         for tenant, _, writes in report.decided:
             name = report.names[tenant]
             self._count_usage(name, writes)
+            self._count_repetitions(name, writes)
             self._count_denials(name, writes)
             self._count_thresholds(name, writes)
             self._count_savings(name, writes)
@@ -50,6 +52,8 @@ class BatchMetrics:
             )  # fmt: skip
         overruns = late = unpriced = 0
         for event in writes.events:
+            if event.is_duplicate:
+                continue
             self._metrics.observe_cost(tenant, event.facts.model, event.cost_nanos)
             overruns += event.overrun
             late += event.late
@@ -62,6 +66,13 @@ class BatchMetrics:
         self._metrics.late_settles(tenant).inc(late)
         self._metrics.unpriced_calls(tenant).inc(unpriced)
         self._metrics.quarantined_events(tenant).inc(len(writes.kept))
+
+    def _count_repetitions(self, tenant: str, writes: Writes) -> None:
+        found = Counter(event.repetition for event in (*writes.events, *writes.parts) if event.repetition is not None)
+        self._metrics.duplicates(tenant).inc(found[Repetition.DUPLICATE])
+        for repetition in DOUBTFUL:
+            if number := found[repetition]:
+                self._metrics.doubtful_calls(tenant, repetition.value).inc(number)
 
     def _count_denials(self, tenant: str, writes: Writes) -> None:
         for denial in writes.denials:

@@ -117,6 +117,14 @@ class Metrics:
         self.unpriced_calls = declare.counters(
             "token_ledger_unpriced_total", "Calls booked without a known price.", ("tenant",)
         )
+        self.duplicates = declare.counters(
+            "token_ledger_duplicates_total", "Reports of a response that was booked before; nothing was booked again.",
+            ("tenant",),
+        )  # fmt: skip
+        self.doubtful_calls = declare.counters(
+            "token_ledger_doubtful_calls_total", "Booked calls whose response id leaves open whether they were before.",
+            ("tenant", "repetition"),
+        )  # fmt: skip
         self.quarantined_events = declare.counters(
             "token_ledger_quarantined_total", "Events that could not be booked.", ("tenant",)
         )

@@ -48,7 +48,7 @@ with log as (
     from audit_log where tenant_id = :tenant
       and action in (
           'budget.create', 'budget.change', 'budget.replace', 'trigger.set', 'run.change', 'tenant.stop',
-          'tenant.resume'
+          'tenant.resume', 'duplicates.set'
       )
     order by case when action like 'tenant.%' then 'tenant' else split_part(action, '.', 1) end, target, audit_id desc
 ), stored as (
@@ -69,6 +69,9 @@ with log as (
         'iterations', limit_iterations) from runs where tenant_id = :tenant
     union all
     select 'tenant', 'tenant', jsonb_build_object('stopped', stopped_reason)
+    from tenant_ledgers where tenant_id = :tenant
+    union all
+    select 'duplicates', 'duplicates', jsonb_build_object('found', finds_duplicates)
     from tenant_ledgers where tenant_id = :tenant
 ), logged as (
     select split_part(action, '.', 1) as kind, target, case split_part(action, '.', 1) when 'budget'

@@ -2,6 +2,7 @@
 
 from sqlalchemy import text
 
+from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.transfer import place_of
 from token_ledger.core.model.usage import KINDS
 from token_ledger.proof.check import Check, Row, Scope, sql_check
@@ -38,7 +39,8 @@ where c.event_id > :cut and (
 )
 """
 
-LOGGED = """
+# The settle of a hold replaces a call that was reported without one, and takes it back by itself.
+LOGGED = f"""
 with logged as (
     select l.audit_id, each.key::bigint as event_id, each.value::bigint as corrects
     from audit_log as l cross join lateral jsonb_each_text(l.after -> 'corrections') as each
@@ -47,6 +49,10 @@ with logged as (
 select coalesce(m.event_id, l.event_id) as event_id, l.audit_id, m.corrects, l.corrects as logged_corrects
 from made as m full join logged as l using (event_id)
 where coalesce(m.event_id, l.event_id) > :cut and m.corrects is distinct from l.corrects
+  and not (l.event_id is null and exists (
+      select from usage_events as e
+      where e.tenant_id = :tenant and e.repetition = '{Repetition.REPLACES}' and e.earlier_event_id = m.corrects
+  ))
 """
 
 _PATHS = """
@@ -73,6 +79,6 @@ async def _find_wrong_paths(scope: Scope) -> list[Row]:
 
 CHECKS = (
     sql_check("corrections take back exactly what they correct, once", CORRECTIONS),
-    sql_check("every correction is in the audit log", LOGGED),
+    sql_check("every correction is in the audit log, or made by the settle that replaces a call", LOGGED),
     Check("corrections are on the accounts that had what they correct", _find_wrong_paths),
 )

@@ -1,6 +1,10 @@
 """Checks: what holds set aside, what was drawn on them and how they ended match their usage events."""
 
+from token_ledger.core.model.repetition import Repetition
 from token_ledger.proof.check import each_unit, sql_check
+
+# How many calls a whole call counts.
+_WHOLE = f"case when e.repetition = '{Repetition.DUPLICATE}' then 0 else 1 end"
 
 # A lease sets aside several calls of one size, any other hold one call. Money can only be checked for being the same
 # for every call: the highest rate of the input is known to the caller only.
@@ -16,7 +20,7 @@ from reservations where tenant_id = :tenant and (
 
 # An event is late if its hold had already ended in another way. A hold lies after its event only if it was given while
 # the database's clock was ahead.
-SETTLEMENTS = """
+SETTLEMENTS = f"""
 select r.reservation_id, r.state, r.event_id, e.event_id as journal_event_id, e.calls, e.late
 from (select * from reservations where tenant_id = :tenant and event_id > :cut) as r
 full join (
@@ -26,11 +30,11 @@ full join (
 where r.reservation_id is null or e.event_id is null or e.event_id <> r.event_id
    or coalesce(e.held_path, e.path) <> r.path or coalesce(e.held_at, e.posted_at) <> r.created_at
    or (e.held_at is not null and not r.lease and r.created_at <= e.booked_at)
-   or e.late <> (r.ended_id <> r.event_id) or e.calls <> 1
+   or e.late <> (r.ended_id <> r.event_id) or e.calls <> {_WHOLE}
 """
 
 # A lease from before the cut may be gone while its last calls are still reported; those must be late.
-DRAWS = """
+DRAWS = f"""
 select e.event_id, e.reservation_id, r.state, r.ended_id, r.event_id as settling_event_id, e.calls, e.late
 from usage_events as e
 left join reservations as r on r.tenant_id = e.tenant_id and r.reservation_id = e.reservation_id
@@ -38,7 +42,7 @@ where e.tenant_id = :tenant and e.event_id > :cut and e.part
   and case when r.reservation_id is null then e.reservation_id is null or e.reservation_id > :cut or not e.late
       else coalesce(e.held_path, e.path) <> r.path or coalesce(e.held_at, e.posted_at) <> r.created_at
            or (e.held_at is not null and not r.lease and r.created_at <= e.booked_at)
-           or e.calls <> r.lease::integer or e.event_id < r.reservation_id
+           or e.calls <> r.lease::integer * {_WHOLE} or e.event_id < r.reservation_id
            or e.late <> (r.ended_id is not null and e.event_id > r.ended_id)
            or e.event_id > r.event_id or (r.state = 'released' and e.event_id > r.ended_id) end
 """
@@ -63,9 +67,9 @@ where changes < parts or {each_unit("drawn_{u} < parts_{u}", " or ")}
                                   or drawn_uncached_tokens <> parts_uncached_tokens))
 """
 
-OVERRUNS = """
+OVERRUNS = f"""
 with used as (
-    select e.event_id, e.reservation_id, e.overrun, r.reservation_id is not null as known,
+    select e.event_id, e.reservation_id, e.overrun, e.repetition, r.reservation_id is not null as known,
            r.held_tokens, sum(e.input_tokens + e.output_tokens) over w as tokens,
            r.held_uncached_tokens,
            sum(e.input_tokens - e.cache_read_tokens + e.output_tokens) over w as uncached_tokens,
@@ -77,8 +81,9 @@ with used as (
     window w as (partition by e.reservation_id order by e.event_id)
 )
 select * from used
-where overrun <> (known and (tokens > held_tokens or uncached_tokens > held_uncached_tokens or nanos > held_nanos
-                             or calls_before >= held_calls))
+where overrun <> (known and repetition is distinct from '{Repetition.DUPLICATE}' and (
+    tokens > held_tokens or uncached_tokens > held_uncached_tokens or nanos > held_nanos or calls_before >= held_calls
+))
 """
 
 CHECKS = (

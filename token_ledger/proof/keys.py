@@ -20,8 +20,8 @@ _ANSWERED = """
     )
     union all select 'audit', audit_id from audit_log where tenant_id = :tenant
         and action in (
-            'users.set', 'user.erase', 'calendar.set', 'tenant.stop', 'tenant.resume', 'calls.reverse', 'model.rename',
-            'price.set', 'alias.set'
+            'users.set', 'user.erase', 'calendar.set', 'duplicates.set', 'tenant.stop', 'tenant.resume',
+            'calls.reverse', 'model.rename', 'price.set', 'alias.set'
         )
 """
 

@@ -22,6 +22,7 @@ from token_ledger.proof import (
     corrections,
     costs,
     denials,
+    duplicates,
     grants,
     holds,
     keys,
@@ -62,6 +63,7 @@ CHECKS: tuple[Check, ...] = (
     *rollups.CHECKS,
     *costs.CHECKS,
     *corrections.CHECKS,
+    *duplicates.CHECKS,
 )
 
 _ROWS_SHOWN = 20

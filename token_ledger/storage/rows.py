@@ -14,6 +14,7 @@ from token_ledger.core.model.call import CallFacts
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.increase import Increase, IncreaseState
 from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import HoldState, Reservation
 from token_ledger.core.model.run import Run, RunState, RunStep
 from token_ledger.core.model.subject import Subject
@@ -178,13 +179,18 @@ RESERVATION = RowFormat(
     "lease", "held_calls", "drawn_tokens", "drawn_uncached_tokens", "drawn_nanos", "drawn_calls", "changes",
 )  # fmt: skip
 
+
+def _repetition(found: str | None) -> Repetition | None:
+    return None if found is None else Repetition(found)
+
+
 EVENT = RowFormat(
     ledger_tables.usage_events, UsageEvent,
     "event_id", "reservation_id", _FACTS, Field("usage", KINDS, Usage, attrgetter("counts")), "cost_nanos", "price_id",
     "path", "occurred_at", "posted_at", "overrun", "late", "estimated", "unpriced", "clamped", "failed", "response_id",
     "original_input_tokens", "calls", "part", _model_name("requested"), _model_name("served"), "held_path", "held_at",
     "corrects", _json("others", _if_any(json_columns.other_uses_from), _text_if_any(json_columns.other_uses_text)),
-    "service_tier",
+    "service_tier", _coded("repetition", _repetition), "earlier_event_id",
 )  # fmt: skip
 
 DENIAL = RowFormat(

@@ -1,4 +1,4 @@
-"""Owns the rows of tenants and their emergency stops."""
+"""Owns the rows of tenants, their emergency stops, and whether they find duplicates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,6 +81,13 @@ async def find_stops(connection: AsyncConnection, tenants: Sequence[TenantId]) -
         )
     )
     return {TenantId(row.tenant_id): row.stopped_reason for row in found}
+
+
+async def finds_duplicates(connection: AsyncConnection, tenant: TenantId) -> bool:
+    """Return whether the reports of one response of a provider are one call of a tenant."""
+    of_tenant = select(tenant_ledgers.c.finds_duplicates).where(tenant_ledgers.c.tenant_id == tenant)
+    found: bool = (await connection.execute(of_tenant)).scalar_one()
+    return found
 
 
 async def find_tenant(connection: AsyncConnection, name: str) -> TenantId | None:

@@ -31,6 +31,7 @@ from token_ledger.core.model.secrets import FOUND, has_secret
 
 # Control characters are refused. PostgreSQL cannot store NUL, and the others only hide in a list of names.
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+_PRINTABLE_OR_EMPTY = r"^[^\x00-\x1f\x7f]*$"
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 LARGEST_TOKENS = 100_000_000
 """The most tokens that one call may have."""
@@ -99,6 +100,8 @@ Words = Annotated[
     StrictStr, Field(min_length=1, max_length=200, pattern=_PRINTABLE), AfterValidator(_has_no_secret)
 ]  # fmt: skip
 """What is kept exactly as it was sent: a reason, a label, and keys and ids that other systems made."""
+ForeignId = Annotated[StrictStr, Field(max_length=200, pattern=_PRINTABLE_OR_EMPTY), AfterValidator(_has_no_secret)]
+"""An id that another system made, which may be empty: what it belongs to matters more."""
 Id = Annotated[StrictStr, Field(pattern=r"^[0-9]{1,19}$"), AfterValidator(_fits_an_id)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=LARGEST_TOKENS)]
 UsedTokens = Annotated[StrictInt, Field(ge=0)]

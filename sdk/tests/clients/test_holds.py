@@ -452,3 +452,16 @@ def test_opening_again_uses_the_same_key(client: TokenLedger, service: Any) -> N
     run.open()
     run.open()
     assert service.requests[0].content == service.requests[1].content
+
+
+def test_a_settlement_says_that_the_response_was_reported_before(hold: Hold, service: Any) -> None:
+    found = {"booked": False, "repetition": "duplicate", "earlier_event_id": "7"}
+    service.script = [httpx2.Response(200, json={**service.settlement(), **found})]
+    settlement = hold.settle({"id": "chatcmpl-1", "usage": {"prompt_tokens": 1_100}})
+    assert (settlement.booked, settlement.repetition, settlement.earlier_event_id) == (False, "duplicate", "7")
+
+
+def test_a_service_that_finds_no_duplicates_has_booked(hold: Hold, service: Any) -> None:
+    assert "booked" not in service.settlement()
+    settlement = hold.settle({"id": "chatcmpl-1", "usage": {"prompt_tokens": 1_100}})
+    assert (settlement.booked, settlement.repetition, settlement.earlier_event_id) == (True, None, None)

@@ -46,7 +46,10 @@ class UsageEvent:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of one event: `status` is booked, quarantined, or conflict. `cost` in US dollars."""
+    """What became of one event: `status` is booked, duplicate, quarantined, or conflict. `cost` in US dollars.
+
+    A duplicate is a call that was booked before, as `earlier_event_id`, under another key; nothing was booked again.
+    """
 
     status: str
     event_id: str | None
@@ -56,6 +59,8 @@ class Recorded:
     replayed: bool
     code: str | None
     detail: str | None
+    repetition: str | None = None
+    earlier_event_id: str | None = None
 
 
 def record_request(events: Sequence[UsageEvent]) -> ApiRequest:

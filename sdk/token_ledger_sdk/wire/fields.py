@@ -38,8 +38,9 @@ class Fields:
     def read(self, kind: type[Value]) -> Value:
         """Build a dataclass from the fields of the same names, each read according to its annotation.
 
-        A field that is absent or null becomes the dataclass's default, or None if that is allowed. An absent bool is
-        False, an absent tuple or dict is empty. Raises InvalidAnswer for any other field that is missing.
+        A field that is absent or null becomes the dataclass's default, or None if that is allowed. An absent bool
+        without a default is False, an absent tuple or dict is empty. Raises InvalidAnswer for any other field that is
+        missing.
         """
         return kind(**{name: reader(self, name) for name, reader in _readers(cast(Any, kind))})
 
@@ -150,7 +151,7 @@ def _reader(field: dataclasses.Field[Any], hint: Any) -> Reader:
     is_optional = NoneType in get_args(hint)
     kind = reduce(or_, (each for each in get_args(hint) if each is not NoneType)) if is_optional else hint
     read = _required(kind)
-    if kind is bool or (field.default is dataclasses.MISSING and not is_optional):
+    if field.default is dataclasses.MISSING and (kind is bool or not is_optional):
         return read
     default = None if field.default is dataclasses.MISSING else field.default
     return lambda fields, name: read(fields, name) if fields.has(name) else default

@@ -41,6 +41,8 @@ class Settlement:
     """What was booked: `cost` in US dollars, whether it exceeded the hold (`overrun`) or followed its expiry (`late`).
 
     After a part, `remaining` is what the hold still sets aside; `stop` says why no further call should be made.
+    `repetition` is what the service found under the response id: with "duplicate" the call was reported before, by
+    another hold or process, as `earlier_event_id`; nothing was booked again (`booked` is False) and the cost is 0.
     """
 
     reservation_id: str
@@ -56,6 +58,9 @@ class Settlement:
     part: bool = False
     remaining: Amounts | None = None
     stop: str | None = None
+    booked: bool = True
+    repetition: str | None = None
+    earlier_event_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from tests.core import given
 from token_ledger.core.batch import outcomes
 from token_ledger.core.batch.administration import ArchiveBudget, ForceRelease, StopTenant
 from token_ledger.core.batch.commands import EndRun, Quarantine, settle_key
-from token_ledger.core.decisions.holds import content
+from token_ledger.core.decisions.quarantine import content
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.hold_cost import CacheWrite
 from token_ledger.core.model.principal import Role

@@ -10,6 +10,7 @@ from token_ledger.api.routes import (
     audit,
     budgets,
     calendar,
+    duplicates,
     events,
     health,
     identity_providers,
@@ -34,7 +35,7 @@ from token_ledger.api.routes import (
 
 NOUNS = (
     reservations, preflight, operations, runs, events, reversals, quarantine, budgets, accounts, increases, triggers,
-    reports, live, users, prices, model_names, calendar, stop, audit, api_keys, tokens, me, tenants,
+    reports, live, users, prices, model_names, calendar, duplicates, stop, audit, api_keys, tokens, me, tenants,
     identity_providers, health,
 )  # fmt: skip
 """In the order in which the documentation shows them."""

@@ -269,6 +269,15 @@ class SetCalendar(KeyedCommand):
 
 
 @value
+class SetDuplicates(KeyedCommand):
+    """Say whether a provider's response that is reported again is the same call (`found`), or is booked again."""
+
+    verb: ClassVar[str] = "set_duplicates"
+    found: bool
+    actor: str
+
+
+@value
 class StopTenant(KeyedCommand):
     """Stop every call of the tenant, or resume them (`reason` None); settles are booked in any case."""
 

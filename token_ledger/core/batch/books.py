@@ -238,8 +238,7 @@ class Books:
 
     def _note_reached(self, account: Account, thresholds_before: tuple[int, ...], limits_before: Limits) -> None:
         reached = account.reached()
-        crossed = crossed_thresholds(account, reached, thresholds_before, limits_before, self.new_id)
-        self.writes.thresholds.extend(crossed)
+        self.writes.thresholds += crossed_thresholds(account, reached, thresholds_before, limits_before, self.new_id)
         if reached != account.fired:
             account.fired = reached
             self.writes.changed_terms[account.account_id] = account
@@ -341,6 +340,8 @@ class Books:
         self._settle(event, accounts)
         (self.writes.parts if event.part else self.writes.events).append(event)
         self.loaded.events[event.event_id] = event
+        if event.repetition is not None:
+            self.loaded.note_response(event)
         self._note(event.source, event.key, event.fingerprint, "event", event.event_id)
 
     def correct(self, correction: UsageEvent, corrected: int) -> None:

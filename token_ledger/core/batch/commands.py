@@ -310,6 +310,7 @@ Command = (
     | administration.SetUsers
     | administration.EraseUser
     | administration.SetCalendar
+    | administration.SetDuplicates
     | administration.StopTenant
     | TendAccounts
     | ExpireDue

@@ -18,7 +18,12 @@ def lay_over(loaded: Loaded, before: Books) -> None:
     writes = before.writes
     loaded.keys.update(before.noted)
     loaded.reservations.update(touched_reservations(before))
-    loaded.events.update((event.event_id, event) for event in (*writes.events, *writes.parts))
+    for event in (*writes.events, *writes.parts):
+        loaded.events[event.event_id] = event
+        if event.repetition is not None:
+            loaded.note_response(event)
+    if writes.corrections:
+        loaded.corrected.update(before.loaded.corrected)
     loaded.denials.update((denial.denial_id, denial) for denial in writes.denials)
     loaded.kept.update((kept.quarantine_id, kept) for kept in writes.kept)
     loaded.steps.update((step.step_id, step) for step in writes.steps)

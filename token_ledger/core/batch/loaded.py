@@ -13,6 +13,7 @@ from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.increase import Increase
 from token_ledger.core.model.price import ModelName, PriceBook
+from token_ledger.core.model.repetition import KNOWN_BY_ID
 from token_ledger.core.model.reservation import Reservation
 from token_ledger.core.model.run import Run, RunStep
 from token_ledger.core.model.tenant import User
@@ -83,12 +84,19 @@ class Loaded:
     audit = OnDemand(dict[int, AuditEntry])
     corrected = OnDemand(dict[int, int])
     """Of the events that commands take back, those that were taken back before, with the events that did."""
+    responses = OnDemand(dict[str, dict[int, UsageEvent]])
+    """By response ids of commands: the calls that are known by them, by event id."""
     transfers = OnDemand(dict[int, list[Transfer]])
     """By the account that they are from, those that what is on loaded accounts may have gone along with."""
 
     def __init__(self, **given: Any) -> None:
         """Begin with some fields given."""
         vars(self).update(given)
+
+    def note_response(self, event: UsageEvent) -> None:
+        """Let later reports be compared with a call, if it is one that its response id says something about."""
+        if event.repetition in KNOWN_BY_ID and event.response_id is not None:
+            self.responses.setdefault(event.response_id, {})[event.event_id] = event
 
     def model_name(
         self, prices: PriceBook, renamed: Mapping[AskedName, ModelName], provider: str, model: str

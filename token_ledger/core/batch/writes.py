@@ -110,6 +110,7 @@ class Writes:
     calendar_changes = OnDemand(list[tuple[int, datetime, CalendarRule]])
     """With the ids of their entries in the audit log."""
     stops = OnDemand(list[str | None])
+    finds_duplicates = OnDemand(list[bool])
     audit = OnDemand(list[AuditEntry])
     rollups = OnDemand(dict[RollupKey, list[int]])
     """Sums in the order of `Figures`, here and in the next two."""
@@ -128,6 +129,7 @@ class Writes:
         return bool(
             self.new_budgets or self.changed_budgets or self.archived_budgets or self.triggers or self.users
             or self.erasures or self.calendar_changes or self.stops or self.own_prices or self.aliases
+            or self.finds_duplicates
             or any(change_id is not None for _, _, _, change_id in self.name_decisions)
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Decides on corrections: takes back what was booked under a key, with an event of the opposite amounts for each.
+"""Decides on corrections: takes back what was booked, with an event of the opposite amounts for each.
 
 A correction has the facts, the price, the instant and the accounts of what it corrects, wherever what was on these has
 gone since, also when their windows have ended. So it gives room back and arms thresholds again; a rollover that was
@@ -32,9 +32,7 @@ def reverse(books: Books, command: administration.Reverse) -> outcomes.Reversed 
     if not events:
         detail = "everything that was booked under this key was reversed before, under other keys"
         return outcomes.Refused(outcomes.Code.BOOKING_REVERSED, detail, _KEY)
-    corrections = [_correction(books, event) for event in events]
-    for event, correction in zip(events, corrections, strict=True):
-        books.correct(correction, event.event_id)
+    corrections = [take_back(books, event) for event in events]
     after = {
         "source": command.event_source,
         "reason": command.reason,
@@ -78,8 +76,9 @@ def _events(books: Books, command: administration.Reverse) -> list[UsageEvent]:
     return [events[event_id] for event_id, _ in command.events if event_id in events]
 
 
-def _correction(books: Books, event: UsageEvent) -> UsageEvent:
-    return replace(
+def take_back(books: Books, event: UsageEvent) -> UsageEvent:
+    """Book the opposite of an event, and return it."""
+    correction = replace(
         event,
         event_id=books.new_id(),
         reservation_id=None,
@@ -94,7 +93,11 @@ def _correction(books: Books, event: UsageEvent) -> UsageEvent:
         held_path=None,
         corrects=event.event_id,
         others=tuple(OtherUse(use.kind, -use.count, None if use.nanos is None else -use.nanos) for use in event.others),
+        repetition=None,
+        earlier_event_id=None,
         source="",
         key="",
         fingerprint=b"",
     )
+    books.correct(correction, event.event_id)
+    return correction

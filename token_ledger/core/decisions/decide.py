@@ -16,6 +16,7 @@ from token_ledger.core.decisions import (
     model_names,
     preflight,
     prices,
+    quarantine,
     runs,
     tenancy,
     triggers,
@@ -35,8 +36,8 @@ _DECISIONS: dict[type[commands.Command], Callable[[Books, Any], outcomes.Outcome
     commands.Release: holds.release,
     administration.ForceRelease: holds.force_release,
     commands.Record: holds.record,
-    commands.Quarantine: holds.quarantine,
-    commands.KeepUnbooked: holds.keep_unbooked,
+    commands.Quarantine: quarantine.quarantine,
+    commands.KeepUnbooked: quarantine.keep_unbooked,
     commands.ExpireDue: holds.sweep,
     commands.OpenRun: runs.open_run,
     commands.EndRun: runs.end_run,
@@ -59,6 +60,7 @@ _DECISIONS: dict[type[commands.Command], Callable[[Books, Any], outcomes.Outcome
     administration.SetUsers: tenancy.set_users,
     administration.EraseUser: tenancy.erase_user,
     administration.SetCalendar: tenancy.set_calendar,
+    administration.SetDuplicates: tenancy.set_duplicates,
     administration.StopTenant: tenancy.stop_tenant,
 }
 

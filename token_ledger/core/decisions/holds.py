@@ -5,13 +5,14 @@ Every function checks first and changes the books only after its last check, so 
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from token_ledger.core.batch import commands, outcomes
 from token_ledger.core.batch.administration import ForceRelease
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.call_facts import call_facts, served_facts
-from token_ledger.core.batch.loaded import KeptEvent
+from token_ledger.core.decisions.corrections import take_back
+from token_ledger.core.decisions.duplicates import NOTHING, find_earlier, is_whole
+from token_ledger.core.decisions.quarantine import content, keep
 from token_ledger.core.model.account import Account
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.call import CallFacts
@@ -19,9 +20,10 @@ from token_ledger.core.model.event import UsageEvent, in_time, representable
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
 from token_ledger.core.model.plain_data import limits_data
 from token_ledger.core.model.price import ModelName, Price, charge
+from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import HoldEvent, HoldState, Reservation
 from token_ledger.core.model.run import RunState
-from token_ledger.core.model.usage import LARGEST_USE, clamp
+from token_ledger.core.model.usage import LARGEST_USE, Usage, clamp
 
 NO_PRICE = 0
 """The price id of an event whose model has no known price."""
@@ -32,7 +34,7 @@ def settle(
 ) -> outcomes.Settled | outcomes.Refused | outcomes.Quarantined:  # fmt: skip
     """Book what a call really used: more than held is an overrun, after expiry it is late.
 
-    A part leaves the hold open, less what was used; anything else ends it.
+    A part leaves the hold open, less what was used; anything else ends it. A duplicate ends it, too.
     """
     reservation = books.loaded.reservations.get(command.reservation_id)
     if reservation is None:
@@ -53,9 +55,11 @@ def settle(
         else:
             reservation.state = HoldState.SETTLED
         reservation.event_id = event.event_id
+    if event.repetition is Repetition.REPLACES:
+        take_back(books, books.loaded.responses[event.response_id or ""][event.earlier_event_id or 0])
     books.book(event, accounts)
     for advice in reservation.advice:
-        if advice.applied:
+        if advice.applied and not event.is_duplicate:
             books.writes.optimizations.append((advice.technique, not command.failed))
     return outcomes.Settled(event, replace(reservation) if command.part else reservation, why_stop(books, reservation))
 
@@ -158,7 +162,13 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
     posted_at = min(occurred_at, books.now)
     price = _price_at(books, command.provider, command.model, posted_at) or books.prices.stand_in_at(posted_at)
     accounts = books.accounts_for(facts, run, posted_at)
-    cost, others, is_priced = charge(price, usage, command.service_tier, 1, posted_at)
+    repetition, earlier = NOTHING
+    if command.response_id is not None:
+        repetition, earlier = find_earlier(books, command.response_id, facts, usage, on_hold=False)
+        if repetition is Repetition.DUPLICATE:
+            usage, clamped = Usage(), False
+    calls = 0 if repetition is Repetition.DUPLICATE else 1
+    cost, others, is_priced = charge(price, usage, command.service_tier, calls, posted_at)
     event = UsageEvent(
         event_id=event_id,
         reservation_id=None,
@@ -174,9 +184,12 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
         clamped=clamped,
         failed=command.failed,
         response_id=command.response_id,
+        calls=calls,
         others=others,
         service_tier=command.service_tier,
         requested=_other_name(facts, command.provider, command.model),
+        repetition=repetition,
+        earlier_event_id=None if earlier is None else earlier.event_id,
         source=command.source,
         key=command.key,
         fingerprint=command.fingerprint,
@@ -186,28 +199,6 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
         return keep(books, command, *unbookable, command.body)
     books.book(event, accounts)
     return outcomes.Recorded(event)
-
-
-def keep_unbooked(books: Books, command: commands.KeepUnbooked) -> outcomes.Quarantined:
-    """Keep a report that was refused for a reason that is not in it."""
-    detail = "this can't be booked, for a reason that is not in it; it is kept in quarantine for review"
-    return keep(books, command, outcomes.Code.NOT_BOOKABLE, detail, content(command.report))
-
-
-def quarantine(books: Books, command: commands.Quarantine) -> outcomes.Quarantined:
-    """Keep an event that could not be read."""
-    return keep(books, command, command.code, command.detail, command.body)
-
-
-def keep(
-    books: Books, command: commands.Report | commands.KeepUnbooked, code: str, detail: str, body: Any
-) -> outcomes.Quarantined:
-    """Put what can't be booked into quarantine under its key, so that a repetition is not kept again."""
-    kept = KeptEvent(books.new_id(), command.source, command.key, code, detail, body)
-    books.writes.kept.append(kept)
-    books.loaded.kept[kept.quarantine_id] = kept
-    books.note_key(command, "kept", kept.quarantine_id)
-    return outcomes.Quarantined(kept.quarantine_id, code, detail)
 
 
 def _too_much(books: Books, event: UsageEvent, drawn_nanos: int = 0) -> tuple[outcomes.Code, str] | None:
@@ -234,21 +225,6 @@ def _too_much(books: Books, event: UsageEvent, drawn_nanos: int = 0) -> tuple[ou
     )
 
 
-_SETTLED_WITH = (
-    "provider", "model", "failed", "estimated", "response_id", "original_input_tokens", "part", "tool", "service_tier",
-)  # fmt: skip
-
-
-def content(report: commands.Report) -> Any:
-    """Return what a report says as plain data, so that it can be booked later."""
-    if not isinstance(report, commands.Settle):
-        return report.body
-    said = {"reservation_id": str(report.reservation_id), "usage": report.usage.by_kind}
-    if report.occurred_at is not None:
-        said["occurred_at"] = report.occurred_at.isoformat()
-    return said | {name: value for name in _SETTLED_WITH if (value := getattr(report, name))}
-
-
 def _settling_event(books: Books, command: commands.Settle, reservation: Reservation) -> UsageEvent:
     facts, served = served_facts(command, reservation, books.use_model_name, books.config.renamed)
     usage, clamped = clamp(command.usage)
@@ -257,8 +233,14 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
     if reservation.lease:
         # The caller's clock may be wrong, its spend is real: the lease bounds when the call can have been made.
         posted_at = min(max(occurred_at, posted_at), books.now)
+    repetition, earlier = NOTHING
+    if command.response_id is not None and is_whole(command, reservation):
+        repetition, earlier = find_earlier(books, command.response_id, facts, usage, on_hold=True)
+    is_duplicate = repetition is Repetition.DUPLICATE
+    if is_duplicate:
+        usage, clamped = Usage(), False
     price, is_known = _price_of_call(books, reservation, served, posted_at)
-    calls = 0 if command.part and not reservation.lease else 1
+    calls = 0 if is_duplicate or (command.part and not reservation.lease) else 1
     cost, others, is_priced = charge(price, usage, command.service_tier, calls, posted_at)
     path = _served_path(books, reservation, facts)
     price_id = NO_PRICE if price is None else price.price_id
@@ -266,7 +248,7 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
     return UsageEvent(
         books.new_id(), reservation.reservation_id, facts, usage.without_others, cost, price_id, path, occurred_at,
         posted_at,
-        overrun=(
+        overrun=not is_duplicate and (
             reservation.drawn_nanos + cost > reservation.held_nanos
             or reservation.drawn_tokens + usage.total_tokens > reservation.held_tokens
             or reservation.drawn_uncached_tokens + usage.uncached_tokens > reservation.held_uncached_tokens
@@ -287,6 +269,8 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
         held_at=None if posted_at == reservation.created_at else reservation.created_at,
         others=others,
         service_tier=command.service_tier,
+        repetition=repetition,
+        earlier_event_id=None if earlier is None else earlier.event_id,
         source=command.source,
         key=command.key,
         fingerprint=command.fingerprint,

@@ -9,7 +9,8 @@ from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.loaded import RowMissing, StoredKey
 from token_ledger.core.batch.outcomes import Denial
-from token_ledger.core.decisions.holds import content, keep, why_stop
+from token_ledger.core.decisions.holds import why_stop
+from token_ledger.core.decisions.quarantine import content, keep
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.event import UsageEvent, representable
 from token_ledger.core.model.reservation import Reservation
@@ -150,7 +151,10 @@ def _differing_field(books: Books, command: commands.Command, stored: StoredKey)
             known.update(named._asdict())
         if asked.get("occurred_at") is not None:  # one that could not be read has none
             asked["occurred_at"] = representable(asked["occurred_at"])
-        if target.clamped:  # the counts that are stored are not those that were sent
+        earlier = books.loaded.responses.get(target.response_id or "", {}).get(target.earlier_event_id or 0)
+        if target.is_duplicate and earlier is not None and not earlier.clamped:
+            known.update((name, value) for name, value in _flat(earlier).items() if name.startswith("usage."))
+        elif target.clamped or target.is_duplicate:  # the counts that are stored are not those that were sent
             known = {name: value for name, value in known.items() if not name.startswith("usage.")}
     if isinstance(target, Run):
         known["iterations"] = target.limit_iterations  # not how many it has made

@@ -1,4 +1,4 @@
-"""Decides on the tenant itself: its users, its calendar, and the emergency stop."""
+"""Decides on the tenant itself: its users, its calendar, its duplicates, and the emergency stop."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -73,6 +73,16 @@ def set_calendar(books: Books, command: administration.SetCalendar) -> Changed |
         before["replaced"] = replaced
     entry = books.audit(command, "calendar.set", "calendar", before, calendar_change_data(effective_from, command.rule))
     books.writes.calendar_changes.append((entry.audit_id, effective_from, command.rule))
+    books.note_key(command, "audit", entry.audit_id)
+    return Changed(entry)
+
+
+def set_duplicates(books: Books, command: administration.SetDuplicates) -> Changed:
+    """Let later reports of a provider's response be the same call, or each a call of its own."""
+    before = books.config.finds_duplicates
+    books.config = replace(books.config, finds_duplicates=command.found)
+    books.writes.finds_duplicates.append(command.found)
+    entry = books.audit(command, "duplicates.set", "duplicates", {"found": before}, {"found": command.found})
     books.note_key(command, "audit", entry.audit_id)
     return Changed(entry)
 

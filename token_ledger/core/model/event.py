@@ -5,12 +5,17 @@ from datetime import datetime, timedelta
 from token_ledger.core.model.call import CallFacts
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.price import ModelName, OtherUse
+from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT
 
 OLDEST = timedelta(days=35)
 NEWEST = timedelta(minutes=5)
-"""How far an event's own time may lie behind and ahead of the booking (the bounds of Stripe's meter events)."""
+"""How far an event's own time may lie behind and ahead of the booking (the bounds of Stripe's meter events).
+
+Another report of the response of a call is found for as long as `OLDEST` after its booking, because a call can hardly
+be reported later than that. So at most three months of the journal are searched, however old the ledger is.
+"""
 
 
 @value
@@ -27,8 +32,10 @@ class UsageEvent:
     was known: the cost is then that of the hold's price, or 0 (`price_id` 0) without one; a kind without a price costs
     nothing, and a service tier without one what the standard one does. `reservation_id` is None for a call without a
     hold. `part` says that the event did not end its hold: a call of a lease, or a part of a call, which then counts no
-    call (`calls` 0). `corrects` is the event that this one takes back. `source`, `key` and `fingerprint` are those of
-    the request that made it, known only to the batch that books it.
+    call (`calls` 0). `corrects` is the event that this one takes back. `repetition` is what was found under the
+    response id, None where nothing was looked for: a call without one, or a part of a call. `earlier_event_id` is the
+    event that was found; one that only repeats it (`calls` 0) has no usage of its own. `source`, `key` and
+    `fingerprint` are those of the request that made it, known only to the batch that books it.
     """
 
     event_id: int
@@ -57,9 +64,16 @@ class UsageEvent:
     corrects: int | None = None
     others: tuple[OtherUse, ...] = ()
     service_tier: str | None = None
+    repetition: Repetition | None = None
+    earlier_event_id: int | None = None
     source: str = ""
     key: str = ""
     fingerprint: bytes = b""
+
+    @property
+    def is_duplicate(self) -> bool:
+        """Whether this only says again what another event has said, and so books nothing."""
+        return self.repetition is Repetition.DUPLICATE
 
 
 def representable(claimed_at: datetime) -> datetime:

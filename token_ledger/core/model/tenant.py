@@ -74,7 +74,7 @@ class TenantConfig:
     cost centers calls may take over. `erasures` are those under way. `name` is how metrics show the tenant. `terms` are
     what each budget allowed and allows, ascending. `renamed` are the names of models for which an administrator decided
     what they are in the books, among them all that are no longer names in the books. `price_terms` are what the tenant
-    has added to the price book.
+    has added to the price book. `finds_duplicates` says whether the reports of one response of a provider are one call.
     """
 
     tenant_id: TenantId
@@ -89,6 +89,7 @@ class TenantConfig:
     terms: Mapping[int, tuple[Terms, ...]] = field(default_factory=dict)
     renamed: Mapping[tuple[str, str], ModelName] = field(default_factory=dict)
     price_terms: PriceTerms = NO_TERMS
+    finds_duplicates: bool = True
     _matches: dict[tuple[CallFacts, tuple[int, ...]], tuple[Match, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )

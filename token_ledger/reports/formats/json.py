@@ -7,12 +7,14 @@ from typing_extensions import TypedDict
 
 from token_ledger.core.batch.books import ORDINAL_BITS
 from token_ledger.core.model.money import format_money
+from token_ledger.core.model.repetition import Repetition
 from token_ledger.reports.denials import AccountDenials, WouldHaveDenied
 from token_ledger.reports.live_feed import LiveEvent
 from token_ledger.reports.run_usage import RunUsage
 from token_ledger.reports.spend import Spend
 from token_ledger.reports.sums import SumRow, add_up
 from token_ledger.reports.triggers import TriggerFirings
+from token_ledger.wire.answers.reservations import Booked, EarlierEvent, FoundRepetition, found_repetition
 from token_ledger.wire.fields import InstantText, answer, doc, example_of, instant, optional_id
 from token_ledger.wire.token_kinds import SumsAnswer, sums_answer
 
@@ -224,6 +226,9 @@ class LiveEventAnswer(TypedDict):
     corrects: Annotated[
         str | None, doc("The event that this one takes back: tokens and cost are negative. Null for a call.", None)
     ]
+    booked: Booked
+    repetition: FoundRepetition
+    earlier_event_id: EarlierEvent
 
 
 def live_event_answer(event: LiveEvent) -> LiveEventAnswer:
@@ -238,4 +243,7 @@ def live_event_answer(event: LiveEvent) -> LiveEventAnswer:
         "cost": format_money(event.cost_nanos),
         "run_id": optional_id(event.run_id),
         "corrects": optional_id(event.corrects),
+        "booked": event.repetition is not Repetition.DUPLICATE,
+        "repetition": found_repetition(event.repetition),
+        "earlier_event_id": optional_id(event.earlier_event_id),
     }

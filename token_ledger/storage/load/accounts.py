@@ -114,6 +114,11 @@ def _account_ids(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterabl
     for tenant, reversal in ordered.of(administration.Reverse):
         events = (loaded[tenant].events.get(event_id) for event_id, _ in reversal.events)
         yield from ((tenant, account_id) for event in events if event is not None for account_id in event.path)
+    for tenant, into in loaded.items():
+        # A call that was reported without a hold may give way to the settle of one.
+        for calls in into.responses.values():
+            yield from ((tenant, account_id) for call in calls.values() if call.reservation_id is None
+                        for account_id in call.path)  # fmt: skip
     for tenant, decision in ordered.of(administration.DecideIncrease):
         if decision.increase_id in loaded[tenant].increases:
             yield tenant, loaded[tenant].increases[decision.increase_id].account_id

@@ -27,6 +27,7 @@ from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.load.recent_holds import RecentHolds
 from token_ledger.storage.load.repeated_keys import load_replay_targets
 from token_ledger.storage.load.reservations import load_reservations
+from token_ledger.storage.load.responses import load_responses
 from token_ledger.storage.load.runs import load_attachable_runs, load_runs
 from token_ledger.storage.load.transfers import load_renamed_accounts, load_transfers
 from token_ledger.storage.load.users import load_users
@@ -66,6 +67,7 @@ async def load(
     decided = before.writes.model_names if before is not None else {}
     await load_model_names(connection, ordered, configs, loaded, names, touched, decided)
     await load_corrected(connection, ordered, loaded)
+    await load_responses(connection, locked, ordered, configs, loaded)
     await load_increases(connection, ordered, loaded)
     await load_attachable_runs(connection, ordered, loaded, before.writes.changed_runs if before is not None else ())
     for tenant, into in loaded.items():
@@ -92,6 +94,7 @@ def _put_pseudonyms(config: TenantConfig, loaded: Loaded) -> None:
             hold.facts = hold.facts._replace(user=user)
     for run in loaded.runs.values():
         run.user = config.user_of(run.user, run.run_id)
-    for event_id, event in loaded.events.items():
-        user = config.user_of(event.facts.user, event_id)
-        loaded.events[event_id] = replace(event, facts=event.facts._replace(user=user))
+    for events in (loaded.events, *loaded.responses.values()):
+        for event_id, event in events.items():
+            user = config.user_of(event.facts.user, event_id)
+            events[event_id] = replace(event, facts=event.facts._replace(user=user))

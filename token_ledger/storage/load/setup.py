@@ -16,7 +16,7 @@ from token_ledger.storage.rows import BUDGET, TERMS, TRIGGER, rule_from
 from token_ledger.storage.schema.setup_tables import STANDING_CHANGES
 
 LOAD_TENANTS = """
-select t.tenant_id, t.name, t.time_zone, t.week_start, t.fiscal_month, l.stopped_reason,
+select t.tenant_id, t.name, t.time_zone, t.week_start, t.fiscal_month, l.stopped_reason, l.finds_duplicates,
        exists (select from users as u where u.tenant_id = t.tenant_id and not u.erased) as has_users
 from tenants as t join tenant_ledgers as l using (tenant_id) where t.tenant_id = any($1)
 """
@@ -84,6 +84,7 @@ async def load_configs(connection: Any, locked: Sequence[Locked]) -> dict[Tenant
             terms[lock.tenant_id],
             renamed[lock.tenant_id],
             PriceTerms(tuple(own_prices[lock.tenant_id]), tuple(aliases[lock.tenant_id])),
+            rows[lock.tenant_id]["finds_duplicates"],
         )
         for lock in locked
     }

@@ -17,7 +17,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from token_ledger.core.model import repetition
 from token_ledger.storage.schema import columns
+
+KNOWN_BY_ID = ", ".join(f"'{each.value}'" for each in repetition.KNOWN_BY_ID)
+"""What is said, in SQL, of the events that later ones are compared with: `repetition in (…)`, as in their index."""
 
 runs = Table(
     "runs",
@@ -308,6 +312,8 @@ usage_events = Table(
     columns.big("corrects", null=True),
     Column("others", JSONB),
     columns.words("service_tier", null=True),
+    columns.words("repetition", null=True),
+    columns.big("earlier_event_id", null=True),
     PrimaryKeyConstraint("tenant_id", "event_id", "booked_at"),
     Index("usage_events_posted", "tenant_id", "posted_at"),
     Index(
@@ -317,6 +323,9 @@ usage_events = Table(
         postgresql_where=text("posted_at - held_at > interval '01:00:00'"),
     ),
     Index("usage_events_corrections", "tenant_id", "corrects", postgresql_where=text("corrects is not null")),
+    Index(
+        "usage_events_responses", "tenant_id", "response_id", postgresql_where=text(f"repetition in ({KNOWN_BY_ID})")
+    ),
     CheckConstraint(f"corrects is not null or ({columns.PARTS_FIT})", name="parts"),
     postgresql_partition_by="RANGE (booked_at)",
 )

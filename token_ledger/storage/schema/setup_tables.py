@@ -3,6 +3,7 @@
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -65,6 +66,7 @@ tenant_ledgers = Table(
     columns.words("stopped_reason", null=True),
     columns.big("booked_tokens", default="0"),
     columns.big("booked_nanos", default="0"),
+    Column("finds_duplicates", Boolean, nullable=False, server_default=text("true")),
     postgresql_with={"fillfactor": "10"},
 )
 """The row that every batch of a tenant locks, with the sums of all events that it has booked."""

@@ -7,6 +7,7 @@ same statement. For the rows that are sent see `schema.batch_rows`, for `returni
 from collections.abc import Sequence
 
 from token_ledger.core.batch.commands import Reserve
+from token_ledger.core.model.repetition import Repetition
 from token_ledger.storage.rows import ACCOUNT, BALANCES, EVENT, RESERVATION
 from token_ledger.storage.schema.batch_rows import BatchRow, Places, array_text
 from token_ledger.storage.schema.ledger_tables import operation_keys, reservations
@@ -93,8 +94,8 @@ with given as materialized (select * from {USAGE_EVENT_ROW.unpacked()} as v), ke
         ended_id = coalesce(r.ended_id, g.event_id), ended_at = coalesce(r.ended_at, g.now)
     from given as g where r.tenant_id = g.tenant_id and r.reservation_id = g.reservation_id
 ), stored as (
-    insert into usage_events (tenant_id, booked_at, {_BOOKED})
-    select tenant_id, now, {_BOOKED} from given
+    insert into usage_events (tenant_id, booked_at, calls, {_BOOKED})
+    select tenant_id, now, case when repetition = '{Repetition.DUPLICATE}' then 0 else 1 end, {_BOOKED} from given
     returning 1
 )
 select 1

@@ -47,6 +47,7 @@ SET_TRIGGERS = upsert(
 SET_USERS = upsert(rows.USER, key="user_id", at="set_at", change=("cost_centers", "set_at", "erased"))
 INSERT_CALENDAR_CHANGES = insert_columns(*calendar_changes.columns)
 SET_STOPPED = update_columns(tenant_ledgers.c.tenant_id, tenant_ledgers.c.stopped_reason, keys=1)
+SET_DUPLICATES = update_columns(tenant_ledgers.c.tenant_id, tenant_ledgers.c.finds_duplicates, keys=1)
 INSERT_AUDIT = insert(rows.AUDIT, at="booked_at")
 RAISE_CONFIG_VERSIONS = (
     "update tenant_ledgers set config_version = config_version + 1 where tenant_id = any($1::bigint[])"
@@ -80,6 +81,9 @@ def plan_setup(decided: Sequence[Decided]) -> list[Write]:
         *SET_USERS.plan_values(decided, lambda writes: writes.users.values()),
         *INSERT_CALENDAR_CHANGES.plan(_calendar_changes(decided)),
         *SET_STOPPED.plan([(tenant, writes.stops[-1]) for tenant, _, writes in decided if writes.stops]),
+        *SET_DUPLICATES.plan(
+            [(tenant, writes.finds_duplicates[-1]) for tenant, _, writes in decided if writes.finds_duplicates]
+        ),
         *INSERT_AUDIT.plan_values(decided, lambda writes: writes.audit),
         *([(RAISE_CONFIG_VERSIONS, (raised,))] if raised else []),
         *BEGIN_ERASURES.plan(_erasures(decided)),

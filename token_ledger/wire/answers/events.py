@@ -6,7 +6,9 @@ from typing import Annotated, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from token_ledger.core.batch.outcomes import Quarantined, Recorded
+from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import format_money
+from token_ledger.wire.answers import reservations
 from token_ledger.wire.fields import answer, doc
 from token_ledger.wire.problems import ProblemError
 
@@ -16,14 +18,17 @@ class EventAnswer(TypedDict):
     """What became of one event. Fields that do not apply are left out."""
 
     status: Annotated[
-        Literal["booked", "quarantined", "conflict", "refused"],
+        Literal["booked", "duplicate", "quarantined", "conflict", "refused"],
         doc(
-            "`booked`; `quarantined`: kept, because it cannot be booked as it is; `conflict`: its key was used for "
-            "another event, and this one is kept; `refused`: nothing is kept, because it has no usable source and key.",
+            "`booked`; `duplicate`: the same call is booked already, as `earlier_event_id`; `quarantined`: kept, "
+            "because it cannot be booked as it is; `conflict`: its key was used for another event, and this one is "
+            "kept; `refused`: nothing is kept, because it has no usable source and key.",
             "booked",
         ),
     ]
     event_id: NotRequired[Annotated[str, doc("The usage event, if it was booked.", "68419584")]]
+    repetition: NotRequired[reservations.FoundRepetition]
+    earlier_event_id: NotRequired[reservations.EarlierEvent]
     quarantine_id: NotRequired[Annotated[str, doc("The item in quarantine, if it was kept there.", "68550656")]]
     cost: NotRequired[Annotated[str, doc("Cost in dollars, if it was booked.", "0.006900000")]]
     tokens: NotRequired[Annotated[int, doc("Tokens, input and output, if it was booked.", 1_440)]]
@@ -49,13 +54,7 @@ class EventResults(TypedDict):
 def event_answer(outcome: Recorded | Quarantined, field: str | None = None) -> EventAnswer:
     """Return what became of an event that was taken in; `field` is the one that kept it from being booked."""
     if isinstance(outcome, Recorded):
-        return {
-            "status": "booked",
-            "event_id": str(outcome.event.event_id),
-            "cost": format_money(outcome.event.cost_nanos),
-            "tokens": outcome.event.usage.total_tokens,
-            "replayed": outcome.replayed,
-        }
+        return _booked_answer(outcome.event, replayed=outcome.replayed)
     kept: EventAnswer = {
         "status": "quarantined",
         "quarantine_id": str(outcome.quarantine_id),
@@ -64,6 +63,21 @@ def event_answer(outcome: Recorded | Quarantined, field: str | None = None) -> E
         "replayed": outcome.replayed,
     }
     return kept if field is None else {**kept, "field": field}
+
+
+def _booked_answer(event: UsageEvent, *, replayed: bool) -> EventAnswer:
+    booked: EventAnswer = {
+        "status": "duplicate" if event.is_duplicate else "booked",
+        "event_id": str(event.event_id),
+        "cost": format_money(event.cost_nanos),
+        "tokens": event.usage.total_tokens,
+        "replayed": replayed,
+    }
+    if (found := reservations.found_repetition(event.repetition)) is not None:
+        booked["repetition"] = found
+    if event.earlier_event_id is not None:
+        booked["earlier_event_id"] = str(event.earlier_event_id)
+    return booked
 
 
 def unbooked_event_answer(problem: ProblemError) -> EventAnswer:

@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 from token_ledger.core.batch.outcomes import Extended, Granted, Released, Settled
 from token_ledger.core.model.budget import Unit
 from token_ledger.core.model.money import format_money
+from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import HoldState, Reservation
 from token_ledger.core.model.trigger import Advice, Technique, TriggerKind
 from token_ledger.wire.answers.amounts import HELD, Amounts, amount_in, amounts
@@ -168,6 +169,29 @@ def _advice(advice: Advice) -> AdviceAnswer:
     }
 
 
+Booked = Annotated[
+    bool, doc("False if the call is a duplicate: its hold has ended, and nothing was booked a second time.", True)
+]
+FoundRepetition = Annotated[
+    Repetition | None,
+    doc(
+        "What was found under the response id, if anything was. `duplicate`: this very call, with the same usage. "
+        "`replaces`: this very call, reported without a hold; that report was taken back. `other_usage`: a call of the "
+        "same response with another usage; both are booked. `not_unique`: the id tells nothing, because it is empty, "
+        "or its provider uses it again and again.",
+        None,
+    ),
+]
+EarlierEvent = Annotated[
+    str | None, doc("The usage event that was found under the response id, if one was; a duplicate is that call.", None)
+]
+
+
+def found_repetition(repetition: Repetition | None) -> Repetition | None:
+    """Return what was found under the response id of a call, None if it is the first of its response."""
+    return None if repetition is Repetition.FIRST else repetition
+
+
 @answer
 class SettlementAnswer(TypedDict):
     """What was booked."""
@@ -188,6 +212,9 @@ class SettlementAnswer(TypedDict):
         ),
     ]
     clamped: Annotated[bool, doc("True if the usage contradicted itself and was cut to what is possible.", False)]
+    booked: Booked
+    repetition: FoundRepetition
+    earlier_event_id: EarlierEvent
     part: Annotated[bool, doc("True if this was one part of many: the hold stays open.", False)]
     remaining: Annotated[Amounts | None, doc("After a part, what is still held; otherwise null.", HELD)]
     stop: Annotated[
@@ -220,6 +247,9 @@ def settlement_answer(outcome: Settled) -> SettlementAnswer:
         "late": event.late,
         "unpriced": event.unpriced,
         "clamped": event.clamped,
+        "booked": not event.is_duplicate,
+        "repetition": found_repetition(event.repetition),
+        "earlier_event_id": optional_id(event.earlier_event_id),
         "part": event.part,
         "remaining": remaining,
         "stop": outcome.stop,

@@ -1,4 +1,4 @@
-"""Answers about tenants: their calendar, stop and identity providers."""
+"""Answers about tenants: their calendar, duplicates, stop and identity providers."""
 
 from typing import Annotated
 
@@ -71,6 +71,15 @@ class StopState(TypedDict):
     """Whether every call of the tenant is stopped."""
 
     stopped: Stopped
+
+
+@answer
+class DuplicatesState(TypedDict):
+    """Whether the reports of one response of a provider are one call."""
+
+    found: Annotated[
+        bool, doc("True: a later report of a response books nothing. False: each is booked as a call.", True)
+    ]
 
 
 @answer

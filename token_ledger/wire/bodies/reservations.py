@@ -8,6 +8,7 @@ from token_ledger.core.model.usage import LARGEST_USE
 from token_ledger.wire.fields import (
     Body,
     ClaimedInstant,
+    ForeignId,
     Id,
     IdempotencyKey,
     Name,
@@ -127,7 +128,14 @@ ServiceTier = Annotated[
     Literal["standard", "flex", "priority", "batch", "fast"],
     doc("How the provider served the call; the price may depend on it.", "standard"),
 ]
-ResponseId = Annotated[Words | None, doc("The provider's id of the response.", "resp_68af0c1e")]
+ResponseId = Annotated[
+    ForeignId | None,
+    doc(
+        "The provider's id of the response. The same response with the same usage is one call, whoever reports it and "
+        "under which key: the second report books nothing.",
+        "resp_68af0c1e",
+    ),
+]
 
 
 class SettlementBody(Body):

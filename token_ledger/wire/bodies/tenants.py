@@ -1,8 +1,8 @@
-"""Bodies of tenants: making one, its calendar, its emergency stop, its identity providers."""
+"""Bodies of tenants: making one, its calendar, its duplicates, its emergency stop, its identity providers."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 
 from token_ledger.wire.fields import Body, IdempotencyKey, Instant, Name, Words, doc
 
@@ -31,6 +31,16 @@ class CalendarBody(Body):
             "2027-01-01T00:00:00Z",
         ),
     ] = None
+
+
+class DuplicatesBody(Body):
+    """Say whether the reports of one response of a provider are one call."""
+
+    idempotency_key: IdempotencyKey
+    found: Annotated[
+        StrictBool,
+        doc("True: one call, and a later report books nothing. False: each report is booked as a call.", False),
+    ]
 
 
 class KeyBody(Body):

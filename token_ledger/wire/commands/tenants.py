@@ -1,11 +1,11 @@
-"""Commands of the tenant itself: its calendar and its emergency stop."""
+"""Commands of the tenant itself: its calendar, its duplicates, its emergency stop."""
 
 from zoneinfo import ZoneInfo
 
-from token_ledger.core.batch.administration import SetCalendar, StopTenant
+from token_ledger.core.batch.administration import SetCalendar, SetDuplicates, StopTenant
 from token_ledger.core.model.window import CalendarRule
 from token_ledger.storage.tenants import check_zone
-from token_ledger.wire.bodies.tenants import CalendarBody, KeyBody, StopBody
+from token_ledger.wire.bodies.tenants import CalendarBody, DuplicatesBody, KeyBody, StopBody
 from token_ledger.wire.commands.fields import fingerprint_of
 from token_ledger.wire.problems import invalid_field
 
@@ -14,6 +14,11 @@ def set_calendar_command(body: CalendarBody, actor: str) -> SetCalendar:
     """Return the command that changes the calendar."""
     rule = CalendarRule(zone_of(body.time_zone), body.week_start, body.fiscal_month)
     return SetCalendar(body.idempotency_key, fingerprint_of(body), rule, actor, body.effective_from)
+
+
+def set_duplicates_command(body: DuplicatesBody, actor: str) -> SetDuplicates:
+    """Return the command that says whether duplicates are found."""
+    return SetDuplicates(body.idempotency_key, fingerprint_of(body), body.found, actor)
 
 
 def zone_of(name: str) -> ZoneInfo:

@@ -1,0 +1,54 @@
+"""Loads the calls that are known by the response ids of commands."""
+
+from collections.abc import Mapping, Sequence
+
+from token_ledger.core.batch.commands import Record, Settle
+from token_ledger.core.batch.loaded import Loaded
+from token_ledger.core.model.event import OLDEST
+from token_ledger.core.model.repetition import MOST_CALLS
+from token_ledger.core.model.tenant import TenantConfig, TenantId
+from token_ledger.storage import rows
+from token_ledger.storage.load.locks import Connection, Locked
+from token_ledger.storage.load.ordered import Ordered
+from token_ledger.storage.schema.ledger_tables import KNOWN_BY_ID
+
+# One more than an id may have is enough to know that it tells nothing. By the instant, older months are left out.
+LOAD_RESPONSES = f"""
+select {rows.EVENT.select("e")}, (
+    select c.event_id from usage_events as c
+    where c.tenant_id = e.tenant_id and c.corrects = e.event_id and c.corrects is not null limit 1
+) as corrected_by
+from unnest($1::bigint[], $2::text[], $3::timestamptz[]) as wanted (tenant_id, response_id, since)
+cross join lateral (
+    select * from usage_events as stored
+    where stored.tenant_id = wanted.tenant_id and stored.response_id = wanted.response_id
+      and stored.repetition in ({KNOWN_BY_ID}) and stored.booked_at >= wanted.since
+    order by stored.response_id limit {MOST_CALLS + 1}
+) as e
+"""
+
+
+async def load_responses(
+    connection: Connection,
+    locked: Sequence[Locked],
+    ordered: Ordered,
+    configs: Mapping[TenantId, TenantConfig],
+    loaded: Mapping[TenantId, Loaded],
+) -> None:
+    """Load the calls that are known by the response ids of settles and records, and which of them were taken back."""
+    reports: list[tuple[TenantId, Settle | Record]] = [*ordered.of(Settle), *ordered.of(Record)]
+    wanted = {
+        (tenant, command.response_id)
+        for tenant, command in reports
+        if command.response_id and configs[tenant].finds_duplicates
+    }
+    if not wanted:
+        return
+    since = {lock.tenant_id: lock.now - OLDEST for lock in locked}
+    tenants, identifiers = zip(*wanted, strict=True)
+    found = await connection.fetch(LOAD_RESPONSES, tenants, identifiers, [since[tenant] for tenant in tenants])
+    for *columns, corrected_by in found:
+        event, into = rows.EVENT.read(columns), loaded[columns[0]]
+        into.note_response(event)
+        if corrected_by is not None:
+            into.corrected[event.event_id] = corrected_by
