@@ -130,7 +130,8 @@ def test_what_fits_is_admitted_and_one_token_more_is_not(
     assert fits == max(known, default=None)
     opened = ledger.books.writes.new_accounts[accounts:]
     assert len(opened) == len(ledger.books.writes.limit_entries) - entries
-    named = {account.subject.get("model") for account in opened} - {None, command.model}
+    asked = renamed.get(command.model, command.model)
+    named = {account.subject.get("model") for account in opened} - {None, asked}
     assert named <= {outcome.denial.facts.model}, "opened an account of a model that was only tried"
 
 
