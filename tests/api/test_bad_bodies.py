@@ -150,7 +150,7 @@ def _bodies_of_paths_with_ids() -> list[tuple[str, str, bytes | None]]:
     verbs = [
         (v.method, v.path, json.dumps(v.fresh_body()).encode() if v.model else None)
         for v in VERBS
-        if "{" in v.path and not {"{user}", "{tenant_id}"} & set(v.path.split("/"))
+        if "{" in v.path and not {"{user}", "{tenant_id}", "{provider}"} & set(v.path.split("/"))
     ]
     return [*verbs, ("GET", "/v1/runs/{run_id}", None), ("GET", "/v1/reservations/{reservation_id}", None)]
 
