@@ -84,6 +84,7 @@ class PostgresRules(LedgerRules):
         self.tenant = self.server.run(self.add_tenant(zone))
         self.clock = self.server.anchor
         self.open_books(zone, self.server.prices, self.server.anchor)
+        self.memory.config = replace(self.memory.config, name=self.name)  # refusals name it
         for command in setup:
             self.ask(command)
         self.commit(0)
