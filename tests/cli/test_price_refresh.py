@@ -11,7 +11,8 @@ from token_ledger.core.batch.commands import Record
 from token_ledger.core.batch.outcomes import Recorded
 from token_ledger.core.model.usage import Usage
 from token_ledger.proof.verify import verify_database
-from token_ledger.storage.prices import seed_prices, source_name
+from token_ledger.storage.prices import seed_prices
+from token_ledger.storage.published_prices import source_name
 
 Capture = pytest.CaptureFixture[str]
 OLDER = (

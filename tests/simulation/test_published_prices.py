@@ -10,10 +10,11 @@ from genai_prices.types import ConditionalPrice, ModelPrice, StartDateConstraint
 from genai_prices.types import Usage as PublishedUsage
 
 from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of, rate_name
-from token_ledger.core.model.price import SERVICE_TIERS, STANDARD, Price, PriceBook, charge, usage_cost_nanos
+from token_ledger.core.model.price import SERVICE_TIERS, STANDARD, Price, PriceBook, charge, token_cost_nanos
 from token_ledger.core.model.usage import Usage, usage_from
 from token_ledger.storage.database import Database
-from token_ledger.storage.prices import PUBLISHED, PUBLISHED_OTHERS, PUBLISHED_TIERS, load_price_book
+from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.published_prices import PUBLISHED, PUBLISHED_OTHERS, PUBLISHED_TIERS
 
 PROVIDERS = ("anthropic", "openai", "google", "deepseek", "perplexity", "x-ai")
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -118,7 +119,7 @@ def compare(prices: PriceBook, provider: Any, model: Any) -> int:
             cost = published.calc_price(as_published(usage))
             exact = cost["input_price"] + cost["output_price"]
             kinds = sum(map(bool, (usage.input_tokens, usage.output_tokens, *parts(usage))))
-            difference = Decimal(usage_cost_nanos(price, usage)).scaleb(-9) - exact
+            difference = Decimal(token_cost_nanos(price, usage)).scaleb(-9) - exact
             assert abs(difference) <= kinds * HALF_A_NANO, (provider.id, model.id, at, usage)
             compared += 1
     return compared

@@ -10,7 +10,7 @@ from token_ledger.cli.price_texts import rates_text
 from token_ledger.config import Settings
 from token_ledger.core.model.name_patterns import ANYTHING, Names
 from token_ledger.storage.price_refresh import Entry, Proposal, accept_proposals, find_proposals
-from token_ledger.storage.prices import provider_named, source_name
+from token_ledger.storage.published_prices import provider_named, source_name
 from token_ledger.storage.untaken_prices import find_untaken
 from token_ledger.storage.upkeep.periods import database_now
 

@@ -17,7 +17,7 @@ from token_ledger.storage.audit_log import note_change
 from token_ledger.storage.database import Database
 from token_ledger.storage.global_prices import AS_OWNER, announce
 from token_ledger.storage.json_columns import parsed
-from token_ledger.storage.prices import published_entries, source_name
+from token_ledger.storage.published_prices import published_entries, source_name
 
 Name = tuple[str, str]
 

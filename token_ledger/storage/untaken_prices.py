@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from token_ledger.storage import prices
+from token_ledger.storage.published_prices import PUBLISHED, PUBLISHED_OTHERS, published_entries, source_name
 
-_NAMES = {kind: name for kind, (name, _) in (prices.PUBLISHED | prices.PUBLISHED_OTHERS).items()}
+_NAMES = {kind: name for kind, (name, _) in (PUBLISHED | PUBLISHED_OTHERS).items()}
 """What the publisher calls every kind that the price book has rates for."""
 
 
@@ -23,7 +23,7 @@ def find_untaken() -> list[Untaken]:
     from genai_prices.data_snapshot import get_snapshot
 
     taken: dict[tuple[str, str], list[Any]] = {}
-    for provider, model, _, rates, *_ in prices.published_entries(prices.source_name()):
+    for provider, model, _, rates, *_ in published_entries(source_name()):
         taken.setdefault((provider, model), []).append(json.loads(rates))
     found = []
     for owner in get_snapshot().providers:

@@ -13,7 +13,7 @@ from token_ledger.core.batch.outcomes import Code, Granted, Quarantined, Recorde
 from token_ledger.core.model.account import EntryKind
 from token_ledger.core.model.budget import Enforcement, Limits
 from token_ledger.core.model.money import LARGEST_AMOUNT, rate_attos
-from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates, usage_cost_nanos
+from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates, token_cost_nanos
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
 
@@ -24,7 +24,7 @@ DEAR = LARGEST_AMOUNT - 1_000
 def test_the_largest_usage_at_more_than_the_largest_published_rate_can_be_stored() -> None:
     rate = rate_attos(Decimal("1500"))  # dollars per million tokens; the largest that is published is 600
     price = Price(1, Rates(*(rate,) * 6), tiers=((200_000, Rates(*(2 * rate,) * 6)),))
-    assert usage_cost_nanos(price, Usage(10**12, 10**12)) < LARGEST_AMOUNT
+    assert token_cost_nanos(price, Usage(10**12, 10**12)) < LARGEST_AMOUNT
 
 
 @pytest.mark.parametrize("tokens", [100_000_001, 10**12])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.core.given import LARGE, NOW, rates
 from token_ledger.core.model.money import rate_attos, unit_cost_nanos
 from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of
-from token_ledger.core.model.price import OtherUse, Price, charge, usage_cost_nanos
+from token_ledger.core.model.price import OtherUse, Price, charge, token_cost_nanos
 from token_ledger.core.model.usage import KINDS, Usage, clamp, usage_from
 
 AUDIO = {"audio_input_tokens": "10", "audio_cache_read_tokens": "1", "audio_output_tokens": "20", "web_searches": "5"}
@@ -97,13 +97,14 @@ def test_every_token_is_charged_once(usage: Usage) -> None:
         1, rates(*["1"] * 6), others={name: rate_attos(Decimal(1)) for name in OTHER_KINDS if OTHER_KINDS[name].part_of}
     )
     fitted, _ = clamp(usage)
-    assert usage_cost_nanos(everything_one_dollar, fitted) == fitted.total_tokens * 1_000
+    tokens = replace(fitted, others=tuple(each for each in fitted.others if OTHER_KINDS[each[0]].part_of))
+    assert charge(everything_one_dollar, tokens, None, 1, NOW)[0] == fitted.total_tokens * 1_000
 
 
 @given(st.integers(0, 10**12), st.integers(0, 10**22), st.sampled_from((1_000, 3_600, 1_000_000)))
 def test_units_are_rounded_half_to_even(count: int, rate: int, per: int) -> None:
     exact = Decimal(count * rate) / (per * 10**9)
     assert abs(Decimal(unit_cost_nanos(count, rate, per)) - exact) <= Decimal("0.5")
-    assert unit_cost_nanos(count, rate, 1_000_000) == usage_cost_nanos(
+    assert unit_cost_nanos(count, rate, 1_000_000) == token_cost_nanos(
         Price(1, rates(*["0"] * 6)._replace(output=rate)), Usage(0, count)
     )

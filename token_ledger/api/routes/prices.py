@@ -13,7 +13,7 @@ from token_ledger.api.service import decide, reading, service_of
 from token_ledger.core.batch.outcomes import Changed
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.storage.prices import deprecated_models
+from token_ledger.storage.published_prices import deprecated_models
 from token_ledger.storage.reads.prices import PriceListing, find_aliases
 from token_ledger.storage.reads.prices import list_prices as read_prices
 from token_ledger.wire.answers import prices as answers

@@ -11,6 +11,8 @@ from token_ledger.core.model.frozen import value
 PER_MILLION = 1_000_000
 PER_THOUSAND = 1_000
 PER_HOUR = 3_600
+REQUESTS = "requests"
+"""The kind of which every call is one, beside those that it reports."""
 
 
 @value
@@ -46,7 +48,7 @@ OTHER_KINDS: Mapping[str, OtherKind] = {
         OtherKind("characters", PER_MILLION),
         OtherKind("messages", PER_THOUSAND),
         OtherKind("audio_seconds", PER_HOUR),
-        OtherKind("requests", PER_THOUSAND),
+        OtherKind(REQUESTS, PER_THOUSAND),
     )
 }
 """In the order in which events and reports list them. Of tokens, the parts of the cache come first."""

@@ -1,7 +1,8 @@
 """Owns the price book: dated rates per model, what a call costs by them, and what a model is called in the books.
 
 Rates are integers (see `money`). A tier replaces every rate once the whole input passes its threshold, the "cliff"
-that providers publish. A kind without a rate of its own costs what the kind it is a part of costs.
+that providers publish. Of the tokens that every call has, a kind without a rate of its own costs what the kind it is a
+part of costs; other kinds without one have no price.
 """
 
 from bisect import bisect_left
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.money import cost_nanos, unit_cost_nanos
 from token_ledger.core.model.nearest_names import NearestNames, Ranked, most_alike
-from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of, rated_separately
+from token_ledger.core.model.other_kinds import OTHER_KINDS, REQUESTS, others_of, rated_separately
 from token_ledger.core.model.usage import Usage
 
 
@@ -105,33 +106,30 @@ def charge(
 ) -> tuple[int, tuple[OtherUse, ...], bool]:
     """Return what clamped usage of so many calls costs, its lines of other kinds, and whether all of it has a price.
 
-    `at` is the instant at which the calls are priced.
-    A way of serving without rates of its own costs what the standard one does. Where requests have a
-    price, every call is one, beside those that are reported.
+    `at` is the instant at which the calls are priced. A way of serving without rates of its own costs what the standard
+    one does. Where requests have a price, every call is one, beside those that are reported.
     """
     if price is None:
         return 0, other_uses(None, usage), False
-    if service_tier is None and not usage.others and "requests" not in price.others and price.has_token_rates:
-        return usage_cost_nanos(price, usage), (), True  # nearly always
+    if service_tier is None and not usage.others and REQUESTS not in price.others and price.has_token_rates:
+        return token_cost_nanos(price, usage), (), True  # nearly always
     served = price.served_as(service_tier, at)
     rates = price if served is None else served
-    if calls > 0 and "requests" in rates.others:
+    if calls > 0 and REQUESTS in rates.others:
         said = dict(usage.others)
-        usage = replace(usage, others=others_of({**said, "requests": said.get("requests", 0) + calls}))
+        usage = replace(usage, others=others_of({**said, REQUESTS: said.get(REQUESTS, 0) + calls}))
     others = other_uses(rates, usage)
     is_priced = served is not None and all(use.nanos is not None for use in others)
     is_priced = is_priced and (rates.has_token_rates or not any(usage.rated))
-    return usage_cost_nanos(rates, usage), others, is_priced
+    return token_cost_nanos(rates, usage) + sum(use.nanos or 0 for use in others), others, is_priced
 
 
-def usage_cost_nanos(price: Price, usage: Usage) -> int:
-    """Return the cost of clamped usage: the sum of its kinds, each rounded once, so that lines add up."""
+def token_cost_nanos(price: Price, usage: Usage) -> int:
+    """Return the cost of clamped usage without its other kinds: each kind is rounded once, so that lines add up."""
     total = 0
     for tokens, rate in zip(usage.rated, price.rates_for(usage.input_tokens), strict=True):
         if tokens:
             total += cost_nanos(tokens, rate)
-    if usage.others:
-        total += sum(use.nanos or 0 for use in other_uses(price, usage))
     return total
 
 

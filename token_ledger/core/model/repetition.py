@@ -6,6 +6,8 @@ models, so a call is known by its model besides. With the same usage it is a *du
 
 from enum import StrEnum
 
+from token_ledger.core.model.other_kinds import REQUESTS
+
 
 class Repetition(StrEnum):
     """What was found under the response id of a call."""
@@ -32,7 +34,7 @@ MOST_CALLS = 16
 """Under how many calls an id is believed to tell responses apart. A response has one call for each model that it used;
 an id of more is one that its provider, or a gateway before it, gives again and again."""
 
-NOT_COMPARED = "requests"
+NOT_COMPARED = REQUESTS
 """The kind that the service itself adds to calls with a fee; reports of one call may differ in it."""
 
 NOT_UNIQUE_IDS = {
