@@ -14,10 +14,13 @@ from token_ledger.wire.answers.leases import price_answer
 
 rates = st.builds(Rates, *[st.integers(0, 200 * 10**18) for _ in range(6)])
 prices = st.builds(
-    lambda base, above, higher: Price(1, base, tuple(sorted(zip(above, higher, strict=False)))),
+    lambda base, above, higher, fee: Price(
+        1, base, tuple(sorted(zip(above, higher, strict=False))), others={} if fee is None else {"requests": fee}
+    ),
     rates,
     st.lists(st.integers(1, 300_000), max_size=2, unique=True),
     st.lists(rates, min_size=2, max_size=2),
+    st.none() | st.integers(0, 200 * 10**18),
 )
 tokens = st.one_of(st.integers(0, 10), st.integers(0, 400_000), st.integers(0, 100_000_000))
 

@@ -7,7 +7,8 @@ from token_ledger.core.batch.commands import Settle
 from token_ledger.core.model.other_kinds import OTHER_KINDS, rate_name
 from token_ledger.core.model.price import Rates
 from token_ledger.core.model.usage import KINDS, Figures, Usage
-from token_ledger.storage import prices, rows
+from token_ledger.storage import published_prices as prices
+from token_ledger.storage import rows
 from token_ledger.storage.schema.batch_rows import BatchRow
 from token_ledger.storage.schema.row_format import RowFormat
 from token_ledger.storage.write.bookings import ACCOUNT_BALANCE_ROW, RESERVATION_ROW, USAGE_EVENT_ROW
@@ -50,7 +51,7 @@ def test_a_format_has_every_column_that_the_table_can_not_fill(name: str) -> Non
 def test_every_kind_of_tokens_is_on_the_wire_and_has_its_place_in_the_price_data() -> None:
     assert set(UsageBody.model_fields) == {*KINDS, *OTHER_KINDS}
     assert set(prices.PUBLISHED_OTHERS) == {rate_name(kind) for kind in OTHER_KINDS} - {"images"}
-    assert set(TierAnswer.__annotations__) == {"above_input_tokens", *Rates._fields}
+    assert set(TierAnswer.__annotations__) == {"above_input_tokens", "request", *Rates._fields}
     assert set(SumsAnswer.__annotations__) == {*Figures._fields, "cost"} - {"cost_nanos"}
     assert tuple(prices.PUBLISHED) == Rates._fields
     assert {f"{kind}_tokens" for kind in prices.PUBLISHED} == set(KINDS)

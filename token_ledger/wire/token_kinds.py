@@ -4,6 +4,7 @@ A new kind begins in `core.model.usage`; its fields here are written out, each w
 """
 
 from decimal import Decimal
+from operator import attrgetter
 from typing import Annotated, Any, cast
 
 from typing_extensions import TypedDict
@@ -57,15 +58,15 @@ class UsageBody(Body):
 
 
 _OTHERS = frozenset(OTHER_KINDS)
+_counts = attrgetter(*KINDS)
 AN_USAGE = {"input_tokens": 1_180, "output_tokens": 260, "cache_read_tokens": 1_024}
 
 
 def usage_of(body: UsageBody) -> Usage:
     """Return usage as the core counts it: the fields of both are the kinds of tokens, and other kinds."""
-    counts = dict(body)
-    if _OTHERS.isdisjoint(body.model_fields_set):
-        return Usage(*(counts[kind] for kind in KINDS))
-    return usage_from(counts)
+    if _OTHERS.isdisjoint(body.model_fields_set):  # nearly always
+        return Usage(*_counts(body))
+    return usage_from(dict(body))
 
 
 @answer
@@ -93,15 +94,19 @@ class TierAnswer(TypedDict):
     cache_write_5m: Annotated[str, doc("Input that is written to the cache for 5 minutes.", "2.5")]
     cache_write_1h: Annotated[str, doc("Input that is written to the cache for 1 hour.", "2.5")]
     reasoning: Annotated[str, doc("Reasoning.", "15")]
+    request: Annotated[str, doc("The fee of a call, in dollars; 0 where there is none.", "0")]
 
 
-def tier_answer(above: int, rates: Rates) -> TierAnswer:
-    """Return the rates of a tier."""
+def tier_answer(above: int, rates: Rates, per_thousand_requests: int) -> TierAnswer:
+    """Return the rates of a tier, and the fee of its calls."""
     dollars = {kind: _dollars(rate) for kind, rate in rates._asdict().items()}
-    return cast(TierAnswer, {"above_input_tokens": above, **dollars})
+    return cast(
+        TierAnswer,
+        {"above_input_tokens": above, **dollars, "request": _dollars(Decimal(per_thousand_requests) / 1_000)},
+    )
 
 
-def _dollars(attos: int) -> str:
+def _dollars(attos: int | Decimal) -> str:
     return format((Decimal(attos) / ATTOS_PER_DOLLAR).normalize(), "f")
 
 

@@ -109,9 +109,13 @@ def hold_cost(price: LeasePrice, size: Size, cache_write: str | None = None) -> 
         _cost(size.uncached_input_tokens, max(tier.input, write))
         + _cost(size.cached_input_tokens, tier.cache_read)
         + _cost(size.max_output_tokens, max(tier.output, tier.reasoning))
+        + _rounded(tier.request)
     )
 
 
 def _cost(tokens: int, rate: Decimal) -> Decimal:
-    dollars = _EXACT.divide(_EXACT.multiply(tokens, rate), _MILLION)
+    return _rounded(_EXACT.divide(_EXACT.multiply(tokens, rate), _MILLION))
+
+
+def _rounded(dollars: Decimal) -> Decimal:
     return dollars.quantize(_NANO_DOLLAR, ROUND_HALF_EVEN, _EXACT)

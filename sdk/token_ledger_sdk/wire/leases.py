@@ -20,7 +20,10 @@ MAX_OPERATIONS = 256
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """The rates that apply above a number of input tokens, in US dollars per million tokens of each kind."""
+    """The rates that apply above a number of input tokens, in US dollars per million tokens of each kind.
+
+    `request` is the fee of a call; services before it was told send none.
+    """
 
     above_input_tokens: int
     input: Decimal
@@ -29,6 +32,7 @@ class Tier:
     cache_write_5m: Decimal
     cache_write_1h: Decimal
     reasoning: Decimal
+    request: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Prices: a tier applies to the whole call, entries have dates and daily hours, costs are summed over token kinds."""
 
 from datetime import UTC, datetime, time, timedelta, timezone
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -8,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.core.given import LARGE, NOW, PRICES, rates
 from token_ledger.core.model.hold_cost import CacheWrite, Size, hold_cost_nanos
-from token_ledger.core.model.money import cost_nanos
-from token_ledger.core.model.price import ModelPrices, Price, usage_cost_nanos
+from token_ledger.core.model.money import cost_nanos, rate_attos
+from token_ledger.core.model.price import ModelPrices, Price, charge, token_cost_nanos
 from token_ledger.core.model.usage import Usage
 
 LOW, MIDDLE, HIGH = (rates(*[dollars] * 6) for dollars in ("1", "2", "3"))
@@ -21,7 +22,7 @@ counts = st.integers(0, 10_000)
     ("input_tokens", "dollars"), [(0, 1), (999, 1), (1_000, 1), (1_001, 2), (5_000, 2), (5_001, 3), (10**9, 3)]
 )
 def test_a_tier_begins_above_its_threshold_and_takes_every_token(input_tokens: int, dollars: int) -> None:
-    assert usage_cost_nanos(TIERED, Usage(input_tokens, 10)) == (input_tokens + 10) * dollars * 1_000
+    assert token_cost_nanos(TIERED, Usage(input_tokens, 10)) == (input_tokens + 10) * dollars * 1_000
     assert hold_cost_nanos(TIERED, Size(input_tokens, 0, 10)) == (input_tokens + 10) * dollars * 1_000
 
 
@@ -32,17 +33,24 @@ def test_a_cost_is_the_sum_of_its_kinds(parts: tuple[int, ...]) -> None:
     usage = Usage(plain + read + write_5m + write_1h, answer + reasoning, read, write_5m, write_1h, reasoning)
     b = odd.base
     by_kind = (b.input, b.output, b.cache_read, b.cache_write_5m, b.cache_write_1h, b.reasoning)
-    assert usage_cost_nanos(odd, usage) == sum(map(cost_nanos, parts, by_kind))
+    assert token_cost_nanos(odd, usage) == sum(map(cost_nanos, parts, by_kind))
 
 
 @given(counts, counts, counts, counts)
 def test_a_call_within_its_hold_costs_at_most_the_hold(fresh: int, cached: int, output: int, reasoning: int) -> None:
-    price = Price(1, rates("2.5", "10", "0.25", "2.5", "2.5", "12"))
+    price = Price(
+        1, rates("2.5", "10", "0.25", "2.5", "2.5", "12"), tiers=((5_000, rates("5", "20", "0.5", "5", "5", "24")),),
+        others={"requests": fee(5)}, other_tiers=((5_000, {"requests": fee(9)}),),
+    )  # fmt: skip
     usage = Usage(fresh + cached, output + reasoning, cached, reasoning_tokens=reasoning)
+    cost, _, is_priced = charge(price, usage, None, 1, NOW)
     # Rounding two kinds separately may give half a nano-dollar more than rounding once.
-    assert (
-        usage_cost_nanos(price, usage) <= hold_cost_nanos(price, Size(fresh + cached, cached, output + reasoning)) + 1
-    )
+    assert cost <= hold_cost_nanos(price, Size(fresh + cached, cached, output + reasoning)) + 1
+    assert is_priced
+
+
+def fee(dollars: int) -> int:
+    return rate_attos(Decimal(dollars))
 
 
 def test_a_hold_takes_the_dearer_of_output_and_reasoning() -> None:

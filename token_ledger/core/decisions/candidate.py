@@ -93,9 +93,15 @@ def size_of(command: Reserve) -> Size:
 
 
 def price_now(books: Books, provider: str, model: str) -> Price | None:
-    """Return the price of a model at the instant of the batch, or None where none is known."""
+    """Return the price of a model at the instant of the batch, or None where none is known for its tokens."""
     prices = books.prices.find(provider, model)
-    return prices.at(books.now) if prices is not None else None
+    price = None if prices is None else prices.at(books.now)
+    return price if price is not None and price.has_token_rates else None
+
+
+def price_to_hold(books: Books, provider: str, model: str) -> Price | None:
+    """Return the price that a call is held at: that of its model, or what stands in for unknown ones."""
+    return price_now(books, provider, model) or books.prices.stand_in_at(books.now)
 
 
 def candidate_for(books: Books, run: Run | None, facts: CallFacts, price: Price, size: Size) -> Candidate:

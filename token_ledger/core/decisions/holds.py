@@ -239,7 +239,7 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
     is_duplicate = repetition is Repetition.DUPLICATE
     if is_duplicate:
         usage, clamped = Usage(), False
-    price, is_known = _price_of_call(books, reservation, served, posted_at)
+    price, is_known = _price_of_call(books, reservation, served, posted_at, usage)
     calls = 0 if is_duplicate or (command.part and not reservation.lease) else 1
     cost, others, is_priced = charge(price, usage, command.service_tier, calls, posted_at)
     path = _served_path(books, reservation, facts)
@@ -315,12 +315,15 @@ def _served_path(books: Books, reservation: Reservation, facts: CallFacts) -> li
 
 
 def _price_of_call(
-    books: Books, reservation: Reservation, served: ModelName | None, at: datetime
+    books: Books, reservation: Reservation, served: ModelName | None, at: datetime, usage: Usage
 ) -> tuple[Price | None, bool]:
-    """Return the price of a call and whether it is that of its model; without a known one, that of its hold counts."""
+    """Return the price of a call and whether it is that of its model.
+
+    Without a known one, also where tokens were used and it has none for these, that of its hold counts.
+    """
     if served is not None and served != reservation.to_call:
         price = _price_at(books, *served, at)
-        if price is not None:
+        if price is not None and (price.has_token_rates or not usage.total_tokens):
             return price, True
     # A process that started before the price book was refreshed may not know the entry.
     price = books.prices.entry(reservation.price_id) or _price_at(books, *reservation.to_call, at)

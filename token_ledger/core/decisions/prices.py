@@ -63,6 +63,13 @@ def set_alias(books: Books, command: SetAlias) -> Changed | Refused:
 def why_unknown(books: Books, provider: str, model: str) -> str:
     """Return that a model has no price, which known names are like its name, and what would give it one."""
     name = f"{provider}/{model}"
+    prices = books.prices.find(provider, model)
+    if prices is not None and (price := prices.at(books.now)) is not None:
+        kinds = ", ".join(sorted(price.others))
+        return (
+            f"model {model!r} of provider {provider!r} is priced by {kinds} and not by the token, so no hold can be"
+            " given for it; report its calls with POST /v1/events when they are made"
+        )
     alike = books.prices.nearest(provider, model)
     words = f"no price is known for model {model!r} of provider {provider!r}"
     tenant = books.config.name or "TENANT"

@@ -3,7 +3,8 @@
 from enum import StrEnum
 
 from token_ledger.core.model.frozen import value
-from token_ledger.core.model.money import cost_nanos
+from token_ledger.core.model.money import cost_nanos, unit_cost_nanos
+from token_ledger.core.model.other_kinds import PER_MILLION, PER_THOUSAND, REQUESTS
 from token_ledger.core.model.price import Price
 
 
@@ -38,12 +39,21 @@ def hold_rates(price: Price, size: Size) -> tuple[int, int, int]:
     return input_rate, rates.cache_read, max(rates.output, rates.reasoning)
 
 
+def request_rate(price: Price, input_tokens: int) -> int:
+    """Return the fee of a call with this whole input, in atto-dollars per thousand; 0 if there is none."""
+    return price.other_rates_for(input_tokens)[REQUESTS] if REQUESTS in price.others else 0
+
+
 def hold_cost_nanos(price: Price, size: Size) -> int:
     """Return what a hold sets aside: the most that a call of this size can cost if the cache is hit as expected."""
     input_rate, cached_rate, output_rate = hold_rates(price, size)
     cached = size.cached_input_tokens
     cost = cost_nanos(size.input_tokens - cached, input_rate) + cost_nanos(size.max_output_tokens, output_rate)
-    return cost + cost_nanos(cached, cached_rate) if cached else cost
+    if cached:
+        cost += cost_nanos(cached, cached_rate)
+    if REQUESTS in price.others:
+        cost += unit_cost_nanos(1, request_rate(price, size.input_tokens), PER_THOUSAND)
+    return cost
 
 
 def unrounded_cost(price: Price, size: Size) -> int:
@@ -53,4 +63,5 @@ def unrounded_cost(price: Price, size: Size) -> int:
     """
     input_rate, cached_rate, output_rate = hold_rates(price, size)
     uncached = size.input_tokens - size.cached_input_tokens
-    return uncached * input_rate + size.cached_input_tokens * cached_rate + size.max_output_tokens * output_rate
+    tokens = uncached * input_rate + size.cached_input_tokens * cached_rate + size.max_output_tokens * output_rate
+    return tokens + request_rate(price, size.input_tokens) * (PER_MILLION // PER_THOUSAND)

@@ -5,6 +5,7 @@ from typing import Annotated
 from typing_extensions import TypedDict
 
 from token_ledger.core.batch.outcomes import Granted
+from token_ledger.core.model.hold_cost import request_rate
 from token_ledger.core.model.price import Price
 from token_ledger.wire.answers.reservations import Hold, hold_fields
 from token_ledger.wire.fields import answer, doc, example_of
@@ -47,5 +48,6 @@ def lease_answer(outcome: Granted) -> LeaseAnswer:
 
 def price_answer(price: Price) -> PriceAnswer:
     """Return the rates of a price by tier."""
-    tiers = [(0, price.base), *price.tiers]
-    return {"price_id": str(price.price_id), "tiers": [tier_answer(above, rates) for above, rates in tiers]}
+    tiers = [(0, price.base, request_rate(price, 0))]
+    tiers += [(above, rates, request_rate(price, above + 1)) for above, rates in price.tiers]
+    return {"price_id": str(price.price_id), "tiers": [tier_answer(*tier) for tier in tiers]}
