@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..errors import UsageMissing
 from .anthropic import AnthropicStreamUsage
 from .bedrock import BedrockStreamUsage
 from .bodies import either, member, text
 from .cohere import CohereStreamUsage
 from .gemini import GeminiStreamUsage
-from .missing import ANTHROPIC_EVENTS, BEDROCK_EVENTS, COHERE_EVENTS
 from .openai import OpenAIStreamUsage
 from .reading import Reading
+from .stream_events import BEDROCK_EVENTS, stream_class_of
 from .streams import StreamUsage
 from .usage import Usage
+
+_CLASSES: Mapping[str, type[StreamUsage]] = {
+    each.__name__: each
+    for each in (AnthropicStreamUsage, BedrockStreamUsage, CohereStreamUsage, GeminiStreamUsage, OpenAIStreamUsage)
+}
 
 
 class AnyStreamUsage(StreamUsage):
@@ -51,12 +58,11 @@ class AnyStreamUsage(StreamUsage):
 
 def stream_usage_for(event: object) -> StreamUsage | None:
     """Return the class that reads a stream with such an event, ready to take it in; None if the event does not tell."""
-    kind = text(event, "type") or text(event, "event_type") or ""
-    if kind in ANTHROPIC_EVENTS:
-        return AnthropicStreamUsage()
-    if kind in COHERE_EVENTS or kind == "stream-start":
-        return CohereStreamUsage()
-    if kind.startswith(("response.", "session.", "conversation.", "transcript.", "image_", "speech.")):
+    name = stream_class_of(event)
+    if name is not None:
+        return _CLASSES[name]()
+    # Here every event is one of a stream, so these need not be told from whole responses.
+    if (text(event, "type") or "").startswith(("image_", "speech.")):
         return OpenAIStreamUsage()
     if member(event, "choices") is not None or member(event, "chunk") is not None:
         return OpenAIStreamUsage()

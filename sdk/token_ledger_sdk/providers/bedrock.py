@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..errors import UsageMissing
 from .bodies import count, has_count, member, members, text
 from .reading import Reading, tier_named, valid_id
-from .streams import StreamUsage
+from .streams import LastEventUsage
 from .usage import Usage
 
 FORMAT = "bedrock"
@@ -37,17 +36,10 @@ def read_bedrock(response: object) -> Reading | None:
     return None
 
 
-class BedrockStreamUsage(StreamUsage):
+class BedrockStreamUsage(LastEventUsage):
     """The usage of a Bedrock Converse stream: its last event, `metadata`, has all figures."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._latest: Reading | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether the final figures have arrived."""
-        return self._latest is not None
+    CUT_OFF = "the Bedrock stream was cut off before its metadata event brought the usage"
 
     def add(self, event: object) -> None:
         """Take in one event, as boto3 yields it."""
@@ -56,16 +48,6 @@ class BedrockStreamUsage(StreamUsage):
         metadata = member(event, "metadata")
         if metadata is not None:
             self._latest = read_bedrock(metadata) or self._latest
-
-    def reading(self) -> Reading:
-        """Return what the stream said; raises UsageMissing if it was cut off."""
-        if self._latest is None:
-            raise UsageMissing("the Bedrock stream was cut off before its metadata event brought the usage")
-        return self._latest
-
-    def partial(self) -> Usage | None:
-        """Return the figures; None before the end."""
-        return None if self._latest is None else self._latest.usage
 
 
 def _reading(response: object, usage: Usage) -> Reading:

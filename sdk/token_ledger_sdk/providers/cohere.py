@@ -6,10 +6,11 @@ own instructions are not. The charged units count. Only a response without them 
 
 from __future__ import annotations
 
-from ..errors import UsageMissing
+from dataclasses import replace
+
 from .bodies import count, has_count, member, text
 from .reading import Reading, valid_id
-from .streams import StreamUsage
+from .streams import LastEventUsage
 from .usage import Usage
 
 FORMAT = "cohere"
@@ -32,17 +33,10 @@ def read_cohere(response: object) -> Reading | None:
     return Reading(usage, text(response, "model"), response_id=identifier, provider_format=FORMAT)
 
 
-class CohereStreamUsage(StreamUsage):
+class CohereStreamUsage(LastEventUsage):
     """The usage of a chat stream of Cohere: `message-end` has all figures, in version 1 `stream-end`."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._latest: Reading | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether the final figures have arrived."""
-        return self._latest is not None
+    CUT_OFF = "the Cohere stream was cut off before message-end brought the usage"
 
     def add(self, event: object) -> None:
         """Take in one event, as an SDK object or a dict."""
@@ -57,15 +51,8 @@ class CohereStreamUsage(StreamUsage):
 
     def reading(self) -> Reading:
         """Return what the stream said; raises UsageMissing if it was cut off."""
-        if self._latest is None:
-            raise UsageMissing("the Cohere stream was cut off before message-end brought the usage")
-        read = self._latest
-        identifier = valid_id(self.response_id) or read.response_id
-        return Reading(read.usage, read.model, response_id=identifier, provider_format=FORMAT)
-
-    def partial(self) -> Usage | None:
-        """Return the figures; None before the end."""
-        return None if self._latest is None else self._latest.usage
+        read = super().reading()
+        return replace(read, response_id=valid_id(self.response_id) or read.response_id)
 
 
 def _usage(units: object, cached: int) -> Usage | None:

@@ -6,22 +6,8 @@ from collections.abc import Callable, Mapping
 
 from ..errors import UsageMissing
 from .bodies import either, member, text
+from .stream_events import is_chat_chunk, stream_class_of
 
-ANTHROPIC_EVENTS = frozenset(
-    {
-        "message_start", "message_delta", "message_stop", "content_block_start", "content_block_delta",
-        "content_block_stop",
-    }
-)  # fmt: skip
-COHERE_EVENTS = frozenset(
-    {
-        "message-start", "message-end", "content-start", "content-delta", "content-end", "tool-plan-delta",
-        "tool-call-start", "tool-call-delta", "tool-call-end", "citation-start", "citation-end",
-    }
-)  # fmt: skip
-BEDROCK_EVENTS = (
-    "messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata",
-)  # fmt: skip
 _READ = (
     "Read are responses of OpenAI and of those who copy its format (`usage` with prompt_tokens or input_tokens),"
     " Anthropic, Gemini (`usageMetadata`), Bedrock Converse, Cohere and LangChain (`usage_metadata`); for anything else"
@@ -64,10 +50,10 @@ def _of_list(response: object) -> str | None:
 
 
 def _of_event(response: object) -> str | None:
-    name = _stream_class(response)
+    name = stream_class_of(response)
     if name is None:
         return None
-    asked = ", and open the stream with stream_options={'include_usage': True}" if _is_chat_chunk(response) else ""
+    asked = ", and open the stream with stream_options={'include_usage': True}" if is_chat_chunk(response) else ""
     return (
         f"this is one event of a stream, whose figures are not final: give every event to {name} (or wrap the stream"
         f" with its watch()) and settle with that{asked}"
@@ -122,22 +108,3 @@ def _of_langchain(response: object) -> str | None:
 _ADVICE: tuple[Callable[[object], str | None], ...] = (
     _of_error, _of_text, _of_list, _of_event, _of_stream, _of_http, _of_gemini, _of_langchain,
 )  # fmt: skip
-
-
-def _is_chat_chunk(event: object) -> bool:
-    return member(event, "object") == "chat.completion.chunk"
-
-
-def _stream_class(event: object) -> str | None:
-    kind = text(event, "type") or text(event, "event_type") or ""
-    if kind in ANTHROPIC_EVENTS:
-        return "AnthropicStreamUsage"
-    if kind in COHERE_EVENTS or kind in ("stream-start", "text-generation", "stream-end"):
-        return "CohereStreamUsage"
-    if _is_chat_chunk(event) or kind.startswith(("response.", "session.", "conversation.", "transcript.")):
-        return "OpenAIStreamUsage"
-    if isinstance(event, Mapping) and len(event) == 1 and next(iter(event)) in BEDROCK_EVENTS:
-        return "BedrockStreamUsage"
-    if either(event, "candidates") is not None:
-        return "GeminiStreamUsage"
-    return None

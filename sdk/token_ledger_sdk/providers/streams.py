@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
+from ..errors import UsageMissing
 from .reading import Reading
 from .usage import Usage
 
@@ -57,3 +58,28 @@ class StreamUsage(ABC):
         async for event in events:
             self.add(event)
             yield event
+
+
+class LastEventUsage(StreamUsage):
+    """The usage of a stream whose last event has all figures; `CUT_OFF` says what was missing without it."""
+
+    CUT_OFF: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._latest: Reading | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the final figures have arrived."""
+        return self._latest is not None
+
+    def reading(self) -> Reading:
+        """Return what the stream said; raises UsageMissing if it was cut off."""
+        if self._latest is None:
+            raise UsageMissing(self.CUT_OFF)
+        return self._latest
+
+    def partial(self) -> Usage | None:
+        """Return the figures; None before the end."""
+        return None if self._latest is None else self._latest.usage
