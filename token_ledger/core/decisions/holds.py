@@ -209,7 +209,7 @@ def _too_much(books: Books, event: UsageEvent, drawn_nanos: int = 0) -> tuple[ou
     that it takes back.
     """
     tokens, nanos = event.usage.total_tokens, event.cost_nanos
-    if max(event.usage.counts) > LARGEST_USE or any(use.count > LARGEST_USE for use in event.others):
+    if max(event.usage.counts) > LARGEST_USE or (event.others and max(use.count for use in event.others) > LARGEST_USE):
         detail = f"no call uses more than {LARGEST_USE} of a kind; the usage is kept in quarantine for review"
         return outcomes.Code.INVALID_REQUEST, detail
     booked = books.loaded
