@@ -323,6 +323,9 @@ async def _report_again(ledger: Ledger) -> None:
     for _ in range(3):
         await ledger.settle(lent, 100, 10, part=True, response_id="resp_3")
     await ledger.settle(lent, 100, 20, response_id="resp_3")
+    beside = (commands.OtherModel(None, "o1-pro", Usage(70, 7)), commands.OtherModel("openai", "gpt-5.4", Usage(80, 8)))
+    for _ in range(2):
+        await ledger.settle(await ledger.hold(), 300, 30, response_id="resp_4", other_models=beside)
     for found in (False, True):
         await ledger.ask(administration.SetDuplicates("k", b"x", found, "root"), outcomes.Changed)
         await ledger.settle(await ledger.hold(), 300, 70, response_id="resp_1")

@@ -116,6 +116,12 @@ def records(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Record:
     )  # fmt: skip
 
 
+def other_models(number: int) -> st.SearchStrategy[tuple[commands.OtherModel, ...]]:
+    """So many other models within a call."""
+    one = st.builds(commands.OtherModel, st.sampled_from((None, PROVIDER)), models, reported)
+    return st.tuples(*[one] * number)
+
+
 def settles(reservation_id: int) -> st.SearchStrategy[commands.Settle]:
     """Report what the call of a hold used."""
     return st.builds(
@@ -124,6 +130,7 @@ def settles(reservation_id: int) -> st.SearchStrategy[commands.Settle]:
         failed=st.booleans(), estimated=st.booleans(),
         response_id=responses, original_input_tokens=st.sampled_from((None, 4_000)),
         part=st.sampled_from((False, False, True)), tool=st.sampled_from((None, None, "search")),
+        other_models=st.sampled_from((0, 0, 0, 1, 2)).flatmap(other_models),
     )  # fmt: skip
 
 

@@ -71,6 +71,8 @@ class Comparison:
                 seen["late"] += outcome.event.late
                 seen["overrun"] += outcome.event.overrun
                 seen["part"] += outcome.event.part
+                seen["other model"] += len(outcome.others)
+                seen["other model again"] += any(other.is_duplicate for other in outcome.others)
             if isinstance(outcome, outcomes.Settled | outcomes.Recorded) and not outcome.replayed:
                 seen[outcome.event.repetition or "no response"] += 1
             if isinstance(outcome, outcomes.Granted):
@@ -107,7 +109,14 @@ class Comparison:
             case outcomes.Denied(denial):
                 assert denial.fits_output_tokens == thing["fits"], (denial, thing)
                 assert self._refusals(denial.refusals) == set(thing["refusing"])
-            case outcomes.Settled(event) | outcomes.Recorded(event):
+            case outcomes.Settled(event, others=others):
+                self._event(event, thing)
+                for other, booked in zip(others, thing["others"], strict=True):
+                    assert other.event_id > self.last_id or expected.replayed
+                    self.last_id = max(self.last_id, other.event_id)
+                    assert booked.setdefault("id", other.event_id) == other.event_id
+                    self._event(other, booked)
+            case outcomes.Recorded(event):
                 self._event(event, thing)
             case outcomes.Extended(reservation):
                 assert reservation.expires_at == thing["expires_at"] or expected.replayed

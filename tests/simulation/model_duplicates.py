@@ -13,17 +13,25 @@ class DuplicateModel:
     events: list[dict[str, Any]]
     renamed: dict[str, str]
 
-    def say_repetition(self, event: dict[str, Any], command: Settle | Record, *, whole: bool) -> None:
+    def say_repetition(
+        self, event: dict[str, Any], command: Settle | Record, *, whole: bool, on_hold: bool = True
+    ) -> None:
         """Say in an event what was found under its response id; a duplicate loses all that it would have booked."""
         event |= {"response": command.response_id, "repetition": None, "earlier": None}
         if not whole or command.response_id is None:
             return
-        event["repetition"], earlier = self._found(event, isinstance(command, Settle))
+        event["repetition"], earlier = self._found(event, on_hold and isinstance(command, Settle))
         if earlier is not None:
             event["earlier"] = earlier["id"]
         if event["repetition"] == "duplicate":
-            nothing = dict.fromkeys(event["usage"], 0)
-            event |= {"usage": nothing, "tokens": 0, "uncached": 0, "cost": 0, "clamped": False}
+            self.take_out(event, event["earlier"])
+
+    @staticmethod
+    def take_out(event: dict[str, Any], earlier: int) -> None:
+        """Make an event a duplicate, which books nothing."""
+        nothing = dict.fromkeys(event["usage"], 0)
+        event |= {"usage": nothing, "tokens": 0, "uncached": 0, "cost": 0, "clamped": False}
+        event |= {"repetition": "duplicate", "earlier": earlier}
 
     def _found(self, event: dict[str, Any], has_hold: bool) -> tuple[str, dict[str, Any] | None]:
         if event["response"] == "":

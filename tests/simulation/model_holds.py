@@ -1,5 +1,6 @@
 """The model of holds, of calls without a hold, and of the accounts that both fall on."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -62,6 +63,7 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         drawn, held = hold["drawn"], hold["held"]
         event["overrun"] = any(drawn[unit] + event[unit] > held[unit] for unit in ("tokens", "uncached", "cost"))
         event["overrun"] = (event["overrun"] or drawn["calls"] + 1 > held["calls"]) and not is_duplicate
+        event["others"] = self._other_models(command, hold, event)
         before = self._remaining(hold)
         if command.part:
             for unit in drawn:
@@ -78,8 +80,29 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         if event["repetition"] == "replaces":
             self._correct(next(each for each in self.events if each.get("id") == event["earlier"]))
         self._book(event, {} if event["late"] else dict.fromkeys(hold["on"], covered))
+        for other in event["others"]:
+            self._book(other, {})
         event["stop"] = self._why_stop(hold)
         return Expected("settled", event)
+
+    def _other_models(self, command: Settle, hold: dict[str, Any], call: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what other models within a call are booked with: no call, no hold, no room that was held."""
+        found = {call["facts"]["model"]: (call["repetition"], call["earlier"])}
+        run = self.runs[hold["run"]] if hold["run"] else None
+        events = []
+        for other in command.other_models:
+            facts = call["facts"] | {"model": self.use_name(other.model)}
+            event = self._event(replace(command, usage=other.usage), facts, other.model, call["at"])
+            if event["unpriced"] or other.model == hold["model"]:
+                event["cost"] = self.usage_cost(hold["model"], event["usage"], hold["created_at"])
+            event["unpriced"] = event["unpriced"] and other.model != hold["model"]
+            self.say_repetition(event, command, whole=facts["model"] not in found, on_hold=False)
+            if found.setdefault(facts["model"], (event["repetition"], event["earlier"]))[0] == "duplicate":
+                self.take_out(event, found[facts["model"]][1])
+            event |= {"run": hold["run"], "tags": hold["tags"], "names": self._names(facts, run, call["at"])}
+            event |= {"late": False, "overrun": False, "part": False, "calls": 0}
+            events.append(event | {"hold": None, "key": command.key, "source": None})
+        return events
 
     @staticmethod
     def _remaining(hold: dict[str, Any]) -> dict[str, int]:

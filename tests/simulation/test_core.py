@@ -35,5 +35,5 @@ KINDS = {
     "refused account_not_found", "refused account_closed", "refused no_limit", "refused increase_not_found",
     "refused increase_decided", "refused invalid_request", "refused time_out_of_range", "part", "lease", "re-armed",
     "closed", "carried", "reversed", "refused booking_reversed", "refused reservation_open",
-    "first", "duplicate", "replaces", "other_usage", "not_unique",
+    "other model", "other model again", "first", "duplicate", "replaces", "other_usage", "not_unique",
 }  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from token_ledger.core.decisions.holds import NO_PRICE
+from token_ledger.core.model.event import NO_PRICE
 from token_ledger.core.model.price import OtherUse, Price, charge
 from token_ledger.core.model.usage import KINDS, Usage
 from token_ledger.proof.check import Check, Row, Scope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Unpack
 
@@ -141,7 +142,7 @@ class AsyncHold(AsyncPermission):
         return answer
 
     def _settle_request(self, use: Use) -> ApiRequest:
-        return reservations.settle_request(self.reservation_id, Use(use.usage.less(self._booked), use.actual))
+        return reservations.settle_request(self.reservation_id, replace(use, usage=use.usage.less(self._booked)))
 
     async def _leave(self, error: BaseException | None) -> None:
         ending = choose_ending(

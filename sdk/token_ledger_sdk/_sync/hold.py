@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Unpack
 
@@ -142,7 +143,7 @@ class Hold(Permission):
         return answer
 
     def _settle_request(self, use: Use) -> ApiRequest:
-        return reservations.settle_request(self.reservation_id, Use(use.usage.less(self._booked), use.actual))
+        return reservations.settle_request(self.reservation_id, replace(use, usage=use.usage.less(self._booked)))
 
     def _leave(self, error: BaseException | None) -> None:
         ending = choose_ending(

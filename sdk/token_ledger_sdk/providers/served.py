@@ -19,14 +19,18 @@ open models with a path or a name of their own. What was reserved for counts the
 
 def served_model(provider: str, model: str, reading: Reading) -> str | None:
     """Return the model to book a call on, if it is another than the one called; None if that one counts."""
-    named = reading.model
+    named = valid_model(reading.model)
     if named is None or provider.strip().lower() not in _NAME_WHAT_SERVED:
-        return None
-    # The service refuses other names, and with them the whole settle.
-    if not named.isprintable() or len(named.encode()) > _LONGEST_NAME:
         return None
     # Vendors and kinds of things may stand before a name, and need not: openai/gpt-5-mini, models/gemini-2.5-pro.
     return None if _bare(named) == _bare(model) else named
+
+
+def valid_model(named: str | None) -> str | None:
+    """Return a model's name if the service takes it: it refuses other names, and with them the whole settle."""
+    if named is None or not named.strip() or not named.isprintable() or len(named.encode()) > _LONGEST_NAME:
+        return None
+    return named
 
 
 def _bare(model: str) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal, NotRequired, TypedDict
 
 from ..providers import STANDARD, Usage, reading_of, served_model
+from ..providers.served import valid_model
 from .requests import given
 
 
@@ -75,11 +76,26 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherModelUse:
+    """What another model used that the provider called within a call and charges besides."""
+
+    model: str
+    usage: Usage
+    service_tier: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as the service takes them."""
+        said: dict[str, object] = {"model": self.model, "usage": self.usage.to_json()}
+        return said if self.service_tier == STANDARD else {**said, "service_tier": self.service_tier}
+
+
+@dataclass(frozen=True, slots=True)
 class Use:
-    """What a call used in all, and what else its settle says."""
+    """What a call used in all, what else its settle says, and what other models used within the call."""
 
     usage: Usage
     actual: Actual
+    other_models: tuple[OtherModelUse, ...] = ()
 
 
 def use_of(response: object, actual: Actual, *, provider: str, model: str) -> Use:
@@ -96,11 +112,19 @@ def use_of(response: object, actual: Actual, *, provider: str, model: str) -> Us
         said["model"] = served
     if reading.service_tier != STANDARD:
         said["service_tier"] = reading.service_tier
-    return Use(reading.usage, {**said, **actual})
+    others = tuple(
+        # Whatever it is called, what it used is spent.
+        OtherModelUse(valid_model(other.model) or model, other.usage, other.service_tier)
+        for other in reading.others
+    )
+    return Use(reading.usage, {**said, **actual}, others)
 
 
 def part_of(use: Use, rest: Usage, actual: Actual) -> Use:
-    """Return what is said of a part of a call: the id of its response only if it was given, as all parts have it."""
+    """Return what is said of a part of a call: the id of its response only if it was given, as all parts have it.
+
+    Other models within the call are booked with its last part.
+    """
     said = {name: value for name, value in use.actual.items() if name != "response_id"}
     return Use(rest, {**said, **actual})  # type: ignore[typeddict-item]  # the names are those of `use.actual`
 
@@ -114,7 +138,8 @@ def call_body(call: Call, scope: Scope) -> dict[str, object]:
 def settle_body(use: Use) -> dict[str, object]:
     """Return what a request says of a call that was made; raises TypeError for wrong argument names."""
     check_names(use.actual, Actual)
-    return given({"usage": use.usage.to_json(), **use.actual})
+    others = [other.to_json() for other in use.other_models]
+    return given({"usage": use.usage.to_json(), **use.actual, **({"other_models": others} if others else {})})
 
 
 def check_names(arguments: Mapping[str, object], kind: Any) -> None:

@@ -37,12 +37,29 @@ class Reservation(Grant):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherModel:
+    """What was booked of another model within a call: its `cost` in US dollars is not in that of the settlement.
+
+    `provider` and `model` are what it is called in the books.
+    """
+
+    event_id: str
+    provider: str
+    model: str
+    cost: Decimal
+    tokens: int
+    unpriced: bool
+    booked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """What was booked: `cost` in US dollars, whether it exceeded the hold (`overrun`) or followed its expiry (`late`).
 
     After a part, `remaining` is what the hold still sets aside; `stop` says why no further call should be made.
     `repetition` is what the service found under the response id: with "duplicate" the call was reported before, by
     another hold or process, as `earlier_event_id`; nothing was booked again (`booked` is False) and the cost is 0.
+    `other_models` are models that the provider called within this call, each with an event and a cost of its own.
     """
 
     reservation_id: str
@@ -61,6 +78,7 @@ class Settlement:
     booked: bool = True
     repetition: str | None = None
     earlier_event_id: str | None = None
+    other_models: tuple[OtherModel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

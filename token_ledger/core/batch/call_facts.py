@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from token_ledger.core.batch.commands import Record, Reserve, Settle
+from token_ledger.core.batch.commands import OtherModel, Record, Reserve, Settle
 from token_ledger.core.batch.loaded import AskedName
 from token_ledger.core.model.call import UNASSIGNED, CallFacts
 from token_ledger.core.model.price import ModelName
@@ -73,6 +73,20 @@ def served_name(command: Settle, hold: Reservation) -> ModelName | None:
         return None
     provider, model = hold.to_call
     return ModelName(command.provider or provider, command.model or model)
+
+
+def other_name(command: Settle, other: OtherModel, hold: Reservation) -> ModelName:
+    """Return another model within a call as the caller names it."""
+    return ModelName(other.provider or command.provider or hold.to_call.provider, other.model)
+
+
+def posting_instant(command: Settle, hold: Reservation, now: datetime) -> datetime:
+    """Return the instant that a call belongs to: that of its reserve, on a lease within its life."""
+    at = min(hold.created_at, now)  # later only if the database's clock was ahead at the reserve
+    if hold.lease and command.occurred_at is not None:
+        # The caller's clock may be wrong, its spend is real: the lease bounds when the call can have been made.
+        return min(max(command.occurred_at, at), now)
+    return now if hold.lease else at
 
 
 def user_cost_center(users: Mapping[str, User], user: str, at: datetime) -> str:

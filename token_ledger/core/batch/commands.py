@@ -67,6 +67,27 @@ def is_settle_key(key: str) -> bool:
 
 
 @value
+class OtherModel:
+    """What another model used that the provider called within a call. Without a provider, it is that of the call."""
+
+    provider: str | None
+    model: str
+    usage: Usage
+    service_tier: str | None = None
+
+
+MOST_OTHER_MODELS = 8
+"""How many other models one call can have."""
+OTHER_MODEL = "other_model"
+"""The key space of the events of other models within a call."""
+
+
+def other_model_keys(event_id: int, number: int = MOST_OTHER_MODELS) -> list[tuple[str, str]]:
+    """Return the sources and keys of the events of other models within the call that an event is about."""
+    return [(f"{Settle.verb}@{OTHER_MODEL}", f"{event_id}:{place}") for place in range(number)]
+
+
+@value
 class Settle(KeyedCommand):
     """The call was made: what it really used. Provider and model default to those of the hold.
 
@@ -88,6 +109,7 @@ class Settle(KeyedCommand):
     tool: str | None = None
     service_tier: str | None = None
     """How the provider served the call, if not in the standard way."""
+    other_models: tuple[OtherModel, ...] = ()
 
     def sent_by(self, kind: Role) -> Self:
         """Return the command with its key among those of a kind of principal, so that none has a hold's own key."""

@@ -113,12 +113,14 @@ class Settled:
     """The actual use was booked against its hold.
 
     `stop` says why the holder should make no further call (its run has ended, its tenant is stopped), else None.
+    `others` are the events of other models within the call.
     """
 
     event: UsageEvent
     reservation: Reservation | None = None
     stop: str | None = None
     replayed: bool = False
+    others: tuple[UsageEvent, ...] = ()
 
 
 @value

@@ -3,20 +3,23 @@
 Every function checks first and changes the books only after its last check, so a refusal changes nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from token_ledger.core.batch import commands, outcomes
 from token_ledger.core.batch.administration import ForceRelease
 from token_ledger.core.batch.books import Books
-from token_ledger.core.batch.call_facts import call_facts, served_facts
+from token_ledger.core.batch.call_facts import call_facts, posting_instant, served_facts
 from token_ledger.core.decisions.corrections import take_back
 from token_ledger.core.decisions.duplicates import NOTHING, find_earlier, is_whole
+from token_ledger.core.decisions.other_models import events_of_other_models
 from token_ledger.core.decisions.quarantine import content, keep
 from token_ledger.core.model.account import Account
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.call import CallFacts
-from token_ledger.core.model.event import UsageEvent, in_time, representable
+from token_ledger.core.model.event import NO_PRICE, UsageEvent, in_time, representable
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
 from token_ledger.core.model.plain_data import limits_data
 from token_ledger.core.model.price import ModelName, Price, charge
@@ -24,9 +27,6 @@ from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import HoldEvent, HoldState, Reservation
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.usage import LARGEST_USE, Usage, clamp
-
-NO_PRICE = 0
-"""The price id of an event whose model has no known price."""
 
 
 def settle(
@@ -44,7 +44,11 @@ def settle(
         return keep(books, command, outcomes.Code.RESERVATION_NOT_OPEN, detail, content(command))
     event = _settling_event(books, command, reservation)
     accounts = books.accounts_on(event.path)
-    unbookable = _too_much(books, event, reservation.drawn_nanos if command.part else 0)
+    others: tuple[UsageEvent, ...] = ()
+    if command.other_models:
+        price_of = partial(_price_of_call, books, reservation, event.posted_at)
+        others = events_of_other_models(books, command, reservation, event, price_of)
+    unbookable = _too_much(books, event, reservation.drawn_nanos if command.part else 0, others)
     if unbookable is not None:
         return keep(books, command, *unbookable, content(command))
     if command.part:
@@ -58,10 +62,13 @@ def settle(
     if event.repetition is Repetition.REPLACES:
         take_back(books, books.loaded.responses[event.response_id or ""][event.earlier_event_id or 0])
     books.book(event, accounts)
+    for other in others:
+        books.book(other, books.accounts_on(other.path))
     for advice in reservation.advice:
         if advice.applied and not event.is_duplicate:
             books.writes.optimizations.append((advice.technique, not command.failed))
-    return outcomes.Settled(event, replace(reservation) if command.part else reservation, why_stop(books, reservation))
+    ended = replace(reservation) if command.part else reservation
+    return outcomes.Settled(event, ended, why_stop(books, reservation), others=others)
 
 
 def why_stop(books: Books, reservation: Reservation) -> str | None:
@@ -201,15 +208,25 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
     return outcomes.Recorded(event)
 
 
-def _too_much(books: Books, event: UsageEvent, drawn_nanos: int = 0) -> tuple[outcomes.Code, str] | None:
+def _too_much(
+    books: Books, event: UsageEvent, drawn_nanos: int = 0, beside: Sequence[UsageEvent] = ()
+) -> tuple[outcomes.Code, str] | None:
     """Return why an event can't be booked, as a code and in words: sums would outgrow the database. None if it can be.
+
+    Those `beside` it are booked only together with it.
 
     All events of the tenant add up to the largest amount at most. What has the sum of some of them, an account, a
     roll-up, a line of a report, has no more: only corrections are negative, and each stands wherever the event stands
     that it takes back.
     """
     tokens, nanos = event.usage.total_tokens, event.cost_nanos
-    if max(event.usage.counts) > LARGEST_USE or (event.others and max(use.count for use in event.others) > LARGEST_USE):
+    largest = max(event.usage.counts)
+    if event.others:
+        largest = max(largest, *(use.count for use in event.others))
+    for other in beside:
+        tokens, nanos = tokens + other.usage.total_tokens, nanos + other.cost_nanos
+        largest = max(largest, *other.usage.counts, *(use.count for use in other.others))
+    if largest > LARGEST_USE:
         detail = f"no call uses more than {LARGEST_USE} of a kind; the usage is kept in quarantine for review"
         return outcomes.Code.INVALID_REQUEST, detail
     booked = books.loaded
@@ -229,17 +246,14 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
     facts, served = served_facts(command, reservation, books.use_model_name, books.config.renamed)
     usage, clamped = clamp(command.usage)
     occurred_at = books.now if command.occurred_at is None else representable(command.occurred_at)
-    posted_at = min(reservation.created_at, books.now)  # later only if the database's clock was ahead at the reserve
-    if reservation.lease:
-        # The caller's clock may be wrong, its spend is real: the lease bounds when the call can have been made.
-        posted_at = min(max(occurred_at, posted_at), books.now)
+    posted_at = posting_instant(command, reservation, books.now)
     repetition, earlier = NOTHING
     if command.response_id is not None and is_whole(command, reservation):
         repetition, earlier = find_earlier(books, command.response_id, facts, usage, on_hold=True)
     is_duplicate = repetition is Repetition.DUPLICATE
     if is_duplicate:
         usage, clamped = Usage(), False
-    price, is_known = _price_of_call(books, reservation, served, posted_at, usage)
+    price, is_known = _price_of_call(books, reservation, posted_at, served, usage)
     calls = 0 if is_duplicate or (command.part and not reservation.lease) else 1
     cost, others, is_priced = charge(price, usage, command.service_tier, calls, posted_at)
     path = _served_path(books, reservation, facts)
@@ -315,7 +329,7 @@ def _served_path(books: Books, reservation: Reservation, facts: CallFacts) -> li
 
 
 def _price_of_call(
-    books: Books, reservation: Reservation, served: ModelName | None, at: datetime, usage: Usage
+    books: Books, reservation: Reservation, at: datetime, served: ModelName | None, usage: Usage
 ) -> tuple[Price | None, bool]:
     """Return the price of a call and whether it is that of its model.
 

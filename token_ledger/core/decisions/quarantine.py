@@ -38,7 +38,13 @@ def content(report: commands.Report) -> Any:
     """Return what a report says as plain data, so that it can be booked later."""
     if not isinstance(report, commands.Settle):
         return report.body
-    said = {"reservation_id": str(report.reservation_id), "usage": report.usage.by_kind}
+    said: dict[str, Any] = {"reservation_id": str(report.reservation_id), "usage": report.usage.by_kind}
     if report.occurred_at is not None:
         said["occurred_at"] = report.occurred_at.isoformat()
+    if report.other_models:
+        said["other_models"] = [
+            {"provider": each.provider, "model": each.model, "usage": each.usage.by_kind,
+             "service_tier": each.service_tier}
+            for each in report.other_models
+        ]  # fmt: skip
     return said | {name: value for name in _SETTLED_WITH if (value := getattr(report, name))}

@@ -77,7 +77,11 @@ def _event(books: Books, command: commands.Command, event: UsageEvent) -> outcom
         return outcomes.Recorded(event, replayed=True)
     reservation = books.loaded.reservations.get(event.reservation_id or 0)
     stop = None if reservation is None else why_stop(books, reservation)
-    return outcomes.Settled(event, None if reservation is None else replace(reservation), stop, replayed=True)
+    number = len(command.other_models) if isinstance(command, commands.Settle) else 0
+    keys = commands.other_model_keys(event.event_id, number)
+    others = tuple(books.loaded.events[books.loaded.keys[key].target_id] for key in keys)
+    hold = None if reservation is None else replace(reservation)
+    return outcomes.Settled(event, hold, stop, replayed=True, others=others)
 
 
 def _budget(books: Books, budget_id: int) -> outcomes.Outcome:

@@ -9,6 +9,9 @@ from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT
 
+NO_PRICE = 0
+"""The price id of an event whose model has no known price."""
+
 OLDEST = timedelta(days=35)
 NEWEST = timedelta(minutes=5)
 """How far an event's own time may lie behind and ahead of the booking (the bounds of Stripe's meter events).

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 
 from token_ledger.core.batch import administration
-from token_ledger.core.batch.call_facts import NameOf, candidate_facts, served_facts
+from token_ledger.core.batch.call_facts import NameOf, candidate_facts, other_name, posting_instant, served_facts
 from token_ledger.core.batch.commands import Rebalance, Record, Reserve, Settle, TendAccounts
 from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.model.account import AccountKey
@@ -170,13 +170,19 @@ class _Needed:
     def add_served(self, settle: Settle) -> None:
         """Add the accounts of a call that may have been served by another model than its hold is for."""
         hold = self._loaded.reservations.get(settle.reservation_id) or self._touched.get(settle.reservation_id)
-        if hold is None or (settle.model is None and settle.provider is None and settle.tool is None):
+        says_nothing = settle.model is None and settle.provider is None and settle.tool is None
+        if hold is None or (says_nothing and not settle.other_models):
             return
         facts, _ = served_facts(settle, hold, self._name_of, self._config.renamed)
-        if facts == hold.facts:
-            return  # booked on the hold's own accounts, which are loaded with it
         run = self._loaded.runs.get(hold.facts.run_id) if hold.facts.run_id is not None else None
-        self._add_facts(facts, run, hold.created_at)
+        if facts != hold.facts:  # others are booked on the hold's own accounts, which are loaded with it
+            self._add_facts(facts, run, hold.created_at)
+        for other in settle.other_models:
+            if run is not None:
+                self.keys.update(_accounts_in_run(run, facts.agent_type, self._loaded))
+            name = self._name_of(*other_name(settle, other, hold))
+            at = posting_instant(settle, hold, self._now)
+            self._add_facts(facts._replace(provider=name.provider, model=name.model), run, at)
 
     def add_granted(self, command: administration.GiveGrant | administration.AskIncrease) -> None:
         """Add the account of the budget and subject that a command names."""

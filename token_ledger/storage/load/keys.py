@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from token_ledger.core.batch.commands import Report, kept_apart
+from token_ledger.core.batch.commands import Report, Settle, kept_apart, other_model_keys
 from token_ledger.core.batch.loaded import Loaded, StoredKey
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.load.locks import Connection
@@ -34,7 +34,16 @@ async def load_keys(connection: Connection, ordered: Ordered, loaded: Mapping[Te
             and stored.fingerprint != command.fingerprint
             and (apart := kept_apart(command))
         ]
-        replays += await _load(connection, contradictions, loaded)
+        # What other models used within a call that was settled under a repeated key has keys made from its event.
+        beside = [
+            (tenant, *key)
+            for tenant, command in ordered.of(Settle)
+            if command.other_models
+            and (stored := loaded[tenant].keys.get((command.source, command.key))) is not None
+            and stored.answer == "event"
+            for key in other_model_keys(stored.target_id, len(command.other_models))
+        ]
+        replays += await _load(connection, contradictions + beside, loaded)
     return replays
 
 

@@ -11,7 +11,7 @@ from token_ledger.core.batch.administration import (
     RenameModel,
     SetTrigger,
 )
-from token_ledger.core.batch.call_facts import served_name
+from token_ledger.core.batch.call_facts import other_name, served_name
 from token_ledger.core.batch.commands import Settle
 from token_ledger.core.batch.loaded import AskedName, Loaded
 from token_ledger.core.batch.writes import Writes
@@ -89,6 +89,8 @@ async def load_model_names(
         hold = touched.get(settle.reservation_id) or loaded[tenant].reservations.get(settle.reservation_id)
         if hold is not None and (served := served_name(settle, hold)) is not None:
             wanted.add((tenant, *served))
+        if hold is not None:
+            wanted.update((tenant, *other_name(settle, other, hold)) for other in settle.other_models)
     for kind in (CreateBudget, ChangeBudget, GiveGrant, AskIncrease):  # they name models in subjects and selectors
         wanted.update((tenant, "", "") for tenant, _ in ordered.of(kind))
     for tenant, change in ordered.of(SetTrigger):

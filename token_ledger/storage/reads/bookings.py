@@ -1,11 +1,20 @@
-"""Reads what was booked under a key: one event, or everything on a hold."""
+"""Reads what was booked under a key: one event, or everything on a hold; with other models within these calls."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.batch.commands import Lease, Reserve, Settle, event_key_source, is_settle_key
+from token_ledger.core.batch.commands import (
+    MOST_OTHER_MODELS,
+    OTHER_MODEL,
+    Lease,
+    Reserve,
+    Settle,
+    event_key_source,
+    is_settle_key,
+)
 from token_ledger.core.batch.idempotency import sources_of
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.reads.query import fetch_rows
@@ -26,6 +35,20 @@ select e.event_id, e.booked_at, e.input_tokens + e.output_tokens as tokens, e.ca
 from usage_events as e where e.tenant_id = :tenant and e.part and e.reservation_id = :id and e.posted_at >= :since
   and e.posted_at <= case when :lease then coalesce(cast(:until as timestamptz), now()) else :since end
 order by e.event_id
+"""
+
+
+# Their keys are made from the events of the calls.
+_BESIDE = f"""
+select k.target_id, k.booked_at
+from unnest(cast(:calls as bigint[])) as call (event_id)
+cross join generate_series(0, {MOST_OTHER_MODELS - 1}) as other (place)
+cross join lateral (
+    select * from operation_keys as stored
+    where stored.tenant_id = :tenant and stored.source = :source
+      and stored.key = call.event_id || ':' || other.place limit 1
+) as k
+order by k.target_id
 """
 
 
@@ -53,7 +76,18 @@ async def find_booked(connection: AsyncConnection, tenant: TenantId, source: str
         raise ValueError("this is the key of several holds; reverse each by the key of its settlement")
     if holds:
         return await _find_on_hold(connection, tenant, holds[0])
-    return Booked(tuple((row.target_id, row.booked_at) for row in events))
+    calls = [(row.target_id, row.booked_at) for row in events]
+    return Booked((*calls, *await _find_beside(connection, tenant, calls)))
+
+
+async def _find_beside(
+    connection: AsyncConnection, tenant: TenantId, calls: Sequence[tuple[int, datetime]]
+) -> list[tuple[int, datetime]]:
+    """Return the events of other models within calls."""
+    found = await fetch_rows(
+        connection, _BESIDE, tenant=tenant, source=f"{Settle.verb}@{OTHER_MODEL}", calls=[call[0] for call in calls]
+    )
+    return [(row.target_id, row.booked_at) for row in found]
 
 
 async def _find_on_hold(connection: AsyncConnection, tenant: TenantId, reservation_id: int) -> Booked:
@@ -76,4 +110,4 @@ async def _find_on_hold(connection: AsyncConnection, tenant: TenantId, reservati
     if hold.booked_at is not None:
         events.append((hold.event_id, hold.booked_at))
     is_complete = drawn == (hold.drawn_tokens, hold.drawn_calls) and (hold.event_id is None) == (hold.booked_at is None)
-    return Booked(tuple(events), reservation_id, is_complete)
+    return Booked((*events, *await _find_beside(connection, tenant, events)), reservation_id, is_complete)

@@ -6,6 +6,7 @@ from typing_extensions import TypedDict
 
 from token_ledger.core.batch.outcomes import Extended, Granted, Released, Settled
 from token_ledger.core.model.budget import Unit
+from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import format_money
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import HoldState, Reservation
@@ -193,6 +194,33 @@ def found_repetition(repetition: Repetition | None) -> Repetition | None:
 
 
 @answer
+class OtherModelAnswer(TypedDict):
+    """What was booked of another model within a call."""
+
+    event_id: Annotated[str, doc("The usage event that was booked.", "68419585")]
+    provider: Annotated[str, doc("Its provider, as in the books.", "anthropic")]
+    model: Annotated[str, doc("What it is called in the books.", "claude-opus-4-8")]
+    cost: Annotated[str, doc("Its cost in dollars, to the nano-dollar.", "0.013140000")]
+    tokens: Annotated[int, doc("Its tokens, input and output.", 2_540)]
+    unpriced: Annotated[
+        bool, doc("True if no price is known for it; it then costs what the model of the hold would.", False)
+    ]
+    booked: Annotated[bool, doc("False if it was reported before, so that nothing was booked a second time.", True)]
+
+
+def _other_model_answer(event: UsageEvent) -> OtherModelAnswer:
+    return {
+        "event_id": str(event.event_id),
+        "provider": event.facts.provider,
+        "model": event.facts.model,
+        "cost": format_money(event.cost_nanos),
+        "tokens": event.usage.total_tokens,
+        "unpriced": event.unpriced,
+        "booked": not event.is_duplicate,
+    }
+
+
+@answer
 class SettlementAnswer(TypedDict):
     """What was booked."""
 
@@ -227,6 +255,15 @@ class SettlementAnswer(TypedDict):
             doc("What the call used of kinds that few calls have; left out if nothing.", [example_of(OtherUseAnswer)]),
         ]
     ]
+    other_models: NotRequired[
+        Annotated[
+            list[OtherModelAnswer],
+            doc(
+                "What was booked of other models within the call, besides `cost` and `tokens`; left out if nothing.",
+                [example_of(OtherModelAnswer)],
+            ),
+        ]
+    ]
 
 
 def settlement_answer(outcome: Settled) -> SettlementAnswer:
@@ -257,4 +294,6 @@ def settlement_answer(outcome: Settled) -> SettlementAnswer:
     }
     if event.others:
         settled["others"] = [other_answer(use) for use in event.others]
+    if outcome.others:
+        settled["other_models"] = [_other_model_answer(other) for other in outcome.others]
     return settled

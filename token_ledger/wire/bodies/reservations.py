@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
+from token_ledger.core.batch.commands import MOST_OTHER_MODELS
 from token_ledger.core.model.usage import LARGEST_USE
 from token_ledger.wire.fields import (
     Body,
@@ -138,6 +139,18 @@ ResponseId = Annotated[
 ]
 
 
+class OtherModelBody(Body):
+    """What another model used within a call."""
+
+    provider: Annotated[Name | None, doc("Its provider, if not that of the call.", "anthropic")] = None
+    model: Annotated[Name, doc("The other model, by the provider's name for it.", "claude-opus-4-8")]
+    usage: Usage
+    service_tier: ServiceTier = "standard"
+
+
+AN_OTHER_MODEL = {"model": "claude-opus-4-8", "usage": {"input_tokens": 2_518, "output_tokens": 22}}
+
+
 class SettlementBody(Body):
     """Settle a hold with what its call used. Whatever the limit, usage is booked."""
 
@@ -163,6 +176,15 @@ class SettlementBody(Body):
     ] = False
     tool: Tool = None
     service_tier: ServiceTier = "standard"
+    other_models: Annotated[
+        tuple[OtherModelBody, ...],
+        Field(max_length=MOST_OTHER_MODELS),
+        doc(
+            "Other models that the provider called within this call and charges besides, such as an advisor; `usage` "
+            "has nothing of theirs. Each is booked with the call, as an event of its own that counts no call.",
+            [AN_OTHER_MODEL],
+        ),
+    ] = ()
 
 
 class ReleaseBody(Body):

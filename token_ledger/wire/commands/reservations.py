@@ -76,6 +76,10 @@ def settle_command(body: bodies.SettlementBody, reservation_id: int) -> commands
         part=body.part,
         tool=body.tool,
         service_tier=service_tier_of(body.service_tier),
+        other_models=tuple(
+            commands.OtherModel(each.provider, each.model, usage_of(each.usage), service_tier_of(each.service_tier))
+            for each in body.other_models
+        ),
     )
 
 
