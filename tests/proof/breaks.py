@@ -8,6 +8,9 @@ _TRANSFER = "(select min(transfer_id) from transfers)"
 _CORRECTION = "(select min(event_id) from usage_events where corrects is not null)"
 _DUPLICATE = "(select min(event_id) from usage_events where repetition = 'duplicate' and not part)"
 _PART = "(select max(event_id) from usage_events where part and not late)"
+_OF_SEARCHES = "from usage_events where part and calls = 0 and others is not null"
+_FIRST_PART = f"(select min(event_id) {_OF_SEARCHES})"
+_REST = f"(select max(event_id) from usage_events where reservation_id = (select min(reservation_id) {_OF_SEARCHES}))"
 _DAY_ACCOUNT = "(select min(account_id) from accounts where budget = 'per user' and closed_at is null)"
 _CLOSED = "(select min(account_id) from accounts where closed_at is not null)"
 _GRANTED = "(select account_id from accounts where budget = 'granted')"
@@ -235,6 +238,7 @@ BREAKS = {
         "update usage_events set model = 'another' where event_id = " + _CORRECTION,
         "update usage_events set user_id = 'another' where event_id = " + _CORRECTION,
         "update usage_events set part = true where event_id = " + _CORRECTION,
+        "update usage_events set others = '{\"images\": [1, null]}' where event_id = " + _CORRECTION,
         "update usage_events set corrects = (select max(corrects) from usage_events) where event_id = " + _CORRECTION,
         "update usage_events set corrects = event_id - 1 where event_id = " + _CORRECTION,
         "delete from usage_events where event_id = (select min(corrects) from usage_events)",
@@ -389,6 +393,15 @@ BREAKS = {
         "update usage_events set part = false where event_id = " + _PART,
         "update usage_events set cache_read_tokens = 1 where event_id = " + _PART,
     ),
+    "what the parts of a call used, by model and kind, is what its hold says": (
+        "update reservations set drawn_use = null where drawn_use is not null",
+        "update reservations set drawn_use = jsonb_set(drawn_use, '{0,nanos}', '1') where drawn_use is not null",
+        "update reservations set drawn_use = jsonb_set(drawn_use, '{0,usage,output_tokens}', '1')"
+        " where drawn_use is not null",
+        "update reservations set drawn_use = jsonb_set(drawn_use, '{0,others,web_searches,0}', '1')"
+        " where drawn_use @> '[{\"others\": {\"web_searches\": [2]}}]'",
+        "update usage_events set model = 'another' where event_id = " + _FIRST_PART,
+    ),
     "events are overruns exactly when more was used than held": (
         "update usage_events set overrun = false where overrun",
         "update usage_events set overrun = true where event_id = " + _LATE,
@@ -531,5 +544,9 @@ BREAKS = {
         "update usage_events set others = null where others is not null",
         "update usage_events set unpriced = false where others is not null",
         "update usage_events set service_tier = null where service_tier = 'batch'",
+        "update usage_events set cost_nanos = cost_nanos + 1 where event_id = " + _REST,
+        # As if another model had served the first part.
+        "update usage_events set model = 'another' where event_id = " + _FIRST_PART,
+        "update usage_events set others = jsonb_set(others, '{web_searches,1}', '1') where event_id = " + _REST,
     ),
 }  # fmt: skip

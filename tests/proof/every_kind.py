@@ -98,6 +98,7 @@ async def _make_calls(ledger: Ledger) -> None:
     await ledger.settle(streamed, 1_000, 100, part=True)
     await ledger.settle(streamed, 0, 100, 0, part=True)
     await ledger.settle(streamed, 0, 150)
+    await _settle_in_parts(ledger)
     cut_off = await ledger.hold()
     await ledger.settle(cut_off, 1_000, 100, part=True)
     await ledger.ask(commands.Release("k", b"x", cut_off), outcomes.Released)
@@ -115,6 +116,20 @@ async def _make_calls(ledger: Ledger) -> None:
         commands.Quarantine("k", b"x", "batch", "invalid_request", "no model", {"user": "carol"}),
         outcomes.Quarantined,
     )
+
+
+async def _settle_in_parts(ledger: Ledger) -> None:
+    """Book a call of two tiers in parts, of which another model serves one, and one that turns out to be a batch."""
+    held = await ledger.hold(provider="anthropic", model="claude-sonnet-4-5", user="eve")
+    await ledger.settle(held, 120_000, 0, 119_000, others={"web_searches": 2, "audio_input_tokens": 40}, part=True)
+    await ledger.settle(held, 1_000, 10, others={"images": 1}, model="claude-haiku-4-5", part=True)
+    await ledger.settle(held, 120_000, 500, 118_000, part=True)
+    await ledger.settle(held, 0, 500, others={"web_searches": 1})
+    held = await ledger.hold(provider="anthropic", model="claude-fable-5-2", user="mallory")
+    await ledger.settle(held, 1_000, others={"web_searches": 1}, part=True)
+    await ledger.settle(held, 0, 100, service_tier="batch")
+    held = await ledger.hold(provider="anthropic", model="claude-sonnet-4-5", user="trudy")  # goes on
+    await ledger.settle(held, 120_000, 0, 119_000, others={"web_searches": 1}, part=True)
 
 
 async def _draw_on_leases(ledger: Ledger) -> None:

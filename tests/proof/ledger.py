@@ -4,7 +4,7 @@ Time passes by moving every stored instant back, by whole days, in a time zone w
 """
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +14,7 @@ import asyncpg
 
 from token_ledger.core.batch import commands, outcomes
 from token_ledger.core.batch.idempotency import KeyedCommand
+from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
@@ -28,6 +29,7 @@ Kind = TypeVar("Kind")
 _numbers = itertools.count(1)
 HOLD: dict[str, Any] = {"agent_type": "data", "provider": "openai", "model": "gpt-5.4", "input_tokens": 1_000,
         "max_output_tokens": 500}  # fmt: skip
+NO_OTHERS: Mapping[str, int] = {}
 _FAR = 100_000
 """Days, about 270 years."""
 
@@ -56,9 +58,12 @@ class Ledger:
         outcome = await self.ask(reserve(**fields), outcomes.Granted)
         return outcome.reservation.reservation_id
 
-    async def settle(self, reservation_id: int, *tokens: int, **fields: Any) -> None:
-        """Settle a call or a part of one; `tokens` are input, output and cache-read tokens."""
-        await self.ask(commands.Settle("k", b"x", reservation_id, Usage(*tokens), **fields), outcomes.Settled)
+    async def settle(
+        self, reservation_id: int, *tokens: int, others: Mapping[str, int] = NO_OTHERS, **fields: Any
+    ) -> None:  # fmt: skip
+        """Settle a call or a part of one; `tokens` are input, output and cache-read tokens, `others` other kinds."""
+        usage = Usage(*tokens, others=others_of(others))
+        await self.ask(commands.Settle("k", b"x", reservation_id, usage, **fields), outcomes.Settled)
 
     async def restart(self) -> None:
         """Continue like another process, which remembers nothing."""

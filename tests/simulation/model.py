@@ -175,7 +175,8 @@ class Model(HoldModel):
             "expires_at": self.now + timedelta(seconds=command.ttl_seconds),
             "held": {"tokens": tokens, "uncached": tokens - command.cached_input_tokens * times, "cost": cost * times,
                      "calls": times},
-            "drawn": dict.fromkeys(("tokens", "uncached", "cost", "calls"), 0), "warnings": refusing, "advice": advice,
+            "drawn": dict.fromkeys(("tokens", "uncached", "cost", "calls"), 0), "parts": [],
+            "warnings": refusing, "advice": advice,
         }  # fmt: skip
         if hold["lease"]:
             hold["expires_at"] = self._lease_end(names, hold["expires_at"])

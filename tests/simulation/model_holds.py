@@ -50,10 +50,8 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         if command.tool is not None:
             facts["tool"] = command.tool
         event = self._event(command, facts, command.model or hold["model"], at)
-        if event["unpriced"] or command.model in (None, hold["model"]):
-            event["cost"] = self.usage_cost(hold["model"], event["usage"], hold["created_at"])
-        event["unpriced"] = event["unpriced"] and command.model not in (None, hold["model"])
-        self.say_repetition(event, command, whole=hold["lease"] or not (command.part or hold["drawn"]["tokens"]))
+        self._price_whole(event, hold, command.model)
+        self.say_repetition(event, command, whole=hold["lease"] or not (command.part or hold["parts"]))
         is_duplicate = event["repetition"] == "duplicate"
         names = self._served_names(hold, facts)
         event |= {"run": hold["run"], "tags": hold["tags"], "names": names, "late": hold["state"] == "expired"}
@@ -66,6 +64,8 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         event["others"] = self._other_models(command, hold, event)
         before = self._remaining(hold)
         if command.part:
+            if not hold["lease"]:
+                hold["parts"].append(event)
             for unit in drawn:
                 drawn[unit] += event[unit]
             after = self._remaining(hold)
@@ -103,6 +103,19 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
             event |= {"late": False, "overrun": False, "part": False, "calls": 0}
             events.append(event | {"hold": None, "key": command.key, "source": None})
         return events
+
+    def _price_whole(self, event: dict[str, Any], hold: dict[str, Any], model: str | None) -> None:
+        """Let an event cost what the whole call costs, all that its model served of it, but for what is booked."""
+        booked = [part for part in hold["parts"] if part["facts"]["model"] == event["facts"]["model"]]
+        whole = {kind: sum(part["usage"][kind] for part in (*booked, event)) for kind in event["usage"]}
+        is_held_model = model is None or model == hold["model"]
+        if model is None or is_held_model or event["unpriced"]:
+            cost = self.usage_cost(hold["model"], whole, hold["created_at"])
+        else:
+            cost = self.usage_cost(model, whole, event["at"])
+        assert cost is not None
+        event["cost"] = cost - sum(part["cost"] for part in booked)
+        event["unpriced"] = event["unpriced"] and not is_held_model
 
     @staticmethod
     def _remaining(hold: dict[str, Any]) -> dict[str, int]:

@@ -82,6 +82,9 @@ async def _work_today(ledger: Ledger) -> None:
     # Expired five months ago and reported only now: the spend is real.
     expired = "select reservation_id from reservations where state = 'expired' and not lease and tenant_id = $1"
     await ledger.settle(await ledger.owner.fetchval(expired, ledger.tenant), 50, 5)
+    # A part of a call whose first part is five months old: it corrects that one to the tier of the whole.
+    begun = "select reservation_id from reservations where user_id = 'trudy' and tenant_id = $1"
+    await ledger.settle(await ledger.owner.fetchval(begun, ledger.tenant), 90_000, 5, 89_000, part=True)
 
 
 async def test_months_go_and_all_that_they_add_up_to_stays(ledger: Ledger, database_url: str) -> None:
@@ -89,7 +92,7 @@ async def test_months_go_and_all_that_they_add_up_to_stays(ledger: Ledger, datab
     before, balances, old = await _reports(ledger), await _balances(ledger), await _count(ledger, *OLD_ROWS)
     await Retention(ledger.database, MONTHS).drop_months()
     kept = await _count(ledger, *OLD_ROWS)
-    assert kept["usage_events"] == 4
+    assert kept["usage_events"] == 5
     assert [table for table in OLD_ROWS if kept[table] >= old[table]] == []
     assert kept["threshold_events"] > 0  # of open accounts
     for table, instant in (("denials", "created_at"), ("trigger_firings", "fired_at"), ("run_steps", "booked_at")):
@@ -185,7 +188,7 @@ async def test_a_second_month_is_added_to_the_first(ledger: Ledger, database_url
     before = await _reports(ledger)
     await Retention(ledger.database, MONTHS).drop_months()
     assert await ledger.owner.fetchval("select last_id from checkpoints where tenant_id = $1", ledger.tenant) > first
-    assert (await _count(ledger, "usage_events"))["usage_events"] == 4
+    assert (await _count(ledger, "usage_events"))["usage_events"] == 5
     assert await _reports(ledger) == before
     await _clean(database_url)
 

@@ -10,6 +10,10 @@ from token_ledger.proof.transfers import load_transfers
 from token_ledger.storage.schema.columns import FACTS
 
 _AMOUNTS = ("calls", *KINDS, "cost_nanos")
+_OPPOSITE_OTHERS = """
+select jsonb_object_agg(o.key, jsonb_build_array(-(o.value ->> 0)::bigint, -(o.value ->> 1)::bigint))
+from jsonb_each(e.others) as o
+"""
 # While a user is being erased, one of the two may have the name and the other the pseudonym.
 _SAME = (
     *(name for name in FACTS if name != "user_id"), "occurred_at", "posted_at", "held_at", "price_id",
@@ -34,6 +38,7 @@ where c.event_id > :cut and (
         e.corrects is not null
         or ({", ".join(f"c.{name}" for name in _AMOUNTS)}) <> ({", ".join(f"-e.{name}" for name in _AMOUNTS)})
         or ({", ".join(f"c.{name}" for name in _SAME)}) is distinct from ({", ".join(f"e.{name}" for name in _SAME)})
+        or c.others is distinct from ({_OPPOSITE_OTHERS})
         or coalesce(mine.pseudonym, c.user_id) <> coalesce(its.pseudonym, e.user_id)
     ))
 )

@@ -1,4 +1,4 @@
-"""Check: costs are computed again from the stored prices, event by event."""
+"""Check: costs are computed again from the stored prices, event by event, those of a call's parts as one call's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,29 +6,47 @@ from typing import Any
 from sqlalchemy import text
 
 from token_ledger.core.model.event import NO_PRICE
+from token_ledger.core.model.parts import DrawnUse, charge_part, drawn_with, earlier_use
 from token_ledger.core.model.price import OtherUse, Price, charge
 from token_ledger.core.model.usage import KINDS, Usage
 from token_ledger.proof.check import Check, Row, Scope
-from token_ledger.storage.json_columns import other_uses_from
+from token_ledger.storage.json_columns import drawn_use_from, other_uses_from
+
+Drawn = dict[int, tuple[DrawnUse, ...]]
+"""What the parts of calls have used so far, by their holds."""
 
 _PAGE_ROWS = 5_000
 
+# What a correction costs follows from what it corrects. Of a call on a lease every part is a call.
+_ONE_CALL = "part and calls = 0"
 _PAGE_OF_EVENTS = f"""
-select event_id, cost_nanos, price_id, unpriced, corrects, others, service_tier, posted_at,
-       {", ".join(KINDS)}
-from usage_events where tenant_id = :tenant and event_id > :after order by event_id limit :page
+select event_id, reservation_id, provider, model, {_ONE_CALL} as is_part, cost_nanos, price_id, unpriced, others,
+       service_tier, posted_at, {", ".join(KINDS)}
+from usage_events where tenant_id = :tenant and event_id > :after and corrects is null
+order by event_id limit :page
+"""
+
+# Parts from before the cut are gone: what they used is what was drawn on their hold, less what is kept of it.
+_OLDER_HOLDS = """
+select reservation_id, drawn_use from reservations
+where tenant_id = :tenant and reservation_id <= :cut and drawn_use is not null and (event_id is null or event_id > :cut)
+"""
+_THEIR_PARTS = f"""
+select reservation_id, provider, model, cost_nanos, others, {", ".join(KINDS)}
+from usage_events where tenant_id = :tenant and event_id > :cut and reservation_id <= :cut and {_ONE_CALL}
 """
 
 
 async def _find_wrong_costs(scope: Scope) -> list[Row]:
     """Return events whose cost is not what their price gives for their usage."""
     wrong: list[Row] = []
+    drawn = await _drawn_before(scope)
     after = scope.parameters["cut"]
     while len(wrong) < scope.most_rows:
         values = {"tenant": scope.parameters["tenant"], "after": after, "page": _PAGE_ROWS}
         rows = (await scope.connection.execute(text(_PAGE_OF_EVENTS), values)).all()
         for row in rows:
-            expected = _expected_cost(row, scope.prices)
+            expected = _expected_cost(row, scope.prices, drawn)
             if expected is None or expected[0] != row.cost_nanos:
                 cost = None if expected is None else expected[0]
                 wrong.append({"event_id": row.event_id, "cost_nanos": row.cost_nanos, "expected": cost})
@@ -40,23 +58,44 @@ async def _find_wrong_costs(scope: Scope) -> list[Row]:
     return wrong[: scope.most_rows]
 
 
-def _expected_cost(row: Any, prices: Mapping[int, Price]) -> tuple[int, tuple[OtherUse, ...]] | None:
+async def _drawn_before(scope: Scope) -> Drawn:
+    """Return what parts from before the cut used, of calls that may go on after it."""
+    holds = (await scope.connection.execute(text(_OLDER_HOLDS), scope.parameters)).all()
+    drawn = {hold.reservation_id: drawn_use_from(hold.drawn_use) for hold in holds}
+    for row in (await scope.connection.execute(text(_THEIR_PARTS), scope.parameters)).all() if drawn else ():
+        drawn[row.reservation_id] = drawn_with(drawn.get(row.reservation_id, ()), _use_of(row, sign=-1))
+    return drawn
+
+
+def _expected_cost(
+    row: Any, prices: Mapping[int, Price], drawn: Drawn
+) -> tuple[int, tuple[OtherUse, ...]] | None:  # fmt: skip
     """Return the cost that the price of an event gives, and its lines of other kinds; None if there is no such price.
 
-    A correction has the amounts of what it takes back with the sign changed. The fee of the call itself is among the
-    lines already.
+    The fee of the call itself is among the lines already.
     """
-    sign = 1 if row.corrects is None else -1
-    said = tuple((use.kind, sign * use.count) for use in _others(row))
-    usage = Usage(*(sign * count for count in row[8:]), others=said)
+    use = _use_of(row)
+    earlier = drawn.get(row.reservation_id, ())
+    if row.is_part:
+        drawn[row.reservation_id] = drawn_with(earlier, use)
+    elif earlier:
+        del drawn[row.reservation_id]  # the call has ended
     price = prices.get(row.price_id)
     if (price is None and row.price_id != NO_PRICE) or (price is None and not row.unpriced):
         return None
-    cost, others, is_priced = charge(price, usage, row.service_tier, 0, row.posted_at)
-    if not is_priced and not row.unpriced:
-        return None
-    signed = tuple(OtherUse(use.kind, sign * use.count, use.nanos and sign * use.nanos) for use in others)
-    return sign * cost, signed
+    before = earlier_use(earlier, row.provider, row.model)
+    if before is None:
+        cost, others, is_priced = charge(price, use.whole, row.service_tier, 0, row.posted_at)
+    else:
+        cost, others, is_priced = charge_part(price, use.whole, row.service_tier, 0, row.posted_at, before)
+    return None if not is_priced and not row.unpriced else (cost, others)
+
+
+def _use_of(row: Any, sign: int = 1) -> DrawnUse:
+    """Return what an event used, or its opposite."""
+    usage = Usage(*(sign * count for count in row[-len(KINDS) :]))
+    others = tuple(OtherUse(use.kind, sign * use.count, use.nanos and sign * use.nanos) for use in _others(row))
+    return DrawnUse(row.provider, row.model, usage, sign * row.cost_nanos, others)
 
 
 def _others(row: Any) -> tuple[OtherUse, ...]:

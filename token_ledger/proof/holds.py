@@ -1,6 +1,7 @@
 """Checks: what holds set aside, what was drawn on them and how they ended match their usage events."""
 
 from token_ledger.core.model.repetition import Repetition
+from token_ledger.core.model.usage import KINDS
 from token_ledger.proof.check import each_unit, sql_check
 
 # How many calls a whole call counts.
@@ -67,6 +68,33 @@ where changes < parts or {each_unit("drawn_{u} < parts_{u}", " or ")}
                                   or drawn_uncached_tokens <> parts_uncached_tokens))
 """
 
+# The same by the model that served the parts, and by kind. What parts before the cut used is not below 0.
+_USE = """
+    select key as what, value::bigint as amount from jsonb_each_text({usage})
+    union all select 'nanos', {nanos}
+    union all select key, (value ->> 0)::bigint from jsonb_each({others})
+    union all select key || ' nanos', (value ->> 1)::bigint from jsonb_each({others})
+"""
+_TOKENS = "jsonb_build_object({})".format(", ".join(f"'{kind}', e.{kind}" for kind in KINDS))
+DRAWN_USE = f"""
+with said as (
+    select r.reservation_id, d.provider, d.model, u.what, u.amount from reservations as r
+    cross join lateral jsonb_to_recordset(r.drawn_use)
+        as d (provider text, model text, usage jsonb, nanos bigint, others jsonb)
+    cross join lateral ({_USE.format(usage="d.usage", nanos="d.nanos", others="d.others")}) as u
+    where r.tenant_id = :tenant
+), parts as (
+    select e.reservation_id, e.provider, e.model, u.what, -u.amount from usage_events as e
+    cross join lateral ({_USE.format(usage=_TOKENS, nanos="e.cost_nanos", others="e.others")}) as u
+    where e.tenant_id = :tenant and e.event_id > :cut and e.part and e.calls = 0
+), compared as (
+    select reservation_id, provider, model, what, sum(amount)::bigint as too_much
+    from (select * from said union all select * from parts) as amounts group by 1, 2, 3, 4
+)
+select c.* from compared as c join reservations as r on r.tenant_id = :tenant and r.reservation_id = c.reservation_id
+where too_much < 0 or (too_much <> 0 and c.reservation_id > :cut)
+"""
+
 OVERRUNS = f"""
 with used as (
     select e.event_id, e.reservation_id, e.overrun, e.repetition, r.reservation_id is not null as known,
@@ -91,5 +119,6 @@ CHECKS = (
     sql_check("settled holds and their usage events match", SETTLEMENTS),
     sql_check("partial usage events and their holds match", DRAWS),
     sql_check("what was drawn on a hold is the sum of its partial events", DRAWN),
+    sql_check("what the parts of a call used, by model and kind, is what its hold says", DRAWN_USE),
     sql_check("events are overruns exactly when more was used than held", OVERRUNS),
 )

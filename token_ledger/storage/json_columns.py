@@ -8,11 +8,13 @@ from typing import Any
 
 from token_ledger.core.model.budget import Enforcement, Limits, Overrides, Unit
 from token_ledger.core.model.other_kinds import OTHER_KINDS
+from token_ledger.core.model.parts import DrawnUse
 from token_ledger.core.model.price import OtherUse
 from token_ledger.core.model.refusal import Refusal
 from token_ledger.core.model.selector import Selector
 from token_ledger.core.model.subject import Subject
 from token_ledger.core.model.trigger import Advice, Downgrade, Evidence, Technique, TriggerKind
+from token_ledger.core.model.usage import usage_from
 
 
 def parsed(column: Any) -> Any:
@@ -149,6 +151,32 @@ def other_uses_from(column: Any) -> tuple[OtherUse, ...]:
     """Read the lines of other kinds back, in the order of the kinds."""
     stored = parsed(column)
     return tuple(OtherUse(kind, *stored[kind]) for kind in OTHER_KINDS if kind in stored)
+
+
+def drawn_use_text(drawn: Iterable[DrawnUse]) -> str:
+    """Return what parts of a call have used, as `reservations.drawn_use` holds it: an object for each model."""
+    return json.dumps(
+        [
+            {
+                "provider": use.provider,
+                "model": use.model,
+                "usage": use.usage.by_kind,
+                "nanos": use.cost_nanos,
+                "others": {line.kind: [line.count, line.nanos] for line in use.others},
+            }
+            for use in drawn
+        ]
+    )
+
+
+def drawn_use_from(column: Any) -> tuple[DrawnUse, ...]:
+    """Read back what parts of a call have used."""
+    return tuple(
+        DrawnUse(
+            each["provider"], each["model"], usage_from(each["usage"]), each["nanos"], other_uses_from(each["others"])
+        )
+        for each in parsed(column)
+    )
 
 
 def pairs_text(pairs: Iterable[tuple[str, str]]) -> str:

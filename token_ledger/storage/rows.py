@@ -177,6 +177,7 @@ RESERVATION = RowFormat(
     _json("advice", _if_any(json_columns.advice_from), _text_if_any(json_columns.advice_text)),
     _json("warnings", _if_any(json_columns.refusals_from), _text_if_any(json_columns.refusals_text)),
     "lease", "held_calls", "drawn_tokens", "drawn_uncached_tokens", "drawn_nanos", "drawn_calls", "changes",
+    _json("drawn_use", _if_any(json_columns.drawn_use_from), _text_if_any(json_columns.drawn_use_text)),
 )  # fmt: skip
 
 

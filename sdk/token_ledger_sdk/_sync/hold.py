@@ -58,9 +58,10 @@ class Hold(Permission):
     def settle_part(self, response: object, **actual: Unpack[Actual]) -> Settlement | None:
         """Book what the call has used so far, such as `stream.partial()`; the hold stays, for the rest.
 
-        The response covers the call since it began; only what earlier parts have not booked is sent. An earlier part
-        that got no answer is first sent again unchanged. Returns the last booking that this made, or None if there was
-        nothing new to book. Raises like `settle`.
+        The response covers the call since it began; only what earlier parts have not booked is sent. All parts cost
+        together what the call costs as a whole, so the cost of one may correct those before, and be negative. An
+        earlier part that got no answer is first sent again unchanged. Returns the last booking that this made, or None
+        if there was nothing new to book. Raises like `settle`.
         """
         use = self._use(response, actual)
         settlement = self._repeat_part()

@@ -354,10 +354,12 @@ class Books:
     def _settle(self, event: UsageEvent, accounts: Iterable[Account]) -> None:
         tokens, uncached = event.usage.total_tokens, event.usage.uncached_tokens
         changed = self.writes.changed_accounts
+        may_fall = (
+            event.corrects is not None or event.cost_nanos < 0
+        )  # below thresholds, like a part that corrects others
         for account in accounts:
             counted = tokens if account.counts is Counts.ALL else uncached
-            # A correction may fall below thresholds.
-            if account.settle(counted, event.cost_nanos, event.calls) or event.corrects is not None:
+            if account.settle(counted, event.cost_nanos, event.calls) or may_fall:
                 self.watch(account)
             changed[account.account_id] = account
         self.roll_up(event)

@@ -53,7 +53,7 @@ def _is_used(event: UsageEvent, usage: Usage) -> bool:
 
 def is_whole(command: Settle, reservation: Reservation) -> bool:
     """Tell whether a report is about a whole call: parts of one have the same response id, and each its own usage."""
-    return reservation.lease or not (command.part or reservation.drawn_tokens)
+    return reservation.lease or not (command.part or reservation.drawn_use)
 
 
 def _current_name(books: Books, facts: CallFacts) -> ModelName:

@@ -21,6 +21,7 @@ from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.call import CallFacts
 from token_ledger.core.model.event import NO_PRICE, UsageEvent, in_time, representable
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
+from token_ledger.core.model.parts import DrawnUse, charge_part, drawn_with, earlier_use
 from token_ledger.core.model.plain_data import limits_data
 from token_ledger.core.model.price import ModelName, Price, charge
 from token_ledger.core.model.repetition import Repetition
@@ -216,8 +217,8 @@ def _too_much(
     Those `beside` it are booked only together with it.
 
     All events of the tenant add up to the largest amount at most. What has the sum of some of them, an account, a
-    roll-up, a line of a report, has no more: only corrections are negative, and each stands wherever the event stands
-    that it takes back.
+    roll-up, a line of a report, has no more: only corrections and parts of calls are negative, and stand where the
+    events stand that they take back, or lower.
     """
     tokens, nanos = event.usage.total_tokens, event.cost_nanos
     largest = max(event.usage.counts)
@@ -255,7 +256,11 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
         usage, clamped = Usage(), False
     price, is_known = _price_of_call(books, reservation, posted_at, served, usage)
     calls = 0 if is_duplicate or (command.part and not reservation.lease) else 1
-    cost, others, is_priced = charge(price, usage, command.service_tier, calls, posted_at)
+    before = reservation.drawn_use and earlier_use(reservation.drawn_use, facts.provider, facts.model)
+    if not before:
+        cost, others, is_priced = charge(price, usage, command.service_tier, calls, posted_at)
+    else:
+        cost, others, is_priced = charge_part(price, usage, command.service_tier, calls, posted_at, before)
     path = _served_path(books, reservation, facts)
     price_id = NO_PRICE if price is None else price.price_id
     # What every event has stands in its place: a keyword takes five times as long.
@@ -297,6 +302,10 @@ def _draw(books: Books, reservation: Reservation, event: UsageEvent) -> None:
     reservation.drawn_uncached_tokens += event.usage.uncached_tokens
     reservation.drawn_nanos += event.cost_nanos
     reservation.drawn_calls += event.calls
+    if not reservation.lease:
+        served = event.facts.provider, event.facts.model
+        part = DrawnUse(*served, event.usage, event.cost_nanos, event.others)
+        reservation.drawn_use = drawn_with(reservation.drawn_use, part)
     reservation.changes += 1
     books.writes.changed_reservations[reservation.reservation_id] = reservation
     if reservation.state is HoldState.HELD:

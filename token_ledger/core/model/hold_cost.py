@@ -41,7 +41,7 @@ def hold_rates(price: Price, size: Size) -> tuple[int, int, int]:
 
 def request_rate(price: Price, input_tokens: int) -> int:
     """Return the fee of a call with this whole input, in atto-dollars per thousand; 0 if there is none."""
-    return price.other_rates_for(input_tokens)[REQUESTS] if REQUESTS in price.others else 0
+    return price.other_rates_for(input_tokens).get(REQUESTS, 0) if REQUESTS in price.others else 0
 
 
 def hold_cost_nanos(price: Price, size: Size) -> int:

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.parts import DrawnUse
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.refusal import Refusal
 from token_ledger.core.model.trigger import Advice, Technique
@@ -60,7 +61,8 @@ class Reservation:
 
     `requested` is the model as it was asked for; `facts` has its name in the books, after a downgrade that of the
     cheaper one. `held_tokens` counts all tokens, `held_uncached_tokens` those not expected from a cache. The `held_*`
-    amounts were set aside at the beginning; `drawn_*` is what parts of the call, or calls of a lease, have used since.
+    amounts were set aside at the beginning; `drawn_*` is what parts of the call, or calls of a lease, have used since,
+    `drawn_use` that of the parts of one call by the model that served them.
     `changes` counts draws and extensions, so that a process can tell whether its copy of the hold is current.
     `advice` are the triggers that fired, `warnings` the soft and shadow accounts that had too little left.
     `key` and `fingerprint` are those of the request that made it, known only to the batch that makes it.
@@ -93,6 +95,7 @@ class Reservation:
     drawn_nanos: int = 0
     drawn_calls: int = 0
     changes: int = 0
+    drawn_use: tuple[DrawnUse, ...] = ()
     key: str = ""
     fingerprint: bytes = b""
 

@@ -257,6 +257,7 @@ reservations = Table(
     columns.big("drawn_calls", default="0"),
     Column("changes", Integer, nullable=False, server_default=text("0")),
     columns.words("requested_provider", null=True),
+    Column("drawn_use", JSONB),
     PrimaryKeyConstraint("tenant_id", "reservation_id"),
     Index("reservations_due", "tenant_id", "expires_at", postgresql_where=text("state = 'held'")),
     CheckConstraint("state in ('held', 'settled', 'released', 'expired')", name="state"),

@@ -41,7 +41,7 @@ where a.tenant_id = v.tenant_id and a.account_id = v.account_id
 # What a new hold is stored with; its other columns have their defaults, or follow from the instant of the batch.
 _given = RESERVATION.without(
     "created_at", "expires_at", "state", "ended_at", "ended_id", "event_id", "lease", "held_calls", "drawn_tokens",
-    "drawn_uncached_tokens", "drawn_nanos", "drawn_calls", "changes",
+    "drawn_uncached_tokens", "drawn_nanos", "drawn_calls", "changes", "drawn_use",
 )  # fmt: skip
 RESERVATION_ROW = BatchRow("held_call_row", (operation_keys.c.key, operation_keys.c.fingerprint, *_given.columns))
 _given_row = _given.writer(

@@ -9,7 +9,14 @@ from token_ledger.storage.write.statements import Decided, Rows, Write, insert, 
 INSERT_OTHER_HOLDS = insert(rows.RESERVATION)
 UPDATE_HOLDS = update(
     rows.RESERVATION.only(
-        "reservation_id", "expires_at", "drawn_tokens", "drawn_uncached_tokens", "drawn_nanos", "drawn_calls", "changes"
+        "reservation_id",
+        "expires_at",
+        "drawn_tokens",
+        "drawn_uncached_tokens",
+        "drawn_nanos",
+        "drawn_calls",
+        "changes",
+        "drawn_use",
     )
 )
 INSERT_PARTS = insert(rows.EVENT, at="booked_at")

@@ -227,7 +227,14 @@ class SettlementAnswer(TypedDict):
     reservation_id: Annotated[str | None, doc("The hold that was settled; null for a call without one.", "68354048")]
     event_id: Annotated[str, doc("The usage event that was booked.", "68419584")]
     state: Annotated[HoldState, doc("Where the hold stands now; a part leaves it open.", "settled")]
-    cost: Annotated[str, doc("Cost of the call in dollars, to the nano-dollar.", "0.006900000")]
+    cost: Annotated[
+        str,
+        doc(
+            "Cost of the call in dollars, to the nano-dollar; of a part, what it adds to that of those before, perhaps "
+            "less than nothing.",
+            "0.006900000",
+        ),
+    ]
     tokens: Annotated[int, doc("Tokens of the call, input and output.", 1_440)]
     overrun: Annotated[bool, doc("True if the call used more than its hold. It is booked in full.", False)]
     late: Annotated[bool, doc("True if the hold had expired. The call is booked in full.", False)]
