@@ -61,7 +61,7 @@ from .wire.amounts import Amounts, Balance, Limits, Share
 from .wire.calls import Actual, Call, PlannedCall
 from .wire.events import Recorded, UsageEvent
 from .wire.preflights import Preflight, Stop
-from .wire.reservations import OtherModel, Reservation, Settlement
+from .wire.reservations import ModelName, OtherModel, Reservation, Settlement
 from .wire.runs import Allocation, Iterations, Opening, RunSnapshot, Step
 
 __all__ = [
@@ -103,6 +103,7 @@ __all__ = [
     "Leases",
     "LedgerError",
     "Limits",
+    "ModelName",
     "NotAllocated",
     "NotBooked",
     "NotEnded",

@@ -1,7 +1,15 @@
-"""A settle falls on the budgets of the model that was served, as reports do."""
+"""A settle falls on the budgets of the model that was served, as reports do.
+
+Which model that is, the SDK decides by provider, and the answer says.
+"""
+
+import httpx2
+import pytest
+from token_ledger_sdk import AsyncTokenLedger
 
 from tests.api.verbs import reservation
 from tests.api.world import World, check_problem, fresh
+from token_ledger.core.model.principal import Role
 from token_ledger.proof.verify import verify_database
 
 
@@ -39,3 +47,36 @@ async def test_a_served_model_without_a_price_is_never_free(world: World) -> Non
             settled = await world.made(f"/v1/reservations/{hold}/settle", used)
             assert (settled["unpriced"], settled["cost"]) == (True, "0.010000000")
     assert statuses == [201] * 2 + [402] * 8
+
+
+RESPONSE = {
+    "choices": [{"index": 0, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 1_000, "completion_tokens": 0},
+}
+
+
+@pytest.mark.parametrize(
+    ("provider", "called", "answered", "booked", "cost"),
+    [
+        # The response says what served the call: also a fallback, an alias, a version that nobody has listed.
+        ("openai", "gpt-5.4", "gpt-5.4-2026-03-05", "gpt-5.4", "0.002500000"),
+        ("openai", "gpt-5.4", "gpt-5.4-2027-03-05", "gpt-5.4", "0.002500000"),
+        ("anthropic", "claude-sonnet-5", "claude-opus-4-8", "claude-opus-4-8", "0.005000000"),
+        ("openrouter", "openai/gpt-5-mini", "anthropic/claude-haiku-4.5", "claude-haiku-4-5", "0.001000000"),
+        # A deployment at Azure answers with the name of a base model, here one that is nine times dearer.
+        ("azure", "gpt-5-mini", "gpt-5.4-2026-03-05", "gpt-5-mini", "0.000250000"),
+    ],
+)
+async def test_a_rule_for_each_provider_says_which_model_is_booked(
+    provider: str, called: str, answered: str, booked: str, cost: str, world: World
+) -> None:
+    transport = httpx2.ASGITransport(world.app, raise_app_exceptions=False)
+    client = AsyncTokenLedger("http://ledger.test", world.keys["acme", Role.AGENT], transport=transport)
+    user = fresh("user")
+    hold = await client.reserve(
+        user=user, agent_type="planner", provider=provider, model=called, input_tokens=1_000, max_output_tokens=10
+    )
+    settled = await hold.settle({"id": fresh("chatcmpl"), "model": answered, **RESPONSE})
+    assert (f"{settled.cost:f}", settled.unpriced) == (cost, False)
+    names = [each and each.model for each in (settled.requested, settled.booked_model, settled.served)]
+    assert names == [called, booked, booked if provider == "azure" else answered]

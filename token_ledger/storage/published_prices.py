@@ -100,15 +100,35 @@ def resolve_alias(provider: str, model: str) -> tuple[str, str] | None:
 
     Without a provider, the model's name says whose it is.
     Many clients put a vendor, or a kind of thing, before a model's name: openai/gpt-5.4, models/gemini-2.5-pro. If the
-    whole name is unknown, the rest is looked up, at the provider and then at that vendor.
+    whole name is unknown, the rest is looked up, at the provider and then at that vendor. A response often names the
+    day's version of a model, which the publisher may not know yet: then the model without that date is looked up.
     """
     if model.strip().casefold().startswith(FINE_TUNED):
         return _find_fine_tuned(provider_named(provider), model.strip().casefold())
     known = _find_published(provider, model)
+    if known is None and (undated := _without_date(model)) is not None:
+        known = _find_published(provider, undated)
     vendor, slash, rest = model.partition("/")
     if known is None and slash:
         known = resolve_alias(provider, rest) or resolve_alias(vendor, rest)
     return known
+
+
+_DATE = re.compile(r"[-@]([0-9]{4})-?([0-9]{2})-?([0-9]{2})$")
+"""A date behind a model's name: -2026-03-05, -20260305, @20260305."""
+
+
+def _without_date(model: str) -> str | None:
+    """Return a model's name without the whole date behind it, None if it has none: four digits may be anything."""
+    model = model.strip()
+    found = _DATE.search(model)
+    if found is None:
+        return None
+    try:
+        date(*map(int, found.groups()))
+    except ValueError:
+        return None
+    return model[: found.start()]
 
 
 def _find_fine_tuned(provider: str, model: str) -> tuple[str, str] | None:

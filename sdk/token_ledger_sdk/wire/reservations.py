@@ -36,6 +36,14 @@ class Reservation(Grant):
     reservation_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """A model by its provider's name and its own."""
+
+    provider: str
+    model: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherModel:
     """What was booked of another model within a call: its `cost` in US dollars is not in that of the settlement.
@@ -59,6 +67,7 @@ class Settlement:
     After a part, `remaining` is what the hold still sets aside; `stop` says why no further call should be made.
     `repetition` is what the service found under the response id: with "duplicate" the call was reported before, by
     another hold or process, as `earlier_event_id`; nothing was booked again (`booked` is False) and the cost is 0.
+    `booked_model` is the model in the books, `requested` and `served` are what the reserve and the settle named.
     `other_models` are models that the provider called within this call, each with an event and a cost of its own.
     """
 
@@ -78,6 +87,9 @@ class Settlement:
     booked: bool = True
     repetition: str | None = None
     earlier_event_id: str | None = None
+    booked_model: ModelName | None = None
+    requested: ModelName | None = None
+    served: ModelName | None = None
     other_models: tuple[OtherModel, ...] = ()
 
 

@@ -8,6 +8,7 @@ from token_ledger.core.batch.outcomes import Extended, Granted, Released, Settle
 from token_ledger.core.model.budget import Unit
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import format_money
+from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import HoldState, Reservation
 from token_ledger.core.model.trigger import Advice, Technique, TriggerKind
@@ -57,10 +58,13 @@ class Directive(TypedDict):
 
 @answer
 class ModelNameAnswer(TypedDict):
-    """The one name of a model in the books."""
+    """A model: by its one name in the books, or as somebody named it."""
 
-    provider: Annotated[str, doc("Provider, as in the price book.", "openai")]
-    model: Annotated[str, doc("Model, as in the price book.", "gpt-5.4")]
+    provider: Annotated[str, doc("Its provider.", "openai")]
+    model: Annotated[str, doc("Its name.", "gpt-5.4")]
+
+
+_SERVED = {"provider": "openai", "model": "gpt-5.4-2026-03-05"}
 
 
 @answer
@@ -193,6 +197,10 @@ def found_repetition(repetition: Repetition | None) -> Repetition | None:
     return None if repetition is Repetition.FIRST else repetition
 
 
+def _name(name: ModelName) -> ModelNameAnswer:
+    return {"provider": name.provider, "model": name.model}
+
+
 @answer
 class OtherModelAnswer(TypedDict):
     """What was booked of another model within a call."""
@@ -227,6 +235,13 @@ class SettlementAnswer(TypedDict):
     reservation_id: Annotated[str | None, doc("The hold that was settled; null for a call without one.", "68354048")]
     event_id: Annotated[str, doc("The usage event that was booked.", "68419584")]
     state: Annotated[HoldState, doc("Where the hold stands now; a part leaves it open.", "settled")]
+    booked_model: Annotated[
+        ModelNameAnswer, doc("The model whose budgets and price counted, as in the books.", example_of(ModelNameAnswer))
+    ]
+    requested: Annotated[ModelNameAnswer, doc("The model as the reserve named it.", example_of(ModelNameAnswer))]
+    served: Annotated[
+        ModelNameAnswer, doc("The model as the settle named it; if it named none, as in the books.", _SERVED)
+    ]
     cost: Annotated[
         str,
         doc(
@@ -276,6 +291,7 @@ class SettlementAnswer(TypedDict):
 def settlement_answer(outcome: Settled) -> SettlementAnswer:
     """Return what was booked for a hold."""
     event, hold = outcome.event, outcome.reservation
+    booked = ModelName(event.facts.provider, event.facts.model)
     remaining = None
     if event.part and hold is not None:
         ended = hold.state is not HoldState.HELD
@@ -285,6 +301,9 @@ def settlement_answer(outcome: Settled) -> SettlementAnswer:
         "reservation_id": optional_id(event.reservation_id),
         "event_id": str(event.event_id),
         "state": hold.state if event.part and hold is not None else HoldState.SETTLED,
+        "booked_model": _name(booked),
+        "requested": _name((event.requested or booked) if hold is None else hold.requested),
+        "served": _name(event.served or booked),
         "cost": format_money(event.cost_nanos),
         "tokens": event.usage.total_tokens,
         "overrun": event.overrun,
