@@ -9,13 +9,13 @@ RUN python -m venv /opt/token-ledger
 COPY requirements requirements
 RUN /opt/token-ledger/bin/pip install --require-hashes --no-deps -r requirements/service.txt
 
-# The build backend comes with its hashes from the development pins; build isolation would fetch it unpinned.
+# The build backends come with their hashes from the development pins; build isolation would fetch it unpinned.
 # Were one of its dependencies missing from this list, pip would refuse to install it without a hash.
-RUN awk '/^[^ ]/ {keep = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/} keep' \
+RUN awk '/^[^ ]/ {keep = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers|uv-build)==/} keep' \
         requirements/dev.txt > /tmp/backend.txt \
     && pip install --require-hashes -r /tmp/backend.txt
 COPY . .
-RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /tmp/wheels . \
+RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /tmp/wheels . ./sdk \
     && /opt/token-ledger/bin/pip install --no-deps --no-index /tmp/wheels/*.whl
 
 

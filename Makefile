@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PINS := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+# The SDK comes from this checkout, so it has no pin.
+PINS := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package token-ledger-sdk
 export UV_PYTHON_DOWNLOADS := never
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 

@@ -83,9 +83,15 @@ class Service:
         self, tenant: TenantId, command: Command, key_id: str | None = None, request: object = None
     ) -> Outcome:
         """Return the outcome of a command, as `GroupCommit.submit` does; raises the errors of `ledger.errors`."""
+        return await self.begin(tenant, command, key_id, request)
+
+    def begin(
+        self, tenant: TenantId, command: Command, key_id: str | None = None, request: object = None
+    ) -> "asyncio.Future[Outcome]":
+        """Let a command wait for its batch, and return its outcome to come, as `submit` does."""
         if self._commits is None:
             raise Unavailable(_NOT_REACHED)
-        return await self._commits.submit(tenant, command, key_id, request)
+        return self._commits.begin(tenant, command, key_id, request)
 
     async def why_not_ready(self) -> str | None:
         """Return why this process can't serve requests, or None if it can."""

@@ -117,6 +117,14 @@ BAD: dict[str, dict[str, str]] = {
         "a list": "[]", "a number": "5", "unknown unit": '{"dollars": 5}', "text": '"1.50"',
         "negative": '{"tokens": -1}',
     },
+    "measured": {
+        "a list": "[]", "a number": "5", "text": '"fast"', "unknown field": '{"speed": 1}',
+        "negative": '{"latency_ms": -1}', "a float": '{"latency_ms": 1.5}', "text for a number": '{"retries": "1"}',
+        "longer than a year": '{"first_token_ms": 31622400001}', "stages as a list": '{"stages": ["first_chunk"]}',
+        "a stage without a name": '{"stages": {"": 1}}', "a stage without an instant": '{"stages": {"ours": null}}',
+        "too many stages": json.dumps({"stages": {f"s{number}": 1 for number in range(33)}}),
+        "an error that is a text": json.dumps({"error_kind": "x" * 65}), "a NUL": '{"finish_reason": "\\u0000"}',
+    },
     "users": {
         "empty": "[]", "an object": "{}", "null": "null", "a number": "[5]", "no name": '[{"cost_centers": []}]',
         "empty name": '[{"user": ""}]', "a NUL": '[{"user": "a\\u0000"}]', "unknown field": '[{"user": "a", "b": 1}]',

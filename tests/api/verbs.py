@@ -186,13 +186,13 @@ VERBS = (
             },
             **MODEL, "occurred_at": "2026-11-21T10:00:00Z", "outcome": "ok", "estimated": False,
             "response_id": "resp-1", "original_input_tokens": 2_000, "part": False, "tool": "search",
-            "service_tier": "batch",
+            "service_tier": "batch", "measured": {"latency_ms": 5, "stages": {"first_chunk": 2}},
         },
         {
             "idempotency_key": "text", "usage": "usage", "provider": "text", "model": "text",
             "occurred_at": "claimed_instant", "outcome": "choice", "estimated": "flag", "response_id": "foreign id",
             "service_tier": "choice", "original_input_tokens": "uncompressed", "part": "flag", "tool": "text",
-            **_USAGE,
+            "measured": "measured", **_USAGE,
         },
         ("usage", "usage.input_tokens", "usage.output_tokens"), 200,
     ),
@@ -211,6 +211,10 @@ VERBS = (
     ),
     Verb(
         "events", "POST", "/v1/events", events.EventsBody, {"events": [event()]}, {"events": "list"}, ("events",), 200
+    ),
+    Verb(
+        "usage", "POST", "/v1/usage", events.UsageEventsBody, {"events": [event()]}, {"events": "list"}, ("events",),
+        200,
     ),
     Verb(
         "budget", "POST", "/v1/budgets", budgets.BudgetBody,

@@ -242,6 +242,7 @@ BREAKS = {
         "update usage_events set corrects = (select max(corrects) from usage_events) where event_id = " + _CORRECTION,
         "update usage_events set corrects = event_id - 1 where event_id = " + _CORRECTION,
         "delete from usage_events where event_id = (select min(corrects) from usage_events)",
+        "update usage_events set details = null where kind = 'cache_hit' and corrects is not null",
     ),
     "corrections are on the accounts that had what they correct": (
         "update usage_events set path = path[2:] where event_id = " + _CORRECTION,
@@ -548,5 +549,9 @@ BREAKS = {
         # As if another model had served the first part.
         "update usage_events set model = 'another' where event_id = " + _FIRST_PART,
         "update usage_events set others = jsonb_set(others, '{web_searches,1}', '1') where event_id = " + _REST,
+        "update usage_events set details = jsonb_set(details, '{saved,nanos}', '1')"
+        " where kind = 'cache_hit' and corrects is null",
+        "update usage_events set details = null where kind = 'cache_hit' and corrects is null",
+        "update usage_events set kind = null where kind = 'tool_call' and corrects is null and cost_nanos > 0",
     ),
 }  # fmt: skip

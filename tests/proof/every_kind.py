@@ -10,6 +10,7 @@ from tests.proof.ledger import HOLD, Ledger, reserve
 from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import NO_LIMITS, Counts, Enforcement, Limits, Unassigned, Unit
+from token_ledger.core.model.details import Details, Kind
 from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.run import RunState
@@ -36,6 +37,7 @@ async def make_every_kind_of_row(ledger: Ledger) -> None:
     await _rename_models(ledger)
     await _reverse(ledger)
     await _report_again(ledger)
+    await _call_tools(ledger)
     await _administer(ledger)
 
 
@@ -344,6 +346,28 @@ async def _report_again(ledger: Ledger) -> None:
     for found in (False, True):
         await ledger.ask(administration.SetDuplicates("k", b"x", found, "root"), outcomes.Changed)
         await ledger.settle(await ledger.hold(), 300, 70, response_id="resp_1")
+
+
+async def _call_tools(ledger: Ledger) -> None:
+    """Call tools with and without a model, answer from a cache, and within a call call another model."""
+    details = Details(412, 30, (("first_tool", 12),), 1, "timeout", "stop", "mcp:github", from_cache=True)
+    tool = commands.Record("k", b"x", "batch", "data", "", "", Usage(), user="judy", tool="search",
+                           kind=Kind.TOOL_CALL, cost_nanos=5_000_000, details=details)  # fmt: skip
+    used = Usage(100, 10, others=others_of({"images": 2}))
+    for fields in (
+        {}, {"cost_nanos": 0}, {"provider": "openai", "model": "gpt-5.4", "usage": used},
+        {"provider": "openai", "model": "gpt-5.4", "usage": used, "cost_nanos": None},
+        {"provider": "openai", "model": "nobody-knows", "usage": Usage(100, 10), "cost_nanos": None},
+    ):  # fmt: skip
+        await ledger.ask(replace(tool, **fields), outcomes.Recorded)
+    for model in ("gpt-5.4", "nobody-knows", "sonar"):
+        hit = replace(tool, provider="perplexity" if model == "sonar" else "openai", model=model, usage=used,
+                      kind=Kind.CACHE_HIT, cost_nanos=None)  # fmt: skip
+        await ledger.ask(hit, outcomes.Recorded)
+    inner = replace(tool, provider="openai", model="o1-pro", usage=Usage(60, 6), kind=Kind.OTHER_MODEL,
+                    cost_nanos=None, key_space=commands.other_model_key_space(1), response_id="resp_9")  # fmt: skip
+    await ledger.ask(inner, outcomes.Recorded)
+    await _reverse_calls(ledger, "user_id = 'judy' and e.kind <> 'other_model'")
 
 
 async def _administer(ledger: Ledger) -> None:

@@ -11,6 +11,7 @@ from token_ledger.core.batch.administration import ArchiveBudget, CreateBudget, 
 from token_ledger.core.batch.idempotency import KeyedCommand, fingerprint
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import Counts, Enforcement, Limits, Overrides, Unassigned
+from token_ledger.core.model.details import Details, Kind
 from token_ledger.core.model.hold_cost import CacheWrite
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.selector import Selector, Wanted
@@ -104,16 +105,27 @@ def preflights(runs: tuple[int, ...]) -> st.SearchStrategy[commands.Preflight]:
 
 @st.composite
 def records(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Record:
-    """Report a call that had no hold."""
+    """Report a call that had no hold, of a model or of a tool, or an answer from a cache."""
     run_id = draw(maybe(runs))
-    return commands.Record(
+    command = commands.Record(
         "", b"", draw(st.sampled_from(("collector", "batch"))), draw(st.sampled_from(AGENT_TYPES)),
         PROVIDER, draw(models), draw(reported), run_id=run_id, response_id=draw(responses),
         user=None if run_id else draw(st.sampled_from(USERS)),
         request_type=draw(st.sampled_from(("chat", "report"))),
         failed=draw(st.booleans()), estimated=draw(st.booleans()),
-        tool=draw(st.sampled_from((None, "search"))), tags=draw(tags),
+        tool=draw(st.sampled_from((None, "search"))), tags=draw(tags), kind=draw(kinds),
     )  # fmt: skip
+    if command.kind is None or command.kind is Kind.OTHER_MODEL:
+        return command
+    command = replace(command, response_id=None, details=draw(st.sampled_from((None, Details(latency_ms=5)))))
+    if command.kind is Kind.TOOL_CALL:
+        command = replace(command, cost_nanos=draw(st.sampled_from((None, 0, 7_000_000))), tool="search")
+        if command.cost_nanos is not None and draw(st.booleans()):
+            return replace(command, provider="", model="", usage=Usage())
+    return command
+
+
+kinds = st.sampled_from((None, None, None, *Kind))
 
 
 def other_models(number: int) -> st.SearchStrategy[tuple[commands.OtherModel, ...]]:

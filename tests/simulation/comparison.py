@@ -75,6 +75,7 @@ class Comparison:
                 seen["other model again"] += any(other.is_duplicate for other in outcome.others)
             if isinstance(outcome, outcomes.Settled | outcomes.Recorded) and not outcome.replayed:
                 seen[outcome.event.repetition or "no response"] += 1
+                seen[outcome.event.kind or "llm_call"] += 1
             if isinstance(outcome, outcomes.Granted):
                 seen["lease"] += outcome.reservation.lease
                 seen["warned"] += outcome.reservation.warnings is not None
@@ -181,6 +182,9 @@ class Comparison:
         assert (event.usage.total_tokens, event.calls) == (thing["tokens"], thing["calls"])
         if event.corrects is None:
             assert (event.repetition, event.earlier_event_id) == (thing["repetition"], thing["earlier"])
+        assert event.kind == thing.get("kind")
+        saved = None if event.details is None else event.details.saved
+        assert (None if saved is None else saved.nanos) == thing.get("saved")
         assert self._path(event.path) == set(thing["names"])
 
     def _refusals(self, refusals: Sequence[Refusal]) -> set[tuple[Name, str]]:

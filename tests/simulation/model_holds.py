@@ -101,7 +101,7 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
                 self.take_out(event, found[facts["model"]][1])
             event |= {"run": hold["run"], "tags": hold["tags"], "names": self._names(facts, run, call["at"])}
             event |= {"late": False, "overrun": False, "part": False, "calls": 0}
-            events.append(event | {"hold": None, "key": command.key, "source": None})
+            events.append(event | {"hold": None, "key": command.key, "source": None, "kind": "other_model"})
         return events
 
     def _price_whole(self, event: dict[str, Any], hold: dict[str, Any], model: str | None) -> None:
@@ -160,16 +160,28 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         if at < self.now - timedelta(days=35) or at > self.now + timedelta(minutes=5):
             return Expected("quarantined", {}, code="time_out_of_range")
         at = min(at, self.now)
-        self.use_name(command.model)
+        if command.model:
+            self.use_name(command.model)
         facts = self._facts(command, run, command.model)
         event = self._event(command, facts, command.model, at)
+        self._say_kind(event, command)
         event |= {"run": command.run_id, "tags": command.tags, "names": self._names(facts, run, at)}
         self.say_repetition(event, command, whole=True)
         event |= {"late": False, "overrun": False, "part": False}
-        event["calls"] = 0 if event["repetition"] == "duplicate" else 1
+        event["calls"] = 0 if event["repetition"] == "duplicate" or command.kind else 1
         event |= {"hold": None, "key": command.key, "source": command.event_source}
         self._book(event, {})
         return Expected("recorded", event)
+
+    def _say_kind(self, event: dict[str, Any], command: Record) -> None:
+        """Say in an event what a tool call costs by its caller, and that a cache hit uses nothing but saves a cost."""
+        event |= {"kind": command.kind, "saved": None}
+        if command.cost_nanos is not None:
+            event |= {"cost": command.cost_nanos, "unpriced": False}
+        if command.kind == "cache_hit":
+            event["saved"] = event["cost"]
+            nothing = dict.fromkeys(event["usage"], 0)
+            event |= {"usage": nothing, "tokens": 0, "uncached": 0, "cost": 0}
 
     def booked_under(self, event: dict[str, Any], *, whole_hold: bool) -> administration.Reverse:
         """Return the command that takes back an event, or everything that was booked on its hold."""
@@ -199,6 +211,8 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         usage = {kind: -count for kind, count in event["usage"].items()}
         correction = {**event, **opposite, "names": event["on"], "usage": usage, "late": False, "overrun": False}
         correction["corrects"] = event["id"]
+        if event.get("saved") is not None:
+            correction["saved"] = -event["saved"]
         del correction["id"]
         self.events.append(correction)
         for name in event["on"]:
@@ -257,7 +271,8 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         facts = {
             "user": run["user"] if run else command.user or "",
             "cost_center": run["cost_center"] if run else command.cost_center or self._center(command),
-            "agent_type": command.agent_type, "request_type": command.request_type, "model": self.booked(model),
+            "agent_type": command.agent_type, "request_type": command.request_type,
+            "model": self.booked(model) if model else "",
             "provider": command.provider,
         }  # fmt: skip
         if command.tool is not None:
@@ -287,7 +302,7 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
             # A call counts for its run and for every ancestor of the run, once for each.
             for number in [each["id"] for each in self.lineage(run)] if run and "run" in wanted else [None]:
                 seen = facts if number is None else facts | {"run": str(number)}
-                if not all(d in seen and is_chosen(v, seen[d]) for d, v in wanted.items()):
+                if not all(seen.get(d) and is_chosen(v, seen[d]) for d, v in wanted.items()):
                     continue
                 subject = frozenset((d, seen[d]) for d in kept)
                 names.append(self.account_name(budget, subject, at or self.now))

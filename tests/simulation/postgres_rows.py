@@ -25,7 +25,7 @@ EVENTS = """
 select event_id, reservation_id, user_id, cost_center, agent_type, request_type, provider, model, run_id, tool,
        input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, reasoning_tokens,
        cost_nanos, path, occurred_at, posted_at, overrun, late, estimated, unpriced, clamped, failed, response_id,
-       original_input_tokens, repetition, earlier_event_id
+       original_input_tokens, repetition, earlier_event_id, kind, details::text is null, calls
 from usage_events where tenant_id = $1
 """
 ENDINGS = """
@@ -93,7 +93,7 @@ def kept_rows(memory: MemoryLedger) -> Rows:
                 e.usage.output_tokens, e.usage.cache_read_tokens, e.usage.cache_write_5m_tokens,
                 e.usage.cache_write_1h_tokens, e.usage.reasoning_tokens, e.cost_nanos, e.path, e.occurred_at,
                 e.posted_at, e.overrun, e.late, e.estimated, e.unpriced, e.clamped, e.failed, e.response_id,
-                e.original_input_tokens, e.repetition, e.earlier_event_id,
+                e.original_input_tokens, e.repetition, e.earlier_event_id, e.kind, e.details is None, e.calls,
             )
             for e in memory.rows.events.values()
         },

@@ -36,4 +36,5 @@ KINDS = {
     "refused increase_decided", "refused invalid_request", "refused time_out_of_range", "part", "lease", "re-armed",
     "closed", "carried", "reversed", "refused booking_reversed", "refused reservation_open",
     "other model", "other model again", "first", "duplicate", "replaces", "other_usage", "not_unique",
+    "llm_call", "tool_call", "cache_hit", "other_model",
 }  # fmt: skip

@@ -14,7 +14,7 @@ from token_ledger.api.caller_operations import CallerOperation
 from token_ledger.api.routes import operations
 from token_ledger.reports.formats.json import LiveEventAnswer
 from token_ledger.wire.answers.problems import Problem
-from token_ledger.wire.bodies.events import EventBody
+from token_ledger.wire.bodies.events import USAGE_BODIES
 
 DESCRIPTION = """\
 Budgets, holds and exact cost for the LLM calls of many agents, users and tenants.
@@ -93,7 +93,7 @@ def _schemas() -> dict[str, Any]:
 
     Those that FastAPI makes lack the ones of the hot routes, and every null in their examples.
     """
-    types: list[Any] = [EventBody, Problem, LiveEventAnswer]
+    types: list[Any] = [*USAGE_BODIES, Problem, LiveEventAnswer]
     for operation in operations.HOT:
         types += [operation.body, operation.answer_type]
     for noun in routes.NOUNS:

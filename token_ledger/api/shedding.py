@@ -12,7 +12,7 @@ from token_ledger.api.routes import leases, reservations
 OPERATIONS: Final = "/v1/operations"
 BYTES_OF_AN_OPERATION: Final = 160
 """The least bytes that an operation in a list usually has."""
-_LISTS: Final = frozenset({OPERATIONS, "/v1/events"})
+_LISTS: Final = frozenset({OPERATIONS, "/v1/events", "/v1/usage"})
 _ASKING: Final = frozenset({reservations.RESERVE.path, leases.LEASE.path, "/v1/preflight", "/v1/runs"})
 _REPORT: Final = re.compile(rb'"op"\s*:\s*"(?!reserve"|lease")')
 """The begin of an operation that may report something."""

@@ -54,7 +54,8 @@ class BatchMetrics:
         for event in writes.events:
             if event.is_duplicate:
                 continue
-            self._metrics.observe_cost(tenant, event.facts.model, event.cost_nanos)
+            if event.kind is None:
+                self._metrics.observe_cost(tenant, event.facts.model, event.cost_nanos)
             overruns += event.overrun
             late += event.late
             unpriced += event.unpriced

@@ -104,13 +104,19 @@ class GroupCommit:
         `key_id` is the API key that it came with, if any, `request` what the commands of one list have in common.
         Raises Unavailable, OutcomeUnknown or Unstorable (see `errors`).
         """
+        return await self.begin(tenant, command, key_id, request)
+
+    def begin(
+        self, tenant: TenantId, command: Command, key_id: str | None = None, request: object = None
+    ) -> "asyncio.Future[Outcome]":
+        """Let a command wait for its batch, and return its outcome to come. Raises NoRoom if it may not wait."""
         ticket = Ticket(command, asyncio.get_running_loop().create_future(), key_id, request)
         self._room.add(tenant, ticket)
         if tenant not in self._busy:
             self._start_worker(gathers=True)
         elif self._can_decide_ahead(tenant):
             self._start_worker()
-        return await ticket.outcome
+        return ticket.outcome
 
     async def drain(self) -> None:
         """Return when every waiting command has its outcome."""

@@ -17,8 +17,10 @@ from jsonb_each(e.others) as o
 # While a user is being erased, one of the two may have the name and the other the pseudonym.
 _SAME = (
     *(name for name in FACTS if name != "user_id"), "occurred_at", "posted_at", "held_at", "price_id",
-    "unpriced", "service_tier",
+    "unpriced", "service_tier", "kind",
 )  # fmt: skip
+
+_SAVED = "({0}.details #>> '{{saved,nanos}}')::numeric"
 
 # What a correction from after the cut corrects may lie before it, and is gone then.
 CORRECTIONS = f"""
@@ -39,6 +41,7 @@ where c.event_id > :cut and (
         or ({", ".join(f"c.{name}" for name in _AMOUNTS)}) <> ({", ".join(f"-e.{name}" for name in _AMOUNTS)})
         or ({", ".join(f"c.{name}" for name in _SAME)}) is distinct from ({", ".join(f"e.{name}" for name in _SAME)})
         or c.others is distinct from ({_OPPOSITE_OTHERS})
+        or {_SAVED.format("c")} is distinct from -{_SAVED.format("e")}
         or coalesce(mine.pseudonym, c.user_id) <> coalesce(its.pseudonym, e.user_id)
     ))
 )

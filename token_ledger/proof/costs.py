@@ -5,12 +5,13 @@ from typing import Any
 
 from sqlalchemy import text
 
+from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import NO_PRICE
 from token_ledger.core.model.parts import DrawnUse, charge_part, drawn_with, earlier_use
 from token_ledger.core.model.price import OtherUse, Price, charge
 from token_ledger.core.model.usage import KINDS, Usage
 from token_ledger.proof.check import Check, Row, Scope
-from token_ledger.storage.json_columns import drawn_use_from, other_uses_from
+from token_ledger.storage.json_columns import details_from_column, drawn_use_from, other_uses_from
 
 Drawn = dict[int, tuple[DrawnUse, ...]]
 """What the parts of calls have used so far, by their holds."""
@@ -21,7 +22,7 @@ _PAGE_ROWS = 5_000
 _ONE_CALL = "part and calls = 0"
 _PAGE_OF_EVENTS = f"""
 select event_id, reservation_id, provider, model, {_ONE_CALL} as is_part, cost_nanos, price_id, unpriced, others,
-       service_tier, posted_at, {", ".join(KINDS)}
+       service_tier, posted_at, kind, details, {", ".join(KINDS)}
 from usage_events where tenant_id = :tenant and event_id > :after and corrects is null
 order by event_id limit :page
 """
@@ -52,6 +53,8 @@ async def _find_wrong_costs(scope: Scope) -> list[Row]:
                 wrong.append({"event_id": row.event_id, "cost_nanos": row.cost_nanos, "expected": cost})
             elif expected[1] != _others(row):
                 wrong.append({"event_id": row.event_id, "others": row.others, "expected": str(expected[1])})
+            elif row.kind == Kind.CACHE_HIT and not _is_saving_right(row, scope.prices):
+                wrong.append({"event_id": row.event_id, "details": row.details})
         if len(rows) < _PAGE_ROWS:
             break
         after = rows[-1].event_id
@@ -81,6 +84,9 @@ def _expected_cost(
     elif earlier:
         del drawn[row.reservation_id]  # the call has ended
     price = prices.get(row.price_id)
+    if row.kind == Kind.TOOL_CALL and row.price_id == NO_PRICE and not row.unpriced:
+        # What a tool cost is only known from its caller.
+        return row.cost_nanos, charge(None, use.whole, row.service_tier, 0, row.posted_at)[1]
     if (price is None and row.price_id != NO_PRICE) or (price is None and not row.unpriced):
         return None
     before = earlier_use(earlier, row.provider, row.model)
@@ -89,6 +95,15 @@ def _expected_cost(
     else:
         cost, others, is_priced = charge_part(price, use.whole, row.service_tier, 0, row.posted_at, before)
     return None if not is_priced and not row.unpriced else (cost, others)
+
+
+def _is_saving_right(row: Any, prices: Mapping[int, Price]) -> bool:
+    """Tell whether what a cache hit saved is what the price gives for the usage of the call that was not made."""
+    details = details_from_column(row.details)
+    if details is None or details.saved is None:
+        return False
+    cost, _, _ = charge(prices.get(row.price_id), details.saved.usage, row.service_tier, 1, row.posted_at)
+    return details.saved.nanos == cost
 
 
 def _use_of(row: Any, sign: int = 1) -> DrawnUse:

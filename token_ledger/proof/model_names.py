@@ -40,7 +40,7 @@ with holds as (
            )
     from usage_events as e left join holds as h using (reservation_id)
     where e.tenant_id = :tenant and e.event_id > :cut and e.corrects is null
-      and (e.served_model is not null or e.reservation_id is null)
+      and (e.served_model is not null or e.reservation_id is null) and e.model <> ''
 ), changes as (
     select coalesce(array_agg(decided_id order by decided_id), '{{}}') as ids
     from model_names where tenant_id = :tenant and change_id is not null

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from token_ledger.core.model.details import Kind
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.tenant import TenantId
 
 _EVENTS = """
 select e.event_id, e.user_id, e.agent_type, e.model, e.input_tokens + e.output_tokens as tokens, e.cost_nanos, e.run_id,
-       e.corrects, e.repetition, e.earlier_event_id, r.ancestors
+       e.corrects, e.repetition, e.earlier_event_id, e.kind, e.tool, r.ancestors
 from usage_events as e left join runs as r on r.tenant_id = e.tenant_id and r.run_id = e.run_id
 where e.tenant_id = :tenant and e.event_id > :after
   and (cast(:user as text) is null or e.user_id = :user)
@@ -21,7 +22,7 @@ order by e.event_id limit :limit
 
 @dataclass(frozen=True, slots=True)
 class LiveEvent:
-    """A booked call, a duplicate of one, or the correction of one with the opposite amounts, as the stream shows it."""
+    """A booked event, a duplicate of one, or a correction with the opposite amounts, as the stream shows it."""
 
     event_id: int
     user: str
@@ -33,6 +34,8 @@ class LiveEvent:
     corrects: int | None
     repetition: Repetition | None = None
     earlier_event_id: int | None = None
+    kind: Kind | None = None
+    tool: str | None = None
     ancestors: tuple[int, ...] = ()
     """The runs that its run is a part of."""
 
@@ -51,6 +54,7 @@ async def events_after(
         LiveEvent(
             row.event_id, row.user_id, row.agent_type, row.model, row.tokens, row.cost_nanos, row.run_id, row.corrects,
             None if row.repetition is None else Repetition(row.repetition), row.earlier_event_id,
+            None if row.kind is None else Kind(row.kind), row.tool,
             tuple(row.ancestors or ()),
         )
         for row in found

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from token_ledger.core.model.budget import Enforcement, Limits, Overrides, Unit
+from token_ledger.core.model.details import Details, details_data, details_from
 from token_ledger.core.model.other_kinds import OTHER_KINDS
 from token_ledger.core.model.parts import DrawnUse
 from token_ledger.core.model.price import OtherUse
@@ -177,6 +178,16 @@ def drawn_use_from(column: Any) -> tuple[DrawnUse, ...]:
         )
         for each in parsed(column)
     )
+
+
+def details_text(details: Details | None) -> str | None:
+    """Return what was measured of a call, as `usage_events.details` holds it."""
+    return None if details is None else json.dumps(details_data(details))
+
+
+def details_from_column(column: Any) -> Details | None:
+    """Read back what was measured of a call."""
+    return None if column is None else details_from(parsed(column))
 
 
 def pairs_text(pairs: Iterable[tuple[str, str]]) -> str:

@@ -11,6 +11,7 @@ from token_ledger.core.model.account import Account, EntryKind, Grant, LimitEntr
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.budget import Budget, Counts, Enforcement, Limits, Terms, Unassigned
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.increase import Increase, IncreaseState
 from token_ledger.core.model.price import ModelName
@@ -185,13 +186,18 @@ def _repetition(found: str | None) -> Repetition | None:
     return None if found is None else Repetition(found)
 
 
+def _kind(stored: str | None) -> Kind | None:
+    return None if stored is None else Kind(stored)
+
+
 EVENT = RowFormat(
     ledger_tables.usage_events, UsageEvent,
     "event_id", "reservation_id", _FACTS, Field("usage", KINDS, Usage, attrgetter("counts")), "cost_nanos", "price_id",
     "path", "occurred_at", "posted_at", "overrun", "late", "estimated", "unpriced", "clamped", "failed", "response_id",
     "original_input_tokens", "calls", "part", _model_name("requested"), _model_name("served"), "held_path", "held_at",
     "corrects", _json("others", _if_any(json_columns.other_uses_from), _text_if_any(json_columns.other_uses_text)),
-    "service_tier", _coded("repetition", _repetition), "earlier_event_id",
+    "service_tier", _coded("repetition", _repetition), "earlier_event_id", _coded("kind", _kind),
+    _json("details", json_columns.details_from_column, json_columns.details_text),
 )  # fmt: skip
 
 DENIAL = RowFormat(

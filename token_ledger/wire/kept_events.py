@@ -36,6 +36,11 @@ def kept_body(event: Any, known: Collection[str]) -> Any:
     return value if len(text) <= LONGEST else {"cut": text[:LONGEST]}
 
 
+def kept_response(body: Any) -> Any:
+    """Return what quarantine keeps of a provider's response: the parts that may be its usage."""
+    return {name: inner for name, inner in body.items() if "usage" in name.lower()} if isinstance(body, dict) else None
+
+
 def _without_texts(value: Any) -> Any:
     """Return JSON with … in place of its texts, and of all of it if it is nested deep."""
     return LEFT_OUT if is_deep(value) else _numbers_of(value)

@@ -3,6 +3,7 @@
 Nothing here needs more than the standard library, so that others than this package's clients can use it.
 """
 
+from ..errors import UsageMissing
 from .anthropic import AnthropicStreamUsage, usage_from_anthropic
 from .any_stream import AnyStreamUsage, stream_usage_for
 from .bedrock import BedrockStreamUsage
@@ -26,6 +27,7 @@ __all__ = [
     "Reading",
     "StreamUsage",
     "Usage",
+    "UsageMissing",
     "reading_of",
     "response_id_of",
     "served_model",

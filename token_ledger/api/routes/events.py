@@ -1,52 +1,87 @@
-"""Routes of events: calls that had no hold. Each of a list has a result of its own."""
+"""Routes of events: what happened without a hold. Each of a list has a result of its own."""
 
-import json
-from dataclasses import replace
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import TypeAdapter, ValidationError
 
 from token_ledger.api import problem_responses
 from token_ledger.api.access import Caller
-from token_ledger.api.service import in_pieces, service_of
-from token_ledger.core.batch.commands import Quarantine, Record
-from token_ledger.core.batch.idempotency import fingerprint
-from token_ledger.core.batch.outcomes import Code, Quarantined, Recorded
+from token_ledger.api.service import service_of
+from token_ledger.core.batch.outcomes import Code, Outcome, Quarantined, Recorded
 from token_ledger.core.model.principal import Principal
 from token_ledger.ledger.errors import Unstorable
+from token_ledger.ledger.turns import PIECES_OF_A_LIST
 from token_ledger.runtime import Service
 from token_ledger.wire.answers import events as answers
-from token_ledger.wire.bodies.events import EventBody, EventsBody
-from token_ledger.wire.commands.events import record_command
-from token_ledger.wire.fields import Words
-from token_ledger.wire.kept_events import kept_body
-from token_ledger.wire.problems import ProblemError, invalid_problem, problem_of
+from token_ledger.wire.bodies.events import EventsBody, UsageEventsBody
+from token_ledger.wire.commands.events import event_commands
+from token_ledger.wire.problems import ProblemError, problem_of
 
 router = APIRouter(prefix="/v1", tags=["events"])
-_event = TypeAdapter(EventBody)
-_words = TypeAdapter[str](Words)
+
+EVENTS_OF_A_TURN = 32
+"""How many events of a list are read in one turn; each takes about 30 microseconds."""
+
+
+@router.post("/usage")
+async def report_usage(request: Request, caller: Caller, body: UsageEventsBody) -> answers.EventResults:
+    """Report calls of models and tools, and cache hits.
+
+    For what was done without asking: imports, tools, answers from a cache, clients that could not reach the service,
+    and scripts, which can send a provider's response as it came. Each event is booked or refused for itself, and has a
+    result of its own. What cannot be booked is kept in quarantine.
+    """
+    return {"results": await record_events(service_of(request), caller, body.events)}
 
 
 @router.post("/events")
-async def record_events(request: Request, caller: Caller, body: EventsBody) -> answers.EventResults:
+async def report_events(request: Request, caller: Caller, body: EventsBody) -> answers.EventResults:
     """Book calls that had no hold.
 
-    For calls that were made without asking: imports, or clients that could not reach the service. Each event is booked
-    or refused for itself, and has a result of its own. What cannot be booked is kept in quarantine.
+    The same as `/v1/usage`, for up to 256 events.
     """
-    service, caller = service_of(request), replace(caller, request=object())
-    results = await in_pieces(
-        service,
-        caller.tenant,
-        (_result(service, caller, event, f"events.{position}") for position, event in enumerate(body.events)),
-    )
-    return {"results": results}
+    return {"results": await record_events(service_of(request), caller, body.events)}
 
 
-async def _result(service: Service, caller: Principal, event: Any, within: str) -> answers.EventAnswer:
+@dataclass(slots=True)
+class _Reported:
+    """An event that was sent: what it waits for, or its problem; `at_fault` is the field of one that is kept."""
+
+    waiting: Sequence["asyncio.Future[Outcome]"] = ()
+    at_fault: str | None = None
+    problem: ProblemError | None = None
+
+
+async def record_events(service: Service, caller: Principal, events: Sequence[Any]) -> list[answers.EventAnswer]:
+    """Book events, or keep them in quarantine, and return what became of each; a few begin in each turn."""
+    caller = replace(caller, request=object())
+    reported: list[_Reported] = []
     try:
-        return await record_event(service, caller, event, within)
+        for position, event in enumerate(events):
+            reported.append(_report(service, caller, event, f"events.{position}"))
+            if position % EVENTS_OF_A_TURN == EVENTS_OF_A_TURN - 1:
+                await service.turns.take(caller.tenant, PIECES_OF_A_LIST)
+        return [await _result(each) for each in reported]
+    finally:
+        for each in reported:
+            for future in each.waiting:
+                future.cancel()
+
+
+def _report(service: Service, caller: Principal, event: Any, within: str) -> _Reported:
+    try:
+        commands, at_fault = event_commands(event, within)
+    except ProblemError as problem:
+        return _Reported(problem=problem)
+    return _Reported([service.begin(caller.tenant, each, caller.key_id, caller.request) for each in commands], at_fault)
+
+
+async def _result(reported: _Reported) -> answers.EventAnswer:
+    try:
+        return await _answer(reported)
     except ProblemError as problem:
         return answers.unbooked_event_answer(problem)
     except Unstorable as error:
@@ -58,36 +93,16 @@ async def record_event(service: Service, caller: Principal, event: Any, within: 
 
     `within` is where the event stands in the request.
     """
-    command, field = _command(event, within)
-    outcome = await service.submit(caller.tenant, command, caller.key_id, caller.request)
-    if isinstance(outcome, Quarantined) and outcome.code == Code.IDEMPOTENCY_CONFLICT:
-        raise problem_of(outcome)
-    if isinstance(outcome, Recorded | Quarantined):
-        return answers.event_answer(outcome, field)
-    raise problem_of(outcome)
+    return await _answer(_report(service, caller, event, within))
 
 
-def _command(event: Any, within: str) -> tuple[Record | Quarantine, str | None]:
-    """Return the command for an event, and the field at fault where it can only be kept."""
-    try:
-        return record_command(_event.validate_python(event), f"{within}."), None
-    except ValidationError as error:
-        problem = invalid_problem(error, within)
-    except ProblemError as error:
-        problem = error
-    named = event if isinstance(event, dict) else {}
-    source, key = named.get("source"), named.get("idempotency_key")
-    if not (_is_text(source) and _is_text(key)):
-        # Without both nothing could find it again, and a repetition would be kept a second time.
-        raise problem
-    kept = kept_body(event, EventBody.model_fields)
-    print_ = fingerprint(json.dumps(kept).encode())
-    return Quarantine(str(key), print_, str(source), problem.code, problem.detail, kept), problem.field
-
-
-def _is_text(value: object) -> bool:
-    try:
-        _words.validate_python(value)
-    except ValidationError:
-        return False
-    return True
+async def _answer(reported: _Reported) -> answers.EventAnswer:
+    if reported.problem is not None:
+        raise reported.problem
+    whole, *others = [await future for future in reported.waiting]
+    if isinstance(whole, Quarantined) and whole.code == Code.IDEMPOTENCY_CONFLICT:
+        raise problem_of(whole)
+    if not isinstance(whole, Recorded | Quarantined):
+        raise problem_of(whole)
+    booked = [other.event for other in others if isinstance(other, Recorded)]
+    return answers.event_answer(whole, reported.at_fault, booked)

@@ -338,8 +338,7 @@ class Books:
     def book(self, event: UsageEvent, accounts: Iterable[Account]) -> None:
         """Book an event: on the accounts of its path whatever their limits, in the roll-ups, under its key."""
         self._settle(event, accounts)
-        is_whole = not event.part and (event.calls or event.is_duplicate)
-        (self.writes.events if is_whole else self.writes.parts).append(event)
+        (self.writes.parts if event.part else self.writes.events).append(event)
         self.loaded.events[event.event_id] = event
         if event.repetition is not None:
             self.loaded.note_response(event)

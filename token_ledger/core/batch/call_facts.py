@@ -26,7 +26,8 @@ def call_facts(
         user = command.user or ""
         at = command.occurred_at or now if isinstance(command, Record) else now
         cost_center = command.cost_center or user_cost_center(users, user, at)
-    provider, model = name_of(command.provider, command.model)
+    # A tool call may have used no model.
+    provider, model = name_of(command.provider, command.model) if command.model else ("", "")
     return CallFacts(
         user, cost_center, command.agent_type, command.request_type, provider, model, command.run_id, command.tool,
         command.tags,

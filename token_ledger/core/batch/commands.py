@@ -9,6 +9,7 @@ from token_ledger.core.batch import administration
 from token_ledger.core.batch.idempotency import KeyedCommand, UnkeyedCommand
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import Limits
+from token_ledger.core.model.details import Details, Kind
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.hold_cost import CacheWrite
 from token_ledger.core.model.principal import Role
@@ -110,6 +111,7 @@ class Settle(KeyedCommand):
     service_tier: str | None = None
     """How the provider served the call, if not in the standard way."""
     other_models: tuple[OtherModel, ...] = ()
+    details: Details | None = None
 
     def sent_by(self, kind: Role) -> Self:
         """Return the command with its key among those of a kind of principal, so that none has a hold's own key."""
@@ -151,11 +153,17 @@ def event_keys(event_source: str, key_space: str) -> str:
     return f"{key_space}:{source}" if key_space else source
 
 
+def other_model_key_space(number: int) -> str:
+    """Return the key space of another model within a recorded call, from 1; each has the key of the call."""
+    return f"{OTHER_MODEL}{number}"
+
+
 @value
 class Record(KeyedCommand):
     """A call was made without a hold: book it. Keys are unique within the source of the event, as in CloudEvents.
 
-    So they are the same for all kinds of principals: an event that an importer repeats is booked once.
+    So they are the same for all kinds of principals: an event that an importer repeats is booked once. `kind` is None
+    for the call of a model. A tool call may have a cost that its caller states; without a model it names none.
     """
 
     verb: ClassVar[str] = "record"
@@ -175,6 +183,9 @@ class Record(KeyedCommand):
     tool: str | None = None
     service_tier: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    kind: Kind | None = None
+    cost_nanos: int | None = None
+    details: Details | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
     """The event as it came, kept where it has to be quarantined. It holds counts and names, never prompts."""
 

@@ -86,7 +86,7 @@ class Writes:
     """Holds that were released or have expired; settled ones are ended by their event."""
     events = OnDemand(list[UsageEvent])
     parts = OnDemand(list[UsageEvent])
-    """Events that do not end their hold, and those of other models within a call."""
+    """Events that do not end their hold."""
     corrections = OnDemand(list[UsageEvent])
     """Events that take others back; they have no keys."""
     denials = OnDemand(list[Denial])

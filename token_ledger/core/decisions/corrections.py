@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.batch.books import Books
+from token_ledger.core.model.details import opposite
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import format_money
 from token_ledger.core.model.price import OtherUse
@@ -95,6 +96,7 @@ def take_back(books: Books, event: UsageEvent) -> UsageEvent:
         others=tuple(OtherUse(use.kind, -use.count, None if use.nanos is None else -use.nanos) for use in event.others),
         repetition=None,
         earlier_event_id=None,
+        details=opposite(event.details),
         source="",
         key="",
         fingerprint=b"",

@@ -16,6 +16,7 @@ from token_ledger.core.decisions.corrections import take_back
 from token_ledger.core.decisions.duplicates import NOTHING, find_earlier, is_whole
 from token_ledger.core.decisions.other_models import events_of_other_models
 from token_ledger.core.decisions.quarantine import content, keep
+from token_ledger.core.decisions.recorded_costs import cost_of
 from token_ledger.core.model.account import Account
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.call import CallFacts
@@ -168,15 +169,17 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
     event_id = books.new_id()
     # A clock that is ahead must not open the account of a window that has not begun.
     posted_at = min(occurred_at, books.now)
-    price = _price_at(books, command.provider, command.model, posted_at) or books.prices.stand_in_at(posted_at)
+    price = None
+    if command.cost_nanos is None:
+        price = _price_at(books, command.provider, command.model, posted_at) or books.prices.stand_in_at(posted_at)
     accounts = books.accounts_for(facts, run, posted_at)
     repetition, earlier = NOTHING
     if command.response_id is not None:
         repetition, earlier = find_earlier(books, command.response_id, facts, usage, on_hold=False)
         if repetition is Repetition.DUPLICATE:
             usage, clamped = Usage(), False
-    calls = 0 if repetition is Repetition.DUPLICATE else 1
-    cost, others, is_priced = charge(price, usage, command.service_tier, calls, posted_at)
+    calls = 0 if repetition is Repetition.DUPLICATE or command.kind is not None else 1
+    usage, cost, others, is_priced, details = cost_of(command, price, usage, calls, posted_at)
     event = UsageEvent(
         event_id=event_id,
         reservation_id=None,
@@ -198,6 +201,8 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
         requested=_other_name(facts, command.provider, command.model),
         repetition=repetition,
         earlier_event_id=None if earlier is None else earlier.event_id,
+        kind=command.kind,
+        details=details,
         source=command.source,
         key=command.key,
         fingerprint=command.fingerprint,
@@ -290,6 +295,7 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
         service_tier=command.service_tier,
         repetition=repetition,
         earlier_event_id=None if earlier is None else earlier.event_id,
+        details=command.details,
         source=command.source,
         key=command.key,
         fingerprint=command.fingerprint,

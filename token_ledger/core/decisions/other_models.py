@@ -12,6 +12,7 @@ from token_ledger.core.batch.call_facts import other_name
 from token_ledger.core.batch.commands import OtherModel, Settle, other_model_keys
 from token_ledger.core.decisions.duplicates import find_earlier
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import NO_PRICE, UsageEvent
 from token_ledger.core.model.price import ModelName, Price, charge
 from token_ledger.core.model.repetition import Repetition
@@ -77,6 +78,7 @@ def _event(
         service_tier=other.service_tier,
         repetition=repetition,
         earlier_event_id=earlier_id,
+        kind=Kind.OTHER_MODEL,
         source=key[0],
         key=key[1],
         fingerprint=command.fingerprint,

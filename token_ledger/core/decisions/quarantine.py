@@ -5,6 +5,7 @@ from typing import Any
 from token_ledger.core.batch import commands, outcomes
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.loaded import KeptEvent
+from token_ledger.core.model.details import details_data
 
 
 def keep_unbooked(books: Books, command: commands.KeepUnbooked) -> outcomes.Quarantined:
@@ -47,4 +48,6 @@ def content(report: commands.Report) -> Any:
              "service_tier": each.service_tier}
             for each in report.other_models
         ]  # fmt: skip
+    if report.details is not None:
+        said["measured"] = details_data(report.details)
     return said | {name: value for name in _SETTLED_WITH if (value := getattr(report, name))}

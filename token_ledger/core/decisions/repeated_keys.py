@@ -155,6 +155,9 @@ def _differing_field(books: Books, command: commands.Command, stored: StoredKey)
             known.update(named._asdict())
         if asked.get("occurred_at") is not None:  # one that could not be read has none
             asked["occurred_at"] = representable(asked["occurred_at"])
+        if target.details is not None and target.details.saved is not None:
+            known.update((f"usage.{kind}", count) for kind, count in target.details.saved.usage.by_kind.items())
+            known["details"] = replace(target.details, saved=None)
         earlier = books.loaded.responses.get(target.response_id or "", {}).get(target.earlier_event_id or 0)
         if target.is_duplicate and earlier is not None and not earlier.clamped:
             known.update((name, value) for name, value in _flat(earlier).items() if name.startswith("usage."))

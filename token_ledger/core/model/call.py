@@ -9,7 +9,8 @@ UNASSIGNED = "unassigned"
 class CallFacts(NamedTuple):
     """The values that selectors choose by and events are attributed to.
 
-    A tuple, because it is looked up by value several times for every call.
+    A tuple, because it is looked up by value several times for every call. A tool call that used no model has the empty
+    provider and model, which no selector chooses.
     """
 
     user: str

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.details import Details, Kind
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.price import ModelName, OtherUse
 from token_ledger.core.model.repetition import Repetition
@@ -37,8 +38,9 @@ class UsageEvent:
     hold. `part` says that the event did not end its hold: a call of a lease, or a part of a call, which then counts no
     call (`calls` 0). `corrects` is the event that this one takes back. `repetition` is what was found under the
     response id, None where nothing was looked for: a call without one, or a part of a call. `earlier_event_id` is the
-    event that was found; one that only repeats it (`calls` 0) has no usage of its own. `source`, `key` and
-    `fingerprint` are those of the request that made it, known only to the batch that books it.
+    event that was found; one that only repeats it (`calls` 0) has no usage of its own. `kind` is None for the call of a
+    model; what is none counts no call, and a tool call that used no model names none. `details` are what was measured.
+    `source`, `key` and `fingerprint` are those of the request that made it, known only to the batch that books it.
     """
 
     event_id: int
@@ -69,6 +71,8 @@ class UsageEvent:
     service_tier: str | None = None
     repetition: Repetition | None = None
     earlier_event_id: int | None = None
+    kind: Kind | None = None
+    details: Details | None = None
     source: str = ""
     key: str = ""
     fingerprint: bytes = b""

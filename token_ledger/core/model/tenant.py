@@ -146,10 +146,10 @@ class TenantConfig:
             "cost_center": facts.cost_center,
             "user": facts.user,
             "agent_type": facts.agent_type,
-            "provider": facts.provider,
-            "model": facts.model,
             "request_type": facts.request_type,
         }
+        if facts.model:
+            values["provider"], values["model"] = facts.provider, facts.model
         if facts.tool is not None:
             values["tool"] = facts.tool
         values.update((TAG_PREFIX + name, value) for name, value in facts.tags)

@@ -1,11 +1,12 @@
 """Answers of reports and of the live stream."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typing_extensions import TypedDict
 
 from token_ledger.core.batch.books import ORDINAL_BITS
+from token_ledger.core.model.details import Kind
 from token_ledger.core.model.money import format_money
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.reports.denials import AccountDenials, WouldHaveDenied
@@ -219,7 +220,12 @@ class LiveEventAnswer(TypedDict):
     event_id: Annotated[str, doc("The usage event; also the id of the server-sent event.", "68419584")]
     user: Annotated[str, doc("The user for whom it was made.", "ada")]
     agent_type: Annotated[str, doc("Kind of agent that made it.", "data_agent")]
-    model: Annotated[str, doc("The model.", "gpt-5.4")]
+    kind: Annotated[
+        Literal["llm_call"] | Kind,
+        doc("What it is: the call of a model, or of a tool, a cache hit, or another model within a call.", "llm_call"),
+    ]
+    model: Annotated[str, doc("The model; empty for a tool call that used none.", "gpt-5.4")]
+    tool: Annotated[str | None, doc("The tool that was called, or that the call served.", "search")]
     tokens: Annotated[int, doc("Tokens, input and output.", 1_440)]
     cost: Annotated[str, doc("Cost in dollars, to the nano-dollar.", "0.006900000")]
     run_id: Annotated[str | None, doc("The run that it was part of.", "68288512")]
@@ -238,7 +244,9 @@ def live_event_answer(event: LiveEvent) -> LiveEventAnswer:
         "event_id": str(event.event_id),
         "user": event.user,
         "agent_type": event.agent_type,
+        "kind": event.kind or "llm_call",
         "model": event.model,
+        "tool": event.tool,
         "tokens": event.tokens,
         "cost": format_money(event.cost_nanos),
         "run_id": optional_id(event.run_id),

@@ -84,7 +84,7 @@ async def load_model_names(
     The uncommitted batch before has `touched` holds and `decided` names.
     """
     wanted: set[tuple[TenantId, str, str]] = set()
-    wanted.update((tenant, call.provider, call.model) for tenant, call in ordered.calls)
+    wanted.update((tenant, call.provider, call.model) for tenant, call in ordered.calls if call.model)
     for tenant, settle in ordered.of(Settle):
         hold = touched.get(settle.reservation_id) or loaded[tenant].reservations.get(settle.reservation_id)
         if hold is not None and (served := served_name(settle, hold)) is not None:

@@ -12,8 +12,9 @@ from token_ledger.core.batch.commands import (
     Lease,
     Reserve,
     Settle,
-    event_key_source,
+    event_keys,
     is_settle_key,
+    other_model_key_space,
 )
 from token_ledger.core.batch.idempotency import sources_of
 from token_ledger.core.model.tenant import TenantId
@@ -58,7 +59,8 @@ async def find_booked(connection: AsyncConnection, tenant: TenantId, source: str
     Raises ValueError if the key is one of different holds.
     """
     if source is not None:
-        sources = [event_key_source(source)]
+        spaces = ("", *map(other_model_key_space, range(1, MOST_OTHER_MODELS + 1)))
+        sources = [event_keys(source, space) for space in spaces]
     else:
         sources = [*sources_of(Settle.verb), *sources_of(Reserve.verb), *sources_of(Lease.verb)]
     found = await fetch_rows(

@@ -315,6 +315,8 @@ usage_events = Table(
     columns.words("service_tier", null=True),
     columns.words("repetition", null=True),
     columns.big("earlier_event_id", null=True),
+    columns.words("kind", null=True),
+    Column("details", JSONB),
     PrimaryKeyConstraint("tenant_id", "event_id", "booked_at"),
     Index("usage_events_posted", "tenant_id", "posted_at"),
     Index(

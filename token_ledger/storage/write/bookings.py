@@ -95,7 +95,8 @@ with given as materialized (select * from {USAGE_EVENT_ROW.unpacked()} as v), ke
     from given as g where r.tenant_id = g.tenant_id and r.reservation_id = g.reservation_id
 ), stored as (
     insert into usage_events (tenant_id, booked_at, calls, {_BOOKED})
-    select tenant_id, now, case when repetition = '{Repetition.DUPLICATE}' then 0 else 1 end, {_BOOKED} from given
+    select tenant_id, now, case when repetition = '{Repetition.DUPLICATE}' or kind is not null then 0 else 1 end,
+           {_BOOKED} from given
     returning 1
 )
 select 1

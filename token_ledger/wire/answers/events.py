@@ -1,5 +1,6 @@
 """Answers about events without a hold: what became of each."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Literal, NotRequired
 
@@ -9,7 +10,7 @@ from token_ledger.core.batch.outcomes import Quarantined, Recorded
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import format_money
 from token_ledger.wire.answers import reservations
-from token_ledger.wire.fields import answer, doc
+from token_ledger.wire.fields import answer, doc, example_of
 from token_ledger.wire.problems import ProblemError
 
 
@@ -32,6 +33,22 @@ class EventAnswer(TypedDict):
     quarantine_id: NotRequired[Annotated[str, doc("The item in quarantine, if it was kept there.", "68550656")]]
     cost: NotRequired[Annotated[str, doc("Cost in dollars, if it was booked.", "0.006900000")]]
     tokens: NotRequired[Annotated[int, doc("Tokens, input and output, if it was booked.", 1_440)]]
+    unpriced: NotRequired[
+        Annotated[bool, doc("True if no price of all of it is known. Of a cache hit: of what it saved.", False)]
+    ]
+    clamped: NotRequired[
+        Annotated[bool, doc("True if the reported counts contradicted each other and were cut to fit.", False)]
+    ]
+    saved: NotRequired[Annotated[str, doc("What a cache hit saved, in dollars.", "0.006900000")]]
+    other_models: NotRequired[
+        Annotated[
+            list[reservations.OtherModelAnswer],
+            doc(
+                "What was booked of other models within the call, besides `cost` and `tokens`; left out if nothing.",
+                [example_of(reservations.OtherModelAnswer)],
+            ),
+        ]
+    ]
     replayed: NotRequired[Annotated[bool, doc("True if its key was used before for the same event.", False)]]
     code: NotRequired[Annotated[str, doc("Code of the problem, if it was not booked.", "invalid_request")]]
     detail: NotRequired[Annotated[str, doc("What is wrong, if it was not booked.", "events.0.model: Field required")]]
@@ -51,10 +68,18 @@ class EventResults(TypedDict):
     ]
 
 
-def event_answer(outcome: Recorded | Quarantined, field: str | None = None) -> EventAnswer:
-    """Return what became of an event that was taken in; `field` is the one that kept it from being booked."""
+def event_answer(
+    outcome: Recorded | Quarantined, field: str | None = None, others: Sequence[UsageEvent] = ()
+) -> EventAnswer:
+    """Return what became of an event that was taken in; `field` is the one that kept it from being booked.
+
+    `others` are the events of other models within it.
+    """
     if isinstance(outcome, Recorded):
-        return _booked_answer(outcome.event, replayed=outcome.replayed)
+        booked = _booked_answer(outcome.event, replayed=outcome.replayed)
+        if others:
+            booked["other_models"] = [reservations.other_model_answer(other) for other in others]
+        return booked
     kept: EventAnswer = {
         "status": "quarantined",
         "quarantine_id": str(outcome.quarantine_id),
@@ -71,12 +96,16 @@ def _booked_answer(event: UsageEvent, *, replayed: bool) -> EventAnswer:
         "event_id": str(event.event_id),
         "cost": format_money(event.cost_nanos),
         "tokens": event.usage.total_tokens,
+        "unpriced": event.unpriced,
+        "clamped": event.clamped,
         "replayed": replayed,
     }
     if (found := reservations.found_repetition(event.repetition)) is not None:
         booked["repetition"] = found
     if event.earlier_event_id is not None:
         booked["earlier_event_id"] = str(event.earlier_event_id)
+    if event.details is not None and event.details.saved is not None:
+        booked["saved"] = format_money(event.details.saved.nanos)
     return booked
 
 

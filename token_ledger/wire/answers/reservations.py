@@ -211,12 +211,13 @@ class OtherModelAnswer(TypedDict):
     cost: Annotated[str, doc("Its cost in dollars, to the nano-dollar.", "0.013140000")]
     tokens: Annotated[int, doc("Its tokens, input and output.", 2_540)]
     unpriced: Annotated[
-        bool, doc("True if no price is known for it; it then costs what the model of the hold would.", False)
+        bool, doc("True if no price is known for it; within a hold it then costs what its model would.", False)
     ]
     booked: Annotated[bool, doc("False if it was reported before, so that nothing was booked a second time.", True)]
 
 
-def _other_model_answer(event: UsageEvent) -> OtherModelAnswer:
+def other_model_answer(event: UsageEvent) -> OtherModelAnswer:
+    """Return what was booked of another model within a call."""
     return {
         "event_id": str(event.event_id),
         "provider": event.facts.provider,
@@ -321,5 +322,5 @@ def settlement_answer(outcome: Settled) -> SettlementAnswer:
     if event.others:
         settled["others"] = [other_answer(use) for use in event.others]
     if outcome.others:
-        settled["other_models"] = [_other_model_answer(other) for other in outcome.others]
+        settled["other_models"] = [other_model_answer(other) for other in outcome.others]
     return settled

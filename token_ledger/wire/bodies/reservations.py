@@ -6,6 +6,7 @@ from pydantic import Field, StrictBool, StrictInt
 
 from token_ledger.core.batch.commands import MOST_OTHER_MODELS
 from token_ledger.core.model.usage import LARGEST_USE
+from token_ledger.wire.bodies.measured import MeasuredField
 from token_ledger.wire.fields import (
     Body,
     ClaimedInstant,
@@ -185,6 +186,7 @@ class SettlementBody(Body):
             [AN_OTHER_MODEL],
         ),
     ] = ()
+    measured: MeasuredField = None
 
 
 class ReleaseBody(Body):

@@ -4,9 +4,11 @@ from pydantic import BaseModel
 
 from token_ledger.core.batch.idempotency import fingerprint
 from token_ledger.core.model.budget import Limits, Unit
+from token_ledger.core.model.details import NO_DETAILS, Details
 from token_ledger.core.model.money import parse_money
 from token_ledger.core.model.price import STANDARD
 from token_ledger.wire.bodies.limits import LimitsBody
+from token_ledger.wire.bodies.measured import MeasuredBody
 from token_ledger.wire.problems import invalid_field
 
 _KEY = {"idempotency_key"}
@@ -43,6 +45,20 @@ def limits_of(body: LimitsBody) -> Limits:
 def tags_of(tags: dict[str, str]) -> tuple[tuple[str, str], ...]:
     """Return names and values, sorted by name."""
     return tuple(sorted(tags.items()))
+
+
+def details_of(
+    measured: MeasuredBody | None, tool_source: str | None = None, *, from_cache: bool = False
+) -> Details | None:
+    """Return what was measured and said of a call, None where nothing was."""
+    if measured is None and tool_source is None and not from_cache:
+        return None
+    body = measured or MeasuredBody()
+    details = Details(
+        body.latency_ms, body.first_token_ms, tuple(sorted(body.stages.items())), body.retries, body.error_kind,
+        body.finish_reason, tool_source, from_cache,
+    )  # fmt: skip
+    return None if details == NO_DETAILS else details
 
 
 def service_tier_of(tier: str) -> str | None:

@@ -6,7 +6,7 @@ from token_ledger.core.batch import commands
 from token_ledger.core.batch.administration import ForceRelease
 from token_ledger.core.model.hold_cost import CacheWrite
 from token_ledger.wire.bodies import reservations as bodies
-from token_ledger.wire.commands.fields import check_user, fingerprint_of, service_tier_of, tags_of
+from token_ledger.wire.commands.fields import check_user, details_of, fingerprint_of, service_tier_of, tags_of
 from token_ledger.wire.problems import invalid_field
 from token_ledger.wire.token_kinds import usage_of
 
@@ -80,6 +80,7 @@ def settle_command(body: bodies.SettlementBody, reservation_id: int) -> commands
             commands.OtherModel(each.provider, each.model, usage_of(each.usage), service_tier_of(each.service_tier))
             for each in body.other_models
         ),
+        details=details_of(body.measured),
     )
 
 
