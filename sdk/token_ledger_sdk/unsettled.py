@@ -80,12 +80,13 @@ def outcome_of(error: BaseException | None) -> str:
 
 
 def held_usage(reservation: Reservation, call: Call) -> Usage:
-    """Return the estimate: the whole input as announced, and as much output as was held."""
+    """Return the estimate: the whole input and the other kinds as announced, and as much output as was held."""
     limit = reservation.directive.max_output_tokens
     return Usage(
         input_tokens=call["input_tokens"],
         output_tokens=call["max_output_tokens"] if limit is None else limit,
         cache_read_tokens=call.get("cached_input_tokens", 0),
+        **call.get("max_usage", {}),
     )
 
 

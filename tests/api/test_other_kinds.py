@@ -1,9 +1,13 @@
 """Audio, searches and whatever few calls have over HTTP: priced, visible where not, taken back, and bounded."""
 
+from decimal import Decimal
+from typing import get_args
+
 from tests.api.verbs import event, reservation
 from tests.api.world import World, check_problem, fresh
 from token_ledger.core.model.other_kinds import OTHER_KINDS
 from token_ledger.proof.verify import verify_database
+from token_ledger.wire.token_kinds import OtherKindName
 
 SEARCHED = {"input_tokens": 1_000, "output_tokens": 100, "web_searches": 2, "images": 1}
 
@@ -59,3 +63,28 @@ async def test_more_of_a_kind_than_any_call_has_is_refused_or_kept(world: World)
         used = {"usage": {"input_tokens": 10**12, "output_tokens": 10**12, kind: 10**12 + 1}}
         answer = await world.post(f"/v1/reservations/{held['reservation_id']}/settle", used)
         assert answer.status_code in (200, 422), "tokens are cut to their whole, other kinds are kept for review"
+
+
+async def test_what_a_call_announces_is_held_and_what_has_no_price_is_named(world: World) -> None:
+    asked = reservation(model="gpt-5.4", max_usage={"web_searches": 5, "images": 2}, service_tier="flex")
+    held = await world.made("/v1/reservations", asked)
+    plain = await world.made("/v1/reservations", reservation(model="gpt-5.4", service_tier="flex"))
+    assert Decimal(held["held"]["cost"]) == Decimal(plain["held"]["cost"]) + Decimal("0.05")
+    assert (held["without_price"], "without_price" in plain) == (["images"], False)
+    assert await world.made("/v1/reservations", asked) == {**held, "replayed": True}
+    lent = await world.made("/v1/leases", {**asked, "idempotency_key": fresh("lease"), "calls": 2})
+    assert (lent["without_price"], lent["price"]["tiers"][0]["request"]) == (["images"], "0.05")
+    planned = await world.made("/v1/preflight", {"calls": [{k: v for k, v in asked.items() if k != "idempotency_key"}]})
+    assert planned["cost"] == held["held"]["cost"]
+    report = await verify_database(world.url, "acme")
+    assert report.clean, report.as_text()
+
+
+async def test_a_kind_that_nobody_knows_is_no_kind_to_announce(world: World) -> None:
+    for wrong in ({"searches": 1}, {"web_searches": -1}, {"input_tokens": 5}):
+        answer = await world.post("/v1/reservations", reservation(max_usage=wrong))
+        check_problem(answer, 422, "invalid_request")
+
+
+def test_the_kinds_that_can_be_announced_are_the_other_kinds() -> None:
+    assert {*get_args(OtherKindName)} == {*OTHER_KINDS}

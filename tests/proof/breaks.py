@@ -230,6 +230,16 @@ BREAKS = {
         "update reservations set max_output_tokens = max_output_tokens - 1 where reservation_id = " + _LEASE,
         "update reservations set lease = false where reservation_id = " + _LEASE,
     ),
+    "the money of a hold is what its price gives for its size": (
+        "update reservations set held_nanos = held_nanos + 1 where reservation_id = " + _PLAIN,
+        "update reservations set held_nanos = 2 * held_nanos where reservation_id = " + _LEASE,
+        "update reservations set price_id = 0 where reservation_id = " + _PLAIN,
+        "update reservations set announced = null where announced is not null",
+        "update reservations set announced = jsonb_set(announced, '{max_usage,web_searches}', '4')"
+        " where announced is not null",
+        "update reservations set announced = jsonb_set(announced, '{service_tier}', 'null')"
+        " where announced is not null",
+    ),
     "corrections take back exactly what they correct, once": (
         "update usage_events set calls = calls - 1 where corrects is not null",
         "update usage_events set cost_nanos = cost_nanos + 1 where event_id = " + _CORRECTION,

@@ -127,7 +127,8 @@ async def _settle_in_parts(ledger: Ledger) -> None:
     await ledger.settle(held, 1_000, 10, others={"images": 1}, model="claude-haiku-4-5", part=True)
     await ledger.settle(held, 120_000, 500, 118_000, part=True)
     await ledger.settle(held, 0, 500, others={"web_searches": 1})
-    held = await ledger.hold(provider="anthropic", model="claude-fable-5-2", user="mallory")
+    announced = {"max_usage": others_of({"web_searches": 3, "audio_output_tokens": 50}), "service_tier": "batch"}
+    held = await ledger.hold(provider="anthropic", model="claude-fable-5-2", user="mallory", **announced)
     await ledger.settle(held, 1_000, others={"web_searches": 1}, part=True)
     await ledger.settle(held, 0, 100, service_tier="batch")
     held = await ledger.hold(provider="anthropic", model="claude-sonnet-4-5", user="trudy")  # goes on

@@ -7,8 +7,7 @@ from token_ledger.proof.check import each_unit, sql_check
 # How many calls a whole call counts.
 _WHOLE = f"case when e.repetition = '{Repetition.DUPLICATE}' then 0 else 1 end"
 
-# A lease sets aside several calls of one size, any other hold one call. Money can only be checked for being the same
-# for every call: the highest rate of the input is known to the caller only.
+# A lease sets aside several calls of one size, any other hold one call. How much money that is `held_costs` checks.
 SIZES = """
 select reservation_id, lease, held_calls, input_tokens, cached_input_tokens, max_output_tokens, held_tokens,
        held_uncached_tokens, held_nanos

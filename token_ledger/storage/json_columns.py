@@ -8,7 +8,8 @@ from typing import Any
 
 from token_ledger.core.model.budget import Enforcement, Limits, Overrides, Unit
 from token_ledger.core.model.details import Details, details_data, details_from
-from token_ledger.core.model.other_kinds import OTHER_KINDS
+from token_ledger.core.model.hold_cost import Announced
+from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of
 from token_ledger.core.model.parts import DrawnUse
 from token_ledger.core.model.price import OtherUse
 from token_ledger.core.model.refusal import Refusal
@@ -188,6 +189,17 @@ def details_text(details: Details | None) -> str | None:
 def details_from_column(column: Any) -> Details | None:
     """Read back what was measured of a call."""
     return None if column is None else details_from(parsed(column))
+
+
+def announced_text(announced: Announced) -> str:
+    """Return what a call announced beside its tokens, as `reservations.announced` holds it."""
+    return json.dumps({**asdict(announced), "max_usage": dict(announced.max_usage)})
+
+
+def announced_from(column: Any) -> Announced:
+    """Read back what a call announced."""
+    stored = parsed(column)
+    return Announced(others_of(stored["max_usage"]), stored["service_tier"], tuple(stored["without_price"]))
 
 
 def pairs_text(pairs: Iterable[tuple[str, str]]) -> str:

@@ -179,6 +179,10 @@ RESERVATION = RowFormat(
     _json("warnings", _if_any(json_columns.refusals_from), _text_if_any(json_columns.refusals_text)),
     "lease", "held_calls", "drawn_tokens", "drawn_uncached_tokens", "drawn_nanos", "drawn_calls", "changes",
     _json("drawn_use", _if_any(json_columns.drawn_use_from), _text_if_any(json_columns.drawn_use_text)),
+    _json(
+        "announced", lambda column: None if column is None else json_columns.announced_from(column),
+        _text_if_any(json_columns.announced_text),
+    ),
 )  # fmt: skip
 
 

@@ -5,12 +5,12 @@ A new kind begins in `core.model.usage`; its fields here are written out, each w
 
 from decimal import Decimal
 from operator import attrgetter
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from typing_extensions import TypedDict
 
 from token_ledger.core.model.money import ATTOS_PER_DOLLAR, format_money
-from token_ledger.core.model.other_kinds import OTHER_KINDS
+from token_ledger.core.model.other_kinds import OTHER_KINDS, PER_MILLION
 from token_ledger.core.model.price import OtherUse, Rates
 from token_ledger.core.model.usage import KINDS, Figures, Usage, usage_from
 from token_ledger.wire.fields import Body, Tokens, UsedTokens, answer, doc
@@ -57,6 +57,14 @@ class UsageBody(Body):
     requests: Annotated[UsedTokens, doc("Requests with a fee, besides the call itself, which counts as one.", 0)] = 0
 
 
+OtherKindName = Literal[
+    "audio_cache_read_tokens", "image_cache_read_tokens", "audio_input_tokens", "image_input_tokens",
+    "video_input_tokens", "audio_output_tokens", "image_output_tokens", "video_output_tokens", "citation_tokens",
+    "web_searches", "file_searches", "images", "pages", "annotated_pages", "characters", "messages", "audio_seconds",
+    "requests",
+]  # fmt: skip
+"""The names of the kinds that few calls have."""
+
 _OTHERS = frozenset(OTHER_KINDS)
 _counts = attrgetter(*KINDS)
 AN_USAGE = {"input_tokens": 1_180, "output_tokens": 260, "cache_read_tokens": 1_024}
@@ -94,15 +102,17 @@ class TierAnswer(TypedDict):
     cache_write_5m: Annotated[str, doc("Input that is written to the cache for 5 minutes.", "2.5")]
     cache_write_1h: Annotated[str, doc("Input that is written to the cache for 1 hour.", "2.5")]
     reasoning: Annotated[str, doc("Reasoning.", "15")]
-    request: Annotated[str, doc("The fee of a call, in dollars; 0 where there is none.", "0")]
+    request: Annotated[
+        str, doc("The fee of a call, in dollars, with the most of `max_usage`; 0 where there is none.", "0")
+    ]
 
 
-def tier_answer(above: int, rates: Rates, per_thousand_requests: int) -> TierAnswer:
-    """Return the rates of a tier, and the fee of its calls."""
+def tier_answer(above: int, rates: Rates, per_million_calls: int) -> TierAnswer:
+    """Return the rates of a tier, and what its calls cost beside their tokens."""
     dollars = {kind: _dollars(rate) for kind, rate in rates._asdict().items()}
     return cast(
         TierAnswer,
-        {"above_input_tokens": above, **dollars, "request": _dollars(Decimal(per_thousand_requests) / 1_000)},
+        {"above_input_tokens": above, **dollars, "request": _dollars(Decimal(per_million_calls) / PER_MILLION)},
     )
 
 

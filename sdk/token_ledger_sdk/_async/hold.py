@@ -23,9 +23,12 @@ from .sender import AsyncSender
 class AsyncHold(AsyncPermission):
     """Permission for one LLM call, with the hold that the service made for it."""
 
-    def __init__(self, sender: AsyncSender, reservation: Reservation, most: Usage) -> None:
+    def __init__(
+        self, sender: AsyncSender, reservation: Reservation, most: Usage, service_tier: str | None = None
+    ) -> None:
         super().__init__(most)
         self._sender = sender
+        self._service_tier = service_tier
         self._tried: Use | ApiRequest | None = None
         self._booked = NO_USAGE
         self._unanswered: SentPart | None = None
@@ -72,6 +75,8 @@ class AsyncHold(AsyncPermission):
     async def settle_estimate(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> Settlement:
         """Book an estimate of the whole call, marked as one; without a usage, what was held."""
         actual["estimated"] = True
+        if self._service_tier is not None:
+            actual.setdefault("service_tier", self._service_tier)
         return await self.settle(self._most if usage is None else usage, **actual)
 
     async def release(self, reason: str | None = None) -> Reservation:
@@ -174,4 +179,4 @@ async def reserve(sender: AsyncSender, call: Call, scope: Scope) -> AsyncHold:
             " reserve with a new key"
         )
         raise ReservationNotOpen(Problem(409, "reservation_not_open", detail=detail))
-    return AsyncHold(sender, reservation, held_usage(reservation, call))
+    return AsyncHold(sender, reservation, held_usage(reservation, call), call.get("service_tier"))

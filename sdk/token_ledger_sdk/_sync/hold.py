@@ -24,9 +24,10 @@ from .sender import Sender
 class Hold(Permission):
     """Permission for one LLM call, with the hold that the service made for it."""
 
-    def __init__(self, sender: Sender, reservation: Reservation, most: Usage) -> None:
+    def __init__(self, sender: Sender, reservation: Reservation, most: Usage, service_tier: str | None = None) -> None:
         super().__init__(most)
         self._sender = sender
+        self._service_tier = service_tier
         self._tried: Use | ApiRequest | None = None
         self._booked = NO_USAGE
         self._unanswered: SentPart | None = None
@@ -73,6 +74,8 @@ class Hold(Permission):
     def settle_estimate(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> Settlement:
         """Book an estimate of the whole call, marked as one; without a usage, what was held."""
         actual["estimated"] = True
+        if self._service_tier is not None:
+            actual.setdefault("service_tier", self._service_tier)
         return self.settle(self._most if usage is None else usage, **actual)
 
     def release(self, reason: str | None = None) -> Reservation:
@@ -175,4 +178,4 @@ def reserve(sender: Sender, call: Call, scope: Scope) -> Hold:
             " reserve with a new key"
         )
         raise ReservationNotOpen(Problem(409, "reservation_not_open", detail=detail))
-    return Hold(sender, reservation, held_usage(reservation, call))
+    return Hold(sender, reservation, held_usage(reservation, call), call.get("service_tier"))

@@ -19,8 +19,10 @@ class Call(TypedDict):
 
     `input_tokens` is the whole prompt, `cached_input_tokens` the part of it that is expected from the provider's
     cache; `cache_write` says that the rest may be written to that cache, for 5 minutes or 1 hour, which costs more
-    than plain input. `requires` lists what a cheaper model must be able to do, `apply` the techniques to switch on for
-    this call. `ttl_seconds` (default 300) is how long the hold lives without a settle.
+    than plain input. `max_usage` is the most that the call may use of other kinds, by their names in `Usage`, such as
+    `{"web_searches": 5}`, and `service_tier` how it will be served: the hold has room for both. `requires` lists what a
+    cheaper model must be able to do, `apply` the techniques to switch on for this call. `ttl_seconds` (default 300) is
+    how long the hold lives without a settle.
     """
 
     agent_type: str
@@ -31,6 +33,8 @@ class Call(TypedDict):
     request_type: NotRequired[str]
     cached_input_tokens: NotRequired[int]
     cache_write: NotRequired[Literal["5m", "1h"] | None]
+    max_usage: NotRequired[Mapping[str, int]]
+    service_tier: NotRequired[str]
     ttl_seconds: NotRequired[int]
     tool: NotRequired[str]
     requires: NotRequired[Sequence[str]]

@@ -15,7 +15,11 @@ from .requests import ApiRequest, new_key, path_to, post
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What the service granted, for one call or for many; `warnings` are soft or shadow limits that had no room."""
+    """What the service granted, for one call or for many; `warnings` are soft or shadow limits that had no room.
+
+    `without_price` names what the call announced and has no price: other kinds, for which nothing is held, or
+    "service_tier", which is held at the standard rates.
+    """
 
     state: str
     created_at: datetime
@@ -27,6 +31,7 @@ class Grant:
     directive: Directive = NO_DIRECTIVE
     warnings: tuple[Refusal, ...]
     replayed: bool
+    without_price: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

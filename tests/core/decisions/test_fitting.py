@@ -60,6 +60,8 @@ calls = st.fixed_dictionaries(
         "cached_input_tokens": st.sampled_from((0, 5)), "max_output_tokens": st.integers(30, 80),
         "cache_write": st.sampled_from((None, None, *CacheWrite)), "requires": st.sampled_from(((), (), ("json",))),
         "apply": st.sampled_from(((), ("model_downgrade",))),
+        "max_usage": st.sampled_from(((), (), (("web_searches", 2),), (("audio_output_tokens", 9), ("images", 1)))),
+        "service_tier": st.sampled_from((None, None, "flex")),
     }
 )  # fmt: skip
 
@@ -76,7 +78,13 @@ RENAMED: tuple[dict[str, str], ...] = (
 
 
 def price_book(rows: list[tuple[str, ...]]) -> PriceBook:
-    entries = [Price(n, Rates(*(rate_attos(Decimal(value)) for value in row))) for n, row in enumerate(rows, 1)]
+    """Every model has a price for searches and audio, and all but the third a way of serving for half of the rest."""
+    entries = []
+    for number, row in enumerate(rows, 1):
+        rates = Rates(*(rate_attos(Decimal(value)) for value in row))
+        others = {"web_searches": number * 10**14, "audio_output_tokens": number * 10**16}
+        flex = Price(number, Rates(*(rate // 2 for rate in rates)), others=others)
+        entries.append(Price(number, rates, others=others, service_tiers={"flex": (flex,)} if number < 3 else {}))
     names = [("acme", model) for model in MODELS]
     known = {name: ModelPrices(*name, (price,)) for name, price in zip(names, entries, strict=False)}
     return PriceBook(known, lambda *_: None)

@@ -12,6 +12,7 @@ from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.details import Details, Kind
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.hold_cost import CacheWrite
+from token_ledger.core.model.other_kinds import Others
 from token_ledger.core.model.principal import Role
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.usage import Usage
@@ -39,6 +40,10 @@ class Reserve(KeyedCommand):
     requires: tuple[str, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
     apply: tuple[str, ...] = ()
+    max_usage: Others = ()
+    """The most that the call may use of the kinds that few calls have."""
+    service_tier: str | None = None
+    """How the provider will serve the call, if not in the standard way."""
 
 
 @value

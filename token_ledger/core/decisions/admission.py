@@ -6,7 +6,7 @@ A lease is decided as that many calls at once: half of what is available, divide
 from token_ledger.core.batch import commands, outcomes
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.call_facts import call_facts
-from token_ledger.core.decisions.candidate import Candidate, candidate_for, price_to_hold, size_of
+from token_ledger.core.decisions.candidate import Candidate, announced, candidate_for, price_to_hold, size_of
 from token_ledger.core.decisions.fitting import fitting_output
 from token_ledger.core.decisions.prices import why_unknown
 from token_ledger.core.decisions.runs import find_open_run, stopped
@@ -35,7 +35,7 @@ def reserve(books: Books, command: commands.Reserve) -> Admission:
         if isinstance(found, outcomes.Refused):
             return found
         run = found
-    price = price_to_hold(books, command.provider, command.model)
+    price = price_to_hold(books, command)
     if price is None:
         detail = why_unknown(books, command.provider, command.model)
         return outcomes.Refused(outcomes.Code.UNKNOWN_MODEL, detail, "model")
@@ -120,6 +120,8 @@ def _grant(
         key=command.key,
         fingerprint=command.fingerprint,
     )  # fmt: skip
+    if command.max_usage or command.service_tier is not None:
+        reservation.announced = announced(books, command, call.price)
     for fired in advice:
         books.writes.firings.append((reservation.reservation_id, fired))
     if lease:

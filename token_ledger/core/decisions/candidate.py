@@ -10,7 +10,7 @@ from token_ledger.core.batch.commands import Reserve
 from token_ledger.core.model.account import Account
 from token_ledger.core.model.budget import Counts, Unit
 from token_ledger.core.model.call import CallFacts
-from token_ledger.core.model.hold_cost import Size, hold_cost_nanos
+from token_ledger.core.model.hold_cost import Announced, Size, hold_cost_nanos, without_price
 from token_ledger.core.model.money import LARGEST_AMOUNT
 from token_ledger.core.model.price import Price
 from token_ledger.core.model.run import Run
@@ -89,19 +89,40 @@ class Candidate:
 
 def size_of(command: Reserve) -> Size:
     """Return how large a call may become."""
-    return Size(command.input_tokens, command.cached_input_tokens, command.max_output_tokens, command.cache_write)
+    return Size(
+        command.input_tokens, command.cached_input_tokens, command.max_output_tokens, command.cache_write,
+        command.max_usage,
+    )  # fmt: skip
 
 
-def price_now(books: Books, provider: str, model: str) -> Price | None:
-    """Return the price of a model at the instant of the batch, or None where none is known for its tokens."""
+def price_now(books: Books, provider: str, model: str, service_tier: str | None) -> Price | None:
+    """Return the price of a model at the instant of the batch, or None where none is known for its tokens.
+
+    It is that of the way of serving, or without one the standard one.
+    """
     prices = books.prices.find(provider, model)
     price = None if prices is None else prices.at(books.now)
+    if price is not None and service_tier is not None:
+        price = price.served_as(service_tier, books.now) or price
     return price if price is not None and price.has_token_rates else None
 
 
-def price_to_hold(books: Books, provider: str, model: str) -> Price | None:
+def price_to_hold(books: Books, command: Reserve) -> Price | None:
     """Return the price that a call is held at: that of its model, or what stands in for unknown ones."""
-    return price_now(books, provider, model) or books.prices.stand_in_at(books.now)
+    price = price_now(books, command.provider, command.model, command.service_tier)
+    if price is not None:
+        return price
+    price = books.prices.stand_in_at(books.now)
+    return price and (price.served_as(command.service_tier, books.now) or price)
+
+
+def announced(books: Books, command: Reserve, price: Price) -> Announced:
+    """Return what a command announces beside tokens; `price` is what the call is held at."""
+    missing = without_price(price, command.max_usage, command.input_tokens)
+    entry = books.prices.entry(price.price_id)
+    if command.service_tier is not None and (entry is None or not entry.served_as(command.service_tier, books.now)):
+        missing = (*missing, "service_tier")
+    return Announced(command.max_usage, command.service_tier, missing)
 
 
 def candidate_for(books: Books, run: Run | None, facts: CallFacts, price: Price, size: Size) -> Candidate:

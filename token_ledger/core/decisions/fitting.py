@@ -69,7 +69,7 @@ def _changes_by(trigger: Trigger, books: Books, command: Reserve, asked: Candida
         if not stands_in(step, asked.facts, command.requires, books.model_name):
             continue
         yield step.context_tokens - size.input_tokens + 1
-        price = price_now(books, step.to_provider, step.to_model)
+        price = price_now(books, step.to_provider, step.to_model, command.service_tier)
         if price is not None:
             yield from _crossings(asked.price, price, size)
 
@@ -95,7 +95,7 @@ def _call_with(
     if step is None:
         return asked
     facts = asked.facts._replace(**books.model_name(step.to_provider, step.to_model)._asdict())
-    price = price_now(books, step.to_provider, step.to_model)
+    price = price_now(books, step.to_provider, step.to_model, command.service_tier)
     assert price is not None, "a downgrade is only chosen when its price is known"
     if (facts, price.price_id) not in known:
         # On books that are thrown away: a denial opens no accounts of a model that is only tried.
@@ -133,4 +133,4 @@ def _share(account: Account, room: int, lease: bool) -> int:
 
 
 def _with_output(size: Size, output: int) -> Size:
-    return Size(size.input_tokens, size.cached_input_tokens, output, size.cache_write)
+    return Size(size.input_tokens, size.cached_input_tokens, output, size.cache_write, size.others)

@@ -48,7 +48,7 @@ def _repeat(books: Books, command: commands.Reserve, given: Reservation, most: i
     Holds only fill accounts up, so a decision stays the same until an account is full or a trigger begins to fire.
     """
     run = None if command.run_id is None else books.loaded.runs[command.run_id]
-    price = price_to_hold(books, command.provider, command.model)
+    price = price_to_hold(books, command)
     assert price is not None, "a hold was given for such a call"
     size = size_of(command)
     facts = given.facts._replace(**books.model_name(command.provider, command.model)._asdict())
@@ -71,5 +71,5 @@ def _repeat(books: Books, command: commands.Reserve, given: Reservation, most: i
 
 
 def _worst_case_nanos(books: Books, call: commands.Reserve) -> int:
-    price = price_to_hold(books, call.provider, call.model)
+    price = price_to_hold(books, call)
     return 0 if price is None else hold_cost_nanos(price, size_of(call))

@@ -34,7 +34,7 @@ def choose_model(
     if step is None:
         return asked, advice
     facts = asked.facts._replace(**books.use_model_name(step.to_provider, step.to_model)._asdict())
-    cheaper = price_now(books, step.to_provider, step.to_model)
+    cheaper = price_now(books, step.to_provider, step.to_model, command.service_tier)
     assert cheaper is not None, "a downgrade is only chosen when its price is known"
     return candidate_for(books, run, facts, cheaper, size), advice
 
@@ -51,7 +51,7 @@ def find_advice(books: Books, command: Reserve, call: Candidate, size: Size) -> 
         step = None
         if trigger.kind is TriggerKind.HIGH_COST:
             step = choose_downgrade(trigger, call.facts, size, command.requires, books.model_name)
-            price = price_now(books, step.to_provider, step.to_model) if step else None
+            price = price_now(books, step.to_provider, step.to_model, command.service_tier) if step else None
             if price is None or unrounded_cost(price, size) >= unrounded_cost(call.price, size):
                 step, applied = None, False
         advice.append(Advice(trigger.kind, technique, applied, step, evidence))

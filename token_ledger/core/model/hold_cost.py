@@ -3,8 +3,8 @@
 from enum import StrEnum
 
 from token_ledger.core.model.frozen import value
-from token_ledger.core.model.money import cost_nanos, unit_cost_nanos
-from token_ledger.core.model.other_kinds import PER_MILLION, PER_THOUSAND, REQUESTS
+from token_ledger.core.model.money import cost_nanos
+from token_ledger.core.model.other_kinds import OTHER_KINDS, PER_MILLION, PER_THOUSAND, REQUESTS, Others
 from token_ledger.core.model.price import Price
 
 
@@ -20,12 +20,23 @@ class Size:
     """What a call may take: its whole input, the part of it expected from the cache, the most it may answer.
 
     `cache_write` says that the input which is not read from the cache may be written to it, for 5 minutes or 1 hour.
+    `others` are the most of other kinds that it may take.
     """
 
     input_tokens: int
     cached_input_tokens: int
     max_output_tokens: int
     cache_write: CacheWrite | None = None
+    others: Others = ()
+
+
+@value
+class Announced:
+    """What few calls say beforehand: the most of other kinds, how they will be served; and what of it has no price."""
+
+    max_usage: Others = ()
+    service_tier: str | None = None
+    without_price: tuple[str, ...] = ()
 
 
 def hold_rates(price: Price, size: Size) -> tuple[int, int, int]:
@@ -39,9 +50,27 @@ def hold_rates(price: Price, size: Size) -> tuple[int, int, int]:
     return input_rate, rates.cache_read, max(rates.output, rates.reasoning)
 
 
-def request_rate(price: Price, input_tokens: int) -> int:
-    """Return the fee of a call with this whole input, in atto-dollars per thousand; 0 if there is none."""
-    return price.other_rates_for(input_tokens).get(REQUESTS, 0) if REQUESTS in price.others else 0
+def call_rate(price: Price, size: Size) -> int:
+    """Return what a call of this size may cost beside its tokens, in atto-dollars per million calls.
+
+    That is its fee, and the most of other kinds that it announces: tokens with a rate above that of the tokens they are
+    a part of cost the difference, however many of these there are. Kinds without a price cost nothing.
+    """
+    rates = price.other_rates_for(size.input_tokens)
+    total = rates.get(REQUESTS, 0) * (PER_MILLION // PER_THOUSAND) if REQUESTS in price.others else 0
+    if size.others:
+        held_at = dict(zip(_WHOLES, hold_rates(price, size), strict=True))
+        for name, count in size.others:
+            kind, rate = OTHER_KINDS[name], rates.get(name, 0)
+            if kind.part_of is None:
+                total += -(-count * rate * PER_MILLION // kind.per)
+            else:
+                total += count * max(0, rate - held_at[kind.part_of])
+    return total
+
+
+_WHOLES = ("input_tokens", "cache_read_tokens", "output_tokens")
+"""The kinds that `hold_rates` has the rates of."""
 
 
 def hold_cost_nanos(price: Price, size: Size) -> int:
@@ -51,8 +80,8 @@ def hold_cost_nanos(price: Price, size: Size) -> int:
     cost = cost_nanos(size.input_tokens - cached, input_rate) + cost_nanos(size.max_output_tokens, output_rate)
     if cached:
         cost += cost_nanos(cached, cached_rate)
-    if REQUESTS in price.others:
-        cost += unit_cost_nanos(1, request_rate(price, size.input_tokens), PER_THOUSAND)
+    if size.others or REQUESTS in price.others:
+        cost += cost_nanos(1, call_rate(price, size))  # a rate is for a million, of calls too
     return cost
 
 
@@ -64,4 +93,10 @@ def unrounded_cost(price: Price, size: Size) -> int:
     input_rate, cached_rate, output_rate = hold_rates(price, size)
     uncached = size.input_tokens - size.cached_input_tokens
     tokens = uncached * input_rate + size.cached_input_tokens * cached_rate + size.max_output_tokens * output_rate
-    return tokens + request_rate(price, size.input_tokens) * (PER_MILLION // PER_THOUSAND)
+    return tokens + call_rate(price, size)
+
+
+def without_price(price: Price, others: Others, input_tokens: int) -> tuple[str, ...]:
+    """Return the other kinds that a call with this whole input has no price for."""
+    rates = price.other_rates_for(input_tokens)
+    return tuple(name for name, _ in others if name not in rates)

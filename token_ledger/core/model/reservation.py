@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.hold_cost import Announced
 from token_ledger.core.model.parts import DrawnUse
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.refusal import Refusal
@@ -65,6 +66,7 @@ class Reservation:
     `drawn_use` that of the parts of one call by the model that served them.
     `changes` counts draws and extensions, so that a process can tell whether its copy of the hold is current.
     `advice` are the triggers that fired, `warnings` the soft and shadow accounts that had too little left.
+    `announced` is what few calls say of themselves beside their tokens.
     `key` and `fingerprint` are those of the request that made it, known only to the batch that makes it.
     """
 
@@ -96,6 +98,7 @@ class Reservation:
     drawn_calls: int = 0
     changes: int = 0
     drawn_use: tuple[DrawnUse, ...] = ()
+    announced: Announced | None = None
     key: str = ""
     fingerprint: bytes = b""
 

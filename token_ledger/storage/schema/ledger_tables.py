@@ -258,6 +258,7 @@ reservations = Table(
     Column("changes", Integer, nullable=False, server_default=text("0")),
     columns.words("requested_provider", null=True),
     Column("drawn_use", JSONB),
+    Column("announced", JSONB),
     PrimaryKeyConstraint("tenant_id", "reservation_id"),
     Index("reservations_due", "tenant_id", "expires_at", postgresql_where=text("state = 'held'")),
     CheckConstraint("state in ('held', 'settled', 'released', 'expired')", name="state"),

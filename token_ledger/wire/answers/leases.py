@@ -5,7 +5,7 @@ from typing import Annotated
 from typing_extensions import TypedDict
 
 from token_ledger.core.batch.outcomes import Granted
-from token_ledger.core.model.hold_cost import request_rate
+from token_ledger.core.model.hold_cost import Announced, Size, call_rate
 from token_ledger.core.model.price import Price
 from token_ledger.wire.answers.reservations import Hold, hold_fields
 from token_ledger.wire.fields import answer, doc, example_of
@@ -42,12 +42,13 @@ def lease_answer(outcome: Granted) -> LeaseAnswer:
         **hold_fields(lease, replayed=outcome.replayed),
         "seconds_left": None if outcome.replayed else (lease.expires_at - lease.created_at).total_seconds(),
         "calls": lease.held_calls,
-        "price": None if price is None else price_answer(price),
+        "price": None if price is None else price_answer(price, lease.announced),
     }
 
 
-def price_answer(price: Price) -> PriceAnswer:
-    """Return the rates of a price by tier."""
-    tiers = [(0, price.base, request_rate(price, 0))]
-    tiers += [(above, rates, request_rate(price, above + 1)) for above, rates in price.tiers]
+def price_answer(price: Price, announced: Announced | None = None) -> PriceAnswer:
+    """Return the rates of a price by tier, for calls that announce this."""
+    others = () if announced is None else announced.max_usage
+    tiers = [(0, price.base, call_rate(price, Size(0, 0, 0, others=others)))]
+    tiers += [(above, rates, call_rate(price, Size(above + 1, 0, 0, others=others))) for above, rates in price.tiers]
     return {"price_id": str(price.price_id), "tiers": [tier_answer(*tier) for tier in tiers]}

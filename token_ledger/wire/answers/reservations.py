@@ -88,6 +88,16 @@ class Hold(TypedDict):
         doc("Soft and shadow accounts that have too little left for the call.", [example_of(RefusalAnswer)]),
     ]
     replayed: Replayed
+    without_price: NotRequired[
+        Annotated[
+            list[str],
+            doc(
+                "What the call announced without a price; left out if all has one. Nothing is held for such a kind "
+                "and the standard rates for such a `service_tier`: settled with it, the call is `unpriced`.",
+                ["images"],
+            ),
+        ]
+    ]
 
 
 @answer
@@ -108,7 +118,7 @@ def hold_fields(reservation: Reservation, *, replayed: bool = False) -> Hold:
     """Return what reservations and leases have in common."""
     r = reservation
     tokens, _, nanos, calls = r.remaining
-    return {
+    fields: Hold = {
         "state": r.state,
         "created_at": r.created_at.isoformat(),
         "expires_at": r.expires_at.isoformat(),
@@ -121,6 +131,9 @@ def hold_fields(reservation: Reservation, *, replayed: bool = False) -> Hold:
         "warnings": [refusal_answer(refusal) for refusal in r.warnings],
         "replayed": replayed,
     }
+    if r.announced is not None and r.announced.without_price:
+        fields["without_price"] = [*r.announced.without_price]
+    return fields
 
 
 def reservation_answer(reservation: Reservation, *, replayed: bool = False) -> ReservationAnswer:

@@ -18,11 +18,12 @@ from token_ledger.wire.fields import (
     Seconds,
     Tags,
     Tokens,
+    UsedTokens,
     Words,
     doc,
     like,
 )  # fmt: skip
-from token_ledger.wire.token_kinds import AN_USAGE, InputTokens, UsageBody
+from token_ledger.wire.token_kinds import AN_USAGE, InputTokens, OtherKindName, UsageBody
 
 AgentType = Annotated[Name, doc("Kind of agent that makes the call.", "data_agent")]
 Provider = Annotated[Name, doc("Provider of the model.", "openai")]
@@ -44,6 +45,11 @@ RequestType = Annotated[Name, doc("Kind of request, for reports and selectors.",
 Tool = Annotated[Name | None, doc("The tool that the call serves, for reports and selectors.", "search")]
 CallTags = Annotated[Tags, doc("Up to 8 tags, for selectors.", {"team": "core"})]
 TtlSeconds = Annotated[Seconds, doc("Seconds until the hold expires, counted from now.", 300)]
+
+ServiceTierName = Literal["standard", "flex", "priority", "batch", "fast"]
+ServiceTier = Annotated[
+    ServiceTierName, doc("How the provider served the call; the price may depend on it.", "standard")
+]
 
 
 A_CALL = {
@@ -82,6 +88,17 @@ class CallBody(Body):
         doc("Capabilities that another model must have to be allowed to stand in.", ["tools", "vision"]),
     ] = ()
     tags: CallTags = {}
+    max_usage: Annotated[
+        dict[OtherKindName, UsedTokens],
+        doc(
+            "The most that the call may use of kinds that few calls have, by their names in `usage`: the hold has room "
+            "for them. What has no price is named in the answer.",
+            {"web_searches": 5},
+        ),
+    ] = {}
+    service_tier: Annotated[
+        ServiceTierName, doc("How the provider will serve the call: the hold uses its rates.", "batch")
+    ] = "standard"
     apply: Annotated[
         tuple[Literal["model_downgrade", "aggressive_compression"], ...],
         doc("Techniques that triggers may apply to this call. Without one they only advise.", ["model_downgrade"]),
@@ -126,10 +143,6 @@ Usage = Annotated[UsageBody, doc("What the call used.", AN_USAGE)]
 OccurredAt = Annotated[ClaimedInstant | None, doc("When the call ended; by default, now.", "2026-11-21T09:30:00Z")]
 CallOutcome = Annotated[Literal["ok", "error"], doc("Whether the provider answered the call.", "ok")]
 Estimated = Annotated[StrictBool, doc("True if the usage is an estimate, because the provider reported none.", False)]
-ServiceTier = Annotated[
-    Literal["standard", "flex", "priority", "batch", "fast"],
-    doc("How the provider served the call; the price may depend on it.", "standard"),
-]
 ResponseId = Annotated[
     ForeignId | None,
     doc(

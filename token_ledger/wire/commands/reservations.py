@@ -5,6 +5,7 @@ from typing import Any
 from token_ledger.core.batch import commands
 from token_ledger.core.batch.administration import ForceRelease
 from token_ledger.core.model.hold_cost import CacheWrite
+from token_ledger.core.model.other_kinds import others_of
 from token_ledger.wire.bodies import reservations as bodies
 from token_ledger.wire.commands.fields import check_user, details_of, fingerprint_of, service_tier_of, tags_of
 from token_ledger.wire.problems import invalid_field
@@ -54,6 +55,8 @@ def call_fields(body: bodies.CallBody, within: str = "") -> dict[str, Any]:
         "requires": body.requires,
         "tags": tags_of(body.tags) if body.tags else (),
         "apply": body.apply,
+        "max_usage": others_of({str(kind): most for kind, most in body.max_usage.items()}) if body.max_usage else (),
+        "service_tier": service_tier_of(body.service_tier),
     }
 
 
