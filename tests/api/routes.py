@@ -74,6 +74,8 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("POST", "/v1/triggers"): _ADMINS,
     ("GET", "/v1/triggers"): _FINANCE,
     ("GET", "/v1/quarantine"): _FINANCE,
+    ("POST", "/v1/quarantine/resolve"): _ADMINS,
+    ("POST", "/v1/quarantine/dismiss"): _ADMINS,
     ("POST", "/v1/quarantine/{quarantine_id}/resolve"): _ADMINS,
     ("POST", "/v1/quarantine/{quarantine_id}/dismiss"): _ADMINS,
     ("POST", "/v1/api-keys"): _ADMINS,

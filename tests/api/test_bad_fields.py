@@ -117,6 +117,10 @@ BAD: dict[str, dict[str, str]] = {
         "a list": "[]", "a number": "5", "unknown unit": '{"dollars": 5}', "text": '"1.50"',
         "negative": '{"tokens": -1}',
     },
+    "some_ids": {
+        "none": "[]", "an object": "{}", "a number": "5", "text": '"5"', "ids as numbers": "[5]", "null": "[null]",
+        "too large": '["9223372036854775808"]', "a sign": '["-1"]', "1,001": json.dumps([str(n) for n in range(1_001)]),
+    },
     "measured": {
         "a list": "[]", "a number": "5", "text": '"fast"', "unknown field": '{"speed": 1}',
         "negative": '{"latency_ms": -1}', "a float": '{"latency_ms": 1.5}', "text for a number": '{"retries": "1"}',

@@ -3,10 +3,14 @@
 import asyncio
 from typing import Any
 
+import pytest
+from sqlalchemy import text
+
 from tests.api.verbs import event, reservation
 from tests.api.world import World, check_problem, fresh
 from token_ledger.core.model.principal import Role
 from token_ledger.proof.verify import verify_database
+from token_ledger.storage.quarantine import _CHOOSE
 
 
 async def _kept(world: World, items: int) -> list[str]:
@@ -142,3 +146,62 @@ async def test_a_name_that_looks_like_that_of_contradictions_is_nobodys(own_worl
         assert result["status"] == "booked"
     again = check_problem(await world.post(path, other), 409, "idempotency_conflict")
     assert (again["quarantine_id"], again["replayed"]) == (kept["quarantine_id"], True)
+
+
+async def _decided(world: World, verdict: str, **fields: Any) -> dict[str, Any]:
+    body = {"idempotency_key": fresh(), "note": "a test", **fields}
+    return await world.made(f"/v1/quarantine/{verdict}", body)
+
+
+async def test_items_are_decided_on_by_what_they_have_in_common(own_world: World) -> None:
+    world = own_world
+    first, second, third = sorted(await _kept(world, 3), key=int)
+    late = {"occurred_at": "2020-01-01T00:00:00Z"}
+    await world.made("/v1/events", {"events": [event(source=source, **late) for source in ("batch", "other", "other")]})
+    [once] = await world.rows("select kept_at from quarantine where quarantine_id = $1", int(third))
+    assert await _decided(world, "resolve", quarantine_ids=[first]) == {"decided": 1, "left": 0, "replayed": False}
+    assert (await _decided(world, "dismiss", code="invalid_request", before=once[0].isoformat()))["decided"] == 0
+    assert (await _decided(world, "dismiss", code="invalid_request"))["decided"] == 2
+    assert (await _decided(world, "resolve", code="time_out_of_range", source="other"))["decided"] == 2
+    assert len(await _listed(world)) == 1
+    assert {*await _listed(world, state="dismissed")} == {second, third}
+    audit = [each for each in (await world.get("/v1/audit")).json()["audit"] if "many" in each["action"]]
+    assert [(each["action"], len(each["after"]["items"])) for each in audit] == [
+        ("quarantine.resolve_many", 1), ("quarantine.dismiss_many", 0), ("quarantine.dismiss_many", 2),
+        ("quarantine.resolve_many", 2),
+    ]  # fmt: skip
+    report = await verify_database(world.url)
+    assert report.clean, report.as_text()
+
+
+async def test_a_request_decides_on_a_bounded_number_and_the_next_goes_on(
+    own_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = own_world
+    await _kept(world, 5)
+    monkeypatch.setattr("token_ledger.storage.quarantine._CHOOSE", text(str(_CHOOSE).replace("limit 1000", "limit 2")))
+    key = fresh()
+    assert await _decided(world, "dismiss", idempotency_key=key, source="batch") == {
+        "decided": 2, "left": 3, "replayed": False,
+    }  # fmt: skip
+    again = await _decided(world, "dismiss", idempotency_key=key, source="batch")
+    assert again == {"decided": 2, "left": 3, "replayed": True}
+    assert [(await _decided(world, "dismiss", source="batch"))["left"] for _ in range(3)] == [1, 0, 0]
+    conflict = await world.post("/v1/quarantine/dismiss", {"idempotency_key": key, "note": "b", "source": "batch"})
+    check_problem(conflict, 409, "idempotency_conflict", "idempotency_key")
+    assert (await verify_database(world.url)).clean
+
+
+async def test_deciding_on_many_needs_a_choice_and_the_role_of_an_administrator(world: World) -> None:
+    await _kept(world, 1)
+    body = {"idempotency_key": fresh(), "note": "a test"}
+    check_problem(await world.post("/v1/quarantine/dismiss", body), 422, "invalid_request", "code")
+    for role in (Role.AGENT, Role.FINANCE, Role.USER):
+        check_problem(await world.post("/v1/quarantine/dismiss", {**body, "code": "x"}, role=role), 403, "forbidden")
+
+
+async def test_one_tenant_decides_on_nothing_of_another(world: World) -> None:
+    [item] = await _kept(world, 1)
+    body = {"idempotency_key": fresh(), "note": "a test", "quarantine_ids": [item]}
+    assert (await world.made("/v1/quarantine/dismiss", body, tenant="globex"))["decided"] == 0
+    assert item in await _listed(world)

@@ -108,6 +108,15 @@ _USAGE = {
 }
 _LIMITS = {"limits.tokens": "limit", "limits.cost": "money", "limits.calls": "limit"}
 
+_MANY = {
+    "note": "a clock was wrong", "code": "time_out_of_range", "source": "batch", "before": "2026-11-21T10:00:00Z",
+    "quarantine_ids": ["1"],
+}  # fmt: skip
+_MANY_KINDS = {
+    "idempotency_key": "text", "note": "text", "code": "text", "source": "text", "before": "instant",
+    "quarantine_ids": "some_ids",
+}  # fmt: skip
+
 VERBS = (
     Verb(
         "run", "POST", "/v1/runs", runs.RunBody,
@@ -295,6 +304,14 @@ VERBS = (
     Verb(
         "dismiss", "POST", "/v1/quarantine/{quarantine_id}/dismiss", quarantine.VerdictBody, {"note": "a test"},
         {"note": "text"}, ("note",), 200,
+    ),
+    Verb(
+        "resolve many", "POST", "/v1/quarantine/resolve", quarantine.VerdictsBody, _MANY, _MANY_KINDS,
+        ("idempotency_key", "note"), 200,
+    ),
+    Verb(
+        "dismiss many", "POST", "/v1/quarantine/dismiss", quarantine.VerdictsBody, _MANY, _MANY_KINDS,
+        ("idempotency_key", "note"), 200,
     ),
     Verb(
         "users", "PUT", "/v1/users", users.UsersBody,

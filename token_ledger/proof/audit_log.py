@@ -33,6 +33,10 @@ made as (
             'calendar.set', 'quarantine.resolve', 'quarantine.dismiss'
         )
         union all
+        select replace(action, '_many', ''), item from log
+        cross join lateral jsonb_array_elements_text(after -> 'items') as items (item)
+        where action in ('quarantine.resolve_many', 'quarantine.dismiss_many')
+        union all
         select 'budget.archive', before ->> 'budget_id' from log where action = 'budget.replace'
     ) as each group by action, target
 )

@@ -21,7 +21,8 @@ _ANSWERED = """
     union all select 'audit', audit_id from audit_log where tenant_id = :tenant
         and action in (
             'users.set', 'user.erase', 'calendar.set', 'duplicates.set', 'tenant.stop', 'tenant.resume',
-            'calls.reverse', 'model.rename', 'price.set', 'alias.set'
+            'calls.reverse', 'model.rename', 'price.set', 'alias.set',
+            'quarantine.resolve_many', 'quarantine.dismiss_many'
         )
 """
 

@@ -1,6 +1,6 @@
 """Owns quarantined items, which could not be booked, and the decisions on them, which are in the audit log."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from token_ledger.storage.tenant_lock import lock_tenant
 Verdict = Literal["resolved", "dismissed"]
 State = Literal["open", "resolved", "dismissed"]
 _ACTIONS: dict[Verdict, str] = {"resolved": "quarantine.resolve", "dismissed": "quarantine.dismiss"}
+MANY: dict[Verdict, str] = {"resolved": "quarantine.resolve_many", "dismissed": "quarantine.dismiss_many"}
+"""The actions in the audit log that decide on several items, which are also what their keys are unique within."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,29 @@ class QuarantinedItem:
     note: str | None
     decided_by: str | None
     decided_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which open items to decide on: those that have all of what is not None."""
+
+    code: str | None = None
+    sources: tuple[str, ...] | None = None
+    before: datetime | None = None
+    quarantine_ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """How many items one request decided on, and how many that it chooses are left."""
+
+    decided: int
+    left: int
+    replayed: bool = False
+
+
+MOST_DECIDED = 1_000
+"""How many items one request decides on: the tenant's batches wait meanwhile."""
 
 
 # Who decided and when is stored only in the audit log, where an erasure replaces names.
@@ -76,3 +101,50 @@ async def decide_quarantined(
     )
     await connection.execute(_DECIDE, {**named, "state": verdict, "audit_id": entry})
     return QuarantinedItem(*(await connection.execute(_ONE, named)).one())
+
+
+_CHOSEN = """
+from quarantine as q left join quarantine_decisions as d using (tenant_id, quarantine_id)
+where q.tenant_id = :tenant and d.state is null
+  and (cast(:code as text) is null or q.code = :code)
+  and (cast(:sources as text[]) is null or q.source = any(:sources))
+  and (cast(:before as timestamptz) is null or q.kept_at < :before)
+  and (cast(:quarantine_ids as bigint[]) is null or q.quarantine_id = any(:quarantine_ids))
+"""
+_CHOOSE = text(f"select q.quarantine_id {_CHOSEN} order by q.quarantine_id limit {MOST_DECIDED}")
+_COUNT = text(f"select count(*) {_CHOSEN}")
+_DECIDE_ALL = text(
+    "insert into quarantine_decisions (tenant_id, quarantine_id, state, audit_id)"
+    " select :tenant, quarantine_id, :state, :audit_id from unnest(cast(:ids as bigint[])) as chosen (quarantine_id)"
+)
+_DONE = text(
+    "select k.fingerprint, jsonb_array_length(a.after -> 'items') as decided from operation_keys as k"
+    " join audit_log as a on a.tenant_id = k.tenant_id and a.audit_id = k.target_id"
+    " where k.tenant_id = :tenant and k.source = :source and k.key = :key"
+)
+_NOTE_KEY = text(
+    "insert into operation_keys (tenant_id, source, key, fingerprint, answer, target_id, booked_at)"
+    " select :tenant, :source, :key, :fingerprint, 'audit', audit_id, booked_at from audit_log"
+    " where tenant_id = :tenant and audit_id = :audit_id"
+)
+
+
+async def decide_chosen(
+    connection: AsyncConnection, tenant: TenantId, chosen: Chosen, verdict: Verdict, note: str,
+    *, key: str, fingerprint: bytes, actor: str,
+) -> Decided | None:  # fmt: skip
+    """Decide on the oldest open items that are chosen, at most MOST_DECIDED; None if the key was used for another."""
+    await lock_tenant(connection, tenant)
+    named = {"tenant": tenant, "source": MANY[verdict], "key": key}
+    done = (await connection.execute(_DONE, named)).one_or_none()
+    values = {"tenant": tenant, **asdict(chosen)}
+    if done is not None:
+        if done.fingerprint != fingerprint:
+            return None
+        return Decided(done.decided, (await connection.execute(_COUNT, values)).scalar_one(), replayed=True)
+    ids = list((await connection.execute(_CHOOSE, values)).scalars())
+    after = {"state": verdict, "note": note, "items": [str(each) for each in ids]}
+    entry = await note_change(connection, tenant, actor, MANY[verdict], key, before={"state": "open"}, after=after)
+    await connection.execute(_DECIDE_ALL, {"tenant": tenant, "state": verdict, "audit_id": entry, "ids": ids})
+    await connection.execute(_NOTE_KEY, {**named, "fingerprint": fingerprint, "audit_id": entry})
+    return Decided(len(ids), (await connection.execute(_COUNT, values)).scalar_one())

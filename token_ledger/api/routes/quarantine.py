@@ -7,11 +7,21 @@ from fastapi import APIRouter, Query, Request
 from token_ledger.api.access import Admin, Finance, actor_of
 from token_ledger.api.parameters import OlderThan, PageSize, QuarantineId
 from token_ledger.api.service import changing, reading
+from token_ledger.core.batch.commands import sources_of_events
+from token_ledger.core.batch.outcomes import Code
 from token_ledger.core.model.principal import Principal
-from token_ledger.storage.quarantine import State, Verdict, decide_quarantined, find_quarantined
-from token_ledger.wire.answers.quarantine import QuarantinedAnswer, QuarantineList, quarantined_answer
-from token_ledger.wire.bodies.quarantine import VerdictBody
-from token_ledger.wire.problems import ProblemError, RequestCode, not_found
+from token_ledger.storage.quarantine import (
+    Chosen,
+    State,
+    Verdict,
+    decide_chosen,
+    decide_quarantined,
+    find_quarantined,
+)  # fmt: skip
+from token_ledger.wire.answers.quarantine import QuarantinedAnswer, QuarantineList, VerdictsAnswer, quarantined_answer
+from token_ledger.wire.bodies.quarantine import VerdictBody, VerdictsBody
+from token_ledger.wire.commands.fields import fingerprint_of
+from token_ledger.wire.problems import ProblemError, RequestCode, invalid_field, not_found
 
 router = APIRouter(prefix="/v1", tags=["quarantine"])
 
@@ -54,6 +64,41 @@ async def dismiss_quarantined(
     This only takes it off the list.
     """
     return await _decide(request, admin, quarantine_id, body, "dismissed")
+
+
+@router.post("/quarantine/resolve")
+async def resolve_many(request: Request, admin: Admin, body: VerdictsBody) -> VerdictsAnswer:
+    """Resolve items by what they have in common: they are booked now.
+
+    The oldest first, at most 1,000 in a request; `left` says how many are left.
+    """
+    return await _decide_many(request, admin, body, "resolved")
+
+
+@router.post("/quarantine/dismiss")
+async def dismiss_many(request: Request, admin: Admin, body: VerdictsBody) -> VerdictsAnswer:
+    """Dismiss items by what they have in common: there is nothing to book.
+
+    The oldest first, at most 1,000 in a request; `left` says how many are left.
+    """
+    return await _decide_many(request, admin, body, "dismissed")
+
+
+async def _decide_many(request: Request, admin: Principal, body: VerdictsBody, verdict: Verdict) -> VerdictsAnswer:
+    ids = None if body.quarantine_ids is None else tuple(map(int, body.quarantine_ids))
+    sources = None if body.source is None else (body.source, *sources_of_events(body.source))
+    chosen = Chosen(body.code, sources, body.before, ids)
+    if chosen == Chosen():
+        raise invalid_field("code", "say which items: give a code, a source, before or quarantine_ids")
+    async with changing(request, admin.tenant) as connection:
+        done = await decide_chosen(
+            connection, admin.tenant, chosen, verdict, body.note,
+            key=body.idempotency_key, fingerprint=fingerprint_of(body), actor=actor_of(admin),
+        )  # fmt: skip
+    if done is None:
+        detail = "this key was used before for other items or another note; use a new key for a new request"
+        raise ProblemError(Code.IDEMPOTENCY_CONFLICT, detail, field="idempotency_key")
+    return {"decided": done.decided, "left": done.left, "replayed": done.replayed}
 
 
 async def _decide(

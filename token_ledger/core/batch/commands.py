@@ -163,6 +163,12 @@ def other_model_key_space(number: int) -> str:
     return f"{OTHER_MODEL}{number}"
 
 
+def sources_of_events(event_source: str) -> list[str]:
+    """Return every source that keys of events from a source can have."""
+    spaces = ("", CONTRADICTION, *map(other_model_key_space, range(1, MOST_OTHER_MODELS + 1)))
+    return [event_keys(event_source, space) for space in spaces]
+
+
 @value
 class Record(KeyedCommand):
     """A call was made without a hold: book it. Keys are unique within the source of the event, as in CloudEvents.

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from typing_extensions import TypedDict
 
 from token_ledger.storage.quarantine import QuarantinedItem, State
-from token_ledger.wire.fields import InstantText, answer, doc, example_of, instant, optional_instant
+from token_ledger.wire.fields import InstantText, Replayed, answer, doc, example_of, instant, optional_instant
 from token_ledger.wire.kept_events import shown_body
 
 
@@ -33,6 +33,17 @@ class QuarantineList(TypedDict):
     """Items in quarantine."""
 
     quarantine: Annotated[list[QuarantinedAnswer], doc("Items, newest first.", [example_of(QuarantinedAnswer)])]
+
+
+@answer
+class VerdictsAnswer(TypedDict):
+    """How many items were decided on, and how many are left."""
+
+    decided: Annotated[int, doc("Items that this request decided on, at most 1,000.", 1_000)]
+    left: Annotated[
+        int, doc("Open items that fit still. If there are any, send the same with another key to go on.", 240)
+    ]
+    replayed: Replayed
 
 
 def quarantined_answer(item: QuarantinedItem) -> QuarantinedAnswer:
