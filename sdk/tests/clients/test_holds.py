@@ -465,3 +465,36 @@ def test_a_service_that_finds_no_duplicates_has_booked(hold: Hold, service: Any)
     assert "booked" not in service.settlement()
     settlement = hold.settle({"id": "chatcmpl-1", "usage": {"prompt_tokens": 1_100}})
     assert (settlement.booked, settlement.repetition, settlement.earlier_event_id) == (True, None, None)
+
+
+ADVISED = {
+    "type": "message",
+    "model": "claude-sonnet-5",
+    "usage": {
+        "input_tokens": 23,
+        "output_tokens": 12,
+        "service_tier": "priority",
+        "iterations": [
+            {"type": "advisor_message", "model": "claude-opus-4-8", "input_tokens": 25, "output_tokens": 2},
+            {"type": "advisor_message", "model": "two\nlines", "input_tokens": 3, "output_tokens": 1},
+        ],
+    },
+}
+
+
+def test_other_models_within_a_call_are_sent(hold: Hold, service: Any) -> None:
+    hold.settle(ADVISED)
+    body = service.body(-1)
+    assert [body["usage"][kind] for kind in ("input_tokens", "output_tokens")] == [23, 12]
+    others = body["other_models"]
+    # The service would refuse the second name, and with it the call: what it used counts for the model called.
+    assert [each["model"] for each in others] == ["claude-opus-4-8", hold.model]
+    assert [each["usage"]["input_tokens"] for each in others] == [25, 3]
+    assert {each["service_tier"] for each in others} == {"priority"}
+
+
+def test_a_part_leaves_other_models_to_the_end(hold: Hold, service: Any) -> None:
+    hold.settle_part(ADVISED)
+    assert "other_models" not in service.body(-1)
+    hold.settle(ADVISED)
+    assert len(service.body(-1)["other_models"]) == 2
