@@ -105,6 +105,9 @@ COLUMNS: dict[str, dict[str, str]] = {
     ),
     "price_aliases": _of(ours="alias_id added_at provider model to_provider to_model"),
     "tenant_aliases": _of(ours="tenant_id alias_id set_at", name="provider model to_provider to_model"),
+    "tenant_discounts": _of(
+        ours="tenant_id discount_id set_at", name="provider model", instant="valid_from valid_until", count="factor"
+    ),
     "tenant_prices": _of(ours="tenant_id price_id set_at", name="provider model", instant="valid_from", count="rates"),
     "quarantine": _of(ours="tenant_id quarantine_id code kept_at", words="source key detail", kept="body"),
     "quarantine_decisions": _of(ours="tenant_id audit_id", id="quarantine_id", choice="state"),

@@ -80,6 +80,10 @@ BAD: dict[str, dict[str, str]] = {
         "text": '"openai/gpt-5.4"', "a list": '["openai", "gpt-5.4"]', "a number": "5", "no model": '{"provider": "a"}',
         "unknown field": '{"provider": "a", "model": "b", "version": "c"}',
     },
+    "factor": {
+        "empty": '""', "below zero": '"-0.5"', "too large": '"10.1"', "too fine": '"0.1234567891"', "percent": '"15%"',
+        "an exponent": '"1e-1"', "not a number": '"NaN"', "too long": json.dumps("0." + "0" * 40), **_NOT_TEXT,
+    },
     "rates": {
         "a number": "5", "a list": "[]", "no base": "{}", "no output": '{"base": {"input": "1"}}',
         "a rate as number": '{"base": {"input": 1, "output": "1"}}', "unknown field": '{"base": {}, "top": {}}',
@@ -242,7 +246,7 @@ BAD: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 
-_NULL_ENDS_IT = {("price", "rates"), ("alias", "stands_for")}
+_NULL_ENDS_IT = {("price", "rates"), ("alias", "stands_for"), ("discount", "factor")}
 """Required fields of which null is the end of what was set."""
 
 

@@ -117,7 +117,7 @@ async def test_models_come_in_pages(world: World) -> None:
 
 
 async def test_what_a_client_has_already_is_not_sent_again(world: World) -> None:
-    for path in ("/v1/prices", "/v1/models", "/v1/aliases"):
+    for path in ("/v1/prices", "/v1/models", "/v1/aliases", "/v1/discounts"):
         first = await world.get(path)
         headers = {**world.headers(), "If-None-Match": f'W/"x", {first.headers["etag"]}'}
         again = await world.client.get(path, headers=headers)
@@ -168,3 +168,37 @@ async def test_other_kinds_and_ways_of_serving_have_rates_too(world: World) -> N
     body = {"events": [event(model=pages, usage={**_NONE, "pages": 1_000})]}
     [read] = (await world.made("/v1/events", body))["results"]
     assert read["cost"] == "3.000000000"
+
+
+async def test_a_discount_is_off_what_calls_and_models_cost_and_both_costs_are_told(world: World) -> None:
+    model = "gpt-4.1-nano"
+    [before] = (await world.get("/v1/models", provider="openai", model=model)).json()["models"]
+    assert before["factor"] == "1"
+    await put(world, "/v1/discounts/openai/gpt-4.1-n*", factor="0.75", valid_until="2099-01-01T00:00:00Z")
+    [mine] = (await world.get("/v1/models", provider="openai", model=model)).json()["models"]
+    assert mine == {**before, "factor": "0.75"}
+    [listed] = (await world.get("/v1/discounts", role=Role.FINANCE)).json()["discounts"]
+    assert (listed["model"], listed["factor"], listed["in_force"]) == ("gpt-4.1-n*", "0.75", True)
+    held = await world.made("/v1/reservations", reservation(model=model))
+    usage = {"input_tokens": 1_000, "output_tokens": 0}
+    settled = await world.made(
+        f"/v1/reservations/{held['reservation_id']}/settle", {"idempotency_key": fresh(), "usage": usage}
+    )
+    [booked] = (await world.made("/v1/events", {"events": [event(model=model, usage=usage)]}))["results"]
+    for each in (settled, booked):
+        assert (each["cost"], each["list_cost"]) == ("0.000075000", "0.000100000")
+    await put(world, "/v1/discounts/openai/gpt-4.1-n*", factor=None)
+    [booked] = (await world.made("/v1/events", {"events": [event(model=model, usage=usage)]}))["results"]
+    assert booked["cost"] == "0.000100000"
+    assert "list_cost" not in booked
+    assert [each["in_force"] for each in (await world.get("/v1/discounts")).json()["discounts"]] == [False, False]
+
+
+async def test_a_factor_or_a_name_that_is_none_is_refused(world: World) -> None:
+    for path, body, field in (
+        ("openai/*", {"factor": "11"}, "factor"), ("openai/*", {"factor": "-1"}, "factor"),
+        ("openai/*", {"factor": "0.9", "valid_until": "2020-01-01T00:00:00Z"}, "valid_until"),
+        ("open*/gpt", {"factor": "0.9"}, "provider"), ("openai/a*b*c*", {"factor": "0.9"}, "model"),
+    ):  # fmt: skip
+        refused = await world.post(f"/v1/discounts/{path}", {"idempotency_key": fresh(), **body}, method="PUT")
+        check_problem(refused, 422, "invalid_request", field)

@@ -343,6 +343,12 @@ VERBS = (
         {"idempotency_key": "text", "rates": "rates", "valid_from": "instant"}, ("idempotency_key", "rates"), 200,
     ),
     Verb(
+        "discount", "PUT", "/v1/discounts/{provider}/{model}", prices.DiscountBody,
+        {"factor": "0.85", "valid_from": "2027-01-01T00:00:00Z", "valid_until": "2028-01-01T00:00:00Z"},
+        {"idempotency_key": "text", "factor": "factor", "valid_from": "instant", "valid_until": "instant"},
+        ("idempotency_key", "factor"), 200,
+    ),
+    Verb(
         "alias", "PUT", "/v1/aliases/{provider}/{model}", prices.AliasBody, {"stands_for": MODEL},
         {"idempotency_key": "text", "stands_for": "model", "stands_for.provider": "text", "stands_for.model": "text"},
         ("idempotency_key", "stands_for"), 200,

@@ -249,6 +249,8 @@ BREAKS = {
         "update usage_events set user_id = 'another' where event_id = " + _CORRECTION,
         "update usage_events set part = true where event_id = " + _CORRECTION,
         "update usage_events set others = '{\"images\": [1, null]}' where event_id = " + _CORRECTION,
+        "update usage_events set list_cost_nanos = 1 where event_id = " + _CORRECTION,
+        "update usage_events set discount_id = 1 where event_id = " + _CORRECTION,
         "update usage_events set corrects = (select max(corrects) from usage_events) where event_id = " + _CORRECTION,
         "update usage_events set corrects = event_id - 1 where event_id = " + _CORRECTION,
         "delete from usage_events where event_id = (select min(corrects) from usage_events)",
@@ -477,12 +479,17 @@ BREAKS = {
         "update budgets set archived_at = null where name = 'gone'",
         "update increases set state = 'refused' where increase_id = " + _APPROVED,
     ),
-    "prices and aliases of the tenant are in the audit log": (
+    "prices, aliases and discounts of the tenant are in the audit log": (
         "update tenant_prices set rates = jsonb_set(rates, '{base,input}', '\"9\"')",
         "update tenant_prices set model = 'other'",
+        "update tenant_prices set valid_from = valid_from - interval '1 second'",
         "update tenant_aliases set to_model = 'gpt-4o'",
         "delete from audit_log where action = 'price.set'",
         "delete from audit_log where action = 'alias.set'",
+        "update tenant_discounts set factor = factor + 1 where factor is not null",
+        "update tenant_discounts set valid_until = now() where factor is not null",
+        "update tenant_discounts set provider = '*'",
+        "delete from audit_log where action = 'discount.set' and after is not null",
     ),
     "the current set-up is what the audit log shows": (
         "update budgets set limit_tokens = limit_tokens + 1 where name = 'uncached'",
@@ -563,5 +570,9 @@ BREAKS = {
         " where kind = 'cache_hit' and corrects is null",
         "update usage_events set details = null where kind = 'cache_hit' and corrects is null",
         "update usage_events set kind = null where kind = 'tool_call' and corrects is null and cost_nanos > 0",
+        "update usage_events set list_cost_nanos = list_cost_nanos + 1 where discount_id is not null",
+        "update usage_events set discount_id = null, list_cost_nanos = null where discount_id is not null",
+        "update usage_events set posted_at = posted_at - interval '1 day' where discount_id is not null",
+        "update usage_events set list_cost_nanos = null where list_price_id is not null",
     ),
 }  # fmt: skip

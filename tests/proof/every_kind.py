@@ -256,7 +256,7 @@ async def _work_in_runs(ledger: Ledger) -> None:
 
 
 async def _set_prices(ledger: Ledger) -> None:
-    """Give a model that only the tenant has a price and another name, and another model a price of its own."""
+    """Give a model that only the tenant has a price and another name, another a price of its own, others a discount."""
     stored = {"base": {"input": "1.5", "output": "7"}}
     rates, price = json.dumps(stored), check_rates(stored)
     for model in ("house-model", "o3"):
@@ -265,7 +265,12 @@ async def _set_prices(ledger: Ledger) -> None:
         )  # fmt: skip
     alias = administration.SetAlias("k", b"x", "azure", "deployed", ModelName("openai", "house-model"), "root")
     await ledger.ask(alias, outcomes.Changed)
-    for fields in ({"model": "house-model"}, {"model": "o3"}, {"provider": "azure", "model": "deployed"}):
+    for factor in (None, 850_000_000):
+        discount = administration.SetDiscount("k", b"x", "openai", "o4-*", factor, "root")
+        await ledger.ask(discount, outcomes.Changed)
+    for fields in (
+        {"model": "house-model"}, {"model": "o3"}, {"provider": "azure", "model": "deployed"}, {"model": "o4-mini"},
+    ):  # fmt: skip
         await ledger.settle(await ledger.hold(user="kim", **fields), 100, 10)
 
 

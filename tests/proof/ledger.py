@@ -89,6 +89,12 @@ class Ledger:
                 moved = ", ".join(f'"{name}" = "{name}" - make_interval(days => $1)' for name in columns)
                 for step in _steps(table, days):
                     await self.owner.execute(f"update {table} set {moved} where tenant_id = $2", step, self.tenant)
+            for name in ("valid_from", "valid_until"):  # of prices and discounts, which verify compares
+                await self.owner.execute(
+                    "update audit_log set after = after || jsonb_build_object($3::text,"
+                    " (after ->> $3)::timestamptz - make_interval(days => $1)) where tenant_id = $2 and after ? $3",
+                    days, self.tenant, name,
+                )  # fmt: skip
         await self._move_windows(back=days > 0)
         await self.restart()
 

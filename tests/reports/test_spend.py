@@ -193,7 +193,7 @@ async def test_verify_compares_hours_with_days_in_every_calendar(books: Books) -
     async def found() -> set[str]:
         async with books.database.reading(books.tenant) as connection:
             periods = await load_periods(connection, books.tenant)
-            scope = Scope(connection, {"tenant": books.tenant, **periods.values}, {}, 1_000)
+            scope = Scope(connection, {"tenant": books.tenant, **periods.values}, {}, {}, 1_000)
             return {str(row["found"]) for row in await check.find_violations(scope)}
 
     assert await found() == set()

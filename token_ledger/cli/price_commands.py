@@ -90,6 +90,25 @@ PRICE_COMMANDS = (
         ),
     ),
     Command(
+        name="prices discount", group=Group.PRICES, run="token_ledger.cli.discounts:set_discount",
+        help="say what is negotiated off published prices",
+        details="For a model, a family (openai/gpt-5*), a provider (openai/*) or all (*/*): of those in force the most"
+        " exact name counts, alone. Prices of the tenant's own stay as they are. Events keep both costs. Without a"
+        " model it lists the tenant's discounts.",
+        example="token-ledger prices discount acme openai/* --off 15 --from 2027-01-01 --until 2028-01-01",
+        arguments=(
+            TENANT,
+            Argument(
+                name="model", optional=True, example="openai/*",
+                help="provider and model; `*` in the model stands for anything",
+            ),
+            Argument(name="--off", help="percent off every rate", example="15"),
+            Argument(name="--remove", is_flag=True, help="end the discounts of exactly this name"),
+            SINCE,
+            Argument(name="--until", example="2028-01-01", help="until this date or instant, in UTC"),
+        ),
+    ),
+    Command(
         name="prices refresh", group=Group.PRICES, run="token_ledger.cli.price_refresh:refresh_prices",
         help="show what a newer version publishes, and take it over if you accept it",
         details="Changes nothing without --accept, which takes the owner of the tables. New prices count from then on,"

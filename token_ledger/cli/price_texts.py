@@ -1,9 +1,11 @@
 """Says in words what entries of the price book, and changes of it, are."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from token_ledger.core.model.audit import AuditEntry
+from token_ledger.core.model.discount import WHOLE, Discount, read_factor
 from token_ledger.core.model.price import ModelName
 from token_ledger.storage.reads.prices import OWN, StoredPrice
 
@@ -57,6 +59,35 @@ def change_words(entry: AuditEntry) -> str:
     since = f" from {after['valid_from'][:16].replace('T', ' ')} UTC" if after else ""
     was = f" (it was {rates_text(before['rates'])})" if before else ""
     return f"{entry.target}{since}: {rates_text(after.get('rates'))}{was}"
+
+
+def discount_words(discount: Discount) -> str:
+    """Return what a discount is, and when it is valid."""
+    until = "" if discount.valid_until is None else f" until {discount.valid_until:%Y-%m-%d %H:%M}"
+    name = f"{discount.provider}/{discount.model}"
+    return f"{name}: {off_words(discount.factor)}, from {discount.valid_from:%Y-%m-%d %H:%M}{until} UTC"
+
+
+def off_words(factor: int | None) -> str:
+    """Return how many percent are off."""
+    if factor is None:
+        return "withdrawn: no discount of this name"
+    percent = format((100 * (1 - Decimal(factor) / WHOLE)).normalize(), "f")
+    return f"{percent.removeprefix('-')} % {'on top' if factor > WHOLE else 'off'}"
+
+
+def discount_change_words(entry: AuditEntry) -> str:
+    """Return what a change of a tenant's discount did, as the audit log has it."""
+    if entry.before == entry.after:
+        return f"{entry.target} has this discount already; nothing changes"
+    after = entry.after or {"factor": None}
+    was = f" (it was {off_words(read_factor(entry.before['factor']))})" if entry.before else ""
+    since, until = (
+        f" {word} {at[:16].replace('T', ' ')} UTC" if (at := after.get(f"valid_{word}")) else ""
+        for word in ("from", "until")
+    )
+    factor = None if after["factor"] is None else read_factor(after["factor"])
+    return f"{entry.target}{since}{until}: {off_words(factor)}{was}"
 
 
 def alias_words(name: ModelName, stands_for: ModelName | None) -> str:

@@ -135,7 +135,7 @@ def set_price(settings: Settings, options: argparse.Namespace) -> int:
     body = PriceBody(
         idempotency_key=new_idempotency_key(),
         rates=_rates(options),
-        valid_from=_instant_text("--from", getattr(options, "from")),
+        valid_from=instant_text("--from", getattr(options, "from")),
     )
     command = set_price_command(name, body, actor())
     with named_database(settings) as url:
@@ -224,7 +224,7 @@ def read_model(what: str, text: str) -> ModelName:
     return ModelName(read_name(f"the provider of {what}", provider), read_name(f"the model of {what}", model))
 
 
-def _instant_text(option: str, text: str | None) -> str | None:
+def instant_text(option: str, text: str | None) -> str | None:
     """Return the instant that an option names, as bodies of the API have it."""
     at = _instant(option, text)
     return None if at is None else at.isoformat()

@@ -8,17 +8,19 @@ from zoneinfo import ZoneInfo
 
 from token_ledger.cli.actor import actor
 from token_ledger.cli.connections import new_idempotency_key
-from token_ledger.cli.price_texts import alias_words, rates_text
-from token_ledger.cli.setup_file import TenantTerms, alias_command, price_command
+from token_ledger.cli.price_texts import alias_words, discount_words, rates_text
+from token_ledger.cli.setup_file import TenantTerms, alias_command, discount_command, price_command
 from token_ledger.cli.users import set_users_commands
 from token_ledger.core.batch.administration import ChangeBudget, CreateBudget, ReplaceBudget, SetCalendar
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.model.budget import NO_LIMITS, Budget, Limits, Unit, overrides_in_books
+from token_ledger.core.model.discount import Discount
 from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.tenant import TenantConfig, TenantId, User, with_cost_centers
 from token_ledger.core.model.trigger import Trigger
 from token_ledger.core.model.window import CalendarRule
 from token_ledger.wire.bodies.budgets import BudgetBody, BudgetTerms
+from token_ledger.wire.bodies.prices import NamedDiscountTerms
 from token_ledger.wire.bodies.triggers import TriggerBody, TriggerTerms
 from token_ledger.wire.bodies.users import UserBody
 from token_ledger.wire.commands.budgets import archive_budget_command, create_budget_command
@@ -136,7 +138,21 @@ def _price_changes(tenant: TenantTerms, state: TenantState) -> list[Change]:
         before = state.config.price_terms.alias_of(*name)
         if naming.stands_for != (None if before is None else before.stands_for):
             changes.append(Change(alias_words(name, naming.stands_for), naming))
+    for discount in tenant.discounts:
+        changes += _discount_changes(discount, state)
     return changes
+
+
+def _discount_changes(terms: NamedDiscountTerms, state: TenantState) -> list[Change]:
+    command = discount_command(terms, new_idempotency_key(), actor())
+    name = ModelName(state.prices.provider_named(terms.provider), terms.model)
+    valid_from = terms.valid_from or state.now
+    before = state.config.price_terms.discount_at(*name, valid_from)
+    terms_before = (None, None) if before is None else (before.factor, before.valid_until)
+    if (command.factor, command.valid_until) == terms_before:
+        return []
+    shown = discount_words(Discount(0, *name, command.factor, valid_from, command.valid_until))
+    return [Change(f"set the discount {shown}", command)]
 
 
 def _is_known(terms: UserBody, known: User | None) -> bool:

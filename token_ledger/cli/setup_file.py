@@ -13,17 +13,24 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, Field, StrictInt, ValidationError, model_validator
 
-from token_ledger.core.batch.administration import SetAlias, SetPrice
+from token_ledger.core.batch.administration import SetAlias, SetDiscount, SetPrice
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.tenant import check_cost_centers
 from token_ledger.storage.tenants import check_zone
 from token_ledger.wire.bodies.budgets import BudgetBody, BudgetTerms
 from token_ledger.wire.bodies.model_names import ModelNameBody
-from token_ledger.wire.bodies.prices import AliasBody, NamedAliasTerms, NamedPriceTerms, PriceBody
+from token_ledger.wire.bodies.prices import (
+    AliasBody,
+    DiscountBody,
+    NamedAliasTerms,
+    NamedDiscountTerms,
+    NamedPriceTerms,
+    PriceBody,
+)
 from token_ledger.wire.bodies.triggers import TriggerTerms
 from token_ledger.wire.bodies.users import UserBody
 from token_ledger.wire.commands.budgets import create_budget_command
-from token_ledger.wire.commands.prices import set_alias_command, set_price_command
+from token_ledger.wire.commands.prices import set_alias_command, set_discount_command, set_price_command
 from token_ledger.wire.fields import Body, Name, Words
 from token_ledger.wire.problems import ProblemError
 from token_ledger.wire.validation_errors import first_error
@@ -46,6 +53,7 @@ class TenantTerms(Body):
     triggers: tuple[TriggerTerms, ...] = ()
     prices: tuple[NamedPriceTerms, ...] = ()
     aliases: tuple[NamedAliasTerms, ...] = ()
+    discounts: tuple[NamedDiscountTerms, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -113,6 +121,7 @@ def _check_names(path: Path, tenant: TenantTerms) -> None:
         ("user", [user.user for user in tenant.users]),
         ("trigger", [str(trigger.kind) for trigger in tenant.triggers]),
         ("price", [f"{_text(price)} from {price.valid_from or 'now'} on" for price in tenant.prices]),
+        ("discount", [f"{_text(each)} from {each.valid_from or 'now'} on" for each in tenant.discounts]),
         ("alias", [_text(alias) for alias in tenant.aliases]),
     ):
         twice = _first_twice(names)
@@ -134,6 +143,12 @@ def alias_command(terms: NamedAliasTerms, key: str, actor: str) -> SetAlias:
     """Return the command that sets an alias of a file."""
     body = AliasBody.model_validate({**_without_name(terms), "idempotency_key": key})
     return set_alias_command(ModelName(terms.provider, terms.model), body, actor)
+
+
+def discount_command(terms: NamedDiscountTerms, key: str, actor: str) -> SetDiscount:
+    """Return the command that sets a discount of a file."""
+    body = DiscountBody.model_validate({**_without_name(terms), "idempotency_key": key})
+    return set_discount_command(ModelName(terms.provider, terms.model), body, actor)
 
 
 def _without_name(terms: Body) -> dict[str, Any]:
@@ -160,6 +175,9 @@ def _check_terms(where: str, tenant: TenantTerms) -> None:
     for position, alias in enumerate(tenant.aliases):
         with _at(f"{where}.aliases.{position}"):
             alias_command(alias, "-", "")
+    for position, discount in enumerate(tenant.discounts):
+        with _at(f"{where}.discounts.{position}"):
+            discount_command(discount, "-", "")
 
 
 @contextmanager

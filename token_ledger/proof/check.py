@@ -5,11 +5,13 @@ Each subject is a module with a tuple `CHECKS`; `verify.CHECKS` lists them all.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from token_ledger.core.model.discount import Discount, discounted
 from token_ledger.core.model.price import Price
 
 UNITS = ("tokens", "nanos", "calls")
@@ -26,8 +28,19 @@ class Scope:
     """Bound in every query: `:tenant`, `:cut` and `:cut_at` (the tenant's checkpoint: older events are gone and only
     their sums are kept), and the tenant's calendar as `storage.upkeep.periods` states it."""
     prices: Mapping[int, Price]
+    discounts: Mapping[int, Discount]
     most_rows: int
     """How many violating rows a check returns at most."""
+
+    def price(self, price_id: int, discount_id: int | None, *instants: datetime | None) -> Price | None:
+        """Return an entry less a discount; None if there is none, or if the discount was in force at no instant."""
+        price = self.prices.get(price_id)
+        if price is None or discount_id is None:
+            return price
+        discount = self.discounts.get(discount_id)
+        if discount is None or not any(discount.is_in_force(at) for at in instants if at is not None):
+            return None
+        return discounted(price, discount)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from jsonb_each(e.others) as o
 # While a user is being erased, one of the two may have the name and the other the pseudonym.
 _SAME = (
     *(name for name in FACTS if name != "user_id"), "occurred_at", "posted_at", "held_at", "price_id",
-    "unpriced", "service_tier", "kind",
+    "unpriced", "service_tier", "kind", "discount_id", "list_price_id",
 )  # fmt: skip
 
 _SAVED = "({0}.details #>> '{{saved,nanos}}')::numeric"
@@ -42,6 +42,7 @@ where c.event_id > :cut and (
         or ({", ".join(f"c.{name}" for name in _SAME)}) is distinct from ({", ".join(f"e.{name}" for name in _SAME)})
         or c.others is distinct from ({_OPPOSITE_OTHERS})
         or {_SAVED.format("c")} is distinct from -{_SAVED.format("e")}
+        or c.list_cost_nanos is distinct from -e.list_cost_nanos
         or coalesce(mine.pseudonym, c.user_id) <> coalesce(its.pseudonym, e.user_id)
     ))
 )

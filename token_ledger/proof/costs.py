@@ -1,6 +1,5 @@
 """Check: costs are computed again from the stored prices, event by event, those of a call's parts as one call's."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import text
@@ -22,7 +21,7 @@ _PAGE_ROWS = 5_000
 _ONE_CALL = "part and calls = 0"
 _PAGE_OF_EVENTS = f"""
 select event_id, reservation_id, provider, model, {_ONE_CALL} as is_part, cost_nanos, price_id, unpriced, others,
-       service_tier, posted_at, kind, details, {", ".join(KINDS)}
+       service_tier, posted_at, held_at, kind, details, discount_id, list_price_id, list_cost_nanos, {", ".join(KINDS)}
 from usage_events where tenant_id = :tenant and event_id > :after and corrects is null
 order by event_id limit :page
 """
@@ -33,7 +32,7 @@ select reservation_id, drawn_use from reservations
 where tenant_id = :tenant and reservation_id <= :cut and drawn_use is not null and (event_id is null or event_id > :cut)
 """
 _THEIR_PARTS = f"""
-select reservation_id, provider, model, cost_nanos, others, {", ".join(KINDS)}
+select reservation_id, provider, model, cost_nanos, list_cost_nanos, others, {", ".join(KINDS)}
 from usage_events where tenant_id = :tenant and event_id > :cut and reservation_id <= :cut and {_ONE_CALL}
 """
 
@@ -47,13 +46,17 @@ async def _find_wrong_costs(scope: Scope) -> list[Row]:
         values = {"tenant": scope.parameters["tenant"], "after": after, "page": _PAGE_ROWS}
         rows = (await scope.connection.execute(text(_PAGE_OF_EVENTS), values)).all()
         for row in rows:
-            expected = _expected_cost(row, scope.prices, drawn)
+            price = scope.price(row.price_id, row.discount_id, row.posted_at, row.held_at)
+            expected = _expected_cost(row, price, _listed(row, price, scope), drawn)
             if expected is None or expected[0] != row.cost_nanos:
                 cost = None if expected is None else expected[0]
                 wrong.append({"event_id": row.event_id, "cost_nanos": row.cost_nanos, "expected": cost})
             elif expected[1] != _others(row):
                 wrong.append({"event_id": row.event_id, "others": row.others, "expected": str(expected[1])})
-            elif row.kind == Kind.CACHE_HIT and not _is_saving_right(row, scope.prices):
+            elif expected[2] != row.list_cost_nanos:
+                listed = {"list_cost_nanos": row.list_cost_nanos, "expected": expected[2]}
+                wrong.append({"event_id": row.event_id, **listed})
+            elif row.kind == Kind.CACHE_HIT and not _is_saving_right(row, price):
                 wrong.append({"event_id": row.event_id, "details": row.details})
         if len(rows) < _PAGE_ROWS:
             break
@@ -70,12 +73,19 @@ async def _drawn_before(scope: Scope) -> Drawn:
     return drawn
 
 
-def _expected_cost(
-    row: Any, prices: Mapping[int, Price], drawn: Drawn
-) -> tuple[int, tuple[OtherUse, ...]] | None:  # fmt: skip
-    """Return the cost that the price of an event gives, and its lines of other kinds; None if there is no such price.
+def _listed(row: Any, price: Price | None, scope: Scope) -> Price | None:
+    """Return what the model costs everybody, None where that is the price."""
+    if price is not None and price.listed is not None:
+        return price.listed
+    return None if row.list_price_id is None else scope.prices.get(row.list_price_id)
 
-    The fee of the call itself is among the lines already.
+
+def _expected_cost(
+    row: Any, price: Price | None, listed: Price | None, drawn: Drawn
+) -> tuple[int, tuple[OtherUse, ...], int | None] | None:  # fmt: skip
+    """Return the cost that the price of an event gives, its lines of other kinds, and what the call costs everybody.
+
+    None if there is no such price. The fee of the call itself is among the lines already.
     """
     use = _use_of(row)
     earlier = drawn.get(row.reservation_id, ())
@@ -83,26 +93,35 @@ def _expected_cost(
         drawn[row.reservation_id] = drawn_with(earlier, use)
     elif earlier:
         del drawn[row.reservation_id]  # the call has ended
-    price = prices.get(row.price_id)
     if row.kind == Kind.TOOL_CALL and row.price_id == NO_PRICE and not row.unpriced:
         # What a tool cost is only known from its caller.
-        return row.cost_nanos, charge(None, use.whole, row.service_tier, 0, row.posted_at)[1]
+        return row.cost_nanos, charge(None, use.whole, row.service_tier, 0, row.posted_at)[1], None
     if (price is None and row.price_id != NO_PRICE) or (price is None and not row.unpriced):
         return None
     before = earlier_use(earlier, row.provider, row.model)
+    cost, others, is_priced = _charge(price, use, row, before)
+    if not is_priced and not row.unpriced:
+        return None
+    if listed is None:
+        return cost, others, None
+    list_nanos, _, is_listed = _charge(listed, use, row, None if before is None else before.at_list_cost)
+    return cost, others, list_nanos if is_listed else None
+
+
+def _charge(
+    price: Price | None, use: DrawnUse, row: Any, before: DrawnUse | None
+) -> tuple[int, tuple[OtherUse, ...], bool]:  # fmt: skip
     if before is None:
-        cost, others, is_priced = charge(price, use.whole, row.service_tier, 0, row.posted_at)
-    else:
-        cost, others, is_priced = charge_part(price, use.whole, row.service_tier, 0, row.posted_at, before)
-    return None if not is_priced and not row.unpriced else (cost, others)
+        return charge(price, use.whole, row.service_tier, 0, row.posted_at)
+    return charge_part(price, use.whole, row.service_tier, 0, row.posted_at, before)
 
 
-def _is_saving_right(row: Any, prices: Mapping[int, Price]) -> bool:
+def _is_saving_right(row: Any, price: Price | None) -> bool:
     """Tell whether what a cache hit saved is what the price gives for the usage of the call that was not made."""
     details = details_from_column(row.details)
     if details is None or details.saved is None:
         return False
-    cost, _, _ = charge(prices.get(row.price_id), details.saved.usage, row.service_tier, 1, row.posted_at)
+    cost, _, _ = charge(price, details.saved.usage, row.service_tier, 1, row.posted_at)
     return details.saved.nanos == cost
 
 
@@ -110,7 +129,8 @@ def _use_of(row: Any, sign: int = 1) -> DrawnUse:
     """Return what an event used, or its opposite."""
     usage = Usage(*(sign * count for count in row[-len(KINDS) :]))
     others = tuple(OtherUse(use.kind, sign * use.count, use.nanos and sign * use.nanos) for use in _others(row))
-    return DrawnUse(row.provider, row.model, usage, sign * row.cost_nanos, others)
+    list_nanos = row.cost_nanos if row.list_cost_nanos is None else row.list_cost_nanos
+    return DrawnUse(row.provider, row.model, usage, sign * row.cost_nanos, sign * list_nanos, others)
 
 
 def _others(row: Any) -> tuple[OtherUse, ...]:

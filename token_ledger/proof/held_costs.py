@@ -1,6 +1,5 @@
 """Check: what holds set aside in money is computed again from the stored prices and what their calls announced."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import text
@@ -15,7 +14,7 @@ _PAGE_ROWS = 5_000
 
 _PAGE_OF_HOLDS = """
 select reservation_id, input_tokens, cached_input_tokens, max_output_tokens, held_nanos, held_calls, price_id,
-       announced, created_at
+       discount_id, announced, created_at
 from reservations where tenant_id = :tenant and reservation_id > :after order by reservation_id limit :page
 """
 
@@ -28,7 +27,7 @@ async def _find_wrong_holds(scope: Scope) -> list[Row]:
         values = {"tenant": scope.parameters["tenant"], "after": after, "page": _PAGE_ROWS}
         rows = (await scope.connection.execute(text(_PAGE_OF_HOLDS), values)).all()
         for row in rows:
-            expected = _expected_nanos(row, scope.prices)
+            expected = _expected_nanos(row, scope.price(row.price_id, row.discount_id, row.created_at))
             if row.held_nanos not in expected:
                 found = {"held_nanos": row.held_nanos, "expected": str(expected)}
                 wrong.append({"reservation_id": row.reservation_id, **found})
@@ -38,9 +37,8 @@ async def _find_wrong_holds(scope: Scope) -> list[Row]:
     return wrong[: scope.most_rows]
 
 
-def _expected_nanos(row: Any, prices: Mapping[int, Price]) -> set[int]:
+def _expected_nanos(row: Any, price: Price | None) -> set[int]:
     """Return what a hold may have: the caller alone knows whether it announced to write to the cache."""
-    price = prices.get(row.price_id)
     if price is None:
         return set()
     others: Others = ()

@@ -1,15 +1,18 @@
 """Check: whatever a tenant has added to the price book is in its audit log, with who did it."""
 
 from token_ledger.core.batch.books import ORDINAL_BITS
+from token_ledger.core.model.discount import WHOLE
 from token_ledger.proof.check import sql_check
 
 PRICES = f"""
-with log as (select * from audit_log where tenant_id = :tenant and action in ('price.set', 'alias.set'))
+with log as (select * from audit_log where tenant_id = :tenant and action in ('price.set', 'alias.set', 'discount.set')
+)
 select 'price' as found, price_id as id, provider, model from tenant_prices as p
 where tenant_id = :tenant and not exists (
     select from log where action = 'price.set' and target = p.provider || '/' || p.model
       and audit_id >> {ORDINAL_BITS} = -p.price_id >> {ORDINAL_BITS} and (after -> 'rates') is not distinct from p.rates
       and (p.rates is null or after ->> 'price_id' = p.price_id::text)
+      and (p.rates is null or (after ->> 'valid_from')::timestamptz = p.valid_from)
 )
 union all
 select 'alias', alias_id, provider, model from tenant_aliases as a
@@ -19,6 +22,16 @@ where tenant_id = :tenant and not exists (
       and after #>> '{{stands_for,provider}}' is not distinct from a.to_provider
       and after #>> '{{stands_for,model}}' is not distinct from a.to_model
 )
+union all
+select 'discount', discount_id, provider, model from tenant_discounts as d
+where tenant_id = :tenant and not exists (
+    select from log where action = 'discount.set' and target = d.provider || '/' || d.model
+      and audit_id >> {ORDINAL_BITS} = d.discount_id >> {ORDINAL_BITS}
+      and ((after ->> 'factor')::numeric * {WHOLE}) is not distinct from d.factor
+      and (d.factor is null or after ->> 'discount_id' = d.discount_id::text)
+      and (d.factor is null or (after ->> 'valid_from')::timestamptz = d.valid_from)
+      and (d.factor is null or (after ->> 'valid_until')::timestamptz is not distinct from d.valid_until)
+)
 """
 
-CHECKS = (sql_check("prices and aliases of the tenant are in the audit log", PRICES),)
+CHECKS = (sql_check("prices, aliases and discounts of the tenant are in the audit log", PRICES),)

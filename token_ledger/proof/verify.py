@@ -40,7 +40,7 @@ from token_ledger.proof import (
 )
 from token_ledger.proof.check import Check, Row, Scope
 from token_ledger.storage.database import Database, DatabaseAway
-from token_ledger.storage.price_terms import load_own_prices
+from token_ledger.storage.price_terms import load_price_terms
 from token_ledger.storage.prices import load_prices
 from token_ledger.storage.tenants import all_tenants
 from token_ledger.storage.upkeep.periods import load_periods
@@ -175,9 +175,11 @@ async def find_violations(
 
 async def _scope(connection: AsyncConnection, tenant: TenantId, prices: Mapping[int, Price]) -> Scope:
     cut = (await connection.execute(text(_CUT), {"tenant": tenant})).mappings().one()
-    prices = {**prices, **await load_own_prices(connection, tenant)}
+    terms = await load_price_terms(connection, tenant)
+    own = {each.price_id: each.price for each in terms.prices if each.price is not None}
+    discounts = {each.discount_id: each for each in terms.discounts}
     parameters = {"tenant": tenant, **cut, **(await load_periods(connection, tenant)).values}
-    return Scope(connection, parameters, prices, _ROWS_SHOWN)
+    return Scope(connection, parameters, {**prices, **own}, discounts, _ROWS_SHOWN)
 
 
 async def _run_checks(scope: Scope) -> dict[str, tuple[Row, ...]]:

@@ -164,6 +164,7 @@ def drawn_use_text(drawn: Iterable[DrawnUse]) -> str:
                 "model": use.model,
                 "usage": use.usage.by_kind,
                 "nanos": use.cost_nanos,
+                "list_nanos": use.list_nanos,
                 "others": {line.kind: [line.count, line.nanos] for line in use.others},
             }
             for use in drawn
@@ -175,7 +176,12 @@ def drawn_use_from(column: Any) -> tuple[DrawnUse, ...]:
     """Read back what parts of a call have used."""
     return tuple(
         DrawnUse(
-            each["provider"], each["model"], usage_from(each["usage"]), each["nanos"], other_uses_from(each["others"])
+            each["provider"],
+            each["model"],
+            usage_from(each["usage"]),
+            each["nanos"],
+            each["list_nanos"],
+            other_uses_from(each["others"]),
         )
         for each in parsed(column)
     )

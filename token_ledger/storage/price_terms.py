@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.model.price import ModelName, Price, PriceBook
+from token_ledger.core.model.discount import Discount
+from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms, book_with
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.json_columns import object_text, parsed
@@ -19,6 +20,10 @@ from tenant_prices where tenant_id = any($1) order by price_id desc
 LOAD_ALIASES = """
 select tenant_id, alias_id, provider, model, to_provider, to_model
 from tenant_aliases where tenant_id = any($1) order by alias_id
+"""
+LOAD_DISCOUNTS = """
+select tenant_id, discount_id, provider, model, factor, valid_from, valid_until
+from tenant_discounts where tenant_id = any($1) order by discount_id
 """
 
 
@@ -38,22 +43,25 @@ def alias_from(row: Any) -> Alias:
     return Alias(row["alias_id"], row["provider"], row["model"], stands_for)
 
 
+def discount_from(row: Any) -> Discount:
+    """Make a discount from a row."""
+    names = ("discount_id", "provider", "model", "factor", "valid_from", "valid_until")
+    return Discount(*(row[name] for name in names))
+
+
 async def load_price_terms(connection: AsyncConnection, tenant: TenantId) -> PriceTerms:
     """Load what a tenant has added to the price book."""
     prices = await _rows_of(connection, LOAD_OWN_PRICES, tenant)
     aliases = await _rows_of(connection, LOAD_ALIASES, tenant)
-    return PriceTerms(tuple(map(own_price_from, prices)), tuple(map(alias_from, aliases)))
+    discounts = await _rows_of(connection, LOAD_DISCOUNTS, tenant)
+    return PriceTerms(
+        tuple(map(own_price_from, prices)), tuple(map(alias_from, aliases)), tuple(map(discount_from, discounts))
+    )
 
 
 async def load_tenant_book(connection: AsyncConnection, tenant: TenantId, prices: PriceBook) -> PriceBook:
     """Return the price book as a tenant sees it."""
     return book_with(prices.base, await load_price_terms(connection, tenant))
-
-
-async def load_own_prices(connection: AsyncConnection, tenant: TenantId) -> dict[int, Price]:
-    """Return a tenant's own entries by id."""
-    entries = (await load_price_terms(connection, tenant)).prices
-    return {each.price_id: each.price for each in entries if each.price is not None}
 
 
 async def _rows_of(connection: AsyncConnection, statement: str, tenant: TenantId) -> Sequence[Any]:

@@ -6,7 +6,7 @@ ARCHITECTURE.md shows this table; `tests/documents` keeps it equal.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.core.given import LARGE, NOW, USED, Ledger, budget, open_run, record, release, reserve, sealed, settle
@@ -25,6 +25,7 @@ from token_ledger.core.batch.administration import (
     Reverse,
     SetAlias,
     SetCalendar,
+    SetDiscount,
     SetPrice,
     StopTenant,
 )
@@ -33,6 +34,7 @@ from token_ledger.core.batch.outcomes import BudgetAnswer, Code, IncreaseAnswer,
 from token_ledger.core.decisions.prices import MOST_OWN
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import Enforcement, Limits
+from token_ledger.core.model.discount import Discount
 from token_ledger.core.model.money import LARGEST_AMOUNT
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms
@@ -111,11 +113,12 @@ class Tenant:
                 self.ledger.books.account_of((made.budget, subject)).settle(LARGEST_AMOUNT, 0, 0)
 
     def fill_price_terms(self) -> None:
-        """Let the tenant have as many prices and aliases of its own as it may have."""
+        """Let the tenant have as many prices, aliases and discounts as it may have."""
         books = self.ledger.books
         prices = tuple(OwnPrice(-n, "acme", f"m{n}", NOW, None, None) for n in range(MOST_OWN))
         aliases = tuple(Alias(n, "acme", f"m{n}", None) for n in range(MOST_OWN))
-        books.config = replace(books.config, price_terms=PriceTerms(prices, aliases))
+        discounts = tuple(Discount(n, "acme", f"m{n}", 5, NOW) for n in range(MOST_OWN))
+        books.config = replace(books.config, price_terms=PriceTerms(prices, aliases, discounts))
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,10 @@ def _price() -> Any:
 
 def _alias(model: str = "large") -> Any:
     return sealed(SetAlias("a", b"", "acme", "mine", ModelName("acme", model), "key:b"))
+
+
+def _discount(until: datetime | None = None) -> Any:
+    return sealed(SetDiscount("d", b"", "acme", "large", 5, "key:b", valid_until=until))
 
 
 def _rename(asked: str = "small", becomes: str = "large") -> Any:
@@ -370,6 +377,10 @@ REFUSALS = (
             Code.INVALID_REQUEST, "becomes", before=lambda t: t.fill_accounts(1)),
     Refusal("set_price", "the tenant has as many prices as it may have", lambda t: _price(),
             Code.INVALID_REQUEST, before=Tenant.fill_price_terms),
+    Refusal("set_discount", "it would end before it begins", lambda t: _discount(NOW), Code.INVALID_REQUEST,
+            "valid_until"),
+    Refusal("set_discount", "the tenant has as many discounts as it may have", lambda t: _discount(),
+            Code.INVALID_REQUEST, before=Tenant.fill_price_terms),
     Refusal("set_alias", "no price is known for the model that it would stand for", lambda t: _alias("unheard-of"),
             Code.UNKNOWN_MODEL, "stands_for"),
     Refusal("set_alias", "the tenant has as many aliases as it may have", lambda t: _alias(),
@@ -415,6 +426,7 @@ ACCEPTED: tuple[tuple[str, Callable[[Tenant], Any]], ...] = (
     ("rename_model", lambda t: _rename()),
     ("set_price", lambda t: _price()),
     ("set_alias", lambda t: _alias()),
+    ("set_discount", lambda t: _discount()),
     ("erase_user", lambda t: _erase()),
     ("set_calendar", lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", FUTURE))),
     ("any verb", lambda t: reserve(key="hold 1")),

@@ -14,12 +14,12 @@ from token_ledger.core.batch.outcomes import Changed
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.published_prices import deprecated_models
-from token_ledger.storage.reads.prices import PriceListing, find_aliases
+from token_ledger.storage.reads.prices import PriceListing, find_aliases, find_discounts
 from token_ledger.storage.reads.prices import list_prices as read_prices
 from token_ledger.wire.answers import prices as answers
 from token_ledger.wire.answers.audit import ChangeAnswer, change_answer
-from token_ledger.wire.bodies.prices import AliasBody, PriceBody
-from token_ledger.wire.commands.prices import set_alias_command, set_price_command
+from token_ledger.wire.bodies.prices import AliasBody, DiscountBody, PriceBody
+from token_ledger.wire.commands.prices import set_alias_command, set_discount_command, set_price_command
 from token_ledger.wire.fields import Instant, Name
 from token_ledger.wire.problems import invalid_field
 
@@ -95,6 +95,7 @@ async def list_models(
         "models": [
             answers.model_answer(
                 each,
+                factor=found.factor_of(each),
                 context_tokens=context.get((each.provider, each.model.casefold())),
                 deprecated=(each.provider, each.model) in deprecated,
             )
@@ -117,6 +118,34 @@ async def set_price(
     nothing.
     """
     command = set_price_command(ModelName(provider, model), body, actor_of(admin))
+    return change_answer(await decide(request, admin.tenant, Changed, command))
+
+
+@router.get("/discounts", response_model=answers.DiscountList)
+async def list_discounts(request: Request, response: Response, reader: Reader) -> answers.DiscountList | Response:
+    """List discounts.
+
+    What the tenant pays of published prices, and has paid. The answer has an `ETag`.
+    """
+    async with reading(request, reader.tenant) as connection:
+        found = await find_discounts(connection, reader.tenant, datetime.now(UTC))
+    answer: answers.DiscountList = {
+        "discounts": [answers.discount_answer(each, in_force=in_force) for each, in_force in found]
+    }
+    return unchanged(request, response, answer) or answer
+
+
+@router.put("/discounts/{provider}/{model:path}")
+async def set_discount(
+    request: Request, admin: Admin, provider: ProviderPath, model: ModelPath, body: DiscountBody
+) -> ChangeAnswer:
+    """Say what the tenant pays of published prices.
+
+    For a model, a pattern such as `gpt-5*`, all models of a provider (`*`), or all (`*/*`): of those in force the one
+    with the most exact name counts, alone. It counts for calls that are reserved from then on, in every process. Prices
+    of the tenant's own stay as they are. Events keep both costs. Setting what is set already changes nothing.
+    """
+    command = set_discount_command(ModelName(provider, model), body, actor_of(admin))
     return change_answer(await decide(request, admin.tenant, Changed, command))
 
 

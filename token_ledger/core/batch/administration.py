@@ -144,6 +144,23 @@ class SetAlias(KeyedCommand):
 
 
 @value
+class SetDiscount(KeyedCommand):
+    """Let a tenant pay a factor of what the global price book says, for a model or a pattern, from an instant on.
+
+    Without `valid_from` that is the instant of the decision. `factor` is in billionths; None withdraws the discounts of
+    this name that began before.
+    """
+
+    verb: ClassVar[str] = "set_discount"
+    provider: str
+    model: str
+    factor: int | None
+    actor: str
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+
+
+@value
 class GiveGrant(KeyedCommand):
     """Give an account extra limit, until an instant or to the end of its window.
 

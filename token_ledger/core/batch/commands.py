@@ -347,6 +347,7 @@ Command = (
     | administration.RenameModel
     | administration.SetPrice
     | administration.SetAlias
+    | administration.SetDiscount
     | administration.GiveGrant
     | administration.AskIncrease
     | administration.DecideIncrease

@@ -10,6 +10,7 @@ from token_ledger.core.batch.outcomes import Denial
 from token_ledger.core.model.account import Account, Grant, LimitEntry, ThresholdEvent
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.budget import Budget, Terms
+from token_ledger.core.model.discount import Discount
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.increase import Increase
 from token_ledger.core.model.price import ModelName
@@ -102,6 +103,7 @@ class Writes:
     """With the ids of the budget and of the terms."""
     triggers = OnDemand(list[Trigger])
     own_prices = OnDemand(list[OwnPrice])
+    discounts = OnDemand(list[Discount])
     aliases = OnDemand(list[Alias])
     increases = OnDemand(dict[int, Increase])
     users = OnDemand(dict[str, User])
@@ -129,6 +131,7 @@ class Writes:
         return bool(
             self.new_budgets or self.changed_budgets or self.archived_budgets or self.triggers or self.users
             or self.erasures or self.calendar_changes or self.stops or self.own_prices or self.aliases
+            or self.discounts
             or self.finds_duplicates
             or any(change_id is not None for _, _, _, change_id in self.name_decisions)
         )  # fmt: skip

@@ -117,6 +117,7 @@ def _grant(
         warnings=warnings,
         lease=lease,
         held_calls=call.calls,
+        discount_id=call.price.discount_id,
         key=command.key,
         fingerprint=command.fingerprint,
     )  # fmt: skip

@@ -85,6 +85,7 @@ def take_back(books: Books, event: UsageEvent) -> UsageEvent:
         reservation_id=None,
         usage=Usage(*(-count for count in event.usage.counts)),
         cost_nanos=-event.cost_nanos,
+        list_cost_nanos=None if event.list_cost_nanos is None else -event.list_cost_nanos,
         calls=-event.calls,
         overrun=False,
         late=False,

@@ -14,6 +14,7 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.call_facts import call_facts, posting_instant, served_facts
 from token_ledger.core.decisions.corrections import take_back
 from token_ledger.core.decisions.duplicates import NOTHING, find_earlier, is_whole
+from token_ledger.core.decisions.list_costs import list_cost
 from token_ledger.core.decisions.other_models import events_of_other_models
 from token_ledger.core.decisions.quarantine import content, keep
 from token_ledger.core.decisions.recorded_costs import cost_of
@@ -180,6 +181,8 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
             usage, clamped = Usage(), False
     calls = 0 if repetition is Repetition.DUPLICATE or command.kind is not None else 1
     usage, cost, others, is_priced, details = cost_of(command, price, usage, calls, posted_at)
+    asked = ModelName(command.provider, command.model)
+    list_price_id, list_nanos = list_cost(books, price, asked, usage, command.service_tier, calls, posted_at)
     event = UsageEvent(
         event_id=event_id,
         reservation_id=None,
@@ -198,6 +201,9 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
         calls=calls,
         others=others,
         service_tier=command.service_tier,
+        discount_id=None if price is None else price.discount_id,
+        list_price_id=list_price_id,
+        list_cost_nanos=list_nanos,
         requested=_other_name(facts, command.provider, command.model),
         repetition=repetition,
         earlier_event_id=None if earlier is None else earlier.event_id,
@@ -261,11 +267,15 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
         usage, clamped = Usage(), False
     price, is_known = _price_of_call(books, reservation, posted_at, served, usage)
     calls = 0 if is_duplicate or (command.part and not reservation.lease) else 1
-    before = reservation.drawn_use and earlier_use(reservation.drawn_use, facts.provider, facts.model)
-    if not before:
+    before = earlier_use(reservation.drawn_use, facts.provider, facts.model) if reservation.drawn_use else None
+    if before is None:
         cost, others, is_priced = charge(price, usage, command.service_tier, calls, posted_at)
     else:
         cost, others, is_priced = charge_part(price, usage, command.service_tier, calls, posted_at, before)
+    called = served or reservation.to_call
+    list_price_id, list_nanos = list_cost(
+        books, price, called, usage, command.service_tier, calls, posted_at, before
+    )  # fmt: skip
     path = _served_path(books, reservation, facts)
     price_id = NO_PRICE if price is None else price.price_id
     # What every event has stands in its place: a keyword takes five times as long.
@@ -293,6 +303,9 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
         held_at=None if posted_at == reservation.created_at else reservation.created_at,
         others=others,
         service_tier=command.service_tier,
+        discount_id=None if price is None else price.discount_id,
+        list_price_id=list_price_id,
+        list_cost_nanos=list_nanos,
         repetition=repetition,
         earlier_event_id=None if earlier is None else earlier.event_id,
         details=command.details,
@@ -310,7 +323,7 @@ def _draw(books: Books, reservation: Reservation, event: UsageEvent) -> None:
     reservation.drawn_calls += event.calls
     if not reservation.lease:
         served = event.facts.provider, event.facts.model
-        part = DrawnUse(*served, event.usage, event.cost_nanos, event.others)
+        part = DrawnUse(*served, event.usage, event.cost_nanos, event.listed_nanos, event.others)
         reservation.drawn_use = drawn_with(reservation.drawn_use, part)
     reservation.changes += 1
     books.writes.changed_reservations[reservation.reservation_id] = reservation
@@ -355,7 +368,8 @@ def _price_of_call(
         if price is not None and (price.has_token_rates or not usage.total_tokens):
             return price, True
     # A process that started before the price book was refreshed may not know the entry.
-    price = books.prices.entry(reservation.price_id) or _price_at(books, *reservation.to_call, at)
+    price = books.prices.entry(reservation.price_id, reservation.discount_id)
+    price = price or _price_at(books, *reservation.to_call, at)
     return price, price is not None and not price.stands_in and (served is None or served == reservation.to_call)
 
 

@@ -11,6 +11,7 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.call_facts import other_name
 from token_ledger.core.batch.commands import OtherModel, Settle, other_model_keys
 from token_ledger.core.decisions.duplicates import find_earlier
+from token_ledger.core.decisions.list_costs import list_cost
 from token_ledger.core.model.call import CallFacts
 from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import NO_PRICE, UsageEvent
@@ -55,6 +56,7 @@ def _event(
         repetition, earlier_id = None, None
     price, is_known = price_of(named, usage)
     cost, uses, is_priced = charge(price, usage, other.service_tier, 0, call.posted_at)
+    list_price_id, list_nanos = list_cost(books, price, named, usage, other.service_tier, 0, call.posted_at)
     run = None if facts.run_id is None else books.loaded.runs.get(facts.run_id)
     event_id = books.new_id()
     return UsageEvent(
@@ -76,6 +78,9 @@ def _event(
         requested=None if name == named else named,
         others=uses,
         service_tier=other.service_tier,
+        discount_id=None if price is None else price.discount_id,
+        list_price_id=list_price_id,
+        list_cost_nanos=list_nanos,
         repetition=repetition,
         earlier_event_id=earlier_id,
         kind=Kind.OTHER_MODEL,

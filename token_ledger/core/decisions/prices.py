@@ -6,10 +6,11 @@ A batch has one price book from its begin to its end: what is decided here count
 import shlex
 from dataclasses import replace
 
-from token_ledger.core.batch.administration import SetAlias, SetPrice
+from token_ledger.core.batch.administration import SetAlias, SetDiscount, SetPrice
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.outcomes import Changed, Code, Refused
-from token_ledger.core.model.plain_data import alias_data, own_price_data
+from token_ledger.core.model.discount import Discount
+from token_ledger.core.model.plain_data import alias_data, discount_data, own_price_data
 from token_ledger.core.model.price_terms import Alias, OwnPrice, book_with
 
 MOST_OWN = 10_000
@@ -56,6 +57,26 @@ def set_alias(books: Books, command: SetAlias) -> Changed | Refused:
         books.config = replace(books.config, price_terms=replace(terms, aliases=(*terms.aliases, alias)))
         books.writes.aliases.append(alias)
     noted = books.audit(command, "alias.set", "/".join(name), alias_data(before), alias_data(stands_for))
+    books.note_key(command, "audit", noted.audit_id)
+    return Changed(noted)
+
+
+def set_discount(books: Books, command: SetDiscount) -> Changed | Refused:
+    """Let the tenant pay a factor of published prices; nothing changes where it does already."""
+    terms = books.config.price_terms
+    valid_from = command.valid_from or books.now
+    if command.valid_until is not None and command.valid_until <= valid_from:
+        return Refused(Code.INVALID_REQUEST, "a discount ends after it begins; give a later instant", "valid_until")
+    name = books.prices.provider_named(command.provider), command.model
+    discount = before = terms.discount_at(*name, valid_from)
+    terms_before = (None, None) if before is None else (before.factor, before.valid_until)
+    if terms_before != (command.factor, command.valid_until):
+        if len(terms.discounts) >= MOST_OWN:
+            return _too_many("discounts")
+        discount = Discount(books.new_id(), *name, command.factor, valid_from, command.valid_until)
+        books.config = replace(books.config, price_terms=replace(terms, discounts=(*terms.discounts, discount)))
+        books.writes.discounts.append(discount)
+    noted = books.audit(command, "discount.set", "/".join(name), discount_data(before), discount_data(discount))
     books.note_key(command, "audit", noted.audit_id)
     return Changed(noted)
 

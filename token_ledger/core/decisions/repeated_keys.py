@@ -68,7 +68,7 @@ def _hold(books: Books, command: commands.Command, reservation: Reservation) -> 
         return outcomes.Released(reservation, replayed=True)
     price = None
     if reservation.lease:
-        price = books.prices.entry(reservation.price_id)
+        price = books.prices.entry(reservation.price_id, reservation.discount_id)
         if price is not None and reservation.announced is not None:
             price = price.served_as(reservation.announced.service_tier, reservation.created_at) or price
     return outcomes.Granted(reservation, price, replayed=True)

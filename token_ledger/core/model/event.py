@@ -34,7 +34,9 @@ class UsageEvent:
     not those of `facts`. `held_path` are the accounts of the hold, where the call was served by another model and so is
     booked on others. `unpriced` says that no price of the model, of one of the kinds in `others` or of its service tier
     was known: the cost is then that of the hold's price, or 0 (`price_id` 0) without one; a kind without a price costs
-    nothing, and a service tier without one what the standard one does. `reservation_id` is None for a call without a
+    nothing, and a service tier without one what the standard one does. Where the tenant has a discount (`discount_id`)
+    or a price of its own, `list_cost_nanos` is what the call costs everybody, in the second case by the entry
+    `list_price_id`; elsewhere it is the cost. `reservation_id` is None for a call without a
     hold. `part` says that the event did not end its hold: a call of a lease, or a part of a call, which then counts no
     call (`calls` 0). `corrects` is the event that this one takes back. `repetition` is what was found under the
     response id, None where nothing was looked for: a call without one, or a part of a call. `earlier_event_id` is the
@@ -73,9 +75,17 @@ class UsageEvent:
     earlier_event_id: int | None = None
     kind: Kind | None = None
     details: Details | None = None
+    discount_id: int | None = None
+    list_price_id: int | None = None
+    list_cost_nanos: int | None = None
     source: str = ""
     key: str = ""
     fingerprint: bytes = b""
+
+    @property
+    def listed_nanos(self) -> int:
+        """What the call costs everybody."""
+        return self.cost_nanos if self.list_cost_nanos is None else self.list_cost_nanos
 
     @property
     def is_duplicate(self) -> bool:

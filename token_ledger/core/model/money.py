@@ -26,8 +26,12 @@ def cost_nanos(tokens: int, rate_attos: int) -> int:
 
 def unit_cost_nanos(count: int, rate_attos: int, per: int) -> int:
     """Return the cost in nano-dollars of a count at a rate in atto-dollars for so many, half to even."""
-    divisor = per * ATTOS_PER_NANO
-    whole, rest = divmod(count * rate_attos, divisor)
+    return divided(count * rate_attos, per * ATTOS_PER_NANO)
+
+
+def divided(amount: int, divisor: int) -> int:
+    """Return an amount divided by a number above zero, half to even."""
+    whole, rest = divmod(amount, divisor)
     return whole + (2 * rest > divisor or (2 * rest == divisor and whole & 1))
 
 

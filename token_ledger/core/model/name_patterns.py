@@ -55,6 +55,11 @@ def is_pattern(model: str) -> bool:
     return ANYTHING in model
 
 
+def fits(model: str, pattern: str) -> bool:
+    """Tell whether the name of a model is a name, or one of those that a pattern stands for."""
+    return _expression(pattern.casefold()).fullmatch(model.casefold()) is not None
+
+
 def check_pattern(model: str) -> None:
     """Raise ValueError if a pattern has too many stars."""
     if model.count(ANYTHING) > MOST_STARS:

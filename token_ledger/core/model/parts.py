@@ -15,17 +15,26 @@ from token_ledger.core.model.usage import Usage, usage_from
 
 @value
 class DrawnUse:
-    """What the parts that one model served have used and cost so far; `others` are the sums of their lines."""
+    """What the parts that one model served have used and cost so far; `others` are the sums of their lines.
+
+    `list_nanos` is what they cost everybody.
+    """
 
     provider: str
     model: str
     usage: Usage
     cost_nanos: int
+    list_nanos: int
     others: tuple[OtherUse, ...] = ()
 
     def served_by(self, provider: str, model: str) -> bool:
         """Tell whether a model, by its name in the books, served these parts."""
         return self.model == model and self.provider == provider
+
+    @property
+    def at_list_cost(self) -> "DrawnUse":
+        """The same use at what it costs everybody."""
+        return replace(self, cost_nanos=self.list_nanos)
 
     @property
     def whole(self) -> Usage:
@@ -58,7 +67,10 @@ def drawn_with(drawn: tuple[DrawnUse, ...], part: DrawnUse) -> tuple[DrawnUse, .
     for place, before in enumerate(drawn):
         if before.served_by(part.provider, part.model):
             usage, cost = _added(before.usage, part.usage), before.cost_nanos + part.cost_nanos
-            both = replace(before, usage=usage, cost_nanos=cost, others=_sums(*before.others, *part.others))
+            both = replace(
+                before, usage=usage, cost_nanos=cost, list_nanos=before.list_nanos + part.list_nanos,
+                others=_sums(*before.others, *part.others),
+            )  # fmt: skip
             return (*drawn[:place], both, *drawn[place + 1 :])
     return (*drawn, part)
 

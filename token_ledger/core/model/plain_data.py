@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from token_ledger.core.model.budget import NO_LIMITS, Budget, Limits, Overrides
+from token_ledger.core.model.discount import Discount, factor_text
 from token_ledger.core.model.money import format_money
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.price_terms import OwnPrice
@@ -96,6 +97,18 @@ def own_price_data(entry: OwnPrice) -> dict[str, Any]:
         "price_id": str(entry.price_id),
         "valid_from": entry.valid_from.isoformat(),
         "rates": None if entry.rates is None else json.loads(entry.rates),
+    }
+
+
+def discount_data(discount: Discount | None) -> dict[str, Any] | None:
+    """Return a discount, None also where it withdraws those before it."""
+    if discount is None or discount.factor is None:
+        return None
+    return {
+        "discount_id": str(discount.discount_id),
+        "factor": factor_text(discount.factor),
+        "valid_from": discount.valid_from.isoformat(),
+        "valid_until": None if discount.valid_until is None else discount.valid_until.isoformat(),
     }
 
 

@@ -45,7 +45,8 @@ class Price:
 
     `others` are the rates of other kinds, in the same way: those of the base, and of tiers. A kind that is not there
     has no price; without `has_token_rates` tokens have none. `service_tiers` are the prices of calls that are not
-    served in the standard way; of those that apply at an instant the last counts.
+    served in the standard way; of those that apply at an instant the last counts. `listed` is the entry without the
+    discount `discount_id` of the tenant, whose factor is in all rates; both None where there is no discount.
     """
 
     price_id: int
@@ -60,6 +61,8 @@ class Price:
     has_token_rates: bool = True
     stands_in: bool = False
     """Whether it is only assumed, for models whose price is unknown: what is priced by it is flagged."""
+    discount_id: int | None = None
+    listed: "Price | None" = None
 
     def rates_for(self, input_tokens: int) -> Rates:
         """Return the rates of the tier that a call with this whole input falls into."""
@@ -168,6 +171,10 @@ class ModelPrices:
                 return price
         return None
 
+    def list_at(self, instant: datetime) -> Price | None:
+        """Return what the model costs everybody at an instant: without prices and discounts of a tenant's own."""
+        return ModelPrices.at(self, instant)
+
 
 class PriceBook:
     """Finds a model's prices by the names that callers use; unknown names stay unknown, never free."""
@@ -194,8 +201,8 @@ class PriceBook:
         """The book without what a tenant has added."""
         return self
 
-    def entry(self, price_id: int) -> Price | None:
-        """Return an entry by its id, or None."""
+    def entry(self, price_id: int, discount_id: int | None = None) -> Price | None:
+        """Return an entry by its id, less a discount of the tenant's, or None."""
         return self._entries.get(price_id)
 
     def name_of(self, provider: str, model: str) -> ModelName:

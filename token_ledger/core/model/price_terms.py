@@ -1,9 +1,9 @@
-"""Owns what a tenant has added to the price book: entries and aliases of its own, and how names are found with them.
+"""Owns what a tenant has added to the price book: entries, aliases and discounts, and how names are found with them.
 
 A name may be a pattern: `*` in a model's name stands for anything. An exact name goes before a pattern, a longer
 pattern before a shorter one, and a price before an alias of the same name. Every entry is dated: before, and after it
 was withdrawn, what the global book says counts. An entry of any model of any provider (`*/*`) stands in for prices that
-are unknown.
+are unknown. Discounts take off what the global book says, never off a price of the tenant's own.
 """
 
 from bisect import insort
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from token_ledger.core.model.discount import Discount, discount_at, discounted, discounts_for
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.name_patterns import ANYTHING, Names
 from token_ledger.core.model.nearest_names import NearestNames, Ranked
@@ -49,6 +50,7 @@ class PriceTerms:
 
     prices: tuple[OwnPrice, ...] = ()
     aliases: tuple[Alias, ...] = ()
+    discounts: tuple[Discount, ...] = ()
 
     def own_price_at(self, provider: str, model: str, at: datetime) -> OwnPrice | None:
         """Return the entry of exactly this name or pattern that is in force at an instant."""
@@ -59,8 +61,13 @@ class PriceTerms:
         """Return the newest alias of exactly this name or pattern."""
         return next((each for each in reversed(self.aliases) if _same(each, provider, model)), None)
 
+    def discount_at(self, provider: str, model: str, at: datetime) -> Discount | None:
+        """Return the discount of exactly this name or pattern that is in force at an instant."""
+        named = (each for each in self.discounts if _same(each, provider, model))
+        return discount_at(discounts_for(named, provider, model), at)
 
-def _same(named: OwnPrice | Alias, provider: str, model: str) -> bool:
+
+def _same(named: OwnPrice | Alias | Discount, provider: str, model: str) -> bool:
     return named.provider == provider and named.model.casefold() == model.casefold()
 
 
@@ -81,6 +88,38 @@ class _OwnedPrices(ModelPrices):
                     break
                 return each.price
         return super().at(instant)
+
+
+@dataclass(frozen=True)
+class _DiscountedPrices(ModelPrices):
+    """Prices of a model that a tenant has discounts for, those that count first in front.
+
+    `made` keeps every entry that was discounted, by the ids of both: it is the same value for all calls.
+    """
+
+    before: ModelPrices
+    discounts: Sequence[Discount]
+    made: dict[tuple[int, int], Price]
+
+    def at(self, instant: datetime) -> Price | None:
+        """Return the price at an instant, less the discount; one of the tenant's own is as it is."""
+        price = self.before.at(instant)
+        if price is None or price.price_id < 0:
+            return price
+        discount = discount_at(self.discounts, instant)
+        return price if discount is None else _discounted(self.made, price, discount)
+
+    def list_at(self, instant: datetime) -> Price | None:
+        """Return what the model costs everybody at an instant."""
+        return self.before.list_at(instant)
+
+
+def _discounted(made: dict[tuple[int, int], Price], price: Price, discount: Discount) -> Price:
+    ids = price.price_id, discount.discount_id
+    found = made.get(ids)
+    if found is None:
+        found = made[ids] = discounted(price, discount)
+    return found
 
 
 class TenantPriceBook(PriceBook):
@@ -112,6 +151,8 @@ class TenantPriceBook(PriceBook):
         self._own_prices = {
             each.price_id: each.price for each in map(_standing_in, terms.prices) if each.price is not None
         }
+        self._discounts = {each.discount_id: each for each in terms.discounts}
+        self._made: dict[tuple[int, int], Price] = {}
 
     @property
     def base(self) -> PriceBook:
@@ -123,12 +164,23 @@ class TenantPriceBook(PriceBook):
         found = (self._owned(provider, own[0].model, own) for (provider, _), own in self._own.exact.items())
         return {(each.provider, each.model): each for each in found}
 
-    def entry(self, price_id: int) -> Price | None:
-        """Return an entry by its id, or None."""
-        return self._own_prices.get(price_id) or self._base.entry(price_id)
+    def entry(self, price_id: int, discount_id: int | None = None) -> Price | None:
+        """Return an entry by its id, less a discount of the tenant's, or None."""
+        price = self._own_prices.get(price_id) or self._base.entry(price_id)
+        discount = None if discount_id is None else self._discounts.get(discount_id)
+        return price if price is None or discount is None else _discounted(self._made, price, discount)
 
     def look_up(self, provider: str, model: str) -> ModelPrices | None:
         """Return the prices of a model by the tenant's names first."""
+        found = self._look_up(provider, model)
+        if found is None or not self._discounts:
+            return found
+        discounts = discounts_for(self._discounts.values(), found.provider, found.model)
+        if not discounts:
+            return found
+        return _DiscountedPrices(found.provider, found.model, found.entries, found, discounts, self._made)
+
+    def _look_up(self, provider: str, model: str) -> ModelPrices | None:
         if not model:
             return self._base.find(provider, model)
         owner, name = self.provider_named(provider), model.strip().casefold()
@@ -186,4 +238,4 @@ def _standing_in(entry: OwnPrice) -> OwnPrice:
 
 def book_with(base: PriceBook, terms: PriceTerms) -> PriceBook:
     """Return the price book of a tenant with these terms."""
-    return TenantPriceBook(base, terms) if terms.prices or terms.aliases else base
+    return base if terms == NO_TERMS else TenantPriceBook(base, terms)

@@ -65,9 +65,10 @@ class Reservation:
     amounts were set aside at the beginning; `drawn_*` is what parts of the call, or calls of a lease, have used since,
     `drawn_use` that of the parts of one call by the model that served them.
     `changes` counts draws and extensions, so that a process can tell whether its copy of the hold is current.
-    `advice` are the triggers that fired, `warnings` the soft and shadow accounts that had too little left.
-    `announced` is what few calls say of themselves beside their tokens.
-    `key` and `fingerprint` are those of the request that made it, known only to the batch that makes it.
+    `discount_id` is the tenant's discount on the price, None if there is none. `advice` are the triggers that fired,
+    `warnings` the soft and shadow accounts that had too little left. `announced` is what few calls say of themselves
+    beside their tokens. `key` and `fingerprint` are those of the request that made it, known only to the batch that
+    makes it.
     """
 
     reservation_id: int
@@ -99,6 +100,7 @@ class Reservation:
     changes: int = 0
     drawn_use: tuple[DrawnUse, ...] = ()
     announced: Announced | None = None
+    discount_id: int | None = None
     key: str = ""
     fingerprint: bytes = b""
 

@@ -5,13 +5,21 @@ from datetime import datetime
 from typing import Any
 
 from token_ledger.core.model.budget import Budget, Terms
+from token_ledger.core.model.discount import Discount
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms
 from token_ledger.core.model.tenant import Erasure, TenantConfig, TenantId
 from token_ledger.core.model.trigger import Trigger
 from token_ledger.core.model.window import Calendar, CalendarRule
 from token_ledger.storage.load.locks import Locked
-from token_ledger.storage.price_terms import LOAD_ALIASES, LOAD_OWN_PRICES, alias_from, own_price_from
+from token_ledger.storage.price_terms import (
+    LOAD_ALIASES,
+    LOAD_DISCOUNTS,
+    LOAD_OWN_PRICES,
+    alias_from,
+    discount_from,
+    own_price_from,
+)
 from token_ledger.storage.rows import BUDGET, TERMS, TRIGGER, rule_from
 from token_ledger.storage.schema.setup_tables import STANDING_CHANGES
 
@@ -70,6 +78,9 @@ async def load_configs(connection: Any, locked: Sequence[Locked]) -> dict[Tenant
     aliases: dict[int, list[Alias]] = {tenant: [] for tenant in tenants}
     for row in await connection.fetch(LOAD_ALIASES, tenants):
         aliases[row["tenant_id"]].append(alias_from(row))
+    discounts: dict[int, list[Discount]] = {tenant: [] for tenant in tenants}
+    for row in await connection.fetch(LOAD_DISCOUNTS, tenants):
+        discounts[row["tenant_id"]].append(discount_from(row))
     return {
         lock.tenant_id: TenantConfig(
             lock.tenant_id,
@@ -83,7 +94,9 @@ async def load_configs(connection: Any, locked: Sequence[Locked]) -> dict[Tenant
             rows[lock.tenant_id]["name"],
             terms[lock.tenant_id],
             renamed[lock.tenant_id],
-            PriceTerms(tuple(own_prices[lock.tenant_id]), tuple(aliases[lock.tenant_id])),
+            PriceTerms(
+                tuple(own_prices[lock.tenant_id]), tuple(aliases[lock.tenant_id]), tuple(discounts[lock.tenant_id])
+            ),
             rows[lock.tenant_id]["finds_duplicates"],
         )
         for lock in locked

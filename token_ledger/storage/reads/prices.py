@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from token_ledger.core.model.discount import WHOLE, Discount, discount_at, discounts_for
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.price_terms import Alias, PriceTerms
 from token_ledger.core.model.tenant import TenantId
@@ -66,6 +67,13 @@ class PriceListing:
         price = None if prices is None else prices.at(self.at)
         return price is not None and price.price_id == entry.price_id
 
+    def factor_of(self, entry: StoredPrice) -> int:
+        """Return what the tenant pays of an entry's rates at the instant, in billionths."""
+        if entry.source == OWN:
+            return WHOLE
+        found = discount_at(discounts_for(self.terms.discounts, entry.provider, entry.model), self.at)
+        return WHOLE if found is None or found.factor is None else found.factor
+
     def shown(self, entries: Iterable[StoredPrice] | None = None) -> list[StoredPrice]:
         """Return entries, all if none are given, with their rates read, and whether they are in force."""
         return [
@@ -107,6 +115,18 @@ async def find_prices(
 def _fits(entry: StoredPrice, names: set[tuple[str | None, str | None]]) -> bool:
     model = entry.model.casefold()
     return (entry.provider, model) in names or (None, model) in names
+
+
+async def find_discounts(
+    connection: AsyncConnection, tenant: TenantId, at: datetime
+) -> list[tuple[Discount, bool]]:  # fmt: skip
+    """Return the discounts of a tenant by name, later ones first, and whether each is in force at an instant."""
+    terms = await load_price_terms(connection, tenant)
+    latest_first = sorted(terms.discounts, key=lambda each: (each.valid_from, each.discount_id), reverse=True)
+    return [
+        (each, terms.discount_at(each.provider, each.model, at) == each)
+        for each in sorted(latest_first, key=lambda each: (each.provider, each.model.casefold()))
+    ]
 
 
 async def find_aliases(connection: AsyncConnection, tenant: TenantId) -> Sequence[Alias]:

@@ -259,6 +259,7 @@ reservations = Table(
     columns.words("requested_provider", null=True),
     Column("drawn_use", JSONB),
     Column("announced", JSONB),
+    columns.big("discount_id", null=True),
     PrimaryKeyConstraint("tenant_id", "reservation_id"),
     Index("reservations_due", "tenant_id", "expires_at", postgresql_where=text("state = 'held'")),
     CheckConstraint("state in ('held', 'settled', 'released', 'expired')", name="state"),
@@ -318,6 +319,9 @@ usage_events = Table(
     columns.big("earlier_event_id", null=True),
     columns.words("kind", null=True),
     Column("details", JSONB),
+    columns.big("discount_id", null=True),
+    columns.big("list_price_id", null=True),
+    columns.big("list_cost_nanos", null=True),
     PrimaryKeyConstraint("tenant_id", "event_id", "booked_at"),
     Index("usage_events_posted", "tenant_id", "posted_at"),
     Index(

@@ -271,6 +271,21 @@ tenant_prices = Table(
 )
 """Entries of tenants' own, for models or patterns of names. Their ids are below 0; without rates it is a withdrawal."""
 
+tenant_discounts = Table(
+    "tenant_discounts",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("discount_id"),
+    columns.words("provider"),
+    columns.words("model"),
+    columns.big("factor", null=True),
+    columns.at("valid_from"),
+    columns.at("valid_until", null=True),
+    columns.at("set_at"),
+    PrimaryKeyConstraint("tenant_id", "discount_id"),
+)
+"""What tenants pay of published prices, in billionths; without a factor it is the withdrawal of those before."""
+
 tenant_aliases = Table(
     "tenant_aliases",
     columns.metadata,

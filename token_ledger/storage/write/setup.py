@@ -11,6 +11,7 @@ from token_ledger.storage.schema.setup_tables import (
     erasures,
     model_names,
     tenant_aliases,
+    tenant_discounts,
     tenant_ledgers,
     tenant_prices,
 )
@@ -39,6 +40,7 @@ _terms_row = rows.TERMS.writer("tenant, budget_id, terms_id, value", first=["ten
 INSERT_MODEL_NAMES = insert_columns(*model_names.columns)
 INSERT_PRICES = insert_columns(*tenant_prices.columns)
 INSERT_ALIASES = insert_columns(*tenant_aliases.columns)
+INSERT_DISCOUNTS = insert_columns(*tenant_discounts.columns)
 ARCHIVE_BUDGETS = update_columns(budgets.c.tenant_id, budgets.c.budget_id, budgets.c.archived_at)
 SET_TRIGGERS = upsert(
     rows.TRIGGER, key="kind", at="set_at",
@@ -77,6 +79,7 @@ def plan_setup(decided: Sequence[Decided]) -> list[Write]:
         *INSERT_MODEL_NAMES.plan(_model_names(decided)),
         *INSERT_PRICES.plan(_own_prices(decided)),
         *INSERT_ALIASES.plan(_aliases(decided)),
+        *INSERT_DISCOUNTS.plan(_discounts(decided)),
         *SET_TRIGGERS.plan_values(decided, lambda writes: {each.kind: each for each in writes.triggers}.values()),
         *SET_USERS.plan_values(decided, lambda writes: writes.users.values()),
         *INSERT_CALENDAR_CHANGES.plan(_calendar_changes(decided)),
@@ -136,6 +139,14 @@ def _aliases(decided: Sequence[Decided]) -> Rows:
         (tenant, alias.alias_id, alias.provider, alias.model, *(alias.stands_for or (None, None)), now)
         for tenant, now, writes in decided
         for alias in writes.aliases
+    ]
+
+
+def _discounts(decided: Sequence[Decided]) -> Rows:
+    return [
+        (tenant, each.discount_id, each.provider, each.model, each.factor, each.valid_from, each.valid_until, now)
+        for tenant, now, writes in decided
+        for each in writes.discounts
     ]
 
 

@@ -1,13 +1,14 @@
-"""Answers about the price book: entries, models with what they cost now, and aliases."""
+"""Answers about the price book: entries, models with what they cost now, discounts and aliases."""
 
 from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
+from token_ledger.core.model.discount import Discount, factor_text
 from token_ledger.core.model.price_terms import Alias
 from token_ledger.storage.reads.prices import OWN, StoredPrice
 from token_ledger.wire.answers.reservations import ModelNameAnswer
-from token_ledger.wire.fields import InstantText, answer, doc, example_of, optional_instant
+from token_ledger.wire.fields import InstantText, answer, doc, example_of, instant, optional_instant
 
 _RATES = {"base": {"input": "2.5", "output": "15", "cache_read": "0.25"}}
 _RATES_TEXT = (
@@ -50,6 +51,7 @@ class ModelAnswer(TypedDict):
     price_id: Annotated[str, doc("The entry of the price book that calls are priced by now.", "412")]
     rates: Annotated[Any, doc(_RATES_TEXT, _RATES)]
     own: Annotated[bool, doc("True if the price is the tenant's own.", False)]
+    factor: Annotated[str, doc("What the tenant pays of these rates: 1 without a discount.", "0.85")]
     context_tokens: Annotated[int | None, doc("Longest context, where it is known.", 1_050_000)]
     deprecated: Annotated[bool, doc("True if its publisher has announced the end of its life.", False)]
 
@@ -60,6 +62,35 @@ class ModelList(TypedDict):
 
     models: Annotated[list[ModelAnswer], doc("Models that have a price, by name.", [example_of(ModelAnswer)])]
     next: Annotated[str | None, doc("What to give as `after` for the next page; null at the end.", None)]
+
+
+@answer
+class DiscountAnswer(TypedDict):
+    """What a tenant pays of published prices."""
+
+    discount_id: Annotated[str, doc("The discount.", "68878337")]
+    provider: Annotated[str, doc("Provider, or `*` for all.", "openai")]
+    model: Annotated[str, doc("Model, or a pattern of names.", "gpt-5*")]
+    factor: Annotated[
+        str | None, doc("What is paid of every rate; null: those of this name that began before are withdrawn.", "0.85")
+    ]
+    valid_from: Annotated[InstantText, doc("From when on.", "2027-01-01T00:00:00Z")]
+    valid_until: Annotated[InstantText | None, doc("Until when; null: until it is withdrawn.", None)]
+    in_force: Annotated[bool, doc("True if it is the one of its name that counts now.", True)]
+
+
+@answer
+class DiscountList(TypedDict):
+    """Discounts."""
+
+    discounts: Annotated[
+        list[DiscountAnswer],
+        doc(
+            "Discounts of the tenant, by name, later ones first. For a model that with the most exact name counts"
+            " alone.",
+            [example_of(DiscountAnswer)],
+        ),
+    ]
 
 
 @answer
@@ -96,7 +127,9 @@ def price_answer(entry: StoredPrice) -> PriceAnswer:
     }
 
 
-def model_answer(entry: StoredPrice, *, context_tokens: int | None, deprecated: bool) -> ModelAnswer:
+def model_answer(
+    entry: StoredPrice, *, factor: int, context_tokens: int | None, deprecated: bool
+) -> ModelAnswer:  # fmt: skip
     """Return a model with the entry that it is priced by now."""
     return {
         "provider": entry.provider,
@@ -104,8 +137,22 @@ def model_answer(entry: StoredPrice, *, context_tokens: int | None, deprecated: 
         "price_id": str(entry.price_id),
         "rates": entry.rates,
         "own": entry.source == OWN,
+        "factor": factor_text(factor),
         "context_tokens": context_tokens,
         "deprecated": deprecated,
+    }
+
+
+def discount_answer(discount: Discount, *, in_force: bool) -> DiscountAnswer:
+    """Return what a tenant pays of published prices."""
+    return {
+        "discount_id": str(discount.discount_id),
+        "provider": discount.provider,
+        "model": discount.model,
+        "factor": None if discount.factor is None else factor_text(discount.factor),
+        "valid_from": instant(discount.valid_from),
+        "valid_until": optional_instant(discount.valid_until),
+        "in_force": in_force,
     }
 
 

@@ -242,6 +242,15 @@ def other_model_answer(event: UsageEvent) -> OtherModelAnswer:
     }
 
 
+ListCost = Annotated[
+    str,
+    doc(
+        "What the call costs everybody; left out where the tenant has neither a discount nor a price of its own.",
+        "0.008117648",
+    ),
+]
+
+
 @answer
 class SettlementAnswer(TypedDict):
     """What was booked."""
@@ -285,6 +294,7 @@ class SettlementAnswer(TypedDict):
         str | None, doc("Why no further call should be made; null if calls may go on.", "the run was cancelled")
     ]
     replayed: Replayed
+    list_cost: NotRequired[ListCost]
     others: NotRequired[
         Annotated[
             list[OtherUseAnswer],
@@ -332,6 +342,8 @@ def settlement_answer(outcome: Settled) -> SettlementAnswer:
         "stop": outcome.stop,
         "replayed": outcome.replayed,
     }
+    if event.list_cost_nanos is not None:
+        settled["list_cost"] = format_money(event.list_cost_nanos)
     if event.others:
         settled["others"] = [other_answer(use) for use in event.others]
     if outcome.others:

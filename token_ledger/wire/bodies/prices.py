@@ -1,4 +1,4 @@
-"""Bodies of the price book: prices of a tenant's own, and aliases."""
+"""Bodies of the price book: prices of a tenant's own, discounts, and aliases."""
 
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -88,6 +88,37 @@ class PriceBody(PriceTerms):
     """Let a model have a price of the tenant's own."""
 
     model_config = like({"idempotency_key": "price-1", "rates": _RATES, "valid_from": "2027-01-01T00:00:00Z"})
+
+    idempotency_key: IdempotencyKey
+
+
+class DiscountTerms(Body):
+    """What the tenant pays of published prices, from an instant on and perhaps until another."""
+
+    factor: Annotated[
+        Annotated[StrictStr, Field(max_length=30, pattern=r"^[0-9]+(\.[0-9]+)?$")] | None,
+        doc(
+            "What is paid of every rate: 0.85 for 15 % off. Null withdraws the discounts of this name that began"
+            " before.",
+            "0.85",
+        ),
+    ]
+    valid_from: Annotated[
+        Instant | None, doc("From when on; without it, from now on.", "2027-01-01T00:00:00Z")
+    ] = None  # fmt: skip
+    valid_until: Annotated[
+        Instant | None, doc("Until when; without it, until it is withdrawn.", "2028-01-01T00:00:00Z")
+    ] = None  # fmt: skip
+
+
+class NamedDiscountTerms(DiscountTerms, ModelNameBody):
+    """What the tenant pays of the published prices of a model, or of the models of a pattern."""
+
+
+class DiscountBody(DiscountTerms):
+    """Let the tenant pay less, or more, than is published."""
+
+    model_config = like({"idempotency_key": "discount-1", "factor": "0.85", "valid_until": "2028-01-01T00:00:00Z"})
 
     idempotency_key: IdempotencyKey
 

@@ -5,12 +5,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from token_ledger.core.batch.administration import SetAlias, SetPrice
+from token_ledger.core.batch.administration import SetAlias, SetDiscount, SetPrice
 from token_ledger.core.batch.idempotency import fingerprint
+from token_ledger.core.model.discount import read_factor
 from token_ledger.core.model.name_patterns import ANYTHING, check_pattern
 from token_ledger.core.model.price import ModelName
 from token_ledger.storage.prices import check_rates
-from token_ledger.wire.bodies.prices import AliasBody, PriceBody, RatesBody, ScheduleBody
+from token_ledger.wire.bodies.prices import AliasBody, DiscountBody, PriceBody, RatesBody, ScheduleBody
 from token_ledger.wire.commands.fields import fingerprint_of
 from token_ledger.wire.problems import invalid_field
 
@@ -39,6 +40,23 @@ def set_alias_command(name: ModelName, body: AliasBody, actor: str) -> SetAlias:
     if stands_for is not None and ANYTHING in stands_for.model:
         raise invalid_field("stands_for", "a pattern is no model; name the one that it stands for")
     return SetAlias(body.idempotency_key, _fingerprint(name, body), *name, stands_for, actor)
+
+
+def set_discount_command(name: ModelName, body: DiscountBody, actor: str) -> SetDiscount:
+    """Return the command that lets the tenant pay a factor of what is published."""
+    if name != (ANYTHING, ANYTHING):  # for all models of all providers
+        _check_name(name)
+    factor = None
+    if body.factor is not None:
+        try:
+            factor = read_factor(body.factor)
+        except ValueError as error:
+            raise invalid_field("factor", str(error)) from None
+    elif body.valid_until is not None:
+        raise invalid_field("valid_until", "a withdrawal has no end; leave it out")
+    return SetDiscount(
+        body.idempotency_key, _fingerprint(name, body), *name, factor, actor, body.valid_from, body.valid_until
+    )  # fmt: skip
 
 
 def _stored(body: RatesBody) -> dict[str, Any]:
