@@ -221,7 +221,12 @@ async def test_responses_are_looked_up_at_once_and_only_where_there_are_any(ledg
         assert recording.queries.count(LOAD_RESPONSES) == looked
 
 
-async def test_a_response_is_found_by_one_probe_of_its_index_also_with_a_plan_for_empty_tables(ledger: Ledger) -> None:
+@pytest.mark.parametrize("events", [0, 300])
+async def test_a_response_is_found_by_one_probe_of_its_index_also_with_a_plan_for_small_tables(
+    events: int, ledger: Ledger
+) -> None:
+    booked = [replace(EVENT, key=f"e{number}", response_id=f"r{number}") for number in range(events)]
+    await asyncio.gather(*(ledger.commits.submit(ledger.tenant, each) for each in booked))
     pool = await ledger.database.writer_pool()
     async with pool.acquire() as connection:
         await connection.execute(f"set app.tenants = '{{{ledger.tenant}}}'")

@@ -12,7 +12,9 @@ from token_ledger.api.routes import leases, reservations
 OPERATIONS: Final = "/v1/operations"
 BYTES_OF_AN_OPERATION: Final = 160
 """The least bytes that an operation in a list usually has."""
-_LISTS: Final = frozenset({OPERATIONS, "/v1/events", "/v1/usage"})
+BYTES_OF_AN_EVENT: Final = 200
+"""The same of an event, which says all of its call."""
+_LISTS: Final = {OPERATIONS: BYTES_OF_AN_OPERATION, "/v1/events": BYTES_OF_AN_EVENT, "/v1/usage": BYTES_OF_AN_EVENT}
 _ASKING: Final = frozenset({reservations.RESERVE.path, leases.LEASE.path, "/v1/preflight", "/v1/runs"})
 _REPORT: Final = re.compile(rb'"op"\s*:\s*"(?!reserve"|lease")')
 """The begin of an operation that may report something."""
@@ -22,7 +24,8 @@ _ONLY_ASKS: Final = re.compile(rb'\{"operations": ?\[(?:\{"op": ?"(?:reserve|lea
 
 def operations_in(path: str, body_bytes: int) -> int:
     """Return about how many operations a body of a size has."""
-    return max(1, body_bytes // BYTES_OF_AN_OPERATION) if path in _LISTS else 1
+    bytes_of_one = _LISTS.get(path)
+    return 1 if bytes_of_one is None else max(1, body_bytes // bytes_of_one)
 
 
 def only_asks(path: str, body: bytes) -> bool:

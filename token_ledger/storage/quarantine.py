@@ -116,6 +116,7 @@ _COUNT = text(f"select count(*) {_CHOSEN}")
 _DECIDE_ALL = text(
     "insert into quarantine_decisions (tenant_id, quarantine_id, state, audit_id)"
     " select :tenant, quarantine_id, :state, :audit_id from unnest(cast(:ids as bigint[])) as chosen (quarantine_id)"
+    " returning 1"
 )
 _DONE = text(
     "select k.fingerprint, jsonb_array_length(a.after -> 'items') as decided from operation_keys as k"
@@ -125,7 +126,7 @@ _DONE = text(
 _NOTE_KEY = text(
     "insert into operation_keys (tenant_id, source, key, fingerprint, answer, target_id, booked_at)"
     " select :tenant, :source, :key, :fingerprint, 'audit', audit_id, booked_at from audit_log"
-    " where tenant_id = :tenant and audit_id = :audit_id"
+    " where tenant_id = :tenant and audit_id = :audit_id returning 1"
 )
 
 
