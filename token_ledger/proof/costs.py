@@ -12,8 +12,8 @@ from token_ledger.core.model.usage import KINDS, Usage
 from token_ledger.proof.check import Check, Row, Scope
 from token_ledger.storage.json_columns import details_from_column, drawn_use_from, other_uses_from
 
-Drawn = dict[int, tuple[DrawnUse, ...]]
-"""What the parts of calls have used so far, by their holds."""
+Drawn = dict[int, tuple[DrawnUse, ...] | None]
+"""What the parts of calls have used so far, by their holds; None where nobody knows it any more."""
 
 _PAGE_ROWS = 5_000
 
@@ -26,7 +26,8 @@ from usage_events where tenant_id = :tenant and event_id > :after and corrects i
 order by event_id limit :page
 """
 
-# Parts from before the cut are gone: what they used is what was drawn on their hold, less what is kept of it.
+# Parts from before the cut are gone: what they used is what was drawn on their hold, less what is kept of it. A hold
+# that had expired may be gone too while its last parts are still reported: what these cost is then only in the sums.
 _OLDER_HOLDS = """
 select reservation_id, drawn_use from reservations
 where tenant_id = :tenant and reservation_id <= :cut and drawn_use is not null and (event_id is null or event_id > :cut)
@@ -66,10 +67,13 @@ async def _find_wrong_costs(scope: Scope) -> list[Row]:
 
 async def _drawn_before(scope: Scope) -> Drawn:
     """Return what parts from before the cut used, of calls that may go on after it."""
+    if not scope.parameters["cut"]:
+        return {}
     holds = (await scope.connection.execute(text(_OLDER_HOLDS), scope.parameters)).all()
-    drawn = {hold.reservation_id: drawn_use_from(hold.drawn_use) for hold in holds}
-    for row in (await scope.connection.execute(text(_THEIR_PARTS), scope.parameters)).all() if drawn else ():
-        drawn[row.reservation_id] = drawn_with(drawn.get(row.reservation_id, ()), _use_of(row, sign=-1))
+    drawn: Drawn = {hold.reservation_id: drawn_use_from(hold.drawn_use) for hold in holds}
+    for row in (await scope.connection.execute(text(_THEIR_PARTS), scope.parameters)).all():
+        known = drawn.setdefault(row.reservation_id, None)
+        drawn[row.reservation_id] = None if known is None else drawn_with(known, _use_of(row, sign=-1))
     return drawn
 
 
@@ -89,6 +93,8 @@ def _expected_cost(
     """
     use = _use_of(row)
     earlier = drawn.get(row.reservation_id, ())
+    if earlier is None:
+        return row.cost_nanos, _others(row), row.list_cost_nanos
     if row.is_part:
         drawn[row.reservation_id] = drawn_with(earlier, use)
     elif earlier:
