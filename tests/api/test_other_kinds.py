@@ -88,3 +88,27 @@ async def test_a_kind_that_nobody_knows_is_no_kind_to_announce(world: World) -> 
 
 def test_the_kinds_that_can_be_announced_are_the_other_kinds() -> None:
     assert {*get_args(OtherKindName)} == {*OTHER_KINDS}
+
+
+async def test_every_grouping_shows_the_same_kinds_and_corrections_take_them_back(own_world: World) -> None:
+    world = own_world
+    audio = {"input_tokens": 400, "output_tokens": 10, "audio_input_tokens": 300}
+    sent = [
+        event(user=user, model="gpt-5.4", usage=usage, idempotency_key=fresh("kind"))
+        for user in ("ada", "bob")
+        for usage in (SEARCHED, SEARCHED, audio, {"input_tokens": 10, "output_tokens": 1})
+    ]
+    await world.made("/v1/events", {"events": sent})
+    await world.made("/v1/reversals", {"key": sent[0]["idempotency_key"], "source": sent[0]["source"], "reason": "t"})
+    reports = []
+    for dimension in ("user", "agent_type", "model", "cost_center", "request_type"):
+        answer = await world.get("/v1/reports/kinds", group_by=dimension)
+        assert answer.status_code == 200, answer.text
+        rows = answer.json()["rows"]
+        kinds = sorted({row["kind"] for row in rows})
+        sums = {k: [sum(r[f] for r in rows if r["kind"] == k) for f in ("count", "unpriced")] for k in kinds}
+        reports.append((sums, sum(Decimal(row["cost"]) for row in rows)))
+    expected = {"audio_input_tokens": [600, 0], "images": [3, 3], "web_searches": [6, 0]}
+    assert reports == [(expected, Decimal("0.0615"))] * 5
+    row = next(row for row in rows if row["kind"] == "web_searches")
+    assert row == {"key": "chat", "kind": "web_searches", "count": 6, "cost": "0.060000000", "unpriced": 0}

@@ -17,10 +17,12 @@ from token_ledger.core.batch.commands import Lease, Settle, Step, TendAccounts
 from token_ledger.core.batch.outcomes import Changed, Granted, Refused, Settled, StepTaken
 from token_ledger.core.model.usage import Usage
 from token_ledger.proof.verify import verify_database
+from token_ledger.reports.kinds import kinds_by
 from token_ledger.reports.spend import spend_by
 from token_ledger.storage.database import APP_ROLE
 from token_ledger.storage.upkeep import retention
 from token_ledger.storage.upkeep.periods import load_periods
+from token_ledger.wire.problems import ProblemError
 from token_ledger.worker.erasures import Erasures
 from token_ledger.worker.retention import Retention
 
@@ -103,6 +105,9 @@ async def test_months_go_and_all_that_they_add_up_to_stays(ledger: Ledger, datab
     assert f"usage_events_{datetime.now(UTC):%Y_%m}" in await _partitions(ledger)
     assert await _reports(ledger) == before
     assert await _balances(ledger) == balances
+    async with ledger.database.reading(ledger.tenant) as connection:
+        with pytest.raises(ProblemError, match="kept as sums without these kinds"):
+            await kinds_by(connection, ledger.tenant, "user", months_ago - timedelta(days=31), datetime.now(UTC))
     await _clean(database_url)
     await _work_today(ledger)
     await _clean(database_url)

@@ -89,8 +89,8 @@ async def spend_by(
     for field, edge in (("from", (since, whole.begin)), ("to", (whole.end, end))):
         await _check_kept(connection, tenant, rollup, calendar, field, edge)
     total = add_up(row.sums for row in rows)
-    kept_from = await _kept_from(connection, tenant)
-    is_known = kept_from is None or all(at >= kept_from or at <= made_at for at in (since, end))
+    kept = await kept_from(connection, tenant)
+    is_known = kept is None or all(at >= kept or at <= made_at for at in (since, end))
     carried = tuple(row for row in crossed if row.sums != NOTHING)
     return Spend(group_by, since, until, tuple(rows), total, carried if is_known else None)
 
@@ -109,7 +109,12 @@ def _statement(rollup: _Rollup, column: str) -> str:
     )
 
 
-async def _kept_from(connection: AsyncConnection, tenant: TenantId) -> datetime | None:
+def column_of(dimension: Dimension) -> str:
+    """Return the column of a dimension, in its roll-up and in usage events."""
+    return _ROLLUP_OF[dimension][1]
+
+
+async def kept_from(connection: AsyncConnection, tenant: TenantId) -> datetime | None:
     """Return the instant from which all events are surely kept, None where none was dropped."""
     found = await connection.execute(
         text("select booked_at from checkpoints where tenant_id = :tenant"), {"tenant": tenant}
@@ -127,8 +132,8 @@ async def _check_kept(
         return
     first, last = rollup.start(calendar, since), rollup.start(calendar, until - INSTANT)
     values: dict[str, Any] = {"tenant": tenant, "first": first, "last": last}
-    kept_from = await _kept_from(connection, tenant)
-    if kept_from is None or kept_from <= since:
+    kept = await kept_from(connection, tenant)
+    if kept is None or kept <= since:
         return
     found = await connection.execute(
         text(
@@ -142,7 +147,7 @@ async def _check_kept(
     begin, end = calendar.day(since).isoformat(), calendar.next_day(until - INSTANT).isoformat()
     raise invalid_field(
         field,
-        f"calls before {kept_from.isoformat()} are kept as sums of whole days, so before that a span begins and ends"
+        f"calls before {kept.isoformat()} are kept as sums of whole days, so before that a span begins and ends"
         f" with a day of the tenant's calendar: use {begin} or {end}, or dates",
         Code.TIME_OUT_OF_RANGE,
     )

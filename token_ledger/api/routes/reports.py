@@ -10,20 +10,19 @@ from token_ledger.api.parameters import From, To
 from token_ledger.api.service import reading
 from token_ledger.reports.denials import denials_by_account, would_have_denied
 from token_ledger.reports.formats import json as answers
+from token_ledger.reports.kinds import kinds_by
 from token_ledger.reports.span import find_span
 from token_ledger.reports.spend import Dimension, spend_by
 from token_ledger.reports.triggers import firings_by_trigger
 
 router = APIRouter(prefix="/v1", tags=["reports"])
 
+GroupBy = Annotated[Dimension, Query(description="The dimension of the rows.", examples=["user"])]
+
 
 @router.get("/reports/spend")
 async def report_spend(
-    request: Request,
-    finance: Finance,
-    since: From = None,
-    until: To = None,
-    group_by: Annotated[Dimension, Query(description="The dimension of the rows.", examples=["user"])] = "user",
+    request: Request, finance: Finance, since: From = None, until: To = None, group_by: GroupBy = "user"
 ) -> answers.SpendReport:
     """Report spend by a dimension.
 
@@ -34,6 +33,20 @@ async def report_spend(
     async with reading(request, tenant) as connection:
         span = await find_span(connection, tenant, since, until, datetime.now(UTC))
         return answers.spend_report(await spend_by(connection, tenant, group_by, *span))
+
+
+@router.get("/reports/kinds")
+async def report_kinds(
+    request: Request, finance: Finance, since: From = None, until: To = None, group_by: GroupBy = "user"
+) -> answers.KindReport:
+    """Report what was used of other kinds.
+
+    Searches, audio, images and whatever else few calls have: how many of each kind, and what they cost of the spend.
+    """
+    tenant = finance.tenant
+    async with reading(request, tenant) as connection:
+        span = await find_span(connection, tenant, since, until, datetime.now(UTC))
+        return answers.kind_report(await kinds_by(connection, tenant, group_by, *span))
 
 
 @router.get("/reports/denials")

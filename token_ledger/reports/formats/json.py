@@ -10,6 +10,7 @@ from token_ledger.core.model.details import Kind
 from token_ledger.core.model.money import format_money
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.reports.denials import AccountDenials, WouldHaveDenied
+from token_ledger.reports.kinds import UsedKinds
 from token_ledger.reports.live_feed import LiveEvent
 from token_ledger.reports.run_usage import RunUsage
 from token_ledger.reports.spend import Spend
@@ -70,6 +71,50 @@ def spend_report(spend: Spend) -> SpendReport:
         "total": sums_answer(spend.total),
         "crossed": None if spend.crossed is None else sums_answer(add_up(row.sums for row in spend.crossed)),
         "crossed_rows": None if spend.crossed is None else _rows(spend.crossed),
+    }
+
+
+@answer
+class KindRowAnswer(TypedDict):
+    """What one value of the dimension used of a kind."""
+
+    key: Annotated[str, doc("The value of the dimension.", "ada")]
+    kind: Annotated[str, doc("The kind, by its name in `usage`.", "web_searches")]
+    count: Annotated[int, doc("How many.", 12)]
+    cost: Annotated[str, doc("Their cost in dollars, which is part of the spend.", "0.120000000")]
+    unpriced: Annotated[int, doc("How many of them had no price, and so cost nothing.", 0)]
+
+
+KindReport = TypedDict(
+    "KindReport",
+    {
+        "group_by": Annotated[str, doc("The dimension of the rows.", "user")],
+        "from": Annotated[InstantText, doc("Begin of the span, included.", "2026-11-01T00:00:00+00:00")],
+        "to": Annotated[InstantText, doc("End of the span, excluded.", "2026-12-01T00:00:00+00:00")],
+        "rows": Annotated[
+            list[KindRowAnswer], doc("A row per value and kind, dearest first.", [example_of(KindRowAnswer)])
+        ],
+    },
+)
+KindReport.__doc__ = "What was used of the kinds that few calls have, by one dimension."
+
+
+def kind_report(used: UsedKinds) -> KindReport:
+    """Return what was used of other kinds in a span, by one dimension."""
+    return {
+        "group_by": used.group_by,
+        "from": instant(used.since),
+        "to": instant(used.until),
+        "rows": [
+            {
+                "key": row.key,
+                "kind": row.kind,
+                "count": row.count,
+                "cost": format_money(row.nanos),
+                "unpriced": row.unpriced,
+            }
+            for row in used.rows
+        ],
     }
 
 

@@ -324,6 +324,7 @@ usage_events = Table(
     columns.big("list_cost_nanos", null=True),
     PrimaryKeyConstraint("tenant_id", "event_id", "booked_at"),
     Index("usage_events_posted", "tenant_id", "posted_at"),
+    Index("usage_events_others", "tenant_id", "posted_at", postgresql_where=text("others is not null")),
     Index(
         "usage_events_long_held",
         "tenant_id",
