@@ -113,10 +113,11 @@ COLUMNS: dict[str, dict[str, str]] = {
     "quarantine_decisions": _of(ours="tenant_id audit_id", id="quarantine_id", choice="state"),
     "reservations": _of(
         _FACTS, name="requested_model requested_provider",
-        ours="tenant_id reservation_id state price_id path created_at expires_at ended_at ended_id event_id changes",
+        ours="tenant_id reservation_id state price_id path created_at expires_at ended_at ended_id event_id changes"
+        " discount_id",
         count="input_tokens cached_input_tokens max_output_tokens ttl_seconds held_calls",
         sum="held_tokens held_uncached_tokens held_nanos drawn_tokens drawn_uncached_tokens drawn_nanos drawn_calls",
-        names="advice warnings", choice="lease",
+        names="advice warnings drawn_use", use="announced", choice="lease",
     ),
     "run_checkpoints": _of(ours="tenant_id", id="run_id", name="agent_type tool model", sum=_FIGURES),
     "run_steps": _of(ours="tenant_id step_id iteration booked_at", id="run_id", words="label"),
@@ -151,8 +152,9 @@ COLUMNS: dict[str, dict[str, str]] = {
     "usage_events": _of(
         _FACTS, name="requested_provider requested_model served_provider served_model", words="response_id",
         ours="tenant_id event_id booked_at posted_at reservation_id price_id path overrun late unpriced clamped calls"
-        " held_path held_at corrects repetition earlier_event_id",
-        claimed="occurred_at", choice="estimated failed part service_tier", sum="cost_nanos",
+        " held_path held_at corrects repetition earlier_event_id discount_id list_price_id",
+        names="details",
+        claimed="occurred_at", choice="estimated failed part service_tier kind", sum="cost_nanos list_cost_nanos",
         use="input_tokens output_tokens cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens"
         " reasoning_tokens original_input_tokens others",
     ),

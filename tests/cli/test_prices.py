@@ -178,3 +178,18 @@ async def test_what_is_wrong_is_said_with_what_would_be_right(
     assert found.count("\n") == 1
     assert await rows(acme, "select from tenant_prices") == []
     assert await rows(acme, "select from tenant_aliases") == []
+
+
+async def test_other_kinds_have_rates_too(acme: str, capsys: Capture) -> None:
+    price = ("prices", "set", "acme")
+    both = await said(
+        capsys, *price, "house/chat", "--input", "1", "--output", "2", "--other", "web_searches=$10, images=4"
+    )
+    assert both.endswith(": images 4, input 1, output 2, web_searches 10\n")
+    assert (await said(capsys, *price, "house/ocr", "--other", "pages=1.5")).endswith("UTC: pages 1.5\n")
+    for wrong in ("pages", "pages=much", "sides=1"):
+        complaint = await said(capsys, *price, "house/ocr", "--other", wrong, status=1)
+        assert f"--other {wrong!r}: write a kind and dollars, such as web_searches=10; kinds are " in complaint
+    assert "--output is missing" in await said(
+        capsys, *price, "house/x", "--input", "1", "--other", "pages=1", status=1
+    )

@@ -30,6 +30,11 @@ RATES = (
     _rate("reasoning", "of reasoning; without it, the rate of output", "10"),
 )
 
+OTHER_RATES = Argument(
+    name="--other", example="web_searches=10,audio_input=32",
+    help="rates of other kinds: dollars per million tokens, per thousand of what is counted, per hour of audio",
+)  # fmt: skip
+
 PRICE_COMMANDS = (
     Command(
         name="prices list", group=Group.PRICES, run="token_ledger.cli.prices:list_prices",
@@ -58,11 +63,12 @@ PRICE_COMMANDS = (
         name="prices set", group=Group.PRICES, run="token_ledger.cli.prices:set_price",
         help="give a model a price of the tenant's own",
         details="It counts in place of the global price from its date on, in every process, for calls that are reserved"
-        " from then on. Give --input and --output, or --free, or --withdraw. Running it again changes nothing. As the"
-        " model `*/*` it is a stand-in: models without a price are held at it and flagged `unpriced`, not refused.",
+        " from then on. Give --input and --output, or --other for what is priced without tokens, or --free, or"
+        " --withdraw. Running it again changes nothing. As the model `*/*` it is a stand-in: models without a price are"
+        " held at it and flagged `unpriced`, not refused.",
         example="token-ledger prices set acme azure/gpt-5.4 --input 2.20 --output 13 --from 2026-12-01",
         arguments=(
-            TENANT, MODEL, *RATES,
+            TENANT, MODEL, *RATES, OTHER_RATES,
             Argument(name="--free", is_flag=True, help="calls cost nothing, as those of models that you run yourself"),
             Argument(
                 name="--withdraw", is_flag=True, help="end the tenant's price: the global price book counts again"

@@ -23,6 +23,7 @@ from token_ledger.cli.price_texts import PER, alias_words, change_words, dated_w
 from token_ledger.cli.submission import submit
 from token_ledger.config import Settings
 from token_ledger.core.model.name_patterns import Names
+from token_ledger.core.model.other_kinds import RATE_KINDS
 from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.principal import OPERATOR_TENANT
 from token_ledger.core.model.tenant import TenantId
@@ -37,6 +38,7 @@ from token_ledger.wire.bodies.prices import AliasBody, PriceBody
 from token_ledger.wire.commands.prices import set_alias_command, set_price_command
 from token_ledger.wire.fields import InstantOrDate
 
+_DOLLARS = re.compile(r"[0-9]+(\.[0-9]+)?")
 _instant_or_date = TypeAdapter(InstantOrDate).validate_python
 
 
@@ -148,7 +150,8 @@ def _rates(options: argparse.Namespace) -> dict[str, Any] | None:
     """Return the rates that are given, None for the withdrawal of a price."""
     names = [rate.name.removeprefix("--").replace("-", "_") for rate in RATES]
     given = {name: value.removeprefix("$") for name in names if (value := getattr(options, name)) is not None}
-    if sum((bool(given), options.free, options.withdraw)) != 1:
+    others = _other_rates(options.other)
+    if sum((bool(given or others), options.free, options.withdraw)) != 1:
         raise ValueError(
             "say what it costs with --input DOLLARS and --output DOLLARS (per million tokens), or that it costs nothing"
             " with --free, or that the global price book counts again with --withdraw"
@@ -157,14 +160,25 @@ def _rates(options: argparse.Namespace) -> dict[str, Any] | None:
         return None
     if options.free:
         return {"base": {"input": "0", "output": "0"}}
-    for name in ("input", "output"):
+    for name in ("input", "output") if given or not others else ():
         if name not in given:
             raise ValueError(f"--{name} is missing: what do a million tokens of {name} cost? Write 0 if nothing")
     for name, value in given.items():
-        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        if not _DOLLARS.fullmatch(value):
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} {value!r}: write dollars per million tokens, such as 2.50")
-    return {"base": given}
+    return {"base": {**given, **others}}
+
+
+def _other_rates(text: str | None) -> dict[str, str]:
+    """Return the rates of other kinds that an option names."""
+    pairs = [part.partition("=") for part in text.split(",")] if text else []
+    rates = {name.strip(): value.strip().removeprefix("$") for name, _, value in pairs}
+    for name, value in rates.items():
+        if name not in RATE_KINDS or not _DOLLARS.fullmatch(value):
+            kinds = ", ".join(RATE_KINDS)
+            raise ValueError(f"--other {text!r}: write a kind and dollars, such as web_searches=10; kinds are {kinds}")
+    return rates
 
 
 def set_alias(settings: Settings, options: argparse.Namespace) -> int:
