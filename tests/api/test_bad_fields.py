@@ -34,6 +34,11 @@ _PLANNED = {
 }  # fmt: skip
 
 
+def _others(**fields: object) -> str:
+    other = {"model": "gpt-5.4-mini", "usage": {"input_tokens": 5, "output_tokens": 1}, **fields}
+    return json.dumps([{name: value for name, value in other.items() if value != "missing"}])
+
+
 def _steps(**fields: object) -> str:
     return json.dumps([{name: value for name, value in {**_STEP, **fields}.items() if value != "missing"}])
 
@@ -236,6 +241,13 @@ BAD: dict[str, dict[str, str]] = {
         "an object": "{}", "a number": "[5]", "no weight": '[{"agent_type": "a"}]', "null": "null", "empty": "[]",
         "weight zero": '[{"agent_type": "a", "weight": 0}]',
         "twice the same": '[{"agent_type": "a", "weight": 1}, {"agent_type": "a", "weight": 1}]',
+    },
+    "other_models": {
+        "an object": "{}", "a number": "[5]", "null": "null", "no model": _others(model="missing"),
+        "no usage": _others(usage="missing"), "empty model": _others(model=""), "NUL": _others(model="a\0"),
+        "below zero": _others(usage={"input_tokens": -1, "output_tokens": 1}),
+        "unknown tier": _others(service_tier="slow"), "unknown field": _others(calls=1),
+        "nine": json.dumps(json.loads(_others()) * 9),
     },
     "steps": {
         "an object": "{}", "a number": "[5]", "no target": _steps(to_model="missing"),
