@@ -3,7 +3,6 @@
 Every function checks first and changes the books only after its last check, so a refusal changes nothing.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -12,6 +11,7 @@ from token_ledger.core.batch import commands, outcomes
 from token_ledger.core.batch.administration import ForceRelease
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.call_facts import call_facts, posting_instant, served_facts
+from token_ledger.core.decisions.bookable import why_unbookable
 from token_ledger.core.decisions.corrections import take_back
 from token_ledger.core.decisions.duplicates import NOTHING, find_earlier, is_whole
 from token_ledger.core.decisions.list_costs import list_cost
@@ -22,14 +22,13 @@ from token_ledger.core.model.account import Account
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.call import CallFacts
 from token_ledger.core.model.event import NO_PRICE, UsageEvent, in_time, representable
-from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
 from token_ledger.core.model.parts import DrawnUse, charge_part, drawn_with, earlier_use
 from token_ledger.core.model.plain_data import limits_data
 from token_ledger.core.model.price import ModelName, Price, charge
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import HoldEvent, HoldState, Reservation
 from token_ledger.core.model.run import RunState
-from token_ledger.core.model.usage import LARGEST_USE, Usage, clamp
+from token_ledger.core.model.usage import Usage, clamp
 
 
 def settle(
@@ -51,7 +50,7 @@ def settle(
     if command.other_models:
         price_of = partial(_price_of_call, books, reservation, event.posted_at)
         others = events_of_other_models(books, command, reservation, event, price_of)
-    unbookable = _too_much(books, event, reservation.drawn_nanos if command.part else 0, others)
+    unbookable = why_unbookable(books, event, reservation.drawn_nanos if command.part else 0, others)
     if unbookable is not None:
         return keep(books, command, *unbookable, content(command))
     if command.part:
@@ -213,45 +212,11 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
         key=command.key,
         fingerprint=command.fingerprint,
     )
-    unbookable = _too_much(books, event)
+    unbookable = why_unbookable(books, event)
     if unbookable is not None:
         return keep(books, command, *unbookable, command.body)
     books.book(event, accounts)
     return outcomes.Recorded(event)
-
-
-def _too_much(
-    books: Books, event: UsageEvent, drawn_nanos: int = 0, beside: Sequence[UsageEvent] = ()
-) -> tuple[outcomes.Code, str] | None:
-    """Return why an event can't be booked, as a code and in words: sums would outgrow the database. None if it can be.
-
-    Those `beside` it are booked only together with it.
-
-    All events of the tenant add up to the largest amount at most. What has the sum of some of them, an account, a
-    roll-up, a line of a report, has no more: only corrections and parts of calls are negative, and stand where the
-    events stand that they take back, or lower.
-    """
-    tokens, nanos = event.usage.total_tokens, event.cost_nanos
-    largest = max(event.usage.counts)
-    if event.others:
-        largest = max(largest, *(use.count for use in event.others))
-    for other in beside:
-        tokens, nanos = tokens + other.usage.total_tokens, nanos + other.cost_nanos
-        largest = max(largest, *other.usage.counts, *(use.count for use in other.others))
-    if largest > LARGEST_USE:
-        detail = f"no call uses more than {LARGEST_USE} of a kind; the usage is kept in quarantine for review"
-        return outcomes.Code.INVALID_REQUEST, detail
-    booked = books.loaded
-    if booked.booked_nanos + nanos > LARGEST_AMOUNT or booked.booked_tokens + tokens > LARGEST_AMOUNT:
-        where = "all calls of the tenant"
-    elif drawn_nanos + nanos > LARGEST_AMOUNT:
-        where = "all calls of the hold"
-    else:
-        return None
-    return outcomes.Code.NOT_BOOKABLE, (
-        f"{where} would add up to more than the largest amount, {format_money(LARGEST_AMOUNT)} dollars or"
-        f" {LARGEST_AMOUNT} tokens; the usage is kept in quarantine for review"
-    )
 
 
 def _settling_event(books: Books, command: commands.Settle, reservation: Reservation) -> UsageEvent:
