@@ -122,7 +122,7 @@ async def test_a_stream_from_the_start_shows_every_event_in_order(world: World, 
     assert seen[0]["data"] == {
         "sequence": int(booked[0]) >> 16, "event_id": booked[0], "user": "ada", "agent_type": "data_agent",
         "model": "gpt-5.4", "tokens": 1_500, "cost": "0.010000000", "run_id": None, "corrects": None, "booked": True,
-        "repetition": None, "earlier_event_id": None,
+        "repetition": None, "earlier_event_id": None, "kind": "llm_call", "tool": None,
     }  # fmt: skip
 
 

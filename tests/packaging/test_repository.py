@@ -89,7 +89,8 @@ def test_every_dependency_is_among_the_pins(name: str, projects: list[str]) -> N
                 text for extra in document["project"].get("optional-dependencies", {}).values() for text in extra
             ]
             needed += document["build-system"]["requires"]
-        assert {canonical(Requirement(text).name) for text in needed} <= {canonical(pin) for pin in pins}
+        found = {canonical(Requirement(text).name) for text in needed}
+        assert found - {"token-ledger-sdk"} <= {canonical(pin) for pin in pins}  # the SDK is built from this checkout
 
 
 def test_make_alone_prints_every_target() -> None:
