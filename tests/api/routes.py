@@ -54,6 +54,8 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("GET", "/v1/prices"): _READERS,
     ("PUT", "/v1/prices/{provider}/{model}"): _ADMINS,
     ("GET", "/v1/models"): _READERS,
+    ("GET", "/v1/discounts"): _READERS,
+    ("PUT", "/v1/discounts/{provider}/{model}"): _ADMINS,
     ("GET", "/v1/aliases"): _READERS,
     ("PUT", "/v1/aliases/{provider}/{model}"): _ADMINS,
     ("GET", "/v1/model-names"): _FINANCE,

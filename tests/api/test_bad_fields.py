@@ -201,6 +201,15 @@ BAD: dict[str, dict[str, str]] = {
         "empty": "[]", "null": "null", "an object": "{}", "text": '"a"', "a number": "5",
         "257": "[" + ",".join(["{}"] * 257) + "]",
     },
+    "long list": {
+        "empty": "[]", "null": "null", "an object": "{}", "text": '"a"', "a number": "5",
+        "1,001": "[" + ",".join(["{}"] * 1_001) + "]",
+    },
+    "announced": {
+        "a list": "[]", "text": '"images"', "a number": "5", "null": "null", "unknown kind": '{"sides": 1}',
+        "a kind of every call": '{"input_tokens": 1}', "negative": '{"images": -1}', "a fraction": '{"images": 0.5}',
+        "no number": '{"images": null}', "beyond bigint": '{"images": 9223372036854775808}',
+    },
     "limits": {
         "a list": "[]", "a number": "5", "null": "null", "unknown unit": '{"dollars": 5}', "text": '"1.50"',
         "negative": '{"tokens": -1}',

@@ -21,7 +21,7 @@ MARK = "zebra"
 """Part of every name that acme uses, and of no name of globex."""
 BODIES = {(verb.method, verb.path): verb for verb in VERBS}
 READS = [(method, path) for method, path in ALLOWED if method == "GET" and "{" not in path and path != "/v1/live"]
-FREE = ("/v1/users", "/v1/tenants", "/v1/prices", "/v1/aliases")
+FREE = ("/v1/users", "/v1/tenants", "/v1/prices", "/v1/aliases", "/v1/discounts")
 NAMING = [route for route in ALLOWED if "{" in route[1] and not route[1].startswith(FREE)]
 """Routes with an id of one tenant in the path. Names are free in every tenant; tenants are the operator's."""
 
@@ -169,6 +169,8 @@ async def acme(world: World) -> Acme:
     await post("/v1/model-names", {"idempotency_key": _name(fresh()), **renamed})
     own = {"idempotency_key": _name(fresh()), "rates": {"base": {"input": "1", "output": "2"}}}
     await world.made(f"/v1/prices/acme/{_name('own')}", own, method="PUT")
+    off = {"idempotency_key": _name(fresh()), "factor": "0.9"}
+    await world.made(f"/v1/discounts/acme/{_name('discounted')}", off, method="PUT")
     same = {"idempotency_key": _name(fresh()), "stands_for": MODEL}
     await world.made(f"/v1/aliases/acme/{_name('alias')}", same, method="PUT")
     believed = {"issuer": "https://id.acme.test", "default_role": "user"}
@@ -193,6 +195,7 @@ async def acme(world: World) -> Acme:
         await post(f"/v1/accounts/{account}/grants", more)
     spent = event(source=_name("batch"), idempotency_key=_name(fresh()), user=_name("ada"), run_id=runs[0]["run_id"])
     spent.pop("user")
+    spent["usage"] = {**spent["usage"], "web_searches": 2}
     await post("/v1/events", {"events": [spent]})
     keys = [await post("/v1/api-keys", {"role": role, "name": _name(role)}) for role in ("agent", "finance", "admin")]
     made.named = [

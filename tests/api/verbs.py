@@ -159,13 +159,14 @@ VERBS = (
             "user": "ada", "cost_center": "research", **CALL, "request_type": "chat", "input_tokens": 1_000,
             "max_output_tokens": 500, "cached_input_tokens": 100, "ttl_seconds": 60, "tool": "search",
             "requires": ["tools"], "tags": {"team": "core"}, "apply": ["model_downgrade"],
-            "cache_write": "5m",
+            "cache_write": "5m", "max_usage": {"web_searches": 1}, "service_tier": "batch",
         },
         {
             "idempotency_key": "text", "agent_type": "text", "provider": "text", "model": "text",
             "input_tokens": "tokens", "max_output_tokens": "tokens", "run_id": "id", "user": "text",
             "cost_center": "text", "request_type": "text", "cached_input_tokens": "tokens", "ttl_seconds": "seconds",
             "tool": "text", "requires": "names", "tags": "tags", "apply": "choices", "cache_write": "choice_or_none",
+            "max_usage": "announced", "service_tier": "choice",
         },
         ("idempotency_key", "agent_type", "provider", "model", "input_tokens", "max_output_tokens"),
     ),
@@ -175,14 +176,14 @@ VERBS = (
             "user": "ada", "cost_center": "research", **CALL, "request_type": "chat", "input_tokens": 1_000,
             "max_output_tokens": 500, "cached_input_tokens": 100, "ttl_seconds": 60, "tool": "search",
             "requires": ["tools"], "tags": {"team": "core"}, "apply": ["model_downgrade"],
-            "cache_write": "5m", "calls": 3,
+            "cache_write": "5m", "calls": 3, "max_usage": {"web_searches": 1}, "service_tier": "batch",
         },
         {
             "idempotency_key": "text", "agent_type": "text", "provider": "text", "model": "text",
             "input_tokens": "tokens", "max_output_tokens": "tokens", "run_id": "id", "user": "text",
             "cost_center": "text", "request_type": "text", "cached_input_tokens": "tokens", "ttl_seconds": "seconds",
             "tool": "text", "requires": "names", "tags": "tags", "apply": "choices", "cache_write": "choice_or_none",
-            "calls": "lent",
+            "calls": "lent", "max_usage": "announced", "service_tier": "choice",
         },
         ("idempotency_key", "agent_type", "provider", "model", "input_tokens", "max_output_tokens", "calls"),
     ),
@@ -224,8 +225,8 @@ VERBS = (
         "events", "POST", "/v1/events", events.EventsBody, {"events": [event()]}, {"events": "list"}, ("events",), 200
     ),
     Verb(
-        "usage", "POST", "/v1/usage", events.UsageEventsBody, {"events": [event()]}, {"events": "list"}, ("events",),
-        200,
+        "usage", "POST", "/v1/usage", events.UsageEventsBody, {"events": [event()]}, {"events": "long list"},
+        ("events",), 200,
     ),
     Verb(
         "budget", "POST", "/v1/budgets", budgets.BudgetBody,

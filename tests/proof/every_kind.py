@@ -358,7 +358,7 @@ async def _call_tools(ledger: Ledger) -> None:
     """Call tools with and without a model, answer from a cache, and within a call call another model."""
     details = Details(412, 30, (("first_tool", 12),), 1, "timeout", "stop", "mcp:github", from_cache=True)
     tool = commands.Record("k", b"x", "batch", "data", "", "", Usage(), user="judy", tool="search",
-                           kind=Kind.TOOL_CALL, cost_nanos=5_000_000, details=details)  # fmt: skip
+                           event_kind=Kind.TOOL_CALL, cost_nanos=5_000_000, details=details)  # fmt: skip
     used = Usage(100, 10, others=others_of({"images": 2}))
     for fields in (
         {}, {"cost_nanos": 0}, {"provider": "openai", "model": "gpt-5.4", "usage": used},
@@ -368,9 +368,9 @@ async def _call_tools(ledger: Ledger) -> None:
         await ledger.ask(replace(tool, **fields), outcomes.Recorded)
     for model in ("gpt-5.4", "nobody-knows", "sonar"):
         hit = replace(tool, provider="perplexity" if model == "sonar" else "openai", model=model, usage=used,
-                      kind=Kind.CACHE_HIT, cost_nanos=None)  # fmt: skip
+                      event_kind=Kind.CACHE_HIT, cost_nanos=None)  # fmt: skip
         await ledger.ask(hit, outcomes.Recorded)
-    inner = replace(tool, provider="openai", model="o1-pro", usage=Usage(60, 6), kind=Kind.OTHER_MODEL,
+    inner = replace(tool, provider="openai", model="o1-pro", usage=Usage(60, 6), event_kind=Kind.OTHER_MODEL,
                     cost_nanos=None, key_space=commands.other_model_key_space(1), response_id="resp_9")  # fmt: skip
     await ledger.ask(inner, outcomes.Recorded)
     await _reverse_calls(ledger, "user_id = 'judy' and e.kind <> 'other_model'")

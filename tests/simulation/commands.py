@@ -113,12 +113,12 @@ def records(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Record:
         user=None if run_id else draw(st.sampled_from(USERS)),
         request_type=draw(st.sampled_from(("chat", "report"))),
         failed=draw(st.booleans()), estimated=draw(st.booleans()),
-        tool=draw(st.sampled_from((None, "search"))), tags=draw(tags), kind=draw(kinds),
+        tool=draw(st.sampled_from((None, "search"))), tags=draw(tags), event_kind=draw(kinds),
     )  # fmt: skip
-    if command.kind is None or command.kind is Kind.OTHER_MODEL:
+    if command.event_kind is None or command.event_kind is Kind.OTHER_MODEL:
         return command
     command = replace(command, response_id=None, details=draw(st.sampled_from((None, Details(latency_ms=5)))))
-    if command.kind is Kind.TOOL_CALL:
+    if command.event_kind is Kind.TOOL_CALL:
         command = replace(command, cost_nanos=draw(st.sampled_from((None, 0, 7_000_000))), tool="search")
         if command.cost_nanos is not None and draw(st.booleans()):
             return replace(command, provider="", model="", usage=Usage())

@@ -168,17 +168,17 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         event |= {"run": command.run_id, "tags": command.tags, "names": self._names(facts, run, at)}
         self.say_repetition(event, command, whole=True)
         event |= {"late": False, "overrun": False, "part": False}
-        event["calls"] = 0 if event["repetition"] == "duplicate" or command.kind else 1
+        event["calls"] = 0 if event["repetition"] == "duplicate" or command.event_kind else 1
         event |= {"hold": None, "key": command.key, "source": command.event_source}
         self._book(event, {})
         return Expected("recorded", event)
 
     def _say_kind(self, event: dict[str, Any], command: Record) -> None:
         """Say in an event what a tool call costs by its caller, and that a cache hit uses nothing but saves a cost."""
-        event |= {"kind": command.kind, "saved": None}
+        event |= {"kind": command.event_kind, "saved": None}
         if command.cost_nanos is not None:
             event |= {"cost": command.cost_nanos, "unpriced": False}
-        if command.kind == "cache_hit":
+        if command.event_kind == "cache_hit":
             event["saved"] = event["cost"]
             nothing = dict.fromkeys(event["usage"], 0)
             event |= {"usage": nothing, "tokens": 0, "uncached": 0, "cost": 0}

@@ -160,7 +160,7 @@ _BODY_FIELDS = {
     "key": "idempotency_key",
     "booked_key": "key",
     "failed": "outcome",
-    "kind": "type",
+    "event_kind": "type",
     "details": "measured",
     "cost_nanos": "cost",
     "shares": "allocation",

@@ -173,8 +173,8 @@ def sources_of_events(event_source: str) -> list[str]:
 class Record(KeyedCommand):
     """A call was made without a hold: book it. Keys are unique within the source of the event, as in CloudEvents.
 
-    So they are the same for all kinds of principals: an event that an importer repeats is booked once. `kind` is None
-    for the call of a model. A tool call may have a cost that its caller states; without a model it names none.
+    So they are the same for all kinds of principals: an event that an importer repeats is booked once. `event_kind` is
+    None for the call of a model. A tool call may have a cost that its caller states; without a model it names none.
     """
 
     verb: ClassVar[str] = "record"
@@ -194,7 +194,7 @@ class Record(KeyedCommand):
     tool: str | None = None
     service_tier: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
-    kind: Kind | None = None
+    event_kind: Kind | None = None
     cost_nanos: int | None = None
     details: Details | None = None
     body: Mapping[str, Any] = field(default_factory=dict)

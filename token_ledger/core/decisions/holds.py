@@ -178,7 +178,7 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
         repetition, earlier = find_earlier(books, command.response_id, facts, usage, on_hold=False)
         if repetition is Repetition.DUPLICATE:
             usage, clamped = Usage(), False
-    calls = 0 if repetition is Repetition.DUPLICATE or command.kind is not None else 1
+    calls = 0 if repetition is Repetition.DUPLICATE or command.event_kind is not None else 1
     usage, cost, others, is_priced, details = cost_of(command, price, usage, calls, posted_at)
     asked = ModelName(command.provider, command.model)
     list_price_id, list_nanos = list_cost(books, price, asked, usage, command.service_tier, calls, posted_at)
@@ -206,7 +206,7 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
         requested=_other_name(facts, command.provider, command.model),
         repetition=repetition,
         earlier_event_id=None if earlier is None else earlier.event_id,
-        kind=command.kind,
+        kind=command.event_kind,
         details=details,
         source=command.source,
         key=command.key,

@@ -15,7 +15,7 @@ def cost_of(
 
     A cost that the caller states is the price of all. A cache hit uses nothing: its details say what it saved.
     """
-    if command.kind is Kind.CACHE_HIT:
+    if command.event_kind is Kind.CACHE_HIT:
         saved, _, is_priced = charge(price, usage, command.service_tier, 1, at)
         return Usage(), 0, (), is_priced, (command.details or NO_DETAILS).saving(usage, saved)
     cost, others, is_priced = charge(price, usage, command.service_tier, calls, at)

@@ -18,7 +18,6 @@ from token_ledger.wire.fields import (
     Seconds,
     Tags,
     Tokens,
-    UsedTokens,
     Words,
     doc,
     like,
@@ -89,7 +88,7 @@ class CallBody(Body):
     ] = ()
     tags: CallTags = {}
     max_usage: Annotated[
-        dict[OtherKindName, UsedTokens],
+        dict[OtherKindName, Tokens],
         doc(
             "The most that the call may use of kinds that few calls have, by their names in `usage`: the hold has room "
             "for them. What has no price is named in the answer.",

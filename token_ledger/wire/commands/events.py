@@ -114,14 +114,14 @@ def _record(
     match body:
         case EventBody():
             return make(
-                provider=body.provider, model=body.model, usage=_usage(body.usage, within), kind=kind,
+                provider=body.provider, model=body.model, usage=_usage(body.usage, within), event_kind=kind,
                 failed=body.outcome == "error", response_id=body.response_id, details=details_of(body.measured),
             )  # fmt: skip
         case ToolCallBody():
             return _tool_call(make, body, within)
         case CacheHitBody():
             return make(
-                provider=body.provider, model=body.model, usage=_usage(body.usage, within), kind=Kind.CACHE_HIT,
+                provider=body.provider, model=body.model, usage=_usage(body.usage, within), event_kind=Kind.CACHE_HIT,
                 details=details_of(body.measured),
             )  # fmt: skip
 
@@ -135,7 +135,7 @@ def _tool_call(make: partial[commands.Record], body: ToolCallBody, within: str) 
     if cost is None and not given:
         cost = 0
     return make(
-        provider=body.provider or "", model=body.model or "", kind=Kind.TOOL_CALL, cost_nanos=cost,
+        provider=body.provider or "", model=body.model or "", event_kind=Kind.TOOL_CALL, cost_nanos=cost,
         usage=Usage() if body.usage is None else _usage(body.usage, within), failed=body.outcome == "error",
         details=details_of(body.measured, body.tool_source, from_cache=body.from_cache),
     )  # fmt: skip
