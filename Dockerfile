@@ -9,7 +9,7 @@ RUN python -m venv /opt/token-ledger
 COPY requirements requirements
 RUN /opt/token-ledger/bin/pip install --require-hashes --no-deps -r requirements/service.txt
 
-# The build backends come with their hashes from the development pins; build isolation would fetch it unpinned.
+# The build backends come with their hashes from the development pins; build isolation would fetch them unpinned.
 # Were one of its dependencies missing from this list, pip would refuse to install it without a hash.
 RUN awk '/^[^ ]/ {keep = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers|uv-build)==/} keep' \
         requirements/dev.txt > /tmp/backend.txt \

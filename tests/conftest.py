@@ -44,6 +44,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
                 mark.write_text(tempfile.mkdtemp(prefix="tl-pg-"))
             server = start_embedded(Path(mark.read_text()), keep_running=False)
             url = embedded_url(server)
+            asyncio.run(_keep_nothing(url))
         else:
             url = given
         asyncio.run(_make_template(url))
@@ -70,6 +71,18 @@ def with_database(url: str, name: str) -> str:
     """Return the address of another database on the same server."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc, f"/{name}", parts.query, parts.fragment))
+
+
+async def _keep_nothing(url: str) -> None:
+    """Let a server write to the disk when it likes: its data is thrown away, and no test of this server crashes it."""
+    connection = await asyncpg.connect(url)
+    try:
+        for name in ("fsync", "full_page_writes"):
+            await connection.execute(f"alter system set {name} = off")
+        await connection.execute("alter system set max_wal_size = '4GB'")
+        await connection.execute("select pg_reload_conf()")
+    finally:
+        await connection.close()
 
 
 async def _make_template(url: str) -> None:

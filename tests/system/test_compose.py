@@ -141,14 +141,16 @@ def test_the_image_has_pinned_packages_and_does_not_run_as_root() -> None:
         assert (REPOSITORY / path).is_file()
 
 
-def test_the_image_is_built_with_the_build_backend_of_the_project() -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+def test_the_image_is_built_with_the_build_backends_of_both_projects() -> None:
+    built = [REPOSITORY / name for name in ("pyproject.toml", "sdk/pyproject.toml")]
+    projects = [tomllib.loads(path.read_text(encoding="utf-8")) for path in built]
     [selection] = re.findall(r"keep = /\^\(([^)]+)\)==/", DOCKERFILE)
     selected = set(selection.split("|"))
     development = (REPOSITORY / "requirements" / "dev.txt").read_text(encoding="utf-8")
     assert selected <= set(re.findall(r"^([\w-]+)==", development, re.MULTILINE))
 
-    needed = {Requirement(text).name for text in project["build-system"]["requires"]}
+    needed = {Requirement(text).name for project in projects for text in project["build-system"]["requires"]}
+    needed = {name.replace("_", "-") for name in needed}
     for package in sorted(needed):
         requirements = [Requirement(text) for text in metadata.requires(package) or ()]
         needed |= {found.name for found in requirements if found.marker is None or found.marker.evaluate()}
@@ -162,7 +164,7 @@ def test_the_build_context_has_what_is_needed_and_no_secrets() -> None:
     def is_ignored(path: str) -> bool:
         return any(fnmatch(path, pattern) for pattern in ignored)
 
-    for needed in ("pyproject.toml", "README.md", "requirements", "token_ledger", "alembic"):
+    for needed in ("pyproject.toml", "README.md", "requirements", "token_ledger", "alembic", "sdk/pyproject.toml"):
         assert (REPOSITORY / needed).exists()
         assert not is_ignored(needed)
     for kept_out in (".git", ".venv", ".env", ".env.local"):
