@@ -186,3 +186,19 @@ async def test_with_a_stand_in_unknown_models_are_held_at_its_rate_and_flagged(d
         await ledger.ask(priced("*", provider="*"), outcomes.Changed)
         assert (await ledger.ask(asked, outcomes.Refused)).code is outcomes.Code.UNKNOWN_MODEL
         assert (await verify_database(database_url)).clean
+
+
+async def test_reading_the_book_again_makes_only_new_entries(database_url: str) -> None:
+    async with open_ledger(database_url) as ledger:
+        async with ledger.database.reading() as connection:
+            before = await load_price_book(connection)
+        price_id = await ledger.owner.fetchval(
+            "insert into prices (provider, model, ordinal, rates, source) values ('house', 'new', 0,"
+            ' \'{"base": {"input": "1", "output": "2"}}\', \'test\') returning price_id'
+        )
+        async with ledger.database.reading() as connection:
+            after = await load_price_book(connection)
+        assert all(after.entry(number) is entry for number, entry in before._entries.items())
+        new = after.entry(price_id)
+        assert new is not None
+        assert (before.entry(price_id), new.base.output) == (None, 2 * 10**18)

@@ -7,6 +7,7 @@ added to the table is found by its exact name even if the package does not know 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, time
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -39,7 +40,7 @@ on conflict do nothing
 """
 
 LOAD_PRICES = """
-select price_id, provider, model, rates, valid_from, daily_from, daily_until from prices
+select price_id, provider, model, rates::text as rates, valid_from, daily_from, daily_until from prices
 order by provider, model, price_id
 """
 
@@ -92,7 +93,7 @@ def book_from(version: str, prices: Iterable[Any], aliases: Sequence[Any]) -> Pr
     """Make the price book of rows; LookupError if there are none."""
     entries: dict[tuple[str, str], list[Price]] = {}
     for row in prices:
-        entries.setdefault((row["provider"], row["model"]), []).append(price_from(row))
+        entries.setdefault((row["provider"], row["model"]), []).append(_published_price(row))
     if not entries:  # between creating the schema and seeding it, a service must not start without prices
         raise LookupError("the price book is empty: run token-ledger migrate")
     models = {name: ModelPrices(*name, tuple(prices)) for name, prices in entries.items()}
@@ -146,7 +147,20 @@ def _check_schedule(schedule: Mapping[str, Any]) -> None:
 
 async def load_prices(connection: AsyncConnection) -> list[Price]:
     """Load every entry, to look prices up by id."""
-    return [price_from(row) for row in (await connection.execute(text(LOAD_PRICES))).mappings()]
+    return [_published_price(row) for row in (await connection.execute(text(LOAD_PRICES))).mappings()]
+
+
+def _published_price(row: Any) -> Price:
+    """Make an entry of the global book, which was made already unless it is new."""
+    return _published(row["price_id"], row["rates"], row["valid_from"], row["daily_from"], row["daily_until"])
+
+
+@lru_cache(maxsize=16_384)
+def _published(
+    price_id: int, rates: str, valid_from: datetime | None, daily_from: time | None, daily_until: time | None
+) -> Price:
+    names = ("price_id", "rates", "valid_from", "daily_from", "daily_until")
+    return price_from(dict(zip(names, (price_id, rates, valid_from, daily_from, daily_until), strict=True)))
 
 
 def price_from(row: Any, *, published: bool = True) -> Price:
