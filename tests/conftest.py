@@ -77,8 +77,7 @@ async def _keep_nothing(url: str) -> None:
     """Let a server write to the disk when it likes: its data is thrown away, and no test of this server crashes it."""
     connection = await asyncpg.connect(url)
     try:
-        for name in ("fsync", "full_page_writes"):
-            await connection.execute(f"alter system set {name} = off")
+        await connection.execute("alter system set fsync = off")
         await connection.execute("alter system set max_wal_size = '4GB'")
         await connection.execute("select pg_reload_conf()")
     finally:

@@ -353,9 +353,8 @@ class Books:
     def _settle(self, event: UsageEvent, accounts: Iterable[Account]) -> None:
         tokens, uncached = event.usage.total_tokens, event.usage.uncached_tokens
         changed = self.writes.changed_accounts
-        may_fall = (
-            event.corrects is not None or event.cost_nanos < 0
-        )  # below thresholds, like a part that corrects others
+        # A correction may fall below thresholds, and so may a part of a call that corrects the parts before it.
+        may_fall = event.corrects is not None or event.cost_nanos < 0
         for account in accounts:
             counted = tokens if account.counts is Counts.ALL else uncached
             if account.settle(counted, event.cost_nanos, event.calls) or may_fall:
