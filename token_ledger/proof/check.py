@@ -4,14 +4,14 @@ Each subject is a module with a tuple `CHECKS`; `verify.CHECKS` lists them all.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.model.discount import Discount, discounted
+from token_ledger.core.model.discount import Discount, reduced
 from token_ledger.core.model.price import Price
 
 UNITS = ("tokens", "nanos", "calls")
@@ -31,6 +31,8 @@ class Scope:
     discounts: Mapping[int, Discount]
     most_rows: int
     """How many violating rows a check returns at most."""
+    made: dict[tuple[int, int], Price] = field(default_factory=dict)
+    """The entries less a discount that checks have asked for."""
 
     def price(self, price_id: int, discount_id: int | None, *instants: datetime | None) -> Price | None:
         """Return an entry less a discount; None if there is none, or if the discount was in force at no instant."""
@@ -40,7 +42,7 @@ class Scope:
         discount = self.discounts.get(discount_id)
         if discount is None or not any(discount.is_in_force(at) for at in instants if at is not None):
             return None
-        return discounted(price, discount)
+        return reduced(self.made, price, discount)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ async def kinds_by(
 
     Raises ProblemError if the span begins where events are no longer kept.
     """
+    kept = await kept_from(connection, tenant)
+    if kept is not None and since < kept:
+        detail = f"calls before {kept.isoformat()} are kept as sums without these kinds; begin there or later"
+        raise invalid_field("from", detail, Code.TIME_OUT_OF_RANGE)
     statement = f"""
         select e.{column_of(group_by)} as key, o.key as kind, sum((o.value ->> 0)::bigint)::bigint as count,
                coalesce(sum((o.value ->> 1)::bigint), 0)::bigint as nanos,
@@ -54,8 +58,4 @@ async def kinds_by(
     """
     values = {"tenant": tenant, "since": since, "until": until}
     rows = tuple(KindRow(*row) for row in await connection.execute(text(statement), values))
-    kept = await kept_from(connection, tenant)
-    if kept is not None and since < kept:
-        detail = f"calls before {kept.isoformat()} are kept as sums without these kinds; begin there or later"
-        raise invalid_field("from", detail, Code.TIME_OUT_OF_RANGE)
     return UsedKinds(group_by, since, until, rows)

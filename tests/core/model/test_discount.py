@@ -11,10 +11,11 @@ from tests.core.given import LARGE, NOW, PRICES, rates
 from token_ledger.core.model.discount import (
     WHOLE,
     Discount,
+    dated,
     discount_at,
     discounted,
-    discounts_for,
     factor_text,
+    named,
     read_factor,
 )
 from token_ledger.core.model.price import Price, charge
@@ -48,12 +49,13 @@ DISCOUNTS = (
     ],
 )  # fmt: skip
 def test_the_most_exact_name_in_force_counts(name: str, days: float, expected: int | None) -> None:
-    found = discount_at(discounts_for(DISCOUNTS, *name.split("/")), NOW + days * DAY)
+    provider, model = name.casefold().split("/")
+    found = discount_at(named(DISCOUNTS).fitting(provider, model), NOW + days * DAY)
     assert (found and found.discount_id) == expected
 
 
 def test_another_one_with_the_same_beginning_takes_the_place_of_the_one_before_it() -> None:
-    discounts = discounts_for([off(1, "acme/large", 1), off(2, "acme/large", 2, until=1)], "acme", "large")
+    discounts = [dated([off(1, "acme/large", 1), off(2, "acme/large", 2, until=1)])]
     assert [discount_at(discounts, NOW + days * DAY) for days in (0, 1)] == [off(2, "acme/large", 2, until=1), None]
 
 
@@ -119,4 +121,4 @@ def test_what_is_no_factor_is_refused_with_what_would_be_right(text: str) -> Non
 def test_instants_are_compared_as_instants() -> None:
     zone = datetime.fromisoformat("2026-11-21T10:00:00+02:00")
     one = Discount(1, "*", "*", 5, zone)
-    assert discount_at((one,), datetime.fromisoformat("2026-11-21T08:00:00+00:00")) is one
+    assert discount_at(((one,),), datetime.fromisoformat("2026-11-21T08:00:00+00:00")) is one

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.money import divided
-from token_ledger.core.model.name_patterns import ANYTHING, fits, is_pattern
+from token_ledger.core.model.name_patterns import Names
 from token_ledger.core.model.price import OtherRates, Price, Rates
 
 WHOLE = 1_000_000_000
@@ -56,26 +56,44 @@ def factor_text(factor: int) -> str:
     return format((Decimal(factor) / WHOLE).normalize(), "f")
 
 
-def discounts_for(discounts: Iterable[Discount], provider: str, model: str) -> tuple[Discount, ...]:
-    """Return the discounts that a model may have, given in the order in which they were decided: first what goes first.
+def dated(discounts: Iterable[Discount]) -> tuple[Discount, ...]:
+    """Return the discounts of one name, given in the order in which they were decided: what began last goes first.
 
-    Another one with the same name and beginning takes the place of the one before it.
+    Another one with the same beginning takes the place of the one before it.
     """
-    newest = {(_name(each), each.valid_from): each for each in discounts if _is_for(each, provider, model)}
-    return tuple(sorted(newest.values(), key=_precedence, reverse=True))
+    newest = {each.valid_from: each for each in discounts}
+    return tuple(newest[since] for since in sorted(newest, reverse=True))
 
 
-def discount_at(discounts: Sequence[Discount], instant: datetime) -> Discount | None:
-    """Return the discount in force at an instant, of those that `discounts_for` has put in order."""
-    withdrawn = set()
+def named(discounts: Iterable[Discount]) -> Names[tuple[Discount, ...]]:
+    """Return discounts by the names that they are for, those of each as `dated` puts them in order."""
+    by_name: dict[tuple[str, str], list[Discount]] = {}
     for each in discounts:
-        if each.valid_from > instant or _name(each) in withdrawn:
-            continue
-        if each.factor is None:
-            withdrawn.add(_name(each))
-        elif each.is_in_force(instant):
-            return each
+        by_name.setdefault((each.provider, each.model.casefold()), []).append(each)
+    names: Names[tuple[Discount, ...]] = Names()
+    for name, of_name in by_name.items():
+        names.put(*name, dated(of_name))
+    return names
+
+
+def discount_at(names: Iterable[Sequence[Discount]], instant: datetime) -> Discount | None:
+    """Return the discount in force at an instant, of those of several names, the most exact name first."""
+    for of_name in names:
+        for each in of_name:
+            if each.is_in_force(instant):
+                return each
+            if each.factor is None and each.valid_from <= instant:
+                break  # those that began before are withdrawn
     return None
+
+
+def reduced(made: dict[tuple[int, int], Price], price: Price, discount: Discount) -> Price:
+    """Return an entry less a discount, out of those that were made before if it is one of them."""
+    ids = price.price_id, discount.discount_id
+    found = made.get(ids)
+    if found is None:
+        found = made[ids] = discounted(price, discount)
+    return found
 
 
 def discounted(price: Price, discount: Discount) -> Price:
@@ -102,16 +120,3 @@ def _rates(rates: Rates, factor: int) -> Rates:
 
 def _other_rates(rates: OtherRates, factor: int) -> OtherRates:
     return {kind: divided(rate * factor, WHOLE) for kind, rate in rates.items()}
-
-
-def _name(discount: Discount) -> tuple[str, str]:
-    return discount.provider, discount.model.casefold()
-
-
-def _is_for(discount: Discount, provider: str, model: str) -> bool:
-    return discount.provider in (ANYTHING, provider) and fits(model, discount.model)
-
-
-def _precedence(discount: Discount) -> tuple[bool, bool, int, datetime]:
-    of_any_provider = discount.provider == ANYTHING
-    return not of_any_provider, not is_pattern(discount.model), len(discount.model), discount.valid_from

@@ -42,6 +42,17 @@ class Names(Generic[Kept]):
         ]
         return max(fitting, key=lambda each: each[0], default=None)
 
+    def fitting(self, provider: str, model: str) -> list[Kept]:
+        """Return all that a name is for, the most exact first; what is for any model of any provider goes last."""
+        patterns = [
+            (pattern, thing)
+            for (owner, pattern), (expression, thing) in self._patterns.items()
+            if owner == provider and expression.fullmatch(model)
+        ]
+        patterns.sort(key=lambda each: len(each[0]), reverse=True)
+        named = (self.exact.get((provider, model)), *(thing for _, thing in patterns), self.get(ANYTHING, ANYTHING))
+        return [thing for thing in named if thing is not None]
+
     def find(self, provider: str, model: str) -> Kept | None:
         """Return what a name is for, by itself or by a pattern."""
         if (provider, model) in self.exact:
@@ -53,11 +64,6 @@ class Names(Generic[Kept]):
 def is_pattern(model: str) -> bool:
     """Tell whether the name of a model is a pattern."""
     return ANYTHING in model
-
-
-def fits(model: str, pattern: str) -> bool:
-    """Tell whether the name of a model is a name, or one of those that a pattern stands for."""
-    return _expression(pattern.casefold()).fullmatch(model.casefold()) is not None
 
 
 def check_pattern(model: str) -> None:

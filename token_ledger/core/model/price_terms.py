@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from token_ledger.core.model.discount import Discount, discount_at, discounted, discounts_for
+from token_ledger.core.model.discount import Discount, dated, discount_at, named, reduced
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.name_patterns import ANYTHING, Names
 from token_ledger.core.model.nearest_names import NearestNames, Ranked
@@ -63,8 +63,7 @@ class PriceTerms:
 
     def discount_at(self, provider: str, model: str, at: datetime) -> Discount | None:
         """Return the discount of exactly this name or pattern that is in force at an instant."""
-        named = (each for each in self.discounts if _same(each, provider, model))
-        return discount_at(discounts_for(named, provider, model), at)
+        return discount_at((dated(each for each in self.discounts if _same(each, provider, model)),), at)
 
 
 def _same(named: OwnPrice | Alias | Discount, provider: str, model: str) -> bool:
@@ -92,13 +91,13 @@ class _OwnedPrices(ModelPrices):
 
 @dataclass(frozen=True)
 class _DiscountedPrices(ModelPrices):
-    """Prices of a model that a tenant has discounts for, those that count first in front.
+    """Prices of a model that a tenant has discounts for, by name, the most exact name first.
 
     `made` keeps every entry that was discounted, by the ids of both: it is the same value for all calls.
     """
 
     before: ModelPrices
-    discounts: Sequence[Discount]
+    discounts: Sequence[Sequence[Discount]]
     made: dict[tuple[int, int], Price]
 
     def at(self, instant: datetime) -> Price | None:
@@ -107,19 +106,11 @@ class _DiscountedPrices(ModelPrices):
         if price is None or price.price_id < 0:
             return price
         discount = discount_at(self.discounts, instant)
-        return price if discount is None else _discounted(self.made, price, discount)
+        return price if discount is None else reduced(self.made, price, discount)
 
     def list_at(self, instant: datetime) -> Price | None:
         """Return what the model costs everybody at an instant."""
         return self.before.list_at(instant)
-
-
-def _discounted(made: dict[tuple[int, int], Price], price: Price, discount: Discount) -> Price:
-    ids = price.price_id, discount.discount_id
-    found = made.get(ids)
-    if found is None:
-        found = made[ids] = discounted(price, discount)
-    return found
 
 
 class TenantPriceBook(PriceBook):
@@ -152,6 +143,7 @@ class TenantPriceBook(PriceBook):
             each.price_id: each.price for each in map(_standing_in, terms.prices) if each.price is not None
         }
         self._discounts = {each.discount_id: each for each in terms.discounts}
+        self._discounted_names = named(terms.discounts)
         self._made: dict[tuple[int, int], Price] = {}
 
     @property
@@ -168,14 +160,14 @@ class TenantPriceBook(PriceBook):
         """Return an entry by its id, less a discount of the tenant's, or None."""
         price = self._own_prices.get(price_id) or self._base.entry(price_id)
         discount = None if discount_id is None else self._discounts.get(discount_id)
-        return price if price is None or discount is None else _discounted(self._made, price, discount)
+        return price if price is None or discount is None else reduced(self._made, price, discount)
 
     def look_up(self, provider: str, model: str) -> ModelPrices | None:
         """Return the prices of a model by the tenant's names first."""
         found = self._look_up(provider, model)
         if found is None or not self._discounts:
             return found
-        discounts = discounts_for(self._discounts.values(), found.provider, found.model)
+        discounts = self._discounted_names.fitting(found.provider, found.model.casefold())
         if not discounts:
             return found
         return _DiscountedPrices(found.provider, found.model, found.entries, found, discounts, self._made)

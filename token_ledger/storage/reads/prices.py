@@ -1,14 +1,14 @@
 """Reads the price book as a tenant sees it: dated entries, of its own and of the global book, and aliases."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.model.discount import WHOLE, Discount, discount_at, discounts_for
-from token_ledger.core.model.price import PriceBook
+from token_ledger.core.model.discount import WHOLE, Discount
+from token_ledger.core.model.price import Price, PriceBook
 from token_ledger.core.model.price_terms import Alias, PriceTerms
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.json_columns import parsed
@@ -50,29 +50,32 @@ class StoredPrice:
 class PriceListing:
     """Entries by name of the model, older ones first, as they were read: those of a page are completed by `shown`.
 
-    The book has thousands, and a process that read them all for every page would do nothing else meanwhile.
+    The book has thousands, and a process that read them all for every page would do nothing else meanwhile. `factors`
+    are those of the tenant's discounts, by their ids.
     """
 
     entries: list[StoredPrice]
     book: PriceBook
     terms: PriceTerms
     at: datetime
+    factors: Mapping[int, int]
 
     def is_in_force(self, entry: StoredPrice) -> bool:
         """Tell whether calls at the instant are priced by an entry."""
         if entry.source == OWN:
             own = self.terms.own_price_at(entry.provider, entry.model, self.at)
             return own is not None and own.price_id == entry.price_id
-        prices = self.book.find(entry.provider, entry.model)
-        price = None if prices is None else prices.at(self.at)
+        price = self._price_of(entry)
         return price is not None and price.price_id == entry.price_id
 
     def factor_of(self, entry: StoredPrice) -> int:
-        """Return what the tenant pays of an entry's rates at the instant, in billionths."""
-        if entry.source == OWN:
-            return WHOLE
-        found = discount_at(discounts_for(self.terms.discounts, entry.provider, entry.model), self.at)
-        return WHOLE if found is None or found.factor is None else found.factor
+        """Return what the tenant pays of the rates of an entry that is in force, in billionths."""
+        price = self._price_of(entry)
+        return WHOLE if price is None or price.discount_id is None else self.factors[price.discount_id]
+
+    def _price_of(self, entry: StoredPrice) -> Price | None:
+        prices = self.book.find(entry.provider, entry.model)
+        return None if prices is None else prices.at(self.at)
 
     def shown(self, entries: Iterable[StoredPrice] | None = None) -> list[StoredPrice]:
         """Return entries, all if none are given, with their rates read, and whether they are in force."""
@@ -99,9 +102,9 @@ async def list_prices(
     rows = await fetch_rows(connection, _ENTRIES, provider=owner, tenant=tenant)
     entries = [StoredPrice(*row) for row in rows]
     wanted = entries if model is None else [each for each in entries if _fits(each, names)]
-    return PriceListing(
-        sorted(wanted, key=lambda each: (each.provider, each.model.casefold(), abs(each.price_id))), book, terms, at
-    )
+    ordered = sorted(wanted, key=lambda each: (each.provider, each.model.casefold(), abs(each.price_id)))
+    factors = {each.discount_id: each.factor for each in terms.discounts if each.factor is not None}
+    return PriceListing(ordered, book, terms, at, factors)
 
 
 async def find_prices(
