@@ -7,11 +7,12 @@ the order of ids is the order of decisions. Nothing here does I/O: with nothing 
 from collections.abc import Iterable
 from copy import copy
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from token_ledger.core.batch.commands import Command, Reserve
 from token_ledger.core.batch.loaded import AskedName, Loaded, StoredKey
-from token_ledger.core.batch.writes import RollupKey, RunKey, TagKey, Writes
+from token_ledger.core.batch.rollups import roll_up
+from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.account import (
     NO_BOUNDS,
     Account,
@@ -35,10 +36,7 @@ from token_ledger.core.model.run import Run, allocation_account_key, run_account
 from token_ledger.core.model.subject import Subject
 from token_ledger.core.model.tenant import Match, TenantConfig
 from token_ledger.core.model.transfer import place_of
-from token_ledger.core.model.usage import figures_of
 from token_ledger.core.model.window import Window
-
-Key = TypeVar("Key")
 
 ORDINAL_BITS = 16
 """A batch can issue 65,536 ids."""
@@ -360,7 +358,9 @@ class Books:
             if account.settle(counted, event.cost_nanos, event.calls) or may_fall:
                 self.watch(account)
             changed[account.account_id] = account
-        self.roll_up(event)
+        self.loaded.booked_tokens += event.usage.total_tokens
+        self.loaded.booked_nanos += event.cost_nanos
+        roll_up(self.writes, event, *self._period(event.posted_at))
 
     def note_key(self, command: Command, answer: str, target_id: int) -> None:
         """Remember what a command's key led to; holds and events carry their keys themselves."""
@@ -370,32 +370,8 @@ class Books:
     def _note(self, source: str, key: str, fingerprint: bytes, answer: str, target_id: int) -> None:
         self.loaded.keys[source, key] = self.noted[source, key] = StoredKey(fingerprint, answer, target_id)
 
-    def roll_up(self, event: UsageEvent) -> None:
-        """Add an event to the roll-ups."""
-        facts = event.facts
-        hour, day = self._period(event.posted_at)
-        figures = figures_of(event.calls, event.usage, event.cost_nanos)
-        key = RollupKey(hour, day, facts.cost_center, facts.user, facts.agent_type, facts.model, facts.request_type)
-        _add(self.writes.rollups, key, figures)
-        self.loaded.booked_tokens += event.usage.total_tokens
-        self.loaded.booked_nanos += event.cost_nanos
-        for tag, content in facts.tags:
-            _add(self.writes.tag_rollups, TagKey(day, tag, content), figures)
-        if facts.run_id is not None:
-            run_key = RunKey(facts.run_id, facts.agent_type, facts.tool or "", facts.model)
-            _add(self.writes.run_rollups, run_key, figures)
-
     def _period(self, at: datetime) -> tuple[datetime, datetime]:
         found = self._periods.get(at)
         if found is None:
             found = self._periods[at] = self.config.calendar.period(at)
         return found
-
-
-def _add(sums: dict[Key, list[int]], key: Key, amounts: tuple[int, ...]) -> None:
-    found = sums.get(key)
-    if found is None:
-        sums[key] = list(amounts)
-    else:
-        for position, amount in enumerate(amounts):
-            found[position] += amount
