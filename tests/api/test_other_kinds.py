@@ -1,7 +1,8 @@
 """Audio, searches and whatever few calls have over HTTP: priced, visible where not, taken back, and bounded."""
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import get_args
+from typing import Any, get_args
 
 from tests.api.verbs import event, reservation
 from tests.api.world import World, check_problem, fresh
@@ -112,3 +113,21 @@ async def test_every_grouping_shows_the_same_kinds_and_corrections_take_them_bac
     assert reports == [(expected, Decimal("0.0615"))] * 5
     row = next(row for row in rows if row["kind"] == "web_searches")
     assert row == {"key": "chat", "kind": "web_searches", "count": 6, "cost": "0.060000000", "unpriced": 0}
+
+
+async def test_the_report_of_kinds_begins_and_ends_with_its_span(world: World) -> None:
+    user, now = fresh("user"), datetime.now(UTC)
+    at = [now - timedelta(hours=hours) for hours in (5, 4, 3)]
+    sent = [event(user=user, usage=SEARCHED, occurred_at=each.isoformat()) for each in at]
+    await world.made("/v1/events", {"events": sent})
+
+    async def searches(since: datetime, until: datetime) -> int:
+        span: dict[str, Any] = {"from": since.isoformat(), "to": until.isoformat()}
+        rows = (await world.get("/v1/reports/kinds", **span)).json()["rows"]
+        counts: list[int] = [row["count"] for row in rows if (row["key"], row["kind"]) == (user, "web_searches")]
+        return sum(counts)
+
+    each = await searches(at[1], at[2])  # the begin is included, the end is not
+    assert each > 0
+    assert await searches(at[0], at[2]) == 2 * each
+    assert await searches(at[0], now) == 3 * each
