@@ -1,6 +1,7 @@
 """The live stream over a real socket: in order, without loss or repetition, wherever the connection breaks."""
 
 import asyncio
+import gc
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -322,6 +323,26 @@ async def test_streams_that_go_away_leave_nothing_behind(
     await asyncio.gather(*watching, return_exceptions=True)
     await until(are_gone)
     assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
+async def test_a_stream_that_goes_away_amid_events_leaves_nothing_behind(world: World, base: str) -> None:
+    feeds = world.app.state.live_feeds
+    for _ in range(4):
+        await _book(world, 256)
+
+    async def is_gone() -> bool:
+        return bool(feeds.open_streams == 0 and not feeds.readers)
+
+    await until(is_gone)
+    gc.collect()
+    gc.disable()  # the service collects cycles rarely, so what only a collection ends would go on
+    try:
+        for _ in range(10):
+            async with _stream(world, base, after=0) as events:
+                await _take(events, 3)
+        await until(is_gone)
+    finally:
+        gc.enable()
 
 
 async def test_a_stream_ends_with_its_key(world: World, base: str) -> None:

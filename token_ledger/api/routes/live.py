@@ -13,6 +13,7 @@ from token_ledger.api.service import reading, service_of
 from token_ledger.core.batch.books import last_id
 from token_ledger.ledger.errors import Unavailable
 from token_ledger.reports.formats.json import live_event_answer
+from token_ledger.reports.live_feed import LiveEvent
 from token_ledger.storage.database import DatabaseAway
 from token_ledger.storage.reads.live_feed import current_sequence
 from token_ledger.storage.tenants import tenant_name
@@ -55,9 +56,20 @@ async def _start_of_stream(
     return last_id(now if after is None else after)
 
 
+async def _followed(
+    watcher: FinanceOrUser, feeds: Feeds, event_id: Annotated[int, Depends(_start_of_stream)]
+) -> AsyncIterator[AsyncIterator[list[LiveEvent]]]:
+    """Return what a stream shows, and stop following when its request has ended.
+
+    FastAPI does not close the generator of a stream whose client goes away between two events.
+    """
+    async with aclosing(feeds.follow(watcher, event_id)) as found:
+        yield found
+
+
 @router.get("/live", response_class=EventSourceResponse)
 async def stream_events(
-    request: Request, watcher: FinanceOrUser, feeds: Feeds, event_id: Annotated[int, Depends(_start_of_stream)]
+    request: Request, watcher: FinanceOrUser, found: Annotated[AsyncIterator[list[LiveEvent]], Depends(_followed)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream booked calls as they happen.
 
@@ -70,13 +82,12 @@ async def stream_events(
     try:
         async with reading(request, watcher.tenant) as connection:
             sent = service.metrics.stream_events(await tenant_name(connection, watcher.tenant))
-        async with aclosing(feeds.follow(watcher, event_id)) as found:
-            async for events in found:
-                gone = await request.is_disconnected()
-                if gone or await service.authenticator.authenticate(key_of(request)) is None:
-                    return
-                for event in events:
-                    yield ServerSentEvent(event="usage", id=str(event.event_id), data=live_event_answer(event))
-                sent.inc(len(events))
+        async for events in found:
+            gone = await request.is_disconnected()
+            if gone or await service.authenticator.authenticate(key_of(request)) is None:
+                return
+            for event in events:
+                yield ServerSentEvent(event="usage", id=str(event.event_id), data=live_event_answer(event))
+            sent.inc(len(events))
     except (DatabaseAway, Unavailable):
         return  # the client connects again, with the id of the last event that it has seen
