@@ -159,7 +159,7 @@ def _ids(pair: tuple[Command, Outcome]) -> tuple[int, int]:
 
 def test_database_keeps_what_the_core_decided(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Decide ahead even if only one command waits.
-    monkeypatch.setattr(group_commit, "DECIDE_AHEAD_OPERATIONS", 1)
+    monkeypatch.setattr(group_commit, "MANY_OPERATIONS", 1)
     number = int(os.environ.get("TOKEN_LEDGER_SIMULATION_SEED", random.randrange(2**32)))
     server = Server(database_url)
     PostgresRules.server = server

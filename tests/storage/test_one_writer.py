@@ -10,7 +10,7 @@ from token_ledger.core.batch.commands import ExpireDue, Preflight, Reserve, Sett
 from token_ledger.core.batch.outcomes import Granted, PreflightAnswer, Swept
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Usage
-from token_ledger.ledger.group_commit import BatchReport, GroupCommit
+from token_ledger.ledger.group_commit import MANY_OPERATIONS, BatchReport, GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.tenants import add_tenant
@@ -51,6 +51,22 @@ async def test_a_preflight_takes_as_much_of_a_batch_as_it_plans_kinds_of_calls(d
         await asyncio.gather(*(commits.submit(tenant, ExpireDue()) for _ in range(300)))
         await commits.drain()
     assert sizes == [4, 2, 256, 44]
+
+
+async def test_tenants_with_few_commands_do_not_share_a_batch_with_one_that_has_many(database_url: str) -> None:
+    batches: list[set[TenantId]] = []
+
+    def report(batch: BatchReport) -> None:
+        batches.append({tenant for tenant, _, _ in batch.decided})
+
+    async with one_writer(database_url, report) as (commits, busy, database):
+        async with database.reading() as connection:
+            quiet = [await add_tenant(connection, name, "UTC") for name in ("one", "two")]
+        expired = [commits.begin(busy, ExpireDue()) for _ in range(MANY_OPERATIONS)]
+        expired += [commits.begin(tenant, ExpireDue()) for tenant in quiet if tenant is not None]
+        await asyncio.gather(*expired)
+        await commits.drain()
+        assert batches == [{busy}, set(quiet)]
 
 
 async def test_a_batch_updates_the_row_of_its_ledger_once(database_url: str) -> None:

@@ -45,9 +45,9 @@ BATCH_OPERATIONS = 256
 """The largest number of operations in a batch (TOKEN_LEDGER_BATCH_OPERATIONS changes it). Larger batches pay for fewer
 commits, but every caller waits for the whole batch, and the tenant's ledger is locked as long."""
 
-DECIDE_AHEAD_OPERATIONS = 64
-"""How many commands must wait for a tenant before its next batch is decided while the one before is being written.
-Fewer are not worth a transaction of their own: they wait and join a larger batch."""
+MANY_OPERATIONS = 64
+"""How many commands of a tenant are worth a transaction of their own. So many are decided while the tenant's batch
+before is being written, and do not share a batch with those of tenants that have fewer."""
 
 ROUNDS_TO_GATHER = 8
 """For how many rounds of the event loop the first batch of a pause waits at most, as long as each brings more. Requests
@@ -131,13 +131,17 @@ class GroupCommit:
 
     def _can_decide_ahead(self, tenant: TenantId) -> bool:
         """Tell whether enough commands wait for a tenant whose batch is decided and being written."""
-        return tenant in self._being_written and self._room.count_of(tenant) >= DECIDE_AHEAD_OPERATIONS
+        return tenant in self._being_written and self._has_many(tenant)
+
+    def _has_many(self, tenant: TenantId) -> bool:
+        """Tell whether so many commands wait for a tenant that they are worth a transaction of their own."""
+        return self._room.count_of(tenant) >= MANY_OPERATIONS
 
     def _take(self) -> tuple[Batch, Predecessor | None]:
         """Take the commands of the next batch, from the tenants that have waited longest, and mark them busy.
 
         A tenant that shares its ledger with another process is taken alone. So is a busy one, if enough waits, to be
-        decided ahead of its batch that is being written.
+        decided ahead of its batch that is being written. Tenants with few commands do not wait for those with many.
         """
         together: list[TenantId] = []
         predecessor = None
@@ -153,7 +157,8 @@ class GroupCommit:
                 predecessor = self._being_written.pop(tenant) if busy else None
                 together = [tenant]
                 break
-            together.append(tenant)
+            if not together or self._has_many(tenant) == self._has_many(together[0]):
+                together.append(tenant)
         batch = self._room.take(together, self._batch_operations) if together else {}
         return self._taken(batch), predecessor
 
