@@ -8,7 +8,10 @@ import json
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from token_ledger_sdk.providers import chunks_of
+
 from token_ledger.core.model.secrets import without_secrets
+from token_ledger.wire.bodies.events import MOST_CHUNKS
 
 DEEPEST = 64
 """Levels of lists and objects. PostgreSQL stores thousands, but FastAPI fails to serialize more than 255."""
@@ -17,6 +20,8 @@ LONGEST = 20_000
 
 
 LEFT_OUT = "…"
+_WRAPPED = ("message", "response", "delta", "metadata")
+"""Where the events of Anthropic, of OpenAI's Responses, of Cohere and of Bedrock have their usage."""
 
 
 def kept_body(event: Any, known: Collection[str]) -> Any:
@@ -37,8 +42,22 @@ def kept_body(event: Any, known: Collection[str]) -> Any:
 
 
 def kept_response(body: Any) -> Any:
-    """Return what quarantine keeps of a provider's response: the parts that may be its usage."""
-    return {name: inner for name, inner in body.items() if "usage" in name.lower()} if isinstance(body, dict) else None
+    """Return what quarantine keeps of a provider's response, or of the chunks of a stream: what may be its usage."""
+    if isinstance(body, dict):
+        return _usage_of(body)
+    chunks = chunks_of(body, MOST_CHUNKS) if isinstance(body, str) else body
+    return [kept for each in chunks if (kept := _usage_of(_object(each)))] if isinstance(chunks, list) else None
+
+
+def _usage_of(response: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: inner for name, inner in response.items() if "usage" in name.lower()}
+    # Some events of a stream have their usage in what they wrap.
+    inside = {name: _object(response.get(name)).get("usage") for name in _WRAPPED}
+    return {**{name: {"usage": usage} for name, usage in inside.items() if usage is not None}, **kept}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _without_texts(value: Any) -> Any:

@@ -11,6 +11,7 @@ from .cohere import CohereStreamUsage
 from .gemini import GeminiStreamUsage
 from .openai import OpenAIStreamUsage, usage_from_openai
 from .reading import STANDARD, Reading
+from .recorded import chunks_of, reading_of_recorded
 from .responses import reading_of, response_id_of, usage_from
 from .served import served_model
 from .streams import StreamUsage
@@ -28,7 +29,9 @@ __all__ = [
     "StreamUsage",
     "Usage",
     "UsageMissing",
+    "chunks_of",
     "reading_of",
+    "reading_of_recorded",
     "response_id_of",
     "served_model",
     "stream_usage_for",

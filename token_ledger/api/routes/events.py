@@ -62,13 +62,18 @@ async def record_events(service: Service, caller: Principal, events: Sequence[An
     try:
         for position, event in enumerate(events):
             reported.append(_report(service, caller, event, f"events.{position}"))
-            if position % EVENTS_OF_A_TURN == EVENTS_OF_A_TURN - 1:
+            if position % EVENTS_OF_A_TURN == EVENTS_OF_A_TURN - 1 or _is_stream(event):
                 await service.turns.take(caller.tenant, PIECES_OF_A_LIST)
         return [await _result(each) for each in reported]
     finally:
         for each in reported:
             for future in each.waiting:
                 future.cancel()
+
+
+def _is_stream(event: Any) -> bool:
+    """Return whether an event comes with a stream, which takes as long as many events."""
+    return isinstance(event, dict) and isinstance(event.get("body"), list | str)
 
 
 def _report(service: Service, caller: Principal, event: Any, within: str) -> _Reported:

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool
+from pydantic import Field, StrictBool, WithJsonSchema
+from pydantic.functional_validators import AfterValidator
 
 from token_ledger.wire.bodies import reservations
 from token_ledger.wire.bodies.measured import A_MEASUREMENT, MeasuredField
@@ -27,6 +28,20 @@ A_RESPONSE = {
         "id": "resp_68af0c1e", "model": "gpt-5.4-2026-03-05", "usage": {"input_tokens": 1_180, "output_tokens": 260},
     },
 }  # fmt: skip
+
+A_STREAM = (
+    'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","model":"gpt-5.4","choices":[{"index":0,'
+    '"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+    'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","model":"gpt-5.4","choices":[],"usage":'
+    '{"prompt_tokens":9,"completion_tokens":1}}\n\ndata: [DONE]\n\n'
+)
+
+
+def _is_response(body: Any) -> Any:
+    if not isinstance(body, dict | list | str):
+        raise ValueError("give a response as an object, or a stream as text or as a list of its chunks")
+    return body
+
 
 Source = Annotated[Words, doc("Where the event comes from. Idempotency keys are unique per source.", "nightly-import")]
 
@@ -74,7 +89,7 @@ class _Reported(Body):
 
 
 class ResponseBody(_Reported):
-    """A call of a model that had no hold, with the provider's response instead of a usage.
+    """A call of a model that had no hold, with the provider's response, or its stream, instead of a usage.
 
     Of the response only counts, names and its id are kept. What other models used within the call is booked besides.
     """
@@ -83,8 +98,15 @@ class ResponseBody(_Reported):
 
     provider: reservations.Provider
     body: Annotated[
-        dict[str, Any],
-        doc("The provider's response as it came; it is read and not stored.", A_RESPONSE["body"]),
+        Any,
+        AfterValidator(_is_response),
+        WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "array", "items": {}}, {"type": "string"}]}),
+        doc(
+            "The provider's response as it came, or all of its stream: the text of its server-sent events, or a list "
+            "of its chunks. It is read and not stored.",
+            A_RESPONSE["body"],
+            A_STREAM,
+        ),
     ]
     model: Annotated[
         Name | None,
@@ -134,6 +156,8 @@ class CacheHitBody(_Reported):
 
 USAGE_BODIES = (EventBody, ResponseBody, ToolCallBody, CacheHitBody)
 """What `/v1/usage` takes."""
+MOST_CHUNKS = 20_000
+"""Chunks of a stream that are read; each takes about 5 microseconds."""
 MOST_EVENTS = 256
 MOST_USAGE_EVENTS = 1_000
 

@@ -1,13 +1,13 @@
-"""Reads providers' responses: what was used, by which model, and nothing of what was said."""
+"""Reads providers' responses and streams: what was used, by which model, and nothing of what was said."""
 
 from collections.abc import Iterator
 from typing import Any, cast
 
-from token_ledger_sdk.providers import STANDARD, Reading, UsageMissing, reading_of, served_model
+from token_ledger_sdk.providers import STANDARD, Reading, UsageMissing, reading_of_recorded, served_model
 
 from token_ledger.core.batch.commands import MOST_OTHER_MODELS
 from token_ledger.core.model.name import clean_name
-from token_ledger.wire.bodies.events import EventBody, ResponseBody
+from token_ledger.wire.bodies.events import MOST_CHUNKS, EventBody, ResponseBody
 from token_ledger.wire.bodies.measured import MeasuredBody
 from token_ledger.wire.problems import invalid_field
 from token_ledger.wire.token_kinds import UsageBody
@@ -24,7 +24,7 @@ def events_of_response(body: ResponseBody, within: str) -> Iterator[EventBody]:
     `within` is where the event stands in the request. Raises ProblemError if the response does not say what was used.
     """
     try:
-        reading = reading_of(body.body)
+        reading = reading_of_recorded(body.body, most_chunks=MOST_CHUNKS)
     except UsageMissing as error:
         raise invalid_field(f"{within}.body", f"{error}; or send usage instead") from None
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
