@@ -79,10 +79,11 @@ class FakeLedger:
                 return httpx2.Response(200, json=self.reservation("released"))
             case ["reservations", _, "settle"]:
                 return httpx2.Response(200, json=self.settlement())
-            case ["events"]:
+            case ["usage"]:
                 booked = {"status": "booked", "event_id": "5", "cost": "0.000100000", "tokens": 12}
                 refused = {"status": "quarantined", "quarantine_id": "6", "code": "too_old", "detail": "2019"}
-                return httpx2.Response(200, json={"results": [booked, refused]})
+                sent = len(self.body(-1)["events"])
+                return httpx2.Response(200, json={"results": ([booked, refused] * sent)[:sent]})
         return self.problem(404, "not_found")
 
     def run(self, state: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -59,8 +59,8 @@ from .providers import (
     usage_from_openai,
 )
 from .wire.amounts import Amounts, Balance, Limits, Share
-from .wire.calls import Actual, Call, PlannedCall
-from .wire.events import Recorded, UsageEvent
+from .wire.calls import Actual, Call, Measured, PlannedCall
+from .wire.events import CacheHit, Recorded, ReportedEvent, ResponseEvent, ToolCall, UsageEvent
 from .wire.preflights import Preflight, Stop
 from .wire.reservations import ModelName, OtherModel, Reservation, Settlement
 from .wire.runs import Allocation, Iterations, Opening, RunSnapshot, Step
@@ -81,6 +81,7 @@ __all__ = [
     "Balance",
     "BedrockStreamUsage",
     "BudgetExceeded",
+    "CacheHit",
     "Call",
     "ClientClosed",
     "CohereStreamUsage",
@@ -104,6 +105,7 @@ __all__ = [
     "Leases",
     "LedgerError",
     "Limits",
+    "Measured",
     "ModelName",
     "NotAllocated",
     "NotBooked",
@@ -119,8 +121,10 @@ __all__ = [
     "Reading",
     "Recorded",
     "Refusal",
+    "ReportedEvent",
     "Reservation",
     "ReservationNotOpen",
+    "ResponseEvent",
     "Run",
     "RunNotOpen",
     "RunSnapshot",
@@ -132,6 +136,7 @@ __all__ = [
     "Take",
     "TenantStopped",
     "TokenLedger",
+    "ToolCall",
     "Unauthenticated",
     "Unavailable",
     "UnknownModel",

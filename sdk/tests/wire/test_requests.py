@@ -193,13 +193,6 @@ def test_events_are_reported(client: TokenLedger, service: Any) -> None:
     assert (quarantined.status, quarantined.code) == ("quarantined", "too_old")
 
 
-@pytest.mark.parametrize("count", [0, 257])
-def test_a_request_carries_1_to_256_events(client: TokenLedger, count: int) -> None:
-    event = UsageEvent(source="s", agent_type="a", provider="p", model="m", usage=Usage(1, 1), user="u")
-    with pytest.raises(ValueError, match=f"{count} events"):
-        client.record([event] * count)
-
-
 @pytest.mark.parametrize("wrong", [1.5, 1, "1"])
 def test_money_is_decimal(wrong: Any) -> None:
     with pytest.raises(TypeError, match="Decimal"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -14,7 +14,7 @@ from ..leases.terms import Terms
 from ..retry import RetryPolicy
 from ..wire import runs
 from ..wire.calls import Call, PlannedCall, Scope
-from ..wire.events import Recorded, UsageEvent, read_recorded, record_request
+from ..wire.events import Recorded, ReportedEvent, reports
 from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.runs import Opening, RunSnapshot
 from .hold import AsyncHold, reserve
@@ -95,9 +95,17 @@ class AsyncTokenLedger:
         """
         return affordable(await self.preflight([{**call, "count": 1}], user=user, cost_center=cost_center))
 
-    async def record(self, events: Sequence[UsageEvent]) -> tuple[Recorded, ...]:
-        """Report 1 to 256 calls that were made without a hold; returns what became of each, in their order."""
-        return read_recorded(await self._sender.send(record_request(events)))
+    async def record(self, events: Iterable[ReportedEvent]) -> tuple[Recorded, ...]:
+        """Report what happened without a hold, any number of events; returns what became of each, in their order.
+
+        `events` are UsageEvent, ResponseEvent, ToolCall and CacheHit. Up to 1,000 go in a request, one request after
+        the other. If one raises, such as Unreachable, earlier ones are booked: report the same events again, with their
+        keys, and nothing is booked twice.
+        """
+        recorded: list[Recorded] = []
+        for report in reports(events):
+            recorded += report.read(await self._sender.send(report.request))
+        return tuple(recorded)
 
     async def aclose(self) -> None:
         """Close the connections; open holds and runs are not touched.

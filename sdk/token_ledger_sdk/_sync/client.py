@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -15,7 +15,7 @@ from ..leases.terms import Terms
 from ..retry import RetryPolicy
 from ..wire import runs
 from ..wire.calls import Call, PlannedCall, Scope
-from ..wire.events import Recorded, UsageEvent, read_recorded, record_request
+from ..wire.events import Recorded, ReportedEvent, reports
 from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.runs import Opening, RunSnapshot
 from .hold import Hold, reserve
@@ -96,9 +96,17 @@ class TokenLedger:
         """
         return affordable(self.preflight([{**call, "count": 1}], user=user, cost_center=cost_center))
 
-    def record(self, events: Sequence[UsageEvent]) -> tuple[Recorded, ...]:
-        """Report 1 to 256 calls that were made without a hold; returns what became of each, in their order."""
-        return read_recorded(self._sender.send(record_request(events)))
+    def record(self, events: Iterable[ReportedEvent]) -> tuple[Recorded, ...]:
+        """Report what happened without a hold, any number of events; returns what became of each, in their order.
+
+        `events` are UsageEvent, ResponseEvent, ToolCall and CacheHit. Up to 1,000 go in a request, one request after
+        the other. If one raises, such as Unreachable, earlier ones are booked: report the same events again, with their
+        keys, and nothing is booked twice.
+        """
+        recorded: list[Recorded] = []
+        for report in reports(events):
+            recorded += report.read(self._sender.send(report.request))
+        return tuple(recorded)
 
     def close(self) -> None:
         """Close the connections; open holds and runs are not touched.

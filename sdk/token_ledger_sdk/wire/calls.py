@@ -52,6 +52,21 @@ class PlannedCall(Call, total=False):
     count: int
 
 
+class Measured(TypedDict, total=False):
+    """What was measured of a call; milliseconds are whole numbers and count from the begin of the call.
+
+    `latency_ms` is how long it took, `first_token_ms` when the first token came, and `stages` when each stage was
+    reached, by its name. `retries` is how often it was tried again, `error_kind` and `finish_reason` how it ended.
+    """
+
+    latency_ms: int
+    first_token_ms: int
+    stages: Mapping[str, int]
+    retries: int
+    error_kind: str
+    finish_reason: str
+
+
 class Actual(TypedDict, total=False):
     """What a settle may say besides the usage; the service knows provider and model from the hold.
 
@@ -68,6 +83,7 @@ class Actual(TypedDict, total=False):
     response_id: str
     original_input_tokens: int
     tool: str
+    measured: Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +158,7 @@ def call_body(call: Call, scope: Scope) -> dict[str, object]:
 def settle_body(use: Use) -> dict[str, object]:
     """Return what a request says of a call that was made; raises TypeError for wrong argument names."""
     check_names(use.actual, Actual)
+    check_names(use.actual.get("measured", {}), Measured)
     others = [other.to_json() for other in use.other_models]
     return given({"usage": use.usage.to_json(), **use.actual, **({"other_models": others} if others else {})})
 

@@ -74,6 +74,9 @@ def _encoded(value: object) -> object:
         return time_text(value)
     if isinstance(value, Mapping):
         return dict(value)
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):  # objects of providers' SDKs are models of pydantic
+        return dump(mode="json", warnings=False)
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray):
         return list(value)
     raise TypeError(f"{value!r} is {type(value).__name__}, which a request can't carry")
