@@ -200,7 +200,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "change budget": ("rollover", "overrides"),
     "price": (
         "rates.base", "rates.base.input", "rates.base.output", "rates.tiers", "rates.tiers.0.above",
-        "rates.tiers.0.rates", "rates.tiers.0.rates.output",
+        "rates.tiers.0.rates", "rates.tiers.0.rates.output", "rates.tier_mode",
     ),
     "users": ("users.0.user", "users.0.cost_centers.0.cost_center", "users.0.cost_centers.1.from"),
     "trigger": (

@@ -101,6 +101,20 @@ BAD: dict[str, dict[str, str]] = {
         "half a tier of service": json.dumps({"base": _RATES, "service_tiers": {"flex": {"base": {"input": "1"}}}}),
         "nothing": '{"base": {}}',
         "descending tiers": json.dumps({"base": _RATES, "tiers": [{"above": n, "rates": _RATES} for n in (9, 8)]}),
+        "unknown mode of tiers": json.dumps({"base": _RATES, "tier_mode": "graduated"}),
+        "output in a marginal tier": json.dumps(
+            {"base": _RATES, "tiers": [{"above": 9, "rates": _RATES}], "tier_mode": "marginal"}
+        ),
+        "no input in a marginal tier": json.dumps(
+            {"base": _RATES, "tiers": [{"above": 9, "rates": {}}], "tier_mode": "marginal"}
+        ),
+        "half a marginal tier": json.dumps({
+            "base": {**_RATES, "cache_read": "1"}, "tiers": [{"above": 9, "rates": {"input": "1"}}],
+            "tier_mode": "marginal",
+        }),
+        "marginal tiers of no input": json.dumps(
+            {"base": {"pages": "1"}, "tiers": [{"above": 9, "rates": {"input": "1"}}], "tier_mode": "marginal"}
+        ),
         "too many": json.dumps({"base": _RATES, "tiers": [{"above": n, "rates": _RATES} for n in range(1, 18)]}),
     },
     "tokens": _counts(0, 100_000_000),

@@ -5,6 +5,7 @@ from typing import Any
 from tests.api.verbs import MODEL, event, reservation
 from tests.api.world import World, check_problem, fresh
 from token_ledger.core.model.principal import Role
+from token_ledger.proof.verify import verify_database
 
 _NONE = {"input_tokens": 0, "output_tokens": 0}
 RATES = {"base": {"input": "2", "output": "8"}}
@@ -67,15 +68,17 @@ async def test_a_price_of_the_tenants_own_counts_from_the_next_call_on(world: Wo
 
 async def test_setting_what_is_set_and_sending_again_changes_nothing(world: World) -> None:
     path = f"/v1/prices/openai/{fresh('model')}"
-    body = {"idempotency_key": fresh(), "rates": {"base": {"input": "2.0", "output": "8.00"}}}
+    rates = {"base": {"input": "2", "output": "8", "cache_read": "0.2"}}
+    body = {"idempotency_key": fresh(), "rates": {"base": {**rates["base"], "input": "2.0", "output": "8.00"}}}
     first = await world.made(path, body, method="PUT")
     assert (await world.made(path, body, method="PUT")) == {**first, "replayed": True}
     check_problem(
         await world.post(path, {**body, "rates": None}, method="PUT"), 409, "idempotency_conflict", "idempotency_key"
     )
     check_problem(await world.post(path + "x", body, method="PUT"), 409, "idempotency_conflict", "idempotency_key")
-    again = await put(world, path, rates=RATES)
+    again = await put(world, path, rates=rates)
     assert again["before"] == again["after"] == first["after"]
+    assert len(await prices(world, provider="openai", model=path.rpartition("/")[2])) == 1
 
 
 async def test_prices_are_dated_and_can_be_withdrawn(world: World) -> None:
@@ -168,6 +171,49 @@ async def test_other_kinds_and_ways_of_serving_have_rates_too(world: World) -> N
     body = {"events": [event(model=pages, usage={**_NONE, "pages": 1_000})]}
     [read] = (await world.made("/v1/events", body))["results"]
     assert read["cost"] == "3.000000000"
+
+
+GRADUATED: dict[str, Any] = {
+    "base": {"input": "2", "output": "8", "cache_read": "0.2", "web_searches": "10"},
+    "tiers": [{"above": 1_000, "rates": {"input": "4", "cache_read": "0.4"}}],
+    "tier_mode": "marginal",
+}
+
+
+async def test_a_marginal_tier_is_for_the_input_beyond_it_everywhere(world: World) -> None:
+    model = fresh("model")
+    cliff = {**GRADUATED, "tiers": [{"above": 1_000, "rates": GRADUATED["base"]}], "tier_mode": "cliff"}
+    batch = {**GRADUATED, "base": {**GRADUATED["base"], "cache_read": "0.1"}}
+    rates = {**GRADUATED, "service_tiers": {"batch": batch}}
+    await put(world, f"/v1/prices/openai/{model}", rates=rates)
+    [entry] = await prices(world, provider="openai", model=model)
+    [shown] = (await world.get("/v1/models", provider="openai", model=model)).json()["models"]
+    assert entry["rates"] == shown["rates"] == {**GRADUATED, "service_tiers": {"batch": [batch]}}
+    usage = {"input_tokens": 1_500, "output_tokens": 100, "cache_read_tokens": 1_200}
+    sent = [event(model=model, usage=usage), event(model=model, usage=usage, service_tier="batch")]
+    booked = (await world.made("/v1/events", {"events": sent}))["results"]
+    # 1,000 at 0.2, 200 at 0.4 and 300 at 4 dollars a million, and 100 of output at the base rate.
+    assert [each["cost"] for each in booked] == ["0.002280000", "0.002180000"]
+    call = reservation(model=model, input_tokens=1_500, cached_input_tokens=1_200, max_output_tokens=100)
+    held = await world.made("/v1/reservations", call)
+    assert held["held"]["cost"] == "0.002280000"
+    parts = [{"input_tokens": 1_200, "output_tokens": 0, "cache_read_tokens": 1_200},
+             {"input_tokens": 300, "output_tokens": 100}]  # fmt: skip
+    path = f"/v1/reservations/{held['reservation_id']}/settle"
+    settled = [
+        await world.made(path, {"idempotency_key": fresh(), "usage": each, "part": each is not parts[-1]})
+        for each in parts
+    ]
+    assert [each["cost"] for each in settled] == ["0.000280000", "0.002000000"]
+    lent = await world.made("/v1/leases", {**call, "idempotency_key": fresh(), "calls": 2})
+    tiers = lent["price"]["tiers"]
+    assert (lent["price"]["tier_mode"], [each["above_input_tokens"] for each in tiers]) == ("marginal", [0, 1_000])
+    assert [(each["input"], each["output"]) for each in tiers] == [("2", "8"), ("4", "8")]
+    assert lent["held"]["cost"] == "0.004560000"
+    await put(world, f"/v1/prices/openai/{model}", rates=cliff)
+    [entry] = [each for each in await prices(world, provider="openai", model=model) if each["in_force"]]
+    assert "tier_mode" not in entry["rates"], "a cliff is what tiers are"
+    assert (await verify_database(world.url, "acme")).clean
 
 
 async def test_a_discount_is_off_what_calls_and_models_cost_and_both_costs_are_told(world: World) -> None:

@@ -480,6 +480,9 @@ tenants:
     prices:
       - {provider: azure, model: house-model, rates: {base: {input: "2.50", output: "8"}}}
       - {provider: ollama, model: "*", rates: {base: {input: "0", output: "0"}}}
+      - provider: house
+        model: graduated
+        rates: {base: {input: "2", output: "9"}, tiers: [{above: 5000, rates: {input: "1"}}], tier_mode: marginal}
       - provider: openai
         model: gpt-5.4
         valid_from: 2099-01-01T00:00:00Z
@@ -499,6 +502,7 @@ async def test_prices_and_aliases_are_set_up_once_and_changed_where_they_differ(
             "acme: create the tenant",
             "acme: set the price of azure/house-model: input 2.5, output 8",
             "acme: set the price of ollama/*: free",
+            "acme: set the price of house/graduated: input 2, output 9; input beyond 5,000 tokens input 1",
             "acme: set the price of openai/gpt-5.4 from 2099-01-01T00:00:00+00:00 on: input 2, output 12;"
             " above 272,000 input tokens input 4, output 18",
             "acme: azure/prod-chat stands for azure/house-model",
@@ -506,12 +510,15 @@ async def test_prices_and_aliases_are_set_up_once_and_changed_where_they_differ(
     for arguments in ((), ("--diff",)):
         assert await run("apply", path, *arguments) == 0
         assert capsys.readouterr().out == "nothing to change\n"
-    changed = PRICES.replace('"8"', '"9"').replace(
-        "stands_for: {provider: azure, model: house-model}", "stands_for: null"
+    changed = (
+        PRICES.replace('"8"', '"9"')
+        .replace("stands_for: {provider: azure, model: house-model}", "stands_for: null")
+        .replace('rates: {input: "1"}}], tier_mode: marginal', 'rates: {input: "1", output: "9"}}], tier_mode: cliff')
     )
     assert await run("apply", written(settings, changed)) == 0
     assert capsys.readouterr().out.splitlines() == [
         "acme: set the price of azure/house-model: input 2.5, output 9",
+        "acme: set the price of house/graduated: input 2, output 9; above 5,000 input tokens input 1, output 9",
         "acme: azure/prod-chat stands for nothing",
     ]
     assert (await verify_database(database_url)).clean
@@ -522,6 +529,8 @@ async def test_prices_and_aliases_are_set_up_once_and_changed_where_they_differ(
     [
         ('output: "8"', "output: 8", "tenants.0.prices.0.rates.base.output: 8 is not text; put it in quotes"),
         (', output: "8"', "", "tenants.0.prices.0.rates: there is no rate of output"),
+        ("tier_mode: marginal", "tier_mode: graduated", "tenants.0.prices.2.rates.tier_mode: "),
+        ('{input: "1"}', '{input: "1", output: "9"}', "tenants.0.prices.2.rates: 'output' is no kind of input"),
         ('output: "8"', 'output: "8", smell: "1"', "'smell' is no kind that has a rate"),
         ("model: prod-chat, stands_for: {provider: azure, model: house-model}",
          "model: prod-chat, stands_for: {provider: azure, model: house-modle}",

@@ -161,6 +161,15 @@ async def test_the_operator_names_models_for_all_tenants(acme: str, capsys: Capt
         ("set acme */x --free", "a provider is no pattern"),
         ("set nobody openai/gpt-4o --free", "there is no tenant named 'nobody'"),
         ("set acme openai/gpt-4o --free --from tomorrow", "--from 'tomorrow': "),
+        ("set acme openai/a --free --tiers 9:input=1", "--tiers are above a base: say what it costs with --input"),
+        ("set acme openai/a --input 1 --output 2 --tiers 9", "--tiers '9': write a number of input tokens and rates"),
+        ("set acme openai/a --input 1 --output 2 --tiers x:input=1", "--tiers 'x:input=1': write a number of input"),
+        ("set acme openai/a --input 1 --output 2 --tiers 9:input=x", "--tiers '9:input=x': write a number of input"),
+        ("set acme openai/a --input 1 --output 2 --tiers 9:input=1", "there is no rate of output"),
+        ("set acme openai/a --input 1 --output 2 --tiers 0:input=1,output=1", "rates.tiers.0.above: "),
+        ("set acme openai/a --input 1 --output 2 --tier-mode marginal", "give them with --tiers"),
+        ("set acme openai/a --input 1 --output 2 --tier-mode marginal --tiers 9:input=1,output=1",
+         "'output' is no kind of input, so a marginal tier has no rate of it; leave it out"),
         ("alias acme azure/prod", "name the model that it stands for"),
         ("alias acme azure/prod openai/gtp-4o", "the nearest known names are openai/gpt-4o"),
         ("alias acme azure/prod gpt-4o", "stands_for 'gpt-4o': write the provider and the model"),
@@ -193,3 +202,19 @@ async def test_other_kinds_have_rates_too(acme: str, capsys: Capture) -> None:
     assert "--output is missing" in await said(
         capsys, *price, "house/x", "--input", "1", "--other", "pages=1", status=1
     )
+
+
+async def test_tiers_are_set_and_shown_with_what_they_are_for(acme: str, capsys: Capture) -> None:
+    price = ("prices", "set", "acme", "house/chat", "--input", "1", "--output", "2", "--cache-read", "0.1")
+    cliff = await said(capsys, *price, "--tiers", "9000:input=$2, output=4; 20000:input=3,output=6")
+    tiers = "above 9,000 input tokens input 2, output 4; above 20,000 input tokens input 3, output 6"
+    assert cliff.endswith(f"UTC: cache_read 0.1, input 1, output 2; {tiers}\n")
+    marginal = ("--tier-mode", "marginal", "--tiers", "9000:input=2,cache-read=0.2")
+    assert "input beyond 9,000 tokens" in await said(capsys, *price, *marginal)
+    assert await said(capsys, *price, *marginal) == "acme: house/chat has this price already; nothing changes\n"
+    assert len(await rows(acme, "select from tenant_prices")) == 2
+    shown = await said(capsys, "prices", "show", "house/chat", "--tenant", "acme")
+    assert "costs input 1, output 2, cache_read 0.1; input beyond 9,000 tokens input 2, cache_read 0.2  own" in shown
+    listed = json.loads(await said(capsys, "prices", "show", "house/chat", "--tenant", "acme", "--json"))
+    assert [each["rates"].get("tier_mode") for each in listed["prices"]] == [None, "marginal"]
+    assert (await verify_database(acme)).clean

@@ -18,17 +18,19 @@ from token_ledger.wire.answers.leases import price_answer
 KINDS = ("audio_input_tokens", "audio_cache_read_tokens", "audio_output_tokens", "web_searches", "audio_seconds")
 rates = st.builds(Rates, *[st.integers(0, 200 * 10**18) for _ in range(6)])
 prices = st.builds(
-    lambda base, above, higher, fee, others: Price(
+    lambda base, above, higher, fee, others, marginal: Price(
         1,
         base,
         tuple(sorted(zip(above, higher, strict=False))),
         others=others if fee is None else {**others, "requests": fee},
+        tiers_are_marginal=marginal,
     ),
     rates,
     st.lists(st.integers(1, 300_000), max_size=2, unique=True),
     st.lists(rates, min_size=2, max_size=2),
     st.none() | st.integers(0, 200 * 10**18),
     st.dictionaries(st.sampled_from(KINDS), st.integers(0, 200 * 10**18)),
+    st.booleans(),
 )
 announced = st.dictionaries(st.sampled_from(KINDS), st.integers(1, 100_000)).map(others_of)
 tokens = st.one_of(st.integers(0, 10), st.integers(0, 400_000), st.integers(0, 100_000_000))

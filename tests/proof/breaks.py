@@ -239,6 +239,7 @@ BREAKS = {
         " where announced is not null",
         "update reservations set announced = jsonb_set(announced, '{service_tier}', 'null')"
         " where announced is not null",
+        "update tenant_prices set rates = rates - 'tier_mode' where model = 'graduated'",
     ),
     "corrections take back exactly what they correct, once": (
         "update usage_events set calls = calls - 1 where corrects is not null",
@@ -574,5 +575,6 @@ BREAKS = {
         "update usage_events set discount_id = null, list_cost_nanos = null where discount_id is not null",
         "update usage_events set posted_at = posted_at - interval '1 day' where discount_id is not null",
         "update usage_events set list_cost_nanos = null where list_price_id is not null",
+        "update tenant_prices set rates = rates - 'tier_mode' where model = 'graduated'",
     ),
 }  # fmt: skip

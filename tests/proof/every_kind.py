@@ -255,6 +255,18 @@ async def _work_in_runs(ledger: Ledger) -> None:
     await ledger.ask(reserve(run_id=leaf), outcomes.Refused)
 
 
+async def _call_graduated(ledger: Ledger) -> None:
+    """Book a call by marginal tiers in parts, which reach another band."""
+    tiers = [{"above": 60, "rates": {"input": "3", "cache_read": "0.3"}}]
+    base = {"input": "1.5", "output": "7", "cache_read": "0.1"}
+    rates = {"base": base, "tiers": tiers, "tier_mode": "marginal"}
+    price = administration.SetPrice("k", b"x", "openai", "graduated", json.dumps(rates), check_rates(rates), "root")
+    await ledger.ask(price, outcomes.Changed)
+    held = await ledger.hold(user="kim", model="graduated")
+    await ledger.settle(held, 50, 0, 40, part=True)
+    await ledger.settle(held, 50, 10)
+
+
 async def _set_prices(ledger: Ledger) -> None:
     """Give a model that only the tenant has a price and another name, another a price of its own, others a discount."""
     stored = {"base": {"input": "1.5", "output": "7"}}
@@ -263,6 +275,7 @@ async def _set_prices(ledger: Ledger) -> None:
         await ledger.ask(
             administration.SetPrice("k", b"x", "openai", model, rates, price, "root"), outcomes.Changed
         )  # fmt: skip
+    await _call_graduated(ledger)
     alias = administration.SetAlias("k", b"x", "azure", "deployed", ModelName("openai", "house-model"), "root")
     await ledger.ask(alias, outcomes.Changed)
     for factor in (None, 850_000_000):

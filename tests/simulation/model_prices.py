@@ -2,8 +2,9 @@
 
 from datetime import datetime
 from fractions import Fraction
+from itertools import pairwise
 
-from tests.simulation.price_list import ENTRIES, KINDS, PROVIDER, starts_at
+from tests.simulation.price_list import ENTRIES, INPUT_KINDS, KINDS, PROVIDER, Entry, starts_at
 from token_ledger.core.batch.commands import Reserve
 from token_ledger.core.model.usage import Usage
 
@@ -14,15 +15,17 @@ class PricedModel:
     anchor: datetime
     now: datetime
 
-    def _rates(self, model: str, input_tokens: int, at: datetime) -> dict[str, Fraction] | None:
+    def _entry(self, model: str, at: datetime) -> Entry | None:
         found = None
         for entry in ENTRIES:
             starts = starts_at(entry, self.anchor)
             if entry.model == model and (starts is None or starts <= at):
-                found = entry.base
-                for above, rates in entry.tiers:
-                    found = rates if input_tokens > above else found
-        return None if found is None else {k: Fraction(v) * 1000 for k, v in zip(KINDS, found, strict=True)}
+                found = entry
+        return found
+
+    def _rates(self, model: str, input_tokens: int, at: datetime) -> dict[str, Fraction] | None:
+        entry = self._entry(model, at)
+        return None if entry is None else _rates_at(entry, input_tokens)
 
     def hold_cost(self, model: str, command: Reserve, output: int | None = None) -> int | None:
         """Return the nano-dollars that a call may cost, None where its model has no price now."""
@@ -39,6 +42,12 @@ class PricedModel:
         if rates is None:
             return None
         written = rates[f"cache_write_{command.cache_write}"] if command.cache_write else Fraction()
+        entry = self._entry(model, self.now)
+        if entry is not None and entry.marginal:
+            return [
+                _most_graduated(entry, command),
+                output * max(_rates_at(entry, 0)["output"], _rates_at(entry, 0)["reasoning"]),
+            ]
         return [
             (command.input_tokens - command.cached_input_tokens) * max(rates["input"], written),
             command.cached_input_tokens * rates["cache_read"],
@@ -53,7 +62,49 @@ class PricedModel:
         parts = dict(usage)
         parts["input"] -= usage["cache_read"] + usage["cache_write_5m"] + usage["cache_write_1h"]
         parts["output"] -= usage["reasoning"]
+        entry = self._entry(model, at)
+        if entry is not None and entry.marginal:
+            return _graduated(entry, parts)
         return sum(round(parts[kind] * rates[kind]) for kind in KINDS)
+
+
+def _rates_at(entry: Entry, input_tokens: int) -> dict[str, Fraction]:
+    """Return nano-dollars a token of the last tier that begins below a number of tokens."""
+    found = entry.base
+    for above, rates in entry.tiers:
+        found = rates if input_tokens > above else found
+    return {kind: Fraction(rate) * 1000 for kind, rate in zip(KINDS, found, strict=True)}
+
+
+def _span(entry: Entry, begin: int, end: int, kinds: tuple[str, ...]) -> Fraction:
+    """Return what the tokens from one place of the input to another cost at the dearest of some kinds, one by one."""
+    edges = sorted({begin, end, *(above for above, _ in entry.tiers if begin < above < end)})
+    return sum(
+        ((high - low) * max(_rates_at(entry, high)[kind] for kind in kinds)
+         for low, high in pairwise(edges)),
+        Fraction(),
+    )  # fmt: skip
+
+
+def _graduated(entry: Entry, parts: dict[str, int]) -> int:
+    """Return what the parts of a usage cost by marginal tiers: those of the input stand behind one another."""
+    cost, place, rates = 0, 0, _rates_at(entry, 0)
+    for kind in INPUT_KINDS:
+        cost += round(_span(entry, place, place + parts[kind], (kind,)))
+        place += parts[kind]
+    return cost + sum(round(parts[kind] * rates[kind]) for kind in ("output", "reasoning"))
+
+
+def _most_graduated(entry: Entry, command: Reserve) -> Fraction:
+    """Return the most that input may cost by marginal tiers, tried for every place where the uncached part begins."""
+    uncached = command.input_tokens - command.cached_input_tokens
+    kinds = ("input", "cache_read", *((f"cache_write_{command.cache_write}",) if command.cache_write else ()))
+    turns = [above for above, _ in entry.tiers]
+    begins = {0, command.cached_input_tokens, *turns, *(turn - uncached for turn in turns)}
+    return max(
+        _span(entry, 0, begin, ("cache_read",)) + _span(entry, begin, begin + uncached, kinds)
+        for begin in begins if 0 <= begin <= command.cached_input_tokens
+    )  # fmt: skip
 
 
 def kinds_of(usage: Usage) -> dict[str, int]:

@@ -35,6 +35,15 @@ OTHER_RATES = Argument(
     help="rates of other kinds: dollars per million tokens, per thousand of what is counted, per hour of audio",
 )  # fmt: skip
 
+TIERS = Argument(
+    name="--tiers", example="272000:input=4,output=12;600000:input=5,output=15",
+    help="rates above numbers of input tokens",
+)  # fmt: skip
+TIER_MODE = Argument(
+    name="--tier-mode", choices=("cliff", "marginal"), default="cliff",
+    help="whether a tier is for the whole call, or for the input beyond its threshold only (then without output)",
+)  # fmt: skip
+
 PRICE_COMMANDS = (
     Command(
         name="prices list", group=Group.PRICES, run="token_ledger.cli.prices:list_prices",
@@ -68,7 +77,7 @@ PRICE_COMMANDS = (
         " held at it and flagged `unpriced`, not refused.",
         example="token-ledger prices set acme azure/gpt-5.4 --input 2.20 --output 13 --from 2026-12-01",
         arguments=(
-            TENANT, MODEL, *RATES, OTHER_RATES,
+            TENANT, MODEL, *RATES, OTHER_RATES, TIERS, TIER_MODE,
             Argument(name="--free", is_flag=True, help="calls cost nothing, as those of models that you run yourself"),
             Argument(
                 name="--withdraw", is_flag=True, help="end the tenant's price: the global price book counts again"

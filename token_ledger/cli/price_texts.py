@@ -7,6 +7,7 @@ from typing import Any
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.discount import WHOLE, Discount, read_factor
 from token_ledger.core.model.price import ModelName
+from token_ledger.storage.prices import MARGINAL
 from token_ledger.storage.reads.prices import OWN, StoredPrice
 
 PER = "dollars per million tokens, per thousand of what is counted, per hour of audio"
@@ -26,13 +27,18 @@ def rates_text(rates: Mapping[str, Any] | None) -> str:
     if rates is None:
         return "withdrawn: the global price counts"
     parts = [_kinds(rates["base"])]
-    parts += [f"above {tier['above']:,} input tokens {_kinds(tier['rates'])}" for tier in rates.get("tiers", ())]
+    parts += _tiers(rates)
     parts += [
-        f"{name}{_since(each)} {_kinds(each['base'])}"
+        "; ".join((f"{name}{_since(each)} {_kinds(each['base'])}", *(f"{name} {tier}" for tier in _tiers(each))))
         for name, served in rates.get("service_tiers", {}).items()
         for each in served
     ]
     return "; ".join(parts)
+
+
+def _tiers(schedule: Mapping[str, Any]) -> list[str]:
+    begin = "input beyond {:,} tokens" if schedule.get("tier_mode") == MARGINAL else "above {:,} input tokens"
+    return [f"{begin.format(tier['above'])} {_kinds(tier['rates'])}" for tier in schedule.get("tiers", ())]
 
 
 def _since(served: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from token_ledger.cli.connections import (
 )
 from token_ledger.cli.keys import NO_TENANT
 from token_ledger.cli.names import read_name
-from token_ledger.cli.price_commands import RATES
+from token_ledger.cli.price_commands import RATES, TIER_MODE
 from token_ledger.cli.price_texts import PER, alias_words, change_words, dated_words, rates_words
 from token_ledger.cli.submission import submit
 from token_ledger.config import Settings
@@ -151,6 +151,10 @@ def _rates(options: argparse.Namespace) -> dict[str, Any] | None:
     names = [rate.name.removeprefix("--").replace("-", "_") for rate in RATES]
     given = {name: value.removeprefix("$") for name in names if (value := getattr(options, name)) is not None}
     others = _other_rates(options.other)
+    if options.tiers and not (given or others):
+        raise ValueError("--tiers are above a base: say what it costs with --input DOLLARS and --output DOLLARS")
+    if options.tier_mode != TIER_MODE.default and not options.tiers:
+        raise ValueError("--tier-mode says what tiers are; give them with --tiers")
     if sum((bool(given or others), options.free, options.withdraw)) != 1:
         raise ValueError(
             "say what it costs with --input DOLLARS and --output DOLLARS (per million tokens), or that it costs nothing"
@@ -167,7 +171,23 @@ def _rates(options: argparse.Namespace) -> dict[str, Any] | None:
         if not _DOLLARS.fullmatch(value):
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} {value!r}: write dollars per million tokens, such as 2.50")
-    return {"base": {**given, **others}}
+    return {"base": {**given, **others}, "tiers": _tiers(options.tiers), "tier_mode": options.tier_mode}
+
+
+def _tiers(text: str | None) -> list[dict[str, Any]]:
+    """Return the tiers that an option describes, such as 272000:input=4,output=12;600000:input=5,output=15."""
+    tiers = []
+    for tier in text.split(";") if text else ():
+        above, _, rates = tier.partition(":")
+        pairs = [part.partition("=") for part in rates.split(",")]
+        named = {name.strip().replace("-", "_"): value.strip().removeprefix("$") for name, _, value in pairs}
+        if not above.strip().isdecimal() or not all(map(_DOLLARS.fullmatch, named.values())):
+            raise ValueError(
+                f"--tiers {tier!r}: write a number of input tokens and rates, such as 272000:input=4,output=12, and"
+                " `;` before the next tier"
+            )
+        tiers.append({"above": int(above), "rates": named})
+    return tiers
 
 
 def _other_rates(text: str | None) -> dict[str, str]:

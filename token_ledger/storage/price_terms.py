@@ -10,8 +10,8 @@ from token_ledger.core.model.discount import Discount
 from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms, book_with
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.storage.json_columns import object_text, parsed
-from token_ledger.storage.prices import price_from
+from token_ledger.storage.json_columns import parsed
+from token_ledger.storage.prices import price_from, rates_json
 
 LOAD_OWN_PRICES = """
 select tenant_id, price_id, provider, model, rates, valid_from, null::time as daily_from, null::time as daily_until
@@ -32,7 +32,7 @@ def own_price_from(row: Any) -> OwnPrice:
     rates = parsed(row["rates"])
     price = None if rates is None else price_from(row, published=False)
     return OwnPrice(
-        row["price_id"], row["provider"], row["model"], row["valid_from"], object_text(rates), price
+        row["price_id"], row["provider"], row["model"], row["valid_from"], rates_json(rates), price
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ The stored entries are the authority. The package is asked only which entry an a
 added to the table is found by its exact name even if the package does not know it.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, time
 from decimal import Decimal
@@ -14,6 +15,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from token_ledger.core.model.marginal_tiers import INPUT_RATES
 from token_ledger.core.model.money import rate_attos
 from token_ledger.core.model.name_patterns import Names
 from token_ledger.core.model.other_kinds import RATE_KINDS
@@ -121,6 +123,11 @@ def _resolver(aliases: Sequence[Any], models: Collection[tuple[str, str]]) -> Re
     return resolve
 
 
+def rates_json(rates: Any) -> str | None:
+    """Return rates as JSON in one spelling, None for none: those of an own price are compared as text."""
+    return None if rates is None else json.dumps(rates, sort_keys=True)
+
+
 def check_rates(rates: Any) -> Price:
     """Return the price with these rates, as they are stored; ValueError says what is wrong with them."""
     for schedule in (rates, *(each for entries in rates.get("service_tiers", {}).values() for each in entries)):
@@ -129,7 +136,15 @@ def check_rates(rates: Any) -> Price:
     return price_from(row, published=False)
 
 
+MARGINAL = "marginal"
+"""The `tier_mode` of tiers that are for the input beyond their thresholds only; without one they are cliffs."""
+
+
 def _check_schedule(schedule: Mapping[str, Any]) -> None:
+    if schedule.get("tier_mode") == MARGINAL:
+        _check_marginal(schedule)
+        tiers = [{**tier, "rates": _whole_rates(schedule["base"], tier["rates"])} for tier in schedule["tiers"]]
+        schedule = {**schedule, "tiers": tiers}
     for part in (schedule["base"], *(tier["rates"] for tier in schedule.get("tiers", ()))):
         if unknown := sorted(set(part) - {*PUBLISHED, *RATE_KINDS}):
             kinds = ", ".join((*PUBLISHED, *RATE_KINDS))
@@ -143,6 +158,21 @@ def _check_schedule(schedule: Mapping[str, Any]) -> None:
     starts = [tier["above"] for tier in schedule.get("tiers", ())]
     if starts != sorted(set(starts)):
         raise ValueError("tiers ascend by `above`, and no two have the same")
+
+
+def _check_marginal(schedule: Mapping[str, Any]) -> None:
+    if "input" not in schedule["base"]:
+        raise ValueError("marginal tiers divide input tokens, and `base` has no rate of input; give it one")
+    for tier in schedule["tiers"]:
+        if missing := sorted((INPUT_RATES & schedule["base"].keys()) - tier["rates"].keys()):
+            raise ValueError(f"{missing[0]!r} has a rate in `base`; give every marginal tier one too")
+        if beside := sorted({*PUBLISHED, *RATE_KINDS} & tier["rates"].keys() - INPUT_RATES):
+            raise ValueError(f"{beside[0]!r} is no kind of input, so a marginal tier has no rate of it; leave it out")
+
+
+def _whole_rates(base: Mapping[str, str], tier: Mapping[str, str]) -> dict[str, str]:
+    """Return the rates of a marginal tier with those of the base for all that is no input."""
+    return {**{kind: rate for kind, rate in base.items() if kind not in INPUT_RATES}, **tier}
 
 
 async def load_prices(connection: AsyncConnection) -> list[Price]:
@@ -189,14 +219,19 @@ def _price(
     value: Mapping[str, Any], price_id: int, valid_from: datetime | None, daily_from: time | None,
     daily_until: time | None, published: bool, service_tiers: Mapping[str, tuple[Price, ...]],
 ) -> Price:  # fmt: skip
-    tiers = value.get("tiers", ())
+    base, is_marginal = value["base"], value.get("tier_mode") == MARGINAL
+    tiers = [
+        (tier["above"], _whole_rates(base, tier["rates"]) if is_marginal else tier["rates"])
+        for tier in value.get("tiers", ())
+    ]
     return Price(
-        price_id, _rates_from(value["base"]), tuple((tier["above"], _rates_from(tier["rates"])) for tier in tiers),
+        price_id, _rates_from(base), tuple((above, _rates_from(rates)) for above, rates in tiers),
         valid_from, daily_from, daily_until,
-        others=_other_rates_from(value["base"], published),
-        other_tiers=tuple((tier["above"], _other_rates_from(tier["rates"], published)) for tier in tiers),
+        others=_other_rates_from(base, published),
+        other_tiers=tuple((above, _other_rates_from(rates, published)) for above, rates in tiers),
         service_tiers=service_tiers,
-        has_token_rates=not value["base"].keys().isdisjoint(PUBLISHED),
+        has_token_rates=not base.keys().isdisjoint(PUBLISHED),
+        tiers_are_marginal=is_marginal,
     )  # fmt: skip
 
 

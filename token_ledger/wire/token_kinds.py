@@ -93,7 +93,7 @@ def other_answer(use: OtherUse) -> OtherUseAnswer:
 
 @answer
 class TierAnswer(TypedDict):
-    """Rates in dollars per million tokens, as decimal strings, for calls with so much input."""
+    """Rates in dollars per million tokens, as decimal strings, for calls with so much input, or for such input."""
 
     above_input_tokens: Annotated[int, doc("The tier applies to calls with more input tokens than this.", 0)]
     input: Annotated[str, doc("Input that is not read from a cache.", "2.5")]

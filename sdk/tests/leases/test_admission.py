@@ -90,6 +90,19 @@ def test_a_call_is_counted_by_the_dearest_rate_that_may_apply(size: Size, write:
     assert hold_cost(LeasePrice((HIGHER, BASE)), size, write) == Decimal(cost)
 
 
+@pytest.mark.parametrize(
+    ("size", "write", "cost"),
+    [
+        (Size(200_000, 10), None, "0.20004"),
+        (Size(200_001, 10), None, "0.200042"),
+        (Size(300_000, 0, 250_000), None, "0.13"),  # 200,000 at 0.1, 50,000 at 0.2, 50,000 at 2 dollars a million
+        (Size(300_000, 0), "1h", "0.8"),
+    ],
+)
+def test_a_marginal_tier_is_for_the_input_beyond_it(size: Size, write: str | None, cost: str) -> None:
+    assert hold_cost(LeasePrice((HIGHER, BASE), "marginal"), size, write) == Decimal(cost)
+
+
 def test_a_size_is_changed_where_a_caller_says_so() -> None:
     size = Size(1_000, 400, 500)
     assert size.changed() == size

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from operator import attrgetter
 
 from ..providers import Usage
-from ..wire.leases import LeasePrice
+from ..wire.leases import LeasePrice, Tier
 
 _MILLION = Decimal(1_000_000)
 _NANO_DOLLAR = Decimal("0.000000001")
 _EXACT = Context(prec=60)
+MARGINAL = "marginal"
+"""The mode of tiers that are for the input beyond their thresholds only."""
+_threshold = attrgetter("above_input_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +108,48 @@ def hold_cost(price: LeasePrice, size: Size, cache_write: str | None = None) -> 
     The same rule as the service's, to the nano-dollar: each token kind is rounded by itself, half to even.
     """
     tier = price.tier(size.input_tokens)
-    write = {None: tier.input, "5m": tier.cache_write_5m, "1h": tier.cache_write_1h}[cache_write]
+    if price.tier_mode == MARGINAL:
+        base = min(price.tiers, key=_threshold)
+        return (
+            _rounded(_most_input_cost(price, size, cache_write))
+            + _cost(size.max_output_tokens, max(base.output, base.reasoning))
+            + _rounded(tier.request)
+        )
     return (
-        _cost(size.uncached_input_tokens, max(tier.input, write))
+        _cost(size.uncached_input_tokens, _uncached_rate(tier, cache_write))
         + _cost(size.cached_input_tokens, tier.cache_read)
         + _cost(size.max_output_tokens, max(tier.output, tier.reasoning))
         + _rounded(tier.request)
     )
+
+
+def _uncached_rate(tier: Tier, cache_write: str | None) -> Decimal:
+    write = {None: tier.input, "5m": tier.cache_write_5m, "1h": tier.cache_write_1h}[cache_write]
+    return max(tier.input, write)
+
+
+def _most_input_cost(price: LeasePrice, size: Size, cache_write: str | None) -> Decimal:
+    """Return the most that the input can cost by marginal tiers, not rounded.
+
+    What is not read from the cache follows what is. It may begin anywhere up to `cached_input_tokens`, and costs most
+    at one of the places where one of its ends meets a threshold.
+    """
+    tiers = sorted(price.tiers, key=_threshold)
+    ends = [tier.above_input_tokens for tier in tiers[1:]] + [max(size.input_tokens, tiers[-1].above_input_tokens)]
+    uncached, cached = size.uncached_input_tokens, size.cached_input_tokens
+    starts = [0, *(tier.above_input_tokens for tier in tiers[1:])]
+    begins = {0, cached, *starts, *(start - uncached for start in starts)}
+
+    def cost(begin: int) -> Decimal:
+        total = Decimal(0)
+        for tier, start, end in zip(tiers, starts, ends, strict=True):
+            before = max(0, min(begin, end) - start)
+            behind = max(0, min(begin + uncached, end) - max(begin, start))
+            rate = max(_uncached_rate(tier, cache_write), tier.cache_read)
+            total = _EXACT.fma(before, tier.cache_read, _EXACT.fma(behind, rate, total))
+        return total
+
+    return _EXACT.divide(max(cost(begin) for begin in begins if 0 <= begin <= cached), _MILLION)
 
 
 def _cost(tokens: int, rate: Decimal) -> Decimal:

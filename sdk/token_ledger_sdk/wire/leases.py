@@ -37,9 +37,14 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class LeasePrice:
-    """The rates that calls on a lease are counted by; the tier with the lowest threshold is the base."""
+    """The rates that calls on a lease are counted by; the tier with the lowest threshold is the base.
+
+    By default a tier is for all tokens of a call with so much input; where `tier_mode` is "marginal", for the input
+    beyond its threshold only.
+    """
 
     tiers: tuple[Tier, ...]
+    tier_mode: str = "cliff"
 
     def tier(self, input_tokens: int) -> Tier:
         """Return the tier of a call with this whole input."""

@@ -78,13 +78,22 @@ RENAMED: tuple[dict[str, str], ...] = (
 
 
 def price_book(rows: list[tuple[str, ...]]) -> PriceBook:
-    """Every model has a price for searches and audio, and all but the third a way of serving for half of the rest."""
+    """Every model has a price for searches and audio, and all but the third a way of serving for half of the rest.
+
+    The second has a marginal tier.
+    """
     entries = []
     for number, row in enumerate(rows, 1):
         rates = Rates(*(rate_attos(Decimal(value)) for value in row))
         others = {"web_searches": number * 10**14, "audio_output_tokens": number * 10**16}
         flex = Price(number, Rates(*(rate // 2 for rate in rates)), others=others)
-        entries.append(Price(number, rates, others=others, service_tiers={"flex": (flex,)} if number < 3 else {}))
+        tiers = ((2, Rates(*(2 * rate for rate in rates))),) if number == 2 else ()
+        entries.append(
+            Price(
+                number, rates, tiers, others=others, service_tiers={"flex": (flex,)} if number < 3 else {},
+                tiers_are_marginal=True,
+            )
+        )  # fmt: skip
     names = [("acme", model) for model in MODELS]
     known = {name: ModelPrices(*name, (price,)) for name, price in zip(names, entries, strict=False)}
     return PriceBook(known, lambda *_: None)

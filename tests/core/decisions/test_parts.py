@@ -139,7 +139,7 @@ def _prices(draw: st.DrawFn) -> Price:
     above = draw(_thresholds)
     return Price(
         1, draw(_all_rates), tuple((each, draw(_all_rates)) for each in above), others=draw(_other_rates),
-        other_tiers=tuple((each, draw(_other_rates)) for each in above),
+        other_tiers=tuple((each, draw(_other_rates)) for each in above), tiers_are_marginal=draw(st.booleans()),
     )  # fmt: skip
 
 

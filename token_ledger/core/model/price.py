@@ -1,8 +1,9 @@
 """Owns the price book: dated rates per model, what a call costs by them, and what a model is called in the books.
 
 Rates are integers (see `money`). A tier replaces every rate once the whole input passes its threshold, the "cliff"
-that providers publish. Of the tokens that every call has, a kind without a rate of its own costs what the kind it is a
-part of costs; other kinds without one have no price.
+that providers publish; marginal tiers are for the input beyond it only (see `marginal_tiers`). Of the tokens that every
+call has, a kind without a rate of its own costs what the kind it is a part of costs; other kinds without one have no
+price.
 """
 
 from bisect import bisect_left
@@ -12,10 +13,11 @@ from datetime import UTC, datetime, time
 from typing import NamedTuple
 
 from token_ledger.core.model.frozen import value
+from token_ledger.core.model.marginal_tiers import input_amounts
 from token_ledger.core.model.money import cost_nanos, unit_cost_nanos
 from token_ledger.core.model.nearest_names import NearestNames, Ranked, most_alike
 from token_ledger.core.model.other_kinds import OTHER_KINDS, REQUESTS, others_of, rated_separately
-from token_ledger.core.model.usage import Usage
+from token_ledger.core.model.usage import KINDS, Usage
 
 
 class Rates(NamedTuple):
@@ -63,16 +65,31 @@ class Price:
     """Whether it is only assumed, for models whose price is unknown: what is priced by it is flagged."""
     discount_id: int | None = None
     listed: "Price | None" = None
+    tiers_are_marginal: bool = False
+    """Whether the tiers are for the input beyond their thresholds only, and not cliffs."""
+
+    @property
+    def bands(self) -> tuple[tuple[int, Rates, OtherRates], ...]:
+        """The base and the tiers, each with the number of input tokens above which it begins."""
+        others = dict(self.other_tiers)
+        tiers = ((above, rates, others.get(above, self.others)) for above, rates in self.tiers)
+        return (0, self.base, self.others), *tiers
+
+    def divides(self, input_tokens: int) -> bool:
+        """Tell whether input reaches beyond the first threshold of marginal tiers."""
+        return self.tiers_are_marginal and bool(self.tiers) and input_tokens > self.tiers[0][0]
 
     def rates_for(self, input_tokens: int) -> Rates:
-        """Return the rates of the tier that a call with this whole input falls into."""
-        if not self.tiers or input_tokens <= self.tiers[0][0]:
+        """Return the rates that a call with this whole input falls into; marginal tiers divide the input itself."""
+        if not self.tiers or input_tokens <= self.tiers[0][0] or self.tiers_are_marginal:
             return self.base
         position = bisect_left(self.tiers, input_tokens, key=lambda tier: tier[0])
         return self.tiers[position - 1][1]
 
     def other_rates_for(self, input_tokens: int) -> OtherRates:
-        """Return the rates of other kinds of the tier that a call with this whole input falls into."""
+        """Return the rates of other kinds that a call with this whole input falls into, in the same way."""
+        if self.tiers_are_marginal:
+            return self.others
         reached = [rates for above, rates in self.other_tiers if input_tokens > above]
         return reached[-1] if reached else self.others
 
@@ -129,6 +146,10 @@ def charge(
 
 def token_cost_nanos(price: Price, usage: Usage) -> int:
     """Return the cost of clamped usage without its other kinds: each kind is rounded once, so that lines add up."""
+    if price.tiers_are_marginal and price.divides(usage.input_tokens):
+        amounts = _input_amounts(price, usage)
+        kinds = zip(KINDS, usage.rated, price.base, strict=True)
+        return sum(cost_nanos(1, amounts.get(kind, tokens * rate)) for kind, tokens, rate in kinds)
     total = 0
     for tokens, rate in zip(usage.rated, price.rates_for(usage.input_tokens), strict=True):
         if tokens:
@@ -140,6 +161,16 @@ def other_uses(price: Price | None, usage: Usage) -> tuple[OtherUse, ...]:
     """Return the lines of other kinds of clamped usage; the one of a kind whose price is unknown costs nothing."""
     rates = NO_OTHER_RATES if price is None else price.other_rates_for(usage.input_tokens)
     rated = rated_separately(usage.others)
+    if price is not None and usage.others and price.divides(usage.input_tokens):
+        amounts = _input_amounts(price, usage)
+        return tuple(
+            OtherUse(
+                name, count,
+                unit_cost_nanos(1, amounts.get(name, rated[name] * rates[name]), OTHER_KINDS[name].per)
+                if name in rates else None,
+            )
+            for name, count in usage.others
+        )  # fmt: skip
     return tuple(
         OtherUse(
             name, count,
@@ -147,6 +178,13 @@ def other_uses(price: Price | None, usage: Usage) -> tuple[OtherUse, ...]:
         )
         for name, count in usage.others
     )  # fmt: skip
+
+
+def _input_amounts(price: Price, usage: Usage) -> dict[str, int]:
+    """Return what every kind of input costs by marginal tiers before it is rounded."""
+    rated = {**dict(zip(KINDS, usage.rated, strict=True)), **rated_separately(usage.others)}
+    bands = ((above, {**dict(zip(KINDS, rates, strict=True)), **others}) for above, rates, others in price.bands)
+    return input_amounts(rated, bands)
 
 
 class ModelName(NamedTuple):

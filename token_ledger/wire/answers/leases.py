@@ -1,6 +1,6 @@
 """Answers about leases: the hold, and the prices by which its client counts calls."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typing_extensions import TypedDict
 
@@ -18,6 +18,10 @@ class PriceAnswer(TypedDict):
 
     price_id: Annotated[str, doc("The entry.", "412")]
     tiers: Annotated[list[TierAnswer], doc("Rates by size of the input, ascending.", [example_of(TierAnswer)])]
+    tier_mode: Annotated[
+        Literal["cliff", "marginal"],
+        doc("Whether a tier is for all tokens of a call with so much input, or for the input beyond only.", "cliff"),
+    ]
 
 
 @answer
@@ -51,4 +55,8 @@ def price_answer(price: Price, announced: Announced | None = None) -> PriceAnswe
     others = () if announced is None else announced.max_usage
     tiers = [(0, price.base, call_rate(price, Size(0, 0, 0, others=others)))]
     tiers += [(above, rates, call_rate(price, Size(above + 1, 0, 0, others=others))) for above, rates in price.tiers]
-    return {"price_id": str(price.price_id), "tiers": [tier_answer(*tier) for tier in tiers]}
+    return {
+        "price_id": str(price.price_id),
+        "tiers": [tier_answer(*tier) for tier in tiers],
+        "tier_mode": "marginal" if price.tiers_are_marginal else "cliff",
+    }

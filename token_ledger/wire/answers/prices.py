@@ -13,7 +13,8 @@ from token_ledger.wire.fields import InstantText, answer, doc, example_of, insta
 _RATES = {"base": {"input": "2.5", "output": "15", "cache_read": "0.25"}}
 _RATES_TEXT = (
     "Dollars per million tokens, by kind: `base`, and `tiers` that replace it for calls with more input tokens than"
-    " `above`. A kind without a rate costs what the kind costs that it is a part of."
+    " `above`, or where `tier_mode` is `marginal`, for the input beyond `above`. A kind without a rate costs what the"
+    " kind costs that it is a part of."
 )
 
 

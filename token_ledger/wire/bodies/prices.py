@@ -30,12 +30,18 @@ KindRates = Annotated[dict[StrictStr, Rate], Field(max_length=64)]
 
 
 class PriceTierBody(Body):
-    """Rates of all calls whose whole input is above a number of tokens."""
+    """Rates of all calls whose whole input is above a number of tokens, or of the input above it."""
 
     above: Annotated[
         StrictInt, Field(ge=1, le=LARGEST_TOKENS), doc("For calls with more input tokens than this.", 272_000)
     ]
-    rates: Annotated[KindRates, doc("Every rate, in dollars per million tokens.", {"input": "4", "output": "12"})]
+    rates: Annotated[
+        KindRates,
+        doc(
+            "Every rate, in dollars per million tokens; of a marginal tier those of input only.",
+            {"input": "4", "output": "12"},
+        ),
+    ]
 
 
 class ScheduleBody(Body):
@@ -58,6 +64,14 @@ class ScheduleBody(Body):
         Field(max_length=16),
         doc("Other rates for calls with much input, ascending.", [{"above": 272_000, "rates": _RATES["base"]}]),
     ] = ()
+    tier_mode: Annotated[
+        Literal["cliff", "marginal"],
+        doc(
+            "`cliff`: a tier is for the whole call once its input passes `above`. `marginal`: it is for the input"
+            " tokens beyond `above` only; those before them, and all output, cost what they cost without it.",
+            "cliff",
+        ),
+    ] = "cliff"
 
 
 class RatesBody(ScheduleBody):

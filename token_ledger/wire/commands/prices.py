@@ -1,6 +1,5 @@
 """Commands of the price book."""
 
-import json
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,7 +9,7 @@ from token_ledger.core.batch.idempotency import fingerprint
 from token_ledger.core.model.discount import read_factor
 from token_ledger.core.model.name_patterns import ANYTHING, check_pattern
 from token_ledger.core.model.price import ModelName
-from token_ledger.storage.prices import check_rates
+from token_ledger.storage.prices import MARGINAL, check_rates, rates_json
 from token_ledger.wire.bodies.prices import AliasBody, DiscountBody, PriceBody, RatesBody, ScheduleBody
 from token_ledger.wire.commands.fields import fingerprint_of
 from token_ledger.wire.problems import invalid_field
@@ -27,7 +26,7 @@ def set_price_command(name: ModelName, body: PriceBody, actor: str) -> SetPrice:
             price = check_rates(stored)
         except ValueError as error:
             raise invalid_field("rates", str(error)) from None
-        rates = json.dumps(stored, sort_keys=True)
+        rates = rates_json(stored)
     return SetPrice(
         body.idempotency_key, _fingerprint(name, body), *name, rates, price, actor, body.valid_from
     )  # fmt: skip
@@ -67,7 +66,9 @@ def _stored(body: RatesBody) -> dict[str, Any]:
 
 def _schedule(body: ScheduleBody) -> dict[str, Any]:
     value = body.model_dump(mode="json", include={"base", "tiers"})
-    return value if value["tiers"] else {"base": value["base"]}
+    if not value["tiers"]:
+        return {"base": value["base"]}
+    return value if body.tier_mode != MARGINAL else {**value, "tier_mode": MARGINAL}
 
 
 def _fingerprint(name: ModelName, body: BaseModel) -> bytes:
