@@ -1,5 +1,6 @@
 """Audio, searches and whatever few calls have over HTTP: priced, visible where not, taken back, and bounded."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, get_args
@@ -131,3 +132,42 @@ async def test_the_report_of_kinds_begins_and_ends_with_its_span(world: World) -
     assert each > 0
     assert await searches(at[0], at[2]) == 2 * each
     assert await searches(at[0], now) == 3 * each
+
+
+async def test_both_reports_agree_on_random_traffic_and_the_spend_has_kinds_only_if_they_are_asked_for(
+    own_world: World,
+) -> None:
+    world, seed = own_world, random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    asked: dict[str, list[int]] = {}
+    sent = []
+    for _ in range(200):
+        usage = {"input_tokens": 10_000, "output_tokens": 5_000}
+        for kind in chance.sample(("web_searches", "audio_input_tokens", "images", "pages"), chance.choice((0, 1, 2))):
+            usage[kind] = chance.randrange(1, 2_000)
+            asked.setdefault(kind, []).append(usage[kind])
+        names = {"user": chance.choice("abc"), "agent_type": chance.choice("de"), "cost_center": chance.choice("fg")}
+        model = chance.choice(("gpt-5.4", "gpt-5.4-mini", "nobody-knows"))
+        sent.append(event(**names, model=model, usage=usage, request_type=chance.choice(("chat", "batch"))))
+    results = (await world.made("/v1/usage", {"events": sent}))["results"]
+    assert {result["status"] for result in results} == {"booked"}
+    expected = {kind: sum(counts) for kind, counts in asked.items()}
+    for dimension in ("user", "agent_type", "model", "cost_center", "request_type"):
+        listed = (await world.get("/v1/reports/kinds", group_by=dimension)).json()["rows"]
+        report = (await world.get("/v1/reports/spend", group_by=dimension, kinds="true")).json()
+        used = {row["key"]: [use for use in listed if use["key"] == row["key"]] for row in report["rows"]}
+        assert used == {row["key"]: [{"key": row["key"], **use} for use in row["kinds"]] for row in report["rows"]}
+        assert sum(map(len, used.values())) == len(listed)
+        assert {use["kind"]: use["count"] for use in report["total"]["kinds"]} == expected
+        for use in report["total"]["kinds"]:
+            of_kind = [row for row in listed if row["kind"] == use["kind"]]
+            assert Decimal(use["cost"]) == sum(Decimal(row["cost"]) for row in of_kind)
+            assert use["unpriced"] == sum(row["unpriced"] for row in of_kind)
+        for row in report["rows"]:
+            assert sum(Decimal(use["cost"]) for use in row["kinds"]) <= Decimal(row["cost"])
+        plain = (await world.get("/v1/reports/spend", group_by=dimension)).json()
+        for each in (*report["rows"], report["total"]):
+            del each["kinds"]
+        assert plain == {**report, "from": plain["from"], "to": plain["to"]}
+    assert (await verify_database(world.url, "acme")).clean

@@ -64,7 +64,7 @@ async def test_a_parameter_that_a_route_does_not_know_is_named(route: tuple[str,
 
 async def test_what_a_route_takes_is_said(world: World) -> None:
     answer = await world.get("/v1/reports/spend", groupby="user")
-    assert "it takes from, group_by, to" in check_problem(answer, 422, "invalid_request", "groupby")["detail"]
+    assert "it takes from, group_by, kinds, to" in check_problem(answer, 422, "invalid_request", "groupby")["detail"]
     answer = await world.client.post("/v1/reservations?dry_run=1", headers=world.headers(), json=reservation())
     assert "it takes none" in check_problem(answer, 422, "invalid_request", "dry_run")["detail"]
 

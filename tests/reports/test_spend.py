@@ -3,9 +3,11 @@
 The roll-ups are made here as a batch makes them, from random events around the instants at which clocks shift.
 """
 
+import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
@@ -18,8 +20,10 @@ from token_ledger.core.model.usage import Figures
 from token_ledger.core.model.window import Calendar, CalendarRule
 from token_ledger.proof import rollups
 from token_ledger.proof.check import Scope
+from token_ledger.reports.kinds import kinds_by
+from token_ledger.reports.other_kinds import KindUse, add_kinds
 from token_ledger.reports.span import span_of, whole_days, whole_hours
-from token_ledger.reports.spend import Dimension, spend_by
+from token_ledger.reports.spend import Dimension, kept_from, spend_by
 from token_ledger.reports.sums import add_up
 from token_ledger.storage.database import Database
 from token_ledger.storage.tenants import add_tenant
@@ -28,6 +32,7 @@ from token_ledger.wire.problems import ProblemError
 
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 SPANS = 25
+SPANS_OF_KINDS = 5
 INSTANT = timedelta(microseconds=1)
 
 Change = tuple[datetime, str]
@@ -63,6 +68,7 @@ class Books:
         self.calendar = calendar
         self.events: list[tuple[datetime, dict[str, str], Figures]] = []
         self.held: list[datetime | None] = []
+        self.others: list[dict[str, list[int | None]]] = []
 
     async def write(self, chance: random.Random, instants: list[datetime]) -> None:
         """Book a random call at each instant, and add it to the roll-ups."""
@@ -72,15 +78,19 @@ class Books:
             at - chance.choice((1, 60)) * timedelta(minutes=chance.randrange(180)) / 60 if chance.randrange(3) else None
             for at in instants
         ]
+        self.others = [_others(chance) for _ in instants]
         await self.owner.executemany(
             "insert into usage_events (tenant_id, event_id, booked_at, occurred_at, posted_at, user_id, cost_center,"
             " agent_type, request_type, provider, model, calls, input_tokens, output_tokens, cache_read_tokens,"
-            " cache_write_5m_tokens, cache_write_1h_tokens, reasoning_tokens, cost_nanos, held_at, price_id, path)"
+            " cache_write_5m_tokens, cache_write_1h_tokens, reasoning_tokens, cost_nanos, held_at, price_id, path,"
+            " others)"
             " values ($1, $2, now(), now(), $3, $4, $5, $6, $7, 'openai', $8, $9, $10, $11, $12, $13 / 2,"
-            " $13 - $13 / 2, $14, $15, $16, 1, '{}')",
+            " $13 - $13 / 2, $14, $15, $16, 1, '{}', $17)",
             [
-                (self.tenant, number, at, *facts.values(), *figures, held_at)
-                for number, ((at, facts, figures), held_at) in enumerate(zip(self.events, self.held, strict=True), 1)
+                (self.tenant, number, at, *facts.values(), *figures, held_at, json.dumps(others) if others else None)
+                for number, ((at, facts, figures), held_at, others) in enumerate(
+                    zip(self.events, self.held, self.others, strict=True), 1
+                )
             ],
         )
         await self._roll_up("hourly_usage", "hour", ("cost_center", "agent_type", "model"), self.calendar.hour)
@@ -122,6 +132,35 @@ class Books:
                 for facts, figures in inside:
                     cost[facts[dimension]] += figures.cost_nanos
                 assert {row.key: row.sums.cost_nanos for row in report.rows} == cost, (dimension, since, until)
+
+    async def check_kinds(self, since: datetime, until: datetime) -> None:
+        """Check that both reports say how much of other kinds the events posted in a span used, by each dimension."""
+        async with self.database.reading(self.tenant) as connection:
+            for dimension in DIMENSIONS:
+                used: dict[tuple[str, str], list[int]] = {}
+                for (at, facts, _), others in zip(self.events, self.others, strict=True):
+                    for kind, (count, nanos) in others.items() if since <= at < until else ():
+                        assert count is not None
+                        sums = used.setdefault((facts[dimension], kind), [0, 0, 0])
+                        sums[:] = sums[0] + count, sums[1] + (nanos or 0), sums[2] + (count if nanos is None else 0)
+                spend = await spend_by(connection, self.tenant, dimension, since, until, with_kinds=True)
+                kinds = await kinds_by(connection, self.tenant, dimension, since, until)
+                rows = [(row.key, row.use.kind, row.use.count, row.use.nanos, row.use.unpriced) for row in kinds.rows]
+                assert rows == sorted(rows, key=lambda row: (-row[3], row[0], row[1]))
+                assert {(key, kind): sums for key, kind, *sums in rows} == used, (dimension, since, until)
+                assert spend.kinds is not None
+                by_key: dict[str, list[KindUse]] = {}
+                for row in kinds.rows:
+                    by_key.setdefault(row.key, []).append(row.use)
+                assert spend.kinds == {key: tuple(uses) for key, uses in by_key.items()}, (dimension, since, until)
+                plain = await spend_by(connection, self.tenant, dimension, since, until)
+                assert plain == replace(spend, kinds=None)
+
+
+def _others(chance: random.Random) -> dict[str, list[int | None]]:
+    """Return what a call used of other kinds, with its cost where it had a price: most calls used none."""
+    kinds = chance.sample(("web_searches", "audio_input_tokens", "images"), chance.choice((0, 0, 1, 2)))
+    return {kind: [chance.randrange(1, 9), chance.choice((None, chance.randrange(10**8)))] for kind in kinds}
 
 
 def _facts(chance: random.Random) -> dict[str, str]:
@@ -178,9 +217,11 @@ async def test_every_dimension_has_the_total_of_the_events_whatever_the_span(boo
     chance = random.Random(seed)
     instants = [at for at, _, _ in books.events]
     around = min(instants) + (max(instants) - min(instants)) / 2
-    for _ in range(SPANS):
+    for number in range(SPANS):
         since, until = sorted(chance.choices([*instants, *_instants(chance, around)], k=2))
         await books.check(since, until)
+        if number < SPANS_OF_KINDS:
+            await books.check_kinds(since, until)
     days = {at.date() for at in instants}
     for first, last in (chance.choices(sorted(days), k=2) for _ in range(5)):
         await books.check(*span_of(books.calendar, first, last, around))
@@ -247,6 +288,22 @@ async def _drop_events(books: Books, *, booked_at: datetime) -> None:
     await books.owner.execute(
         "insert into checkpoints values ($1, 1000000, $2, now())", books.tenant, booked_at
     )  # fmt: skip
+
+
+async def test_kinds_are_not_known_of_a_span_that_begins_where_no_events_are_kept(books: Books) -> None:
+    booked_at = datetime(2026, 10, 20, tzinfo=UTC)
+    await books.owner.execute("insert into checkpoints values ($1, 1, $2, now())", books.tenant, booked_at)
+    async with books.database.reading(books.tenant) as connection:
+        kept = await kept_from(connection, books.tenant)
+        assert kept is not None
+        for since, is_known in ((kept, True), (kept - INSTANT, False)):
+            report = await spend_by(connection, books.tenant, "user", since, since, with_kinds=True)
+            assert (report.kinds == {}, report.kinds is None) == (is_known, not is_known)
+
+
+def test_kinds_are_added_up_dearest_first() -> None:
+    uses = [KindUse("pages", 1, 5, 0), KindUse("images", 2, 0, 2), KindUse("pages", 3, 7, 1), KindUse("audio", 1, 0, 1)]
+    assert add_kinds(uses) == (KindUse("pages", 4, 12, 1), KindUse("audio", 1, 0, 1), KindUse("images", 2, 0, 2))
 
 
 async def test_edges_whose_events_are_dropped_are_refused_and_whole_days_are_not(books: Books) -> None:

@@ -19,6 +19,7 @@ from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Figures
 from token_ledger.core.model.window import INSTANT, Calendar
 from token_ledger.reports.crossed import crossed_by
+from token_ledger.reports.other_kinds import KINDS_OF_A_KEY, KindUse, kinds_query, kinds_read
 from token_ledger.reports.span import Span, WholePeriods, whole_days, whole_hours
 from token_ledger.reports.sums import EVENT_FIGURES, NOTHING, SUMS, SumRow, add_up
 from token_ledger.storage.upkeep.periods import load_calendar
@@ -62,14 +63,19 @@ class Spend:
     crossed: tuple[SumRow, ...] | None
     """What accounts have of the span besides the rows: calls of leases that began in it and went on after it, less
     those of leases that began before it. None if these may be calls that are no longer kept."""
+    kinds: Mapping[str, tuple[KindUse, ...]] | None = None
+    """What the calls of each row used of other kinds, where there are any. None unless these were asked for, and if
+    calls of the span may no longer be kept."""
 
 
 async def spend_by(
-    connection: AsyncConnection, tenant: TenantId, group_by: Dimension, since: datetime, until: datetime
-) -> Spend:
+    connection: AsyncConnection, tenant: TenantId, group_by: Dimension, since: datetime, until: datetime,
+    *, with_kinds: bool = False,
+) -> Spend:  # fmt: skip
     """Return what a tenant spent on calls that are posted from `since` (inclusive) to `until` (exclusive).
 
-    Raises ProblemError if the span begins or ends within an hour or day whose events are no longer kept.
+    With `with_kinds` it reads the calls that used other kinds, too. Raises ProblemError if the span begins or ends
+    within an hour or day whose events are no longer kept.
     """
     rollup, column = _ROLLUP_OF[group_by]
     calendar, made_at = await load_calendar(connection, tenant)
@@ -80,11 +86,14 @@ async def spend_by(
         "end": whole.end, "until": end,
     }  # fmt: skip
     # One statement, so that all of it is read in the same state.
-    found = await connection.execute(text(_statement(rollup, column)), values)
+    found = await connection.execute(text(_statement(rollup, column, with_kinds=with_kinds)), values)
     rows: list[SumRow] = []
     crossed: list[SumRow] = []
-    for is_crossed, key, *sums in found:
+    kinds: dict[str, tuple[KindUse, ...]] = {}
+    for used, is_crossed, key, *sums in found:
         (crossed if is_crossed else rows).append(SumRow(key, Figures(*sums)))
+        if used is not None:
+            kinds[key] = kinds_read(used)
     # Afterwards: what was kept when this is read was kept before.
     for field, edge in (("from", (since, whole.begin)), ("to", (whole.end, end))):
         await _check_kept(connection, tenant, rollup, calendar, field, edge)
@@ -92,20 +101,30 @@ async def spend_by(
     kept = await kept_from(connection, tenant)
     is_known = kept is None or all(at >= kept or at <= made_at for at in (since, end))
     carried = tuple(row for row in crossed if row.sums != NOTHING)
-    return Spend(group_by, since, until, tuple(rows), total, carried if is_known else None)
+    read = with_kinds and (kept is None or since >= kept)
+    return Spend(
+        group_by, since, until, tuple(rows), total, carried if is_known else None, kinds if read else None
+    )  # fmt: skip
 
 
-def _statement(rollup: _Rollup, column: str) -> str:
+def _statement(rollup: _Rollup, column: str, *, with_kinds: bool) -> str:
     figures = ", ".join(Figures._fields)
     events = f"select {column}, {EVENT_FIGURES} from usage_events where tenant_id = :tenant"
-    return (
+    spent = (
         f"select false as is_crossed, key, {SUMS} from ("
         f"select {column} as key, {figures} from {rollup.table}"
         f" where tenant_id = :tenant and {rollup.period} >= :first and {rollup.period} < :last"
         f" union all {events} and posted_at >= :since and posted_at < :begin"
         f" union all {events} and posted_at >= :end and posted_at < :until"
         f") as each group by key union all select true, crossed.* from ({crossed_by(column)}) as crossed"
-        " order by is_crossed, cost_nanos desc, key"
+    )
+    order = "order by is_crossed, cost_nanos desc, spent.key"
+    if not with_kinds:
+        return f"select null as kinds, spent.* from ({spent}) as spent {order}"
+    used = f"select key, {KINDS_OF_A_KEY} as kinds from ({kinds_query(column)}) as used group by key"
+    return (
+        f"select used.kinds, spent.* from ({spent}) as spent left join ({used}) as used"
+        f" on used.key = spent.key and not is_crossed {order}"
     )
 
 

@@ -19,20 +19,33 @@ router = APIRouter(prefix="/v1", tags=["reports"])
 
 GroupBy = Annotated[Dimension, Query(description="The dimension of the rows.", examples=["user"])]
 
+WithKinds = Annotated[
+    bool,
+    Query(
+        description="Whether each row and the total say what was used of other kinds (audio, images, searches, …). "
+        "These are read from the calls that have any, so such a report takes longer.",
+        examples=[True],
+    ),
+]
+
 
 @router.get("/reports/spend")
 async def report_spend(
-    request: Request, finance: Finance, since: From = None, until: To = None, group_by: GroupBy = "user"
-) -> answers.SpendReport:
+    request: Request, finance: Finance, since: From = None, until: To = None, group_by: GroupBy = "user",
+    kinds: WithKinds = False,
+) -> answers.SpendReport:  # fmt: skip
     """Report spend by a dimension.
 
     Calls, tokens by kind and cost of each value, dearest first. Every dimension has the same total. A call counts at
     the instant that it is posted at, to the microsecond; of months that are no longer kept, there are whole days only.
+    With `kinds` every row says how much of other kinds was used, too.
     """
     tenant = finance.tenant
     async with reading(request, tenant) as connection:
         span = await find_span(connection, tenant, since, until, datetime.now(UTC))
-        return answers.spend_report(await spend_by(connection, tenant, group_by, *span))
+        return answers.spend_report(
+            await spend_by(connection, tenant, group_by, *span, with_kinds=kinds), with_kinds=kinds
+        )
 
 
 @router.get("/reports/kinds")

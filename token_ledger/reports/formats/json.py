@@ -1,7 +1,8 @@
 """Answers of reports and of the live stream."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from itertools import chain
+from typing import Annotated, Literal, NotRequired, cast
 
 from typing_extensions import TypedDict
 
@@ -12,6 +13,7 @@ from token_ledger.core.model.repetition import Repetition
 from token_ledger.reports.denials import AccountDenials, WouldHaveDenied
 from token_ledger.reports.kinds import UsedKinds
 from token_ledger.reports.live_feed import LiveEvent
+from token_ledger.reports.other_kinds import KindUse, add_kinds
 from token_ledger.reports.run_usage import RunUsage
 from token_ledger.reports.spend import Spend
 from token_ledger.reports.sums import SumRow, add_up
@@ -32,6 +34,44 @@ def _rows(rows: Iterable[SumRow]) -> list[SumRowAnswer]:
     return [{"key": row.key, **sums_answer(row.sums)} for row in rows]
 
 
+@answer
+class KindUseAnswer(TypedDict):
+    """How many of a kind were used, and what they cost."""
+
+    kind: Annotated[str, doc("The kind, by its name in `usage`.", "web_searches")]
+    count: Annotated[int, doc("How many.", 12)]
+    cost: Annotated[str, doc("Their cost in dollars, which is part of the spend.", "0.120000000")]
+    unpriced: Annotated[int, doc("How many of them had no price, and so cost nothing.", 0)]
+
+
+def _kind_use(use: KindUse) -> KindUseAnswer:
+    return {"kind": use.kind, "count": use.count, "cost": format_money(use.nanos), "unpriced": use.unpriced}
+
+
+Kinds = Annotated[
+    list[KindUseAnswer] | None,
+    doc(
+        "What was used of other kinds, such as web searches, dearest first; null if some of these calls may no longer "
+        "be kept. Only if `kinds` is asked for.",
+        [example_of(KindUseAnswer)],
+    ),
+]
+
+
+@answer
+class SpendRowAnswer(SumRowAnswer):
+    """Calls, tokens and cost of one value of the dimension, and its use of other kinds if that is asked for."""
+
+    kinds: NotRequired[Kinds]
+
+
+@answer
+class SpendTotalAnswer(SumsAnswer):
+    """Calls, tokens and cost of all rows, and their use of other kinds if that is asked for."""
+
+    kinds: NotRequired[Kinds]
+
+
 # `from` is a keyword of Python, so this type cannot be written as a class.
 SpendReport = TypedDict(
     "SpendReport",
@@ -39,8 +79,8 @@ SpendReport = TypedDict(
         "group_by": Annotated[str, doc("The dimension of the rows.", "user")],
         "from": Annotated[InstantText, doc("Begin of the span, included.", "2026-11-01T00:00:00+00:00")],
         "to": Annotated[InstantText, doc("End of the span, excluded.", "2026-12-01T00:00:00+00:00")],
-        "rows": Annotated[list[SumRowAnswer], doc("A row per value, dearest first.", [example_of(SumRowAnswer)])],
-        "total": Annotated[SumsAnswer, doc("The sum of the rows.", example_of(SumsAnswer))],
+        "rows": Annotated[list[SpendRowAnswer], doc("A row per value, dearest first.", [example_of(SumRowAnswer)])],
+        "total": Annotated[SpendTotalAnswer, doc("The sum of the rows.", example_of(SumsAnswer))],
         "crossed": Annotated[
             SumsAnswer | None,
             doc(
@@ -61,28 +101,31 @@ SpendReport = TypedDict(
 SpendReport.__doc__ = "Spend of a span, by one dimension."
 
 
-def spend_report(spend: Spend) -> SpendReport:
-    """Return the spend of a span by one dimension."""
+def spend_report(spend: Spend, *, with_kinds: bool = False) -> SpendReport:
+    """Return the spend of a span by one dimension, with what was used of other kinds if that is asked for."""
+    rows = cast(list[SpendRowAnswer], _rows(spend.rows))
+    total = cast(SpendTotalAnswer, sums_answer(spend.total))
+    if with_kinds:
+        used = spend.kinds
+        for row in rows:
+            row["kinds"] = None if used is None else [_kind_use(use) for use in used.get(row["key"], ())]
+        total["kinds"] = None if used is None else [_kind_use(use) for use in add_kinds(chain(*used.values()))]
     return {
         "group_by": spend.group_by,
         "from": instant(spend.since),
         "to": instant(spend.until),
-        "rows": _rows(spend.rows),
-        "total": sums_answer(spend.total),
+        "rows": rows,
+        "total": total,
         "crossed": None if spend.crossed is None else sums_answer(add_up(row.sums for row in spend.crossed)),
         "crossed_rows": None if spend.crossed is None else _rows(spend.crossed),
     }
 
 
 @answer
-class KindRowAnswer(TypedDict):
+class KindRowAnswer(KindUseAnswer):
     """What one value of the dimension used of a kind."""
 
     key: Annotated[str, doc("The value of the dimension.", "ada")]
-    kind: Annotated[str, doc("The kind, by its name in `usage`.", "web_searches")]
-    count: Annotated[int, doc("How many.", 12)]
-    cost: Annotated[str, doc("Their cost in dollars, which is part of the spend.", "0.120000000")]
-    unpriced: Annotated[int, doc("How many of them had no price, and so cost nothing.", 0)]
 
 
 KindReport = TypedDict(
@@ -105,16 +148,7 @@ def kind_report(used: UsedKinds) -> KindReport:
         "group_by": used.group_by,
         "from": instant(used.since),
         "to": instant(used.until),
-        "rows": [
-            {
-                "key": row.key,
-                "kind": row.kind,
-                "count": row.count,
-                "cost": format_money(row.nanos),
-                "unpriced": row.unpriced,
-            }
-            for row in used.rows
-        ],
+        "rows": [{"key": row.key, **_kind_use(row.use)} for row in used.rows],
     }
 
 
