@@ -467,12 +467,14 @@ async def test_a_lease_is_given_back_although_the_first_attempt_got_no_answer(cl
         ({"max_output_tokens": -1}, "max_output_tokens is -1"),
         ({"input_tokens": -1}, "input_tokens is -1"),
         ({"input_tokens": 10, "cached_input_tokens": 11}, "cached_input_tokens is 11"),
+        ({"max_usage": {"web_searches": -1}}, "web_searches is -1"),
     ],
 )
-async def test_no_call_gives_a_lease_more_than_it_has(size: dict[str, int], said: str, client: Client) -> None:
+async def test_no_call_gives_a_lease_more_than_it_has(size: dict[str, Any], said: str, client: Client) -> None:
     async with client.ledger.lease(user="ada", calls=50, **client.call) as leases:
         with pytest.raises(ValueError, match=said):
             await leases.reserve(**size)
+        assert leases.left is None, "nothing was asked for, and nothing taken"
 
 
 async def test_less_input_than_is_usually_cached_is_all_cached(client: Client) -> None:

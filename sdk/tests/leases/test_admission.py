@@ -114,3 +114,51 @@ def test_a_size_is_changed_where_a_caller_says_so() -> None:
 def test_terms_that_could_never_admit_a_call_are_refused(seconds: float, flush: float, said: str, call: Any) -> None:
     with pytest.raises(ValueError, match=said):
         Terms(call, calls=10, longest_call_seconds=seconds, flush_seconds=flush)
+
+
+FLEX = replace(SIZE, max_usage={"web_searches": 5}, service_tier="flex")
+
+
+@pytest.mark.parametrize(
+    ("given", "is_covered"),
+    [
+        ({}, True), ({"max_usage": {"web_searches": 5}}, True), ({"max_usage": {"web_searches": 4}}, True),
+        ({"max_usage": {}}, True), ({"max_usage": {"web_searches": 6}}, False),
+        ({"max_usage": {"web_searches": 1, "images": 1}}, False), ({"service_tier": "flex"}, True),
+        ({"service_tier": "priority"}, False), ({"max_usage": {"images": 0}}, True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("price", [LEASE.price, None])
+def test_a_lease_covers_calls_that_announce_no_more_than_it_did(
+    given: dict[str, Any], is_covered: bool, price: LeasePrice | None
+) -> None:
+    book = LeaseBook(replace(LEASE, price=price), FLEX, None, sent=1_000.0, heard=1_000.5)
+    size = FLEX.changed(**given)
+    admitted = book.admit(size, 1_060.0)
+    assert (book.covers(size), admitted is not None) == (is_covered, is_covered)
+    assert size.is_within(FLEX) == is_covered
+    assert admitted is None or admitted.cost == Decimal("0.0022")
+
+
+def test_a_lease_of_calls_that_announce_nothing_covers_none_that_do() -> None:
+    assert not book_of().covers(FLEX)
+    assert not book_of().covers(replace(SIZE, max_usage={"web_searches": 1}))
+    assert book_of().covers(replace(SIZE, max_usage={"web_searches": 0}))
+
+
+@pytest.mark.parametrize(("wrong", "error"), [({"web_searches": -1}, ValueError), ({"searches": 1}, TypeError)])
+def test_what_is_announced_is_what_a_call_can_use(wrong: dict[str, int], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        SIZE.changed(max_usage=wrong)
+
+
+def test_a_call_that_takes_all_of_it_uses_what_was_announced() -> None:
+    assert FLEX.usage == Usage(600, 400, web_searches=5)
+    call: Any = {"agent_type": "a", "provider": "p", "model": "m", "input_tokens": 600, "max_output_tokens": 400,
+                 "max_usage": {"web_searches": 5}, "service_tier": "flex"}  # fmt: skip
+    terms = Terms(call, calls=2, longest_call_seconds=60, flush_seconds=1)
+    assert terms.size == FLEX
+    other = FLEX.changed(max_usage={"images": 2}, service_tier="batch")
+    single = terms.single(other)
+    assert (single["max_usage"], single["service_tier"]) == ({"images": 2}, "batch")
+    assert terms.call == call

@@ -35,6 +35,7 @@ class Whole:
     optional_part: Part | None
     parts: tuple[Part, ...]
     counts: tuple[int, ...]
+    words: tuple[str, ...]
     names: dict[str, str]
     word: str = "none"
 
@@ -53,6 +54,7 @@ def test_every_field_is_read_by_its_type() -> None:
         "optional_part": {"name": "c", "unknown": 1},
         "parts": [{"name": "d"}],
         "counts": [1, 2],
+        "words": ["images", "service_tier"],
         "names": {"user": "ana"},
         "word": "more",
         "a_field_of_tomorrow": {},
@@ -69,17 +71,20 @@ def test_every_field_is_read_by_its_type() -> None:
         optional_part=Part("c"),
         parts=(Part("d"),),
         counts=(1, 2),
+        words=("images", "service_tier"),
         names={"user": "ana"},
         word="more",
     )
 
 
-@pytest.mark.parametrize("null", [{}, dict.fromkeys(("part", "optional_part", "parts", "counts", "names", "word"))])
+@pytest.mark.parametrize(
+    "null", [{}, dict.fromkeys(("part", "optional_part", "parts", "counts", "words", "names", "word"))]
+)
 def test_what_is_absent_or_null_has_a_default(null: dict[str, None]) -> None:
     whole = Fields(LEAST | null).read(Whole)
     assert (whole.nothing, whole.number, whole.amount, whole.flag) == (None, None, None, False)
     assert (whole.part, whole.optional_part, whole.word) == (NO_PART, None, "none")
-    assert (whole.parts, whole.counts, whole.names) == ((), (), {})
+    assert (whole.parts, whole.counts, whole.words, whole.names) == ((), (), (), {})
 
 
 @pytest.mark.parametrize(
@@ -114,6 +119,8 @@ def test_what_does_not_fit_is_named(wrong: dict[str, Any], said: str) -> None:
         ("children", {}),
         ("children", [1]),
         ("texts", {"a": 1}),
+        ("names", ["a", 1]),
+        ("names", "a"),
         ("quantity", True),
     ],
 )

@@ -26,6 +26,7 @@ class AsyncLeasedCall(AsyncPermission):
         self._flusher = flusher
         self._book = book
         self._admitted = admitted
+        self._service_tier = size.service_tier
 
     @property
     def _grant(self) -> Lease:
@@ -56,6 +57,8 @@ class AsyncLeasedCall(AsyncPermission):
     async def settle_estimate(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> None:
         """Book an estimate, marked as one; without a usage, what was admitted."""
         actual["estimated"] = True
+        if self._service_tier is not None:
+            actual.setdefault("service_tier", self._service_tier)
         await self.settle(self._most if usage is None else usage, **actual)
 
     async def release(self, reason: str | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..errors import BudgetExceeded, LeaseTooSmall, LedgerError, Unavailable, Unreachable
 from ..leases.admission import LeaseBook
@@ -69,9 +69,13 @@ class AsyncLeases(AsyncBlock):
         input_tokens: int | None = None,
         max_output_tokens: int | None = None,
         cached_input_tokens: int | None = None,
+        max_usage: Mapping[str, int] | None = None,
+        service_tier: str | None = None,
     ) -> AsyncLeasedCall | AsyncHold:
         """Ask for permission to make one call, of the leases' size unless another is given.
 
+        A call that announces more of other kinds than the leases do, or another service tier, is none that a lease has
+        the rates of: the service is asked for it. So it is for one that is too large for what is left of the lease.
         Raises BudgetExceeded, RunNotOpen and whatever else a reserve without a lease raises.
         """
         if self._is_closed:
@@ -79,7 +83,11 @@ class AsyncLeases(AsyncBlock):
         if self._process != os.getpid():
             self._begin()  # this is a fork: the parent admits from the leases that were copied
         size = self._size.changed(
-            input_tokens=input_tokens, max_output_tokens=max_output_tokens, cached_input_tokens=cached_input_tokens
+            input_tokens=input_tokens,
+            max_output_tokens=max_output_tokens,
+            cached_input_tokens=cached_input_tokens,
+            max_usage=max_usage,
+            service_tier=service_tier,
         )
         admitted = self._admit(size)
         if admitted is None:

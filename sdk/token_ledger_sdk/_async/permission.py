@@ -53,6 +53,11 @@ class AsyncPermission(AsyncBlock):
         """Soft and shadow limits that had no room."""
         return self._grant.warnings
 
+    @property
+    def without_price(self) -> tuple[str, ...]:
+        """What was announced and has no price: other kinds, for which nothing is held, or "service_tier"."""
+        return self._grant.without_price
+
     def not_sent(self) -> None:
         """Declare that the provider was not called, so that leaving the block releases what was held."""
         self._not_sent = True

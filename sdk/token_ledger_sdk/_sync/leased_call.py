@@ -27,6 +27,7 @@ class LeasedCall(Permission):
         self._flusher = flusher
         self._book = book
         self._admitted = admitted
+        self._service_tier = size.service_tier
 
     @property
     def _grant(self) -> Lease:
@@ -57,6 +58,8 @@ class LeasedCall(Permission):
     def settle_estimate(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> None:
         """Book an estimate, marked as one; without a usage, what was admitted."""
         actual["estimated"] = True
+        if self._service_tier is not None:
+            actual.setdefault("service_tier", self._service_tier)
         self.settle(self._most if usage is None else usage, **actual)
 
     def release(self, reason: str | None = None) -> None:

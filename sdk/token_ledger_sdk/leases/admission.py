@@ -165,6 +165,8 @@ class LeaseBook:
 
     def _cost(self, size: Size) -> Decimal:
         lease = self.lease
+        if not size.announces_no_more(self._size):
+            return Decimal("Infinity")  # the rates, and the fee in them, are those of what the lease announced
         if lease.price is not None:
             return hold_cost(lease.price, size, self._cache_write)
         # Without rates we know only what a call of the requested size costs at most: its share of what is held.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from operator import attrgetter
 
@@ -21,13 +22,16 @@ _threshold = attrgetter("above_input_tokens")
 class Size:
     """The largest call to admit: the whole input, the most output, the input expected from a cache; in tokens.
 
-    Raises ValueError for a negative count, or for more cached input than input: such a call would add to a lease
-    instead of taking from it.
+    `max_usage` is the most that it may use of other kinds, `service_tier` how it will be served. Raises ValueError for
+    a negative count, or for more cached input than input: such a call would add to a lease instead of taking from it.
+    Raises TypeError for a kind that `Usage` does not know.
     """
 
     input_tokens: int
     max_output_tokens: int
     cached_input_tokens: int = 0
+    max_usage: Mapping[str, int] = field(default_factory=dict)
+    service_tier: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("input_tokens", "max_output_tokens", "cached_input_tokens"):
@@ -38,6 +42,8 @@ class Size:
                 f"cached_input_tokens is {self.cached_input_tokens}, more than the whole input: give at most"
                 f" {self.input_tokens}"
             )
+        if self.max_usage:
+            _ = self.usage  # checks the kinds and their counts
 
     @property
     def uncached_input_tokens(self) -> int:
@@ -47,7 +53,8 @@ class Size:
     @property
     def usage(self) -> Usage:
         """The usage of a call that takes all of it."""
-        return Usage(self.input_tokens, self.max_output_tokens, cache_read_tokens=self.cached_input_tokens)
+        cached = self.cached_input_tokens
+        return Usage(self.input_tokens, self.max_output_tokens, cache_read_tokens=cached, **self.max_usage)
 
     def changed(
         self,
@@ -55,6 +62,8 @@ class Size:
         input_tokens: int | None = None,
         max_output_tokens: int | None = None,
         cached_input_tokens: int | None = None,
+        max_usage: Mapping[str, int] | None = None,
+        service_tier: str | None = None,
     ) -> Size:
         """Return this size with what is given in its place; a smaller input caps the cached part too."""
         whole = self.input_tokens if input_tokens is None else input_tokens
@@ -62,6 +71,8 @@ class Size:
             whole,
             self.max_output_tokens if max_output_tokens is None else max_output_tokens,
             min(self.cached_input_tokens, max(whole, 0)) if cached_input_tokens is None else cached_input_tokens,
+            self.max_usage if max_usage is None else max_usage,
+            service_tier or self.service_tier,
         )
 
     def is_within(self, other: Size) -> bool:
@@ -70,7 +81,15 @@ class Size:
             self.input_tokens <= other.input_tokens
             and self.max_output_tokens <= other.max_output_tokens
             and self.uncached_input_tokens <= other.uncached_input_tokens
+            and self.announces_no_more(other)
         )
+
+    def announces_no_more(self, other: Size) -> bool:
+        """Whether a call of this size is served as one of the other, and uses no more of other kinds."""
+        if self.service_tier != other.service_tier:
+            return False
+        most = other.max_usage
+        return self.max_usage is most or all(count <= most.get(kind, 0) for kind, count in self.max_usage.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,13 @@ class Terms:
     def size(self) -> Size:
         """The size of a call, unless the caller gives another for one call."""
         call = self.call
-        return Size(call["input_tokens"], call["max_output_tokens"], call.get("cached_input_tokens", 0))
+        return Size(
+            call["input_tokens"],
+            call["max_output_tokens"],
+            call.get("cached_input_tokens", 0),
+            call.get("max_usage") or {},
+            call.get("service_tier"),
+        )
 
     @property
     def cache_write(self) -> str | None:
@@ -54,6 +60,8 @@ class Terms:
         """Return one call of a size, to be reserved by itself."""
         call = self.call.copy()
         call["input_tokens"], call["max_output_tokens"] = size.input_tokens, size.max_output_tokens
-        call["cached_input_tokens"] = size.cached_input_tokens
+        call["cached_input_tokens"], call["max_usage"] = size.cached_input_tokens, size.max_usage
+        if size.service_tier is not None:
+            call["service_tier"] = size.service_tier
         call.pop("idempotency_key", None)
         return call

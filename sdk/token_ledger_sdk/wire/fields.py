@@ -109,6 +109,13 @@ class Fields:
             raise self._wrong(name, "a list of integers")
         return tuple(values)
 
+    def names(self, name: str) -> tuple[str, ...]:
+        """Return the strings of a list; none if absent."""
+        values = self._list(name)
+        if not all(isinstance(value, str) for value in values):
+            raise self._wrong(name, "a list of strings")
+        return tuple(values)
+
     def texts(self, name: str) -> dict[str, str]:
         """Return an object whose values are strings; empty if absent."""
         if not self.has(name):
@@ -138,6 +145,7 @@ _BY_TYPE: Mapping[object, Reader] = {
     datetime: Fields.time,
     dict[str, str]: Fields.texts,
     tuple[int, ...]: Fields.integers,
+    tuple[str, ...]: Fields.names,
 }
 
 
