@@ -1,8 +1,11 @@
-"""A process with one writer connection: nobody who asks is forgotten, and no batch is more than it can decide."""
+"""A process with few writer connections: nobody who asks is forgotten, and no batch is more than it can decide."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
 
 from tests.api.waiting import PATIENCE_SECONDS
 from tests.storage.sql_forms import writes
@@ -10,7 +13,8 @@ from token_ledger.core.batch.commands import ExpireDue, Preflight, Reserve, Sett
 from token_ledger.core.batch.outcomes import Granted, PreflightAnswer, Swept
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Usage
-from token_ledger.ledger.group_commit import MANY_OPERATIONS, BatchReport, GroupCommit
+from token_ledger.ledger.batch_transaction import BatchTransactions, Commands
+from token_ledger.ledger.group_commit import MANY_OPERATIONS, ROUNDS_TO_GATHER, BatchReport, GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.tenants import add_tenant
@@ -67,6 +71,42 @@ async def test_tenants_with_few_commands_do_not_share_a_batch_with_one_that_has_
         await asyncio.gather(*expired)
         await commits.drain()
         assert batches == [{busy}, set(quiet)]
+
+
+async def test_a_tenant_does_not_wait_for_more_of_one_whose_batch_is_under_way(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_run, may_run, run = asyncio.Event(), asyncio.Event(), BatchTransactions.run
+    database = Database(database_url, writers=2, readers=1)
+
+    async def held_run(transactions: BatchTransactions, connection: Any, commands: Commands, *others: Any) -> Any:
+        if busy in commands:
+            is_run.set()
+            await may_run.wait()
+        return await run(transactions, connection, commands, *others)
+
+    try:
+        async with database.reading() as connection:
+            busy, quiet = [await add_tenant(connection, name, "UTC") for name in ("busy", "quiet")]
+            prices = await load_price_book(connection)
+        assert busy is not None
+        assert quiet is not None
+        monkeypatch.setattr(BatchTransactions, "run", held_run)
+        commits = GroupCommit(database, prices, writers=2)
+        waits = [commits.begin(busy, ExpireDue())]
+        await is_run.wait()
+        waits.append(commits.begin(quiet, ExpireDue()))
+        rounds = 0
+        while commits._room.count_of(quiet):
+            waits.append(commits.begin(busy, ExpireDue()))
+            await asyncio.sleep(0)
+            rounds += 1
+        assert rounds < ROUNDS_TO_GATHER // 2
+        may_run.set()
+        assert await asyncio.gather(*waits) == [Swept()] * len(waits)
+        await commits.drain()
+    finally:
+        await database.close()
 
 
 async def test_a_batch_updates_the_row_of_its_ledger_once(database_url: str) -> None:

@@ -169,11 +169,12 @@ class GroupCommit:
         return batch
 
     async def _gather(self) -> None:
-        waited = 0
+        """Wait while each round of the event loop brings more that can be taken now."""
+        waiting = 0
         for _ in range(ROUNDS_TO_GATHER):
             await asyncio.sleep(0)
-            before, waited = waited, self._room.count
-            if waited == before:
+            before, waiting = waiting, self._room.count_of_all_but(self._busy)
+            if waiting == before:
                 return
 
     async def _work(self, gathers: bool) -> None:
@@ -269,10 +270,17 @@ class GroupCommit:
     async def _attempt(self, batch: Batch, predecessor: Predecessor | None, in_parts: bool) -> None:
         started = time.perf_counter()
         with batch_span(batch):
-            committed = await self._on_connection(batch, predecessor, in_parts)
-        self._answer(batch, committed, started)
+            pool = await self._database.writer_pool()
+            connection = await pool.acquire()
+            try:
+                committed = await self._on_connection(connection, batch, predecessor, in_parts)
+                self._answer(batch, committed, started)
+            finally:
+                await pool.release(connection)  # which takes rounds of the event loop, and nobody waits for it
 
-    async def _on_connection(self, batch: Batch, predecessor: Predecessor | None, in_parts: bool) -> Committed:
+    async def _on_connection(
+        self, connection: Any, batch: Batch, predecessor: Predecessor | None, in_parts: bool
+    ) -> Committed:
         commands = {tenant: [ticket.command for ticket in tickets] for tenant, tickets in batch.items()}
         announced: list[tuple[TenantId, Predecessor]] = []
 
@@ -282,8 +290,6 @@ class GroupCommit:
             if self._can_decide_ahead(tenant):
                 self._start_worker()
 
-        pool = await self._database.writer_pool()
-        connection = await pool.acquire()
         try:
             if in_parts:
                 return await self._transactions.run_in_parts(connection, commands)
@@ -298,7 +304,6 @@ class GroupCommit:
             for tenant, decided in announced:
                 if self._being_written.get(tenant) is decided:
                     del self._being_written[tenant]
-            await pool.release(connection)
 
     def _answer(self, batch: Batch, committed: Committed, started: float) -> None:
         answered = []
