@@ -58,6 +58,8 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("PUT", "/v1/discounts/{provider}/{model}"): _ADMINS,
     ("GET", "/v1/aliases"): _READERS,
     ("PUT", "/v1/aliases/{provider}/{model}"): _ADMINS,
+    ("GET", "/v1/recostings"): _ADMINS,
+    ("POST", "/v1/recostings"): _ADMINS,
     ("GET", "/v1/model-names"): _FINANCE,
     ("POST", "/v1/model-names"): _ADMINS,
     ("GET", "/v1/calendar"): _FINANCE,

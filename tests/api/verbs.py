@@ -19,6 +19,7 @@ from token_ledger.wire.bodies import (
     preflight,
     prices,
     quarantine,
+    recostings,
     reservations,
     reversals,
     runs,
@@ -355,6 +356,16 @@ VERBS = (
         "alias", "PUT", "/v1/aliases/{provider}/{model}", prices.AliasBody, {"stands_for": MODEL},
         {"idempotency_key": "text", "stands_for": "model", "stands_for.provider": "text", "stands_for.model": "text"},
         ("idempotency_key", "stands_for"), 200,
+    ),
+    Verb(
+        "recosting", "POST", "/v1/recostings", recostings.RecostingBody,
+        {
+            "provider": "house", "model": "sum*", "since": "2026-11-01T00:00:00Z", "until": "2999-12-01T00:00:00Z",
+            "after": "0/a",
+        },
+        {"idempotency_key": "text", "provider": "text", "model": "text", "since": "instant", "until": "instant",
+         "after": "place"},
+        ("idempotency_key",),
     ),
     Verb(
         "calendar", "POST", "/v1/calendar", tenants.CalendarBody,

@@ -6,6 +6,9 @@ _PLAIN = _ONE_HOLD.format("not lease and state = 'settled' and changes = 0")
 _LATE = "(select min(event_id) from usage_events where late and not part)"
 _TRANSFER = "(select min(transfer_id) from transfers)"
 _CORRECTION = "(select min(event_id) from usage_events where corrects is not null)"
+_RECOSTINGS = "(select event_id from usage_events where recosts is not null and corrects is null)"
+_RECOSTING = "(select min(event_id) from usage_events where recosts is not null and corrects is null)"
+_RECOSTED = "(select min(recosts) from usage_events where recosts is not null)"
 _DUPLICATE = "(select min(event_id) from usage_events where repetition = 'duplicate' and not part)"
 _PART = "(select max(event_id) from usage_events where part and not late)"
 _OF_SEARCHES = "from usage_events where part and calls = 0 and others is not null"
@@ -259,8 +262,31 @@ BREAKS = {
     ),
     "corrections are on the accounts that had what they correct": (
         "update usage_events set path = path[2:] where event_id = " + _CORRECTION,
+        "update usage_events set path = path[2:] where event_id = " + _RECOSTING,
         "update usage_events as c set path = e.path from usage_events as e"
         " where c.corrects = e.event_id and c.path <> e.path",
+    ),
+    "re-costings are of calls of which a part had no price, and are taken back with them": (
+        "update usage_events set calls = 1 where event_id = " + _RECOSTING,
+        "update usage_events set output_tokens = 1 where event_id = " + _RECOSTING,
+        "update usage_events set unpriced = true where event_id = " + _RECOSTING,
+        "update usage_events set part = true where event_id = " + _RECOSTING,
+        "update usage_events set posted_at = posted_at + interval '1 second' where event_id = " + _RECOSTING,
+        "update usage_events set model = 'another' where event_id = " + _RECOSTING,
+        "update usage_events set user_id = 'another' where event_id = " + _RECOSTING,
+        "update usage_events set recosts = event_id + 1 where event_id = " + _RECOSTING,
+        "update usage_events set recosts = (select max(event_id) from usage_events where corrects is not null)"
+        " where event_id = " + _RECOSTING,
+        "update usage_events set unpriced = false where event_id = " + _RECOSTED,
+        "delete from usage_events where event_id = " + _RECOSTED,
+        "delete from usage_events where corrects is not null and recosts is not null",
+        # As if it had been taken back before it was re-costed.
+        "update usage_events set corrects = " + _RECOSTED + " where event_id = " + _CORRECTION,
+    ),
+    "every re-costing is in the audit log": (
+        "delete from audit_log where action = 'calls.recost'",
+        "delete from usage_events where event_id = " + _RECOSTING,
+        "update usage_events set recosts = recosts + 1 where event_id = " + _RECOSTING,
     ),
     "every correction is in the audit log, or made by the settle that replaces a call": (
         "delete from audit_log where action = 'calls.reverse'",
@@ -576,5 +602,19 @@ BREAKS = {
         "update usage_events set posted_at = posted_at - interval '1 day' where discount_id is not null",
         "update usage_events set list_cost_nanos = null where list_price_id is not null",
         "update tenant_prices set rates = rates - 'tier_mode' where model = 'graduated'",
+        "update usage_events set cost_nanos = cost_nanos + 1 where event_id = " + _RECOSTING,
+        "update usage_events set price_id = 0 where event_id = " + _RECOSTING,
+        "update usage_events set price_id = price_id - 1 where event_id = " + _RECOSTING,
+        "update usage_events set others = null where others is not null and event_id in " + _RECOSTINGS,
+        "update usage_events set others = jsonb_set(others, '{web_searches,2}', '1') where event_id in "
+        + _RECOSTINGS + " and others ? 'web_searches'",
+        "update usage_events set others = jsonb_set(others, '{images,2}', '7') where event_id in "
+        + _RECOSTINGS + " and others ? 'images'",
+        "update usage_events set list_cost_nanos = list_cost_nanos + 1 where list_cost_nanos is not null"
+        " and event_id in " + _RECOSTINGS,
+        "update usage_events set discount_id = null where discount_id is not null and event_id in " + _RECOSTINGS,
+        # As if the usage had been another when it was re-costed.
+        "update usage_events set input_tokens = input_tokens - 1 where event_id = (select recosts from usage_events"
+        " where event_id = " + _RECOSTING + ")",
     ),
 }  # fmt: skip

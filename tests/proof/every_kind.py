@@ -20,8 +20,10 @@ from token_ledger.core.model.tenant import User
 from token_ledger.core.model.trigger import Mode, TriggerKind
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import CalendarRule, Window
-from token_ledger.storage.prices import check_rates
+from token_ledger.storage.price_terms import load_tenant_book
+from token_ledger.storage.prices import check_rates, load_price_book
 from token_ledger.storage.quarantine import decide_quarantined
+from token_ledger.storage.reads.recostings import Wanted, look
 from token_ledger.worker.erasures import Erasures
 
 
@@ -38,6 +40,7 @@ async def make_every_kind_of_row(ledger: Ledger) -> None:
     await _reverse(ledger)
     await _report_again(ledger)
     await _call_tools(ledger)
+    await _recost(ledger)
     await _administer(ledger)
 
 
@@ -387,6 +390,48 @@ async def _call_tools(ledger: Ledger) -> None:
                     cost_nanos=None, key_space=commands.other_model_key_space(1), response_id="resp_9")  # fmt: skip
     await ledger.ask(inner, outcomes.Recorded)
     await _reverse_calls(ledger, "user_id = 'judy' and e.kind <> 'other_model'")
+
+
+async def _recost(ledger: Ledger) -> None:
+    """Set prices for calls that were booked without one: of whole calls, of other kinds, with a discount; take back."""
+    since = datetime.now(UTC) - timedelta(hours=1)
+    event = commands.Record("k", b"x", "batch", "data", "house", "late-priced", Usage(1_000, 100), user="olivia")
+    searched = Usage(1_000, 100, others=others_of({"web_searches": 2, "images": 1}))
+    for usage in (event.usage, searched, searched):
+        await ledger.ask(replace(event, usage=usage, run_id=None), outcomes.Recorded)
+    await ledger.settle(await ledger.hold(user="olivia"), 900, 90, model="late-priced-too")
+    streamed = await ledger.hold(user="olivia")
+    await ledger.settle(streamed, 500, 50, part=True, model="late-priced-too")
+    await ledger.settle(streamed, 500, 50, others={"web_searches": 1}, model="late-priced-too")
+    await ledger.ask(replace(event, provider="azure", model="late-deployed"), outcomes.Recorded)
+    for provider, model, base in (
+        ("house", "late-priced", {"input": "2", "output": "4", "web_searches": "10"}),
+        ("openai", "late-priced-too", {"input": "2", "output": "4"}),
+        ("house", "late-priced", {"input": "1", "output": "1", "images": "3"}),
+    ):
+        rates = {"base": base}
+        set_price = administration.SetPrice(
+            "k", b"x", provider, model, json.dumps(rates), check_rates(rates), "root", since
+        )
+        await ledger.ask(set_price, outcomes.Changed)
+        await _recost_all(ledger)
+    discount = administration.SetDiscount("k", b"x", "openai", "gpt-4o", 500_000_000, "root", since)
+    await ledger.ask(discount, outcomes.Changed)
+    alias = administration.SetAlias("k", b"x", "azure", "late-deployed", ModelName("openai", "gpt-4o"), "root")
+    await ledger.ask(alias, outcomes.Changed)
+    await _recost_all(ledger)
+    await _reverse_calls(
+        ledger, "e.event_id = (select max(recosts) from usage_events where model = 'late-priced')"
+    )  # fmt: skip
+
+
+async def _recost_all(ledger: Ledger) -> None:
+    async with ledger.database.reading(ledger.tenant) as connection:
+        book = await load_tenant_book(connection, ledger.tenant, await load_price_book(connection))
+        found = await look(connection, ledger.tenant, book, Wanted())
+    calls = tuple(call for call, _ in found.calls)
+    assert calls
+    await ledger.ask(administration.Recost("k", b"x", calls, "*/*", "root"), outcomes.Recosted)
 
 
 async def _administer(ledger: Ledger) -> None:

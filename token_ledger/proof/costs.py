@@ -8,6 +8,7 @@ from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import NO_PRICE
 from token_ledger.core.model.parts import DrawnUse, charge_part, drawn_with, earlier_use
 from token_ledger.core.model.price import OtherUse, Price, charge
+from token_ledger.core.model.recosting import BookedCall, Part, difference_by, has_fee
 from token_ledger.core.model.usage import KINDS, Usage
 from token_ledger.proof.check import Check, Row, Scope
 from token_ledger.storage.json_columns import details_from_column, drawn_use_from, other_uses_from
@@ -15,13 +16,17 @@ from token_ledger.storage.json_columns import details_from_column, drawn_use_fro
 Drawn = dict[int, tuple[DrawnUse, ...] | None]
 """What the parts of calls have used so far, by their holds; None where nobody knows it any more."""
 
+Recosted = dict[int, BookedCall | None]
+"""What calls were booked with that are re-costed, by their events; None where it is not known."""
+
 _PAGE_ROWS = 5_000
 
 # What a correction costs follows from what it corrects. Of a call on a lease every part is a call.
 _ONE_CALL = "part and calls = 0"
 _PAGE_OF_EVENTS = f"""
 select event_id, reservation_id, provider, model, {_ONE_CALL} as is_part, cost_nanos, price_id, unpriced, others,
-       service_tier, posted_at, held_at, kind, details, discount_id, list_price_id, list_cost_nanos, {", ".join(KINDS)}
+       service_tier, posted_at, held_at, kind, details, discount_id, list_price_id, list_cost_nanos, recosts, calls,
+       {", ".join(KINDS)}
 from usage_events where tenant_id = :tenant and event_id > :after and corrects is null
 order by event_id limit :page
 """
@@ -38,16 +43,26 @@ from usage_events where tenant_id = :tenant and event_id > :cut and reservation_
 """
 
 
+_RECOSTED = "select distinct recosts from usage_events where tenant_id = :tenant and recosts > :cut"
+
+
 async def _find_wrong_costs(scope: Scope) -> list[Row]:
     """Return events whose cost is not what their price gives for their usage."""
     wrong: list[Row] = []
     drawn = await _drawn_before(scope)
+    found = await scope.connection.execute(text(_RECOSTED), scope.parameters)
+    recosted: Recosted = dict.fromkeys(found.scalars())
     after = scope.parameters["cut"]
     while len(wrong) < scope.most_rows:
         values = {"tenant": scope.parameters["tenant"], "after": after, "page": _PAGE_ROWS}
         rows = (await scope.connection.execute(text(_PAGE_OF_EVENTS), values)).all()
         for row in rows:
             price = scope.price(row.price_id, row.discount_id, row.posted_at, row.held_at)
+            if row.recosts is not None:
+                wrong.extend(_wrong_recosting(row, price, _listed(row, price, scope), recosted))
+                continue
+            if row.event_id in recosted:
+                recosted[row.event_id] = _booked_call(row, price, drawn)
             expected = _expected_cost(row, price, _listed(row, price, scope), drawn)
             if expected is None or expected[0] != row.cost_nanos:
                 cost = None if expected is None else expected[0]
@@ -63,6 +78,37 @@ async def _find_wrong_costs(scope: Scope) -> list[Row]:
             break
         after = rows[-1].event_id
     return wrong[: scope.most_rows]
+
+
+def _booked_call(row: Any, price: Price | None, drawn: Drawn) -> BookedCall | None:
+    """Return what a call that is re-costed later was booked with, None where nobody knows it any more."""
+    earlier, use = drawn.get(row.reservation_id, ()), _use_of(row)
+    if earlier is None:
+        return None
+    before = earlier_use(earlier, row.provider, row.model)
+    whole = use if before is None else drawn_with((before,), use)[0]
+    fee = has_fee(price, row.service_tier, row.posted_at)
+    return BookedCall(whole, row.calls, row.service_tier, row.posted_at, fee)
+
+
+def _wrong_recosting(row: Any, price: Price | None, listed: Price | None, recosted: Recosted) -> list[Row]:
+    """Return a re-costing that books something else than what its price gives for a part of the call.
+
+    Which part had no price follows from what the price book said then: for the first it is the whole, or the tokens,
+    or other kinds, and for others only kinds.
+    """
+    call = recosted.get(row.recosts)
+    if call is None:
+        return []
+    if price is None:
+        return [{"event_id": row.event_id, "cost_nanos": row.cost_nanos, "expected": None}]
+    parts = (Part.KINDS,) if call.is_recosted else tuple(Part)
+    expected = [difference_by(call, part, price, listed) for part in parts]
+    booked = row.cost_nanos, row.list_cost_nanos, _others(row)
+    recosted[row.recosts] = call.recosted(row.cost_nanos, row.list_cost_nanos, _others(row))
+    if booked in [(each.nanos, each.list_nanos, each.lines) for each in expected]:
+        return []
+    return [{"event_id": row.event_id, "cost_nanos": row.cost_nanos, "expected": str(expected)}]
 
 
 async def _drawn_before(scope: Scope) -> Drawn:

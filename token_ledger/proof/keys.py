@@ -6,7 +6,8 @@ from token_ledger.proof.check import sql_check
 
 # The rows that keys lead to, by kind of answer. Triggers, runs, budgets and increases are kept beyond the cut.
 _ANSWERED = """
-    select 'event' as answer, event_id as target_id from usage_events where tenant_id = :tenant and corrects is null
+    select 'event' as answer, event_id as target_id from usage_events
+    where tenant_id = :tenant and corrects is null and recosts is null
     union all select 'reservation', reservation_id from reservations where tenant_id = :tenant
     union all select 'denial', denial_id from denials where tenant_id = :tenant and enforced
     union all select 'kept', quarantine_id from quarantine where tenant_id = :tenant
@@ -21,7 +22,7 @@ _ANSWERED = """
     union all select 'audit', audit_id from audit_log where tenant_id = :tenant
         and action in (
             'users.set', 'user.erase', 'calendar.set', 'duplicates.set', 'tenant.stop', 'tenant.resume',
-            'calls.reverse', 'model.rename', 'price.set', 'alias.set', 'discount.set',
+            'calls.reverse', 'calls.recost', 'model.rename', 'price.set', 'alias.set', 'discount.set',
             'quarantine.resolve_many', 'quarantine.dismiss_many'
         )
 """

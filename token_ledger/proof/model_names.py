@@ -39,7 +39,7 @@ with holds as (
                coalesce(h.called_model, h.requested_model)
            )
     from usage_events as e left join holds as h using (reservation_id)
-    where e.tenant_id = :tenant and e.event_id > :cut and e.corrects is null
+    where e.tenant_id = :tenant and e.event_id > :cut and e.corrects is null and e.recosts is null
       and (e.served_model is not null or e.reservation_id is null) and e.model <> ''
 ), changes as (
     select coalesce(array_agg(decided_id order by decided_id), '{{}}') as ids

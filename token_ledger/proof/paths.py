@@ -30,7 +30,7 @@ with placed as (
     from reservations where tenant_id = :tenant
     union all
     select 'event', coalesce(reservation_id, event_id), event_id, {", ".join(FACTS)}, path, coalesce(held_path, path)
-    from usage_events where tenant_id = :tenant and event_id > :cut and corrects is null
+    from usage_events where tenant_id = :tenant and event_id > :cut and corrects is null and recosts is null
 ), moves as (
     select coalesce(array_agg(transfer_id order by transfer_id), '{{}}') as ids from transfers where tenant_id = :tenant
 )

@@ -11,7 +11,7 @@ from token_ledger.core.model.tenant import TenantId
 
 _EVENTS = """
 select e.event_id, e.user_id, e.agent_type, e.model, e.input_tokens + e.output_tokens as tokens, e.cost_nanos, e.run_id,
-       e.corrects, e.repetition, e.earlier_event_id, e.kind, e.tool, r.ancestors
+       e.corrects, e.recosts, e.repetition, e.earlier_event_id, e.kind, e.tool, r.ancestors
 from usage_events as e left join runs as r on r.tenant_id = e.tenant_id and r.run_id = e.run_id
 where e.tenant_id = :tenant and e.event_id > :after
   and (cast(:user as text) is null or e.user_id = :user)
@@ -22,7 +22,7 @@ order by e.event_id limit :limit
 
 @dataclass(frozen=True, slots=True)
 class LiveEvent:
-    """A booked event, a duplicate of one, or a correction with the opposite amounts, as the stream shows it."""
+    """A booked event, a duplicate of one, a correction with the opposite amounts, or a re-costing, as it is shown."""
 
     event_id: int
     user: str
@@ -32,6 +32,7 @@ class LiveEvent:
     cost_nanos: int
     run_id: int | None
     corrects: int | None
+    recosts: int | None = None
     repetition: Repetition | None = None
     earlier_event_id: int | None = None
     kind: Kind | None = None
@@ -53,7 +54,7 @@ async def events_after(
     return [
         LiveEvent(
             row.event_id, row.user_id, row.agent_type, row.model, row.tokens, row.cost_nanos, row.run_id, row.corrects,
-            None if row.repetition is None else Repetition(row.repetition), row.earlier_event_id,
+            row.recosts, None if row.repetition is None else Repetition(row.repetition), row.earlier_event_id,
             None if row.kind is None else Kind(row.kind), row.tool,
             tuple(row.ancestors or ()),
         )

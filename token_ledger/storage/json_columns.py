@@ -145,8 +145,11 @@ def cost_centers_from(column: Any) -> tuple[tuple[datetime | None, str], ...]:
 
 
 def other_uses_text(uses: Iterable[OtherUse]) -> str:
-    """Return the lines of other kinds, as `usage_events.others` holds them: count and cost in nano-dollars by kind."""
-    return json.dumps({use.kind: [use.count, use.nanos] for use in uses})
+    """Return the lines of other kinds, as `usage_events.others` holds them: count and cost in nano-dollars by kind.
+
+    Of a re-costing a third number says how many are priced by it.
+    """
+    return json.dumps({use.kind: [use.count, use.nanos, *([use.priced] if use.priced else ())] for use in uses})
 
 
 def other_uses_from(column: Any) -> tuple[OtherUse, ...]:

@@ -100,6 +100,8 @@ Words = Annotated[
     StrictStr, Field(min_length=1, max_length=200, pattern=_PRINTABLE), AfterValidator(_has_no_secret)
 ]  # fmt: skip
 """What is kept exactly as it was sent: a reason, a label, and keys and ids that other systems made."""
+Place = Annotated[StrictStr, Field(min_length=1, max_length=500, pattern=_PRINTABLE)]
+"""Where a list that was read in part goes on, as its `next` says."""
 ForeignId = Annotated[StrictStr, Field(max_length=200, pattern=_PRINTABLE_OR_EMPTY), AfterValidator(_has_no_secret)]
 """An id that another system made, which may be empty: what it belongs to matters more."""
 Id = Annotated[StrictStr, Field(pattern=r"^[0-9]{1,19}$"), AfterValidator(_fits_an_id)]

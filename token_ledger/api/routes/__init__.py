@@ -22,6 +22,7 @@ from token_ledger.api.routes import (
     preflight,
     prices,
     quarantine,
+    recostings,
     reports,
     reservations,
     reversals,
@@ -35,8 +36,8 @@ from token_ledger.api.routes import (
 
 NOUNS = (
     reservations, preflight, operations, runs, events, reversals, quarantine, budgets, accounts, increases, triggers,
-    reports, live, users, prices, model_names, calendar, duplicates, stop, audit, api_keys, tokens, me, tenants,
-    identity_providers, health,
+    reports, live, users, prices, recostings, model_names, calendar, duplicates, stop, audit, api_keys, tokens, me,
+    tenants, identity_providers, health,
 )  # fmt: skip
 """In the order in which the documentation shows them."""
 

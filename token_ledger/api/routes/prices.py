@@ -16,8 +16,10 @@ from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.published_prices import deprecated_models
 from token_ledger.storage.reads.prices import PriceListing, find_aliases, find_discounts
 from token_ledger.storage.reads.prices import list_prices as read_prices
+from token_ledger.storage.reads.recostings import count_recostable
 from token_ledger.wire.answers import prices as answers
 from token_ledger.wire.answers.audit import ChangeAnswer, change_answer
+from token_ledger.wire.answers.recostings import PriceChangeAnswer, price_change_answer
 from token_ledger.wire.bodies.prices import AliasBody, DiscountBody, PriceBody
 from token_ledger.wire.commands.prices import set_alias_command, set_discount_command, set_price_command
 from token_ledger.wire.fields import Instant, Name
@@ -109,16 +111,17 @@ async def list_models(
 @router.put("/prices/{provider}/{model:path}")
 async def set_price(
     request: Request, admin: Admin, provider: ProviderPath, model: ModelPath, body: PriceBody
-) -> ChangeAnswer:
+) -> PriceChangeAnswer:
     """Set a price of the tenant's own.
 
     It counts in place of the global book's from `valid_from` on, for calls that are reserved from then on, in every
     process. A model with `*` is a pattern: `ollama/*` with rates of 0 makes all local models free. `*/*` is a stand-in:
     models without a price are held at it and flagged `unpriced`, and not refused. Setting what is set already changes
-    nothing.
+    nothing. What was booked keeps its cost; `recostable` says how many calls without a price could be re-costed.
     """
     command = set_price_command(ModelName(provider, model), body, actor_of(admin))
-    return change_answer(await decide(request, admin.tenant, Changed, command))
+    changed = await decide(request, admin.tenant, Changed, command)
+    return price_change_answer(changed, await _recostable(request, admin.tenant, ModelName(provider, model)))
 
 
 @router.get("/discounts", response_model=answers.DiscountList)
@@ -164,14 +167,22 @@ async def list_aliases(request: Request, response: Response, reader: Reader) -> 
 @router.put("/aliases/{provider}/{model:path}")
 async def set_alias(
     request: Request, admin: Admin, provider: ProviderPath, model: ModelPath, body: AliasBody
-) -> ChangeAnswer:
+) -> PriceChangeAnswer:
     """Say what a name of a model stands for.
 
     For names of one's own: deployments, fine-tunes, proxies. A model with `*` is a pattern. Calls under the name cost
-    what that model costs, from the next call on. A name that is in the books already keeps its name there.
+    what that model costs, from the next call on; `recostable` says how many without a price could be re-costed. A name
+    that is in the books already keeps its name there.
     """
     command = set_alias_command(ModelName(provider, model), body, actor_of(admin))
-    return change_answer(await decide(request, admin.tenant, Changed, command))
+    changed = await decide(request, admin.tenant, Changed, command)
+    return price_change_answer(changed, await _recostable(request, admin.tenant, ModelName(provider, model)))
+
+
+async def _recostable(request: Request, tenant: TenantId, name: ModelName) -> int:
+    """Return how many of the newest calls without a price have one by now, under a name that was just priced."""
+    async with reading(request, tenant) as connection:
+        return await count_recostable(connection, tenant, await service_of(request).prices_of(connection, tenant), name)
 
 
 async def _find(

@@ -254,6 +254,32 @@ class Reverse(KeyedCommand):
 
 
 @value
+class RecostedCall:
+    """A call to re-cost: its events with the instants of their booking, the newest last, and the name it is priced by.
+
+    They are the parts of one call by one model, whose hold has ended, or one event.
+    """
+
+    events: tuple[tuple[int, datetime], ...]
+    called: ModelName
+
+
+@value
+class Recost(KeyedCommand):
+    """Book what calls cost more or less at prices that were set after them, of what had no price then.
+
+    Finding them may take long, so it is done before the batch. `following` is where those that are left begin, None
+    where none are; `target` says of which models they are.
+    """
+
+    verb: ClassVar[str] = "recost"
+    calls: tuple[RecostedCall, ...]
+    target: str
+    actor: str
+    following: str | None = None
+
+
+@value
 class SetUsers(KeyedCommand):
     """Add users, or replace their cost centers from the first given instant on; who is not named stays as they are."""
 

@@ -348,6 +348,12 @@ class Books:
         self.writes.corrections.append(correction)
         self.loaded.corrected[corrected] = correction.event_id
 
+    def recost(self, recosting: UsageEvent, recosted: int) -> None:
+        """Book an event that prices what another one had no price for; it has no key of its own."""
+        self._settle(recosting, self.accounts_on(recosting.path))
+        self.writes.corrections.append(recosting)
+        self.loaded.recostings[recosted] = (*self.loaded.recostings.get(recosted, ()), recosting)
+
     def _settle(self, event: UsageEvent, accounts: Iterable[Account]) -> None:
         tokens, uncached = event.usage.total_tokens, event.usage.uncached_tokens
         changed = self.writes.changed_accounts

@@ -352,6 +352,7 @@ Command = (
     | administration.AskIncrease
     | administration.DecideIncrease
     | administration.Reverse
+    | administration.Recost
     | administration.SetUsers
     | administration.EraseUser
     | administration.SetCalendar

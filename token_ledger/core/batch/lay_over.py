@@ -24,6 +24,7 @@ def lay_over(loaded: Loaded, before: Books) -> None:
             loaded.note_response(event)
     if writes.corrections:
         loaded.corrected.update(before.loaded.corrected)
+        loaded.recostings.update(before.loaded.recostings)
     loaded.denials.update((denial.denial_id, denial) for denial in writes.denials)
     loaded.kept.update((kept.quarantine_id, kept) for kept in writes.kept)
     loaded.steps.update((step.step_id, step) for step in writes.steps)

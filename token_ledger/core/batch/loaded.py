@@ -84,6 +84,8 @@ class Loaded:
     audit = OnDemand(dict[int, AuditEntry])
     corrected = OnDemand(dict[int, int])
     """Of the events that commands take back, those that were taken back before, with the events that did."""
+    recostings = OnDemand(dict[int, tuple[UsageEvent, ...]])
+    """By the events that commands re-cost or take back: what was re-costed of them before, the newest last."""
     responses = OnDemand(dict[str, dict[int, UsageEvent]])
     """By response ids of commands: the calls that are known by them, by event id."""
     transfers = OnDemand(dict[int, list[Transfer]])

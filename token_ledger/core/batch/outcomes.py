@@ -244,6 +244,14 @@ class Reversed:
 
 
 @value
+class Recosted:
+    """Calls were re-costed, as the audit log says."""
+
+    entry: AuditEntry
+    replayed: bool = False
+
+
+@value
 class StopAnswer:
     """All calls were stopped or resumed, as the audit log says; `stopped` is the reason of the current stop, if any."""
 
@@ -262,6 +270,6 @@ class Swept:
 Outcome = (
     Granted | Denied | Settled | Extended | Released | Recorded | Quarantined | PreflightAnswer
     | RunAnswer | StepTaken | BudgetAnswer | TriggerAnswer | GrantAnswer | IncreaseAnswer | Changed | Reversed
-    | StopAnswer
+    | Recosted | StopAnswer
     | Swept | Refused
 )  # fmt: skip

@@ -89,7 +89,7 @@ class Writes:
     parts = OnDemand(list[UsageEvent])
     """Events that do not end their hold."""
     corrections = OnDemand(list[UsageEvent])
-    """Events that take others back; they have no keys."""
+    """Events that take others back or re-cost them; they have no keys."""
     denials = OnDemand(list[Denial])
     firings = OnDemand(list[tuple[int, Advice]])
     kept = OnDemand(list[KeptEvent])

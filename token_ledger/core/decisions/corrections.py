@@ -33,7 +33,7 @@ def reverse(books: Books, command: administration.Reverse) -> outcomes.Reversed 
     if not events:
         detail = "everything that was booked under this key was reversed before, under other keys"
         return outcomes.Refused(outcomes.Code.BOOKING_REVERSED, detail, _KEY)
-    corrections = [take_back(books, event) for event in events]
+    corrections = [correction for event in events for correction in take_back(books, event)]
     after = {
         "source": command.event_source,
         "reason": command.reason,
@@ -77,8 +77,12 @@ def _events(books: Books, command: administration.Reverse) -> list[UsageEvent]:
     return [events[event_id] for event_id, _ in command.events if event_id in events]
 
 
-def take_back(books: Books, event: UsageEvent) -> UsageEvent:
-    """Book the opposite of an event, and return it."""
+def take_back(books: Books, event: UsageEvent) -> list[UsageEvent]:
+    """Book the opposites of an event and of what was re-costed of it, and return them."""
+    return [_take_back(books, each) for each in (event, *books.loaded.recostings.get(event.event_id, ()))]
+
+
+def _take_back(books: Books, event: UsageEvent) -> UsageEvent:
     correction = replace(
         event,
         event_id=books.new_id(),
@@ -94,7 +98,10 @@ def take_back(books: Books, event: UsageEvent) -> UsageEvent:
         part=False,
         held_path=None,
         corrects=event.event_id,
-        others=tuple(OtherUse(use.kind, -use.count, None if use.nanos is None else -use.nanos) for use in event.others),
+        others=tuple(
+            OtherUse(use.kind, -use.count, None if use.nanos is None else -use.nanos, -use.priced)
+            for use in event.others
+        ),
         repetition=None,
         earlier_event_id=None,
         details=opposite(event.details),

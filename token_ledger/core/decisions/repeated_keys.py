@@ -109,6 +109,8 @@ def _change(books: Books, command: commands.Command, entry: AuditEntry) -> outco
         return outcomes.StopAnswer(entry, books.config.stopped, replayed=True)
     if isinstance(command, administration.Reverse):
         return outcomes.Reversed(entry, replayed=True)
+    if isinstance(command, administration.Recost):
+        return outcomes.Recosted(entry, replayed=True)
     under_way = any(erasure.pseudonym == entry.target for erasure in books.config.erasures)
     return outcomes.Changed(entry, replayed=True, under_way=under_way)
 

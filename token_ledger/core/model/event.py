@@ -38,10 +38,12 @@ class UsageEvent:
     or a price of its own, `list_cost_nanos` is what the call costs everybody, in the second case by the entry
     `list_price_id`; elsewhere it is the cost. `reservation_id` is None for a call without a
     hold. `part` says that the event did not end its hold: a call of a lease, or a part of a call, which then counts no
-    call (`calls` 0). `corrects` is the event that this one takes back. `repetition` is what was found under the
-    response id, None where nothing was looked for: a call without one, or a part of a call. `earlier_event_id` is the
-    event that was found; one that only repeats it (`calls` 0) has no usage of its own. `kind` is None for the call of a
-    model; what is none counts no call, and a tool call that used no model names none. `details` are what was measured.
+    call (`calls` 0). `corrects` is the event that this one takes back, and `recosts` the one of which a part had no
+    price and has it by this one, which has no calls and no tokens, and of the cost only what is more or less.
+    `repetition` is what was found under the response id, None where nothing was looked for: a call without one, or a
+    part of a call. `earlier_event_id` is the event that was found; one that only repeats it (`calls` 0) has no usage of
+    its own. `kind` is None for the call of a model; what is none counts no call, and a tool call that used no model
+    names none. `details` are what was measured.
     `source`, `key` and `fingerprint` are those of the request that made it, known only to the batch that books it.
     """
 
@@ -78,6 +80,7 @@ class UsageEvent:
     discount_id: int | None = None
     list_price_id: int | None = None
     list_cost_nanos: int | None = None
+    recosts: int | None = None
     source: str = ""
     key: str = ""
     fingerprint: bytes = b""

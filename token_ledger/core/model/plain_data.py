@@ -9,6 +9,7 @@ from token_ledger.core.model.discount import Discount, factor_text
 from token_ledger.core.model.money import format_money
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.price_terms import OwnPrice
+from token_ledger.core.model.recosting import ModelTotals
 from token_ledger.core.model.run import Run
 from token_ledger.core.model.selector import Selector
 from token_ledger.core.model.tenant import User
@@ -115,3 +116,19 @@ def discount_data(discount: Discount | None) -> dict[str, Any] | None:
 def alias_data(stands_for: ModelName | None) -> dict[str, Any] | None:
     """Return what a name of a model stands for."""
     return None if stands_for is None else {"stands_for": {"provider": stands_for.provider, "model": stands_for.model}}
+
+
+def totals_data(totals: ModelTotals) -> dict[str, Any]:
+    """Return what re-costing changes of a model as plain data."""
+    return {
+        "provider": totals.name.provider,
+        "model": totals.name.model,
+        "events": totals.events,
+        "tokens": totals.tokens,
+        "kinds": totals.kinds,
+        "cost_before": format_money(totals.before),
+        "cost_after": format_money(totals.after),
+        "difference": format_money(totals.after - totals.before),
+        "list_cost_before": format_money(totals.list_before),
+        "list_cost_after": format_money(totals.list_after),
+    }

@@ -114,11 +114,15 @@ class Price:
 
 @value
 class OtherUse:
-    """What a call used of another kind, and the cost of it; None where that kind has no price."""
+    """What a call used of another kind, and the cost of it; None where that kind has no price.
+
+    Of a re-costing: how many of those that are booked without a price are `priced` by it.
+    """
 
     kind: str
     count: int
     nanos: int | None
+    priced: int = 0
 
 
 def charge(
@@ -208,6 +212,10 @@ class ModelPrices:
             if price.applies_at(instant):
                 return price
         return None
+
+    def has(self, price_id: int) -> bool:
+        """Tell whether an entry is one of this model's."""
+        return any(price.price_id == price_id for price in self.entries)
 
     def list_at(self, instant: datetime) -> Price | None:
         """Return what the model costs everybody at an instant: without prices and discounts of a tenant's own."""

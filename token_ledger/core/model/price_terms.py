@@ -88,6 +88,10 @@ class _OwnedPrices(ModelPrices):
                 return each.price
         return super().at(instant)
 
+    def has(self, price_id: int) -> bool:
+        """Tell whether an entry is one of this model's, of the tenant's or of the global book."""
+        return super().has(price_id) or any(each.price_id == price_id for each in self.own)
+
 
 @dataclass(frozen=True)
 class _DiscountedPrices(ModelPrices):
@@ -107,6 +111,10 @@ class _DiscountedPrices(ModelPrices):
             return price
         discount = discount_at(self.discounts, instant)
         return price if discount is None else reduced(self.made, price, discount)
+
+    def has(self, price_id: int) -> bool:
+        """Tell whether an entry is one of this model's."""
+        return self.before.has(price_id)
 
     def list_at(self, instant: datetime) -> Price | None:
         """Return what the model costs everybody at an instant."""

@@ -311,6 +311,9 @@ class LiveEventAnswer(TypedDict):
     corrects: Annotated[
         str | None, doc("The event that this one takes back: tokens and cost are negative. Null for a call.", None)
     ]
+    recosts: Annotated[
+        str | None, doc("The event that this one re-costs: it has no tokens, and what that costs more or less.", None)
+    ]
     booked: Booked
     repetition: FoundRepetition
     earlier_event_id: EarlierEvent
@@ -330,6 +333,7 @@ def live_event_answer(event: LiveEvent) -> LiveEventAnswer:
         "cost": format_money(event.cost_nanos),
         "run_id": optional_id(event.run_id),
         "corrects": optional_id(event.corrects),
+        "recosts": optional_id(event.recosts),
         "booked": event.repetition is not Repetition.DUPLICATE,
         "repetition": found_repetition(event.repetition),
         "earlier_event_id": optional_id(event.earlier_event_id),

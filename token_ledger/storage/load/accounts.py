@@ -114,6 +114,9 @@ def _account_ids(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterabl
     for tenant, reversal in ordered.of(administration.Reverse):
         events = (loaded[tenant].events.get(event_id) for event_id, _ in reversal.events)
         yield from ((tenant, account_id) for event in events if event is not None for account_id in event.path)
+    for tenant, recosting in ordered.of(administration.Recost):
+        lasts = (loaded[tenant].events.get(call.events[-1][0]) for call in recosting.calls)
+        yield from ((tenant, account_id) for event in lasts if event is not None for account_id in event.path)
     for tenant, into in loaded.items():
         # A call that was reported without a hold may give way to the settle of one.
         for calls in into.responses.values():

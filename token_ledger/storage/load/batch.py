@@ -13,6 +13,7 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.batch.lay_over import lay_over, lay_over_runs, touched_reservations
 from token_ledger.core.batch.loaded import Loaded
+from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.storage.load.accounts import load_accounts
@@ -96,5 +97,11 @@ def _put_pseudonyms(config: TenantConfig, loaded: Loaded) -> None:
         run.user = config.user_of(run.user, run.run_id)
     for events in (loaded.events, *loaded.responses.values()):
         for event_id, event in events.items():
-            user = config.user_of(event.facts.user, event_id)
-            events[event_id] = replace(event, facts=event.facts._replace(user=user))
+            events[event_id] = _of_pseudonym(config, event)
+    for event_id, recostings in loaded.recostings.items():
+        loaded.recostings[event_id] = tuple(_of_pseudonym(config, each) for each in recostings)
+
+
+def _of_pseudonym(config: TenantConfig, event: UsageEvent) -> UsageEvent:
+    user = config.user_of(event.facts.user, event.event_id)
+    return replace(event, facts=event.facts._replace(user=user))

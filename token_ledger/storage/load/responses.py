@@ -8,6 +8,7 @@ from token_ledger.core.model.event import OLDEST
 from token_ledger.core.model.repetition import MOST_CALLS
 from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.storage import rows
+from token_ledger.storage.load.corrections import load_recostings
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.schema.ledger_tables import KNOWN_BY_ID
@@ -55,3 +56,13 @@ async def load_responses(
         into.note_response(event)
         if corrected_by is not None:
             into.corrected[event.event_id] = corrected_by
+    # Such a call may give way to the settle of a hold, and what was re-costed of it with it.
+    calls = [
+        (tenant, event_id)
+        for tenant, into in loaded.items()
+        for events in into.responses.values()
+        for event_id, event in events.items()
+        if event.unpriced
+    ]
+    if calls:
+        await load_recostings(connection, calls, loaded)

@@ -63,6 +63,10 @@ def usage() -> list[Column[int]]:
 
 PARTS_FIT = " and ".join(f"{' + '.join(parts)} <= {whole}" for whole, parts in PARTS.items())
 """That no kind's parts are more than itself."""
+STILL_UNPRICED = "unpriced and corrects is null and recosts is null"
+"""What is said of events of which a part had no price, as in their index; they may be re-costed since."""
+LONG_HELD = "posted_at - held_at > interval '01:00:00'"
+"""What is said of calls of a lease that was given more than an hour before, as in their index."""
 
 
 def figures() -> list[Column[int]]:

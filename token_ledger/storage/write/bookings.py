@@ -68,7 +68,7 @@ END_RESERVATIONS = update_columns(
     reservations.c.ended_id,
 )  # fmt: skip
 
-_booked = EVENT.without("calls", "part", "corrects")
+_booked = EVENT.without("calls", "part", "corrects", "recosts")
 USAGE_EVENT_ROW = BatchRow(
     "booked_event_row",
     (operation_keys.c.source, operation_keys.c.key, operation_keys.c.fingerprint, *_booked.columns),
