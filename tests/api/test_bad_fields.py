@@ -65,6 +65,10 @@ _BAD_TEXT = {
 BAD: dict[str, dict[str, str]] = {
     "text": {"empty": '""', **_BAD_TEXT},
     "foreign id": _BAD_TEXT,
+    "place": {
+        "empty": '""', "no slash": '"68419584"', "no id": '"/gpt-5.4"', "a long id": '"9999999999999999999/a"',
+        "other digits": '"٣/a"', **_BAD_TEXT, "too long": json.dumps("1/" + "x" * 499),
+    },
     "zone": {
         "unknown": '"Mars/Olympus"', "a path": '"../../etc/passwd"', "a rooted path": '"/etc/passwd"',
         "a directory": '"Europe"', "a clock that was not set": '"Factory"', "this machine's": '"localtime"',

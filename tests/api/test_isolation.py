@@ -5,6 +5,7 @@ The routes come from the OpenAPI document, so a new one fails here until `routes
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -169,6 +170,11 @@ async def acme(world: World) -> Acme:
     await post("/v1/model-names", {"idempotency_key": _name(fresh()), **renamed})
     own = {"idempotency_key": _name(fresh()), "rates": {"base": {"input": "1", "output": "2"}}}
     await world.made(f"/v1/prices/acme/{_name('own')}", own, method="PUT")
+    unpriced = event(idempotency_key=_name(fresh()), user=_name("ada"), provider="acme", model=_name("unpriced"))
+    await post("/v1/events", {"events": [unpriced]})
+    since = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    late = {**own, "idempotency_key": _name(fresh()), "valid_from": since}
+    await world.made(f"/v1/prices/acme/{_name('unpriced')}", late, method="PUT")
     off = {"idempotency_key": _name(fresh()), "factor": "0.9"}
     await world.made(f"/v1/discounts/acme/{_name('discounted')}", off, method="PUT")
     same = {"idempotency_key": _name(fresh()), "stands_for": MODEL}
@@ -260,6 +266,7 @@ FILTERS = (
     ("/v1/runs", "external_id", _name("chat")),
     ("/v1/runs", "state", "cancelled"),
     ("/v1/accounts", "after", "0"),
+    ("/v1/recostings", "model", _name("unpriced")),
     ("/v1/reports/spend", "group_by", "agent_type"),
     ("/v1/reports/spend", "group_by", "model"),
     ("/v1/reports/spend", "group_by", "cost_center"),

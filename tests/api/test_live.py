@@ -122,8 +122,8 @@ async def test_a_stream_from_the_start_shows_every_event_in_order(world: World, 
     assert {found["event"] for found in seen} == {"usage"}
     assert seen[0]["data"] == {
         "sequence": int(booked[0]) >> 16, "event_id": booked[0], "user": "ada", "agent_type": "data_agent",
-        "model": "gpt-5.4", "tokens": 1_500, "cost": "0.010000000", "run_id": None, "corrects": None, "booked": True,
-        "repetition": None, "earlier_event_id": None, "kind": "llm_call", "tool": None,
+        "model": "gpt-5.4", "tokens": 1_500, "cost": "0.010000000", "run_id": None, "corrects": None, "recosts": None,
+        "booked": True, "repetition": None, "earlier_event_id": None, "kind": "llm_call", "tool": None,
     }  # fmt: skip
 
 
@@ -135,6 +135,19 @@ async def test_a_stream_shows_the_reversal_of_a_call(world: World, base: str) ->
     async with _stream(world, base, after=0) as events:
         shown = (await _take(events, len(await _booked_ids(world))))[-1]["data"]
     assert (shown["corrects"], shown["tokens"], shown["cost"]) == (booked["event_id"], -1_500, f"-{booked['cost']}")
+
+
+async def test_a_stream_shows_the_re_costing_of_a_call(world: World, base: str) -> None:
+    model = fresh("model")
+    [booked] = (await world.made("/v1/events", {"events": [event(provider="house", model=model)]}))["results"]
+    body = {"idempotency_key": fresh(), "rates": {"base": {"input": "2", "output": "4"}},
+            "valid_from": "2026-01-01T00:00:00Z"}  # fmt: skip
+    await world.made(f"/v1/prices/house/{model}", body, method="PUT")
+    await world.made("/v1/recostings", {"idempotency_key": fresh(), "model": model})
+    async with _stream(world, base, after=0) as events:
+        shown = (await _take(events, len(await _booked_ids(world))))[-1]["data"]
+    assert (shown["recosts"], shown["corrects"]) == (booked["event_id"], None)
+    assert (shown["tokens"], shown["cost"]) == (0, "0.004000000")
 
 
 async def test_a_stream_resumes_after_any_event_without_loss_or_repetition(world: World, base: str) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from token_ledger.cli.connections import named_database, on_same_database, open_ledger
+from token_ledger.cli.recosting_offer import recosting_offer
 from token_ledger.cli.setup_changes import Change, TenantState, declared_rule, find_changes, planned_calendar
 from token_ledger.cli.setup_file import SetupFile, TenantTerms, read_setup_file
 from token_ledger.cli.tenants import add_noted_tenant
@@ -19,7 +20,7 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.batch.outcomes import Outcome, Refused
 from token_ledger.core.decisions.decide import decide
-from token_ledger.core.model.price import PriceBook
+from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.price_terms import book_with
 from token_ledger.core.model.tenant import TenantConfig, TenantId, User
 from token_ledger.core.model.window import Calendar
@@ -44,12 +45,23 @@ def apply_file(settings: Settings, options: argparse.Namespace) -> int:
     change = not (options.plan or options.diff)
     with named_database(settings) as url:
         count, made = asyncio.run(apply(url, setup, change=change, prune=options.prune, tell=print))
+        if change and count:
+            asyncio.run(_offer_recosting(url, setup, options))
     if not count:
         print("nothing to change")
     for name in made:
         command = f"token-ledger key {shlex.quote(name)} --role admin{on_same_database(options)}"
         print(f"{name} has no API key yet; make one with: {command}", file=sys.stderr)
     return 1 if options.diff and count else 0
+
+
+async def _offer_recosting(url: str, setup: SetupFile, options: argparse.Namespace) -> None:
+    """Print for each model that the file prices or names how many calls could be re-costed, if any."""
+    for tenant in setup.tenants:
+        for each in (*tenant.prices, *tenant.aliases):
+            offer = await recosting_offer(url, options, tenant.name, ModelName(each.provider, each.model))
+            if offer is not None:
+                print(offer)
 
 
 async def apply(

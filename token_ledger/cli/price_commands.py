@@ -124,6 +124,25 @@ PRICE_COMMANDS = (
         ),
     ),
     Command(
+        name="prices recost", group=Group.PRICES, run="token_ledger.cli.recostings:recost",
+        help="show what calls cost whose price was set after them, and book it if you accept it",
+        details="For calls of which a part had no price when they were booked. One line a model. Changes nothing"
+        " without --accept; with it, an event with the difference is booked for each of them, where the call is booked."
+        " What had a price keeps it. Running it again changes nothing, and one that was interrupted is continued.",
+        example="token-ledger prices recost acme house/summarizer --accept",
+        arguments=(
+            TENANT,
+            Argument(
+                name="model", optional=True, example="house/summarizer",
+                help="provider and model; `*` in the model stands for anything; without it, all models",
+            ),
+            Argument(name="--since", example="2026-11-01", help="calls from this date or instant on, in UTC"),
+            Argument(name="--until", example="2026-12-01", help="calls before this date or instant, in UTC"),
+            Argument(name="--accept", is_flag=True, help="book what is shown"),
+            JSON,
+        ),
+    ),
+    Command(
         name="prices refresh", group=Group.PRICES, run="token_ledger.cli.price_refresh:refresh_prices",
         help="show what a newer version publishes, and take it over if you accept it",
         details="Changes nothing without --accept, which takes the owner of the tables. New prices count from then on,"

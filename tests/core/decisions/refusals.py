@@ -20,6 +20,8 @@ from token_ledger.core.batch.administration import (
     EraseUser,
     ForceRelease,
     GiveGrant,
+    Recost,
+    RecostedCall,
     RenameModel,
     ReplaceBudget,
     Reverse,
@@ -30,7 +32,7 @@ from token_ledger.core.batch.administration import (
     StopTenant,
 )
 from token_ledger.core.batch.commands import EndRun, Extend, KeepUnbooked, Lease, Preflight, Rebalance, Step
-from token_ledger.core.batch.outcomes import BudgetAnswer, Code, IncreaseAnswer, Settled
+from token_ledger.core.batch.outcomes import BudgetAnswer, Code, IncreaseAnswer, Recorded, Settled
 from token_ledger.core.decisions.prices import MOST_OWN
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import Enforcement, Limits
@@ -180,6 +182,18 @@ def _reverse(*events: int, **fields: Any) -> Any:
     values: Fields = {"event_source": None, "reason": "a test", "actor": "key:b"}
     named = tuple((event, NOW) for event in events)
     return sealed(Reverse(**{"key": "settle 3", "fingerprint": b"", "events": named, **values, **fields}))
+
+
+def _unpriced(tenant: Tenant) -> int:
+    """Book a call of a model without a price, and return its event."""
+    booked = tenant.ledger.one(record(key="unpriced", model="unheard-of"))
+    assert isinstance(booked, Recorded)
+    return booked.event.event_id
+
+
+def _recost(tenant: Tenant) -> Any:
+    calls = (RecostedCall(((_unpriced(tenant), NOW),), ModelName("acme", "large")),)
+    return sealed(Recost("x", b"", calls, "acme/unheard-of", "key:b"))
 
 
 def _price() -> Any:
@@ -367,6 +381,8 @@ REFUSALS = (
             Code.INVALID_REQUEST, "booked_key"),
     Refusal("reverse", "it was reversed before, under another key", lambda t: _reverse(t.event, key="again"),
             Code.BOOKING_REVERSED, "booked_key", before=lambda t: t.ledger.one(_reverse(t.event))),
+    Refusal("recost", "all calls of the tenant would add up to more than the largest amount", _recost,
+            Code.NOT_BOOKABLE, before=lambda t: setattr(t.ledger.books.loaded, "booked_nanos", LARGEST_AMOUNT)),
     Refusal("rename_model", "it has that name in the books already", lambda t: _rename("large", "large-latest"),
             Code.INVALID_REQUEST, "becomes"),
     Refusal("rename_model", "budgets in use select the old name and not the new one", lambda t: _rename(),
@@ -421,6 +437,7 @@ ACCEPTED: tuple[tuple[str, Callable[[Tenant], Any]], ...] = (
     ("archive_budget", lambda t: sealed(ArchiveBudget("a", b"", BUDGET))),
     ("give_grant", lambda t: _grant(t.account, expires_at=FUTURE)),
     ("reverse", lambda t: _reverse(t.event, reservation_id=t.settled)),
+    ("recost", _recost),
     ("ask_increase", lambda t: sealed(AskIncrease("i", b"", t.account, Limits(tokens=5), "more", "k"))),
     ("decide_increase", lambda t: _decide(t.asked)),
     ("rename_model", lambda t: _rename()),

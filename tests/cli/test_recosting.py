@@ -1,0 +1,122 @@
+"""`prices recost`: a price that comes later offers it, a dry run shows it, and --accept books just that, once."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import rows, run
+from tests.cli.test_prices import Capture, acme, said
+from token_ledger.cli.connections import open_ledger, tenant_named
+from token_ledger.core.batch.commands import Record
+from token_ledger.core.batch.outcomes import Recorded
+from token_ledger.core.model.other_kinds import others_of
+from token_ledger.core.model.usage import Usage
+from token_ledger.proof.verify import verify_database
+
+__all__ = ["acme"]
+AGO = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds")
+
+
+async def record(url: str, *names: str, tenant: str = "acme", **others: int) -> None:
+    """Record a call of a thousand tokens of input and a hundred of output for each name."""
+    async with open_ledger(url) as (database, commits):
+        number = await tenant_named(database, tenant)
+        for place, name in enumerate(names):
+            provider, _, model = name.partition("/")
+            usage = Usage(1_000, 100, others=others_of(others))
+            event = Record(f"{tenant} {name} {place}", b"x", "batch", "data", provider, model, usage, user="ada")
+            assert isinstance(await commits.submit(number, event), Recorded)
+
+
+async def test_a_price_offers_what_a_dry_run_shows_and_accepting_books(acme: str, capsys: Capture) -> None:
+    await record(acme, "house/summarizer", "house/summarizer", web_searches=2)
+    await run("tenant", "globex")
+    await record(acme, "house/summarizer", tenant="globex")
+    capsys.readouterr()
+    price = ("prices", "set", "acme", "house/summarizer", "--input", "2", "--output", "4")
+    assert "recost" not in await said(capsys, *price)
+    offered = (await said(capsys, *price, "--other", "web_searches=10", "--from", AGO)).splitlines()
+    assert offered[1] == (
+        "acme: 2 calls were booked without a price that they have now; to see what changes:"
+        " token-ledger prices recost acme house/summarizer"
+    )
+    words = offered[1].partition("token-ledger ")[2].split()
+    line = (
+        "house/summarizer: 2 calls, without a price were 2,200 tokens, 4 web_searches;"
+        " cost 0.000000000 → 0.044800000 (+0.044800000)"
+    )
+    shown = (await said(capsys, *words)).splitlines()
+    assert shown == [line, "calls that would be re-costed: 2; add --accept to book it"]
+    assert await rows(acme, "select 1 from usage_events where recosts is not null") == []
+    assert (await said(capsys, *words, "--accept")).splitlines() == [line, "calls re-costed: 2"]
+    nothing = "nothing to change: no call without a price has one by now that is valid at its time\n"
+    for again in (words, [*words, "--accept"], ["prices", "recost", "acme"]):
+        assert await said(capsys, *again) == nothing
+    booked = await rows(acme, "select sum(cost_nanos)::bigint as nanos, count(*) as events from usage_events")
+    assert [tuple(row) for row in booked] == [(44_800_000, 5)]
+    [entry] = await rows(acme, "select actor, target from audit_log where action = 'calls.recost'")
+    assert (entry["actor"].partition(":")[0], entry["target"]) == ("cli", "house/summarizer")
+    report = await verify_database(acme)
+    assert report.clean, report.as_text()
+
+
+async def test_a_re_costing_is_of_a_model_a_pattern_and_a_span(acme: str, capsys: Capture) -> None:
+    await record(acme, "house/a", "house/b", "azure/a")
+    for name in ("house/*", "azure/*"):
+        await said(capsys, "prices", "set", "acme", name, "--input", "2", "--output", "4", "--from", AGO)
+    tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}"
+    for words, models in (
+        ((), ["azure/a", "house/a", "house/b"]), (("house/*",), ["house/a", "house/b"]), (("House/A",), ["house/a"]),
+        (("house/*", "--since", tomorrow), []), (("--until", "2026-01-01"), []),
+        (("--since", "2026-01-01", "--until", tomorrow), ["azure/a", "house/a", "house/b"]),
+    ):  # fmt: skip
+        shown = json.loads(await said(capsys, "prices", "recost", "acme", *words, "--json"))
+        assert [f"{each['provider']}/{each['model']}" for each in shown["models"]] == models
+        assert not shown["accepted"]
+
+
+async def test_one_that_was_interrupted_is_continued(
+    acme: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record(acme, *(f"house/{number % 3}" for number in range(10)))
+    await said(capsys, "prices", "set", "acme", "house/*", "--input", "2", "--output", "4", "--from", AGO)
+    monkeypatch.setattr("token_ledger.storage.reads.recostings.MOST_LOOKED_AT", 4)
+    with monkeypatch.context() as broken:
+
+        def stop(into: object, row: object) -> None:
+            raise ConnectionError("it is interrupted after its first batch")
+
+        broken.setattr("token_ledger.cli.recostings._add", stop)
+        assert await run("prices", "recost", "acme", "--accept") != 0
+    capsys.readouterr()
+    assert len(await rows(acme, "select 1 from usage_events where recosts is not null")) == 4
+    assert (await said(capsys, "prices", "recost", "acme", "--accept")).endswith("calls re-costed: 6\n")
+    booked = await rows(acme, "select recosts from usage_events where recosts is not null")
+    assert len({row["recosts"] for row in booked}) == len(booked) == 10
+    assert (await verify_database(acme)).clean
+
+
+async def test_an_alias_and_a_file_offer_it_too(acme: str, tmp_path: Path, capsys: Capture) -> None:
+    await record(acme, "azure/prod-chat", "house/a")
+    said_now = await said(capsys, "prices", "alias", "acme", "azure/prod-*", "openai/gpt-4o")
+    assert "to see what changes: token-ledger prices recost acme 'azure/prod-*'" in said_now
+    path = tmp_path / "setup.yaml"
+    entry = f"{{provider: house, model: a, rates: {{base: {{input: '2', output: '4'}}}}, valid_from: '{AGO}'}}"
+    path.write_text(f"tenants:\n  - name: acme\n    prices:\n      - {entry}\n")
+    assert "recost" not in await said(capsys, "apply", str(path), "--plan")
+    assert "to see what changes: token-ledger prices recost acme house/a" in await said(capsys, "apply", str(path))
+    assert "recost" not in await said(capsys, "apply", str(path))
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["summarizer"], "write the provider and the model, such as openai/gpt-5.4"),
+        (["house/***"], "has more than 2 `*`"),
+        (["--since", "soon"], "--since 'soon'"),
+    ],
+)
+async def test_complaints_say_what_would_be_right(words: list[str], complaint: str, acme: str, capsys: Capture) -> None:
+    assert complaint in await said(capsys, "prices", "recost", "acme", *words, status=1)
