@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from token_ledger.cli.connections import named_database, on_same_database, open_ledger
-from token_ledger.cli.recosting_offer import recosting_offer
+from token_ledger.cli.recosting_offer import recosting_offers
 from token_ledger.cli.setup_changes import Change, TenantState, declared_rule, find_changes, planned_calendar
 from token_ledger.cli.setup_file import SetupFile, TenantTerms, read_setup_file
 from token_ledger.cli.tenants import add_noted_tenant
 from token_ledger.config import Settings
+from token_ledger.core.batch.administration import SetAlias, SetPrice
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.batch.outcomes import Outcome, Refused
@@ -44,9 +45,7 @@ def apply_file(settings: Settings, options: argparse.Namespace) -> int:
     setup = read_setup_file(options.file)
     change = not (options.plan or options.diff)
     with named_database(settings) as url:
-        count, made = asyncio.run(apply(url, setup, change=change, prune=options.prune, tell=print))
-        if change and count:
-            asyncio.run(_offer_recosting(url, setup, options))
+        count, made = asyncio.run(apply(url, setup, options, change=change, tell=print))
     if not count:
         print("nothing to change")
     for name in made:
@@ -55,17 +54,8 @@ def apply_file(settings: Settings, options: argparse.Namespace) -> int:
     return 1 if options.diff and count else 0
 
 
-async def _offer_recosting(url: str, setup: SetupFile, options: argparse.Namespace) -> None:
-    """Print for each model that the file prices or names how many calls could be re-costed, if any."""
-    for tenant in setup.tenants:
-        for each in (*tenant.prices, *tenant.aliases):
-            offer = await recosting_offer(url, options, tenant.name, ModelName(each.provider, each.model))
-            if offer is not None:
-                print(offer)
-
-
 async def apply(
-    url: str, setup: SetupFile, *, change: bool, prune: bool, tell: Callable[[str], None]
+    url: str, setup: SetupFile, options: argparse.Namespace, *, change: bool, tell: Callable[[str], None]
 ) -> tuple[int, list[str]]:
     """Tell what differs from a file, make the changes if `change`, and return how many there are, and new tenants.
 
@@ -78,7 +68,7 @@ async def apply(
         plans: list[tuple[TenantTerms, TenantState, list[Change]]] = []
         for tenant in setup.tenants:
             state = await _load_state(database, tenant, prices)
-            changes = find_changes(tenant, state, prune=prune)
+            changes = find_changes(tenant, state, prune=options.prune)
             _try_changes(tenant, state, changes)
             plans.append((tenant, state, changes))
         for tenant, state, changes in plans:
@@ -97,6 +87,13 @@ async def apply(
                 count += 1
                 if change and number is not None:
                     _check_accepted(tenant, step, await commits.submit(number, step.command))
+            priced = [
+                ModelName(step.command.provider, step.command.model)
+                for step in changes
+                if isinstance(step.command, SetPrice | SetAlias)
+            ]
+            for offer in await recosting_offers(database, options, tenant.name, priced) if change and priced else ():
+                tell(offer)
     return count, made
 
 

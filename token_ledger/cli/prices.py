@@ -20,7 +20,7 @@ from token_ledger.cli.keys import NO_TENANT
 from token_ledger.cli.names import read_name
 from token_ledger.cli.price_commands import RATES, TIER_MODE
 from token_ledger.cli.price_texts import PER, alias_words, change_words, dated_words, rates_words
-from token_ledger.cli.recosting_offer import recosting_offer
+from token_ledger.cli.recosting_offer import recosting_offers
 from token_ledger.cli.submission import submit
 from token_ledger.config import Settings
 from token_ledger.core.model.name_patterns import Names
@@ -144,15 +144,15 @@ def set_price(settings: Settings, options: argparse.Namespace) -> int:
     with named_database(settings) as url:
         for entry in asyncio.run(submit(url, options.tenant, command)):
             print(f"{options.tenant}: {change_words(entry)}")
-        _offer(url, options, name)
+        asyncio.run(_offer(url, options, name))
     return 0
 
 
-def _offer(url: str, options: argparse.Namespace, name: ModelName) -> None:
+async def _offer(url: str, options: argparse.Namespace, name: ModelName) -> None:
     """Print how many calls could be re-costed, if any."""
-    offer = asyncio.run(recosting_offer(url, options, options.tenant, name))
-    if offer is not None:
-        print(offer)
+    async with open_database(url) as database:
+        for offer in await recosting_offers(database, options, options.tenant, [name]):
+            print(offer)
 
 
 def _rates(options: argparse.Namespace) -> dict[str, Any] | None:
@@ -230,7 +230,7 @@ def set_alias(settings: Settings, options: argparse.Namespace) -> int:
             asyncio.run(submit(url, options.tenant, set_alias_command(name, body, actor())))
         print(f"{'all tenants' if options.tenant == NO_TENANT else options.tenant}: {alias_words(name, model)}")
         if options.tenant != NO_TENANT:
-            _offer(url, options, name)
+            asyncio.run(_offer(url, options, name))
     return 0
 
 
