@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from tests.simulation.price_list import MODELS, PROVIDER, UNPRICED
+from tests.simulation.price_list import MODELS, OTHER_KINDS, PROVIDER, SERVICE_TIERS, UNPRICED
 from token_ledger.core.batch import commands
 from token_ledger.core.batch.administration import ArchiveBudget, CreateBudget, ReplaceBudget, SetTrigger
 from token_ledger.core.batch.idempotency import KeyedCommand, fingerprint
@@ -54,6 +54,14 @@ usages = st.builds(
 )
 
 
+announced = st.one_of(
+    st.just(()), st.just(()),
+    st.tuples(*(st.sampled_from((0, 0, 1, 7, 333)) for _ in OTHER_KINDS)).map(
+        lambda counts: tuple((kind, count) for kind, count in zip(OTHER_KINDS, counts, strict=True) if count)
+    ),
+)  # fmt: skip
+"""The most of other kinds that calls say they may use."""
+
 reported = st.one_of(usages, st.just(Usage(1_000, 500)), st.just(Usage(1_000, 500)))
 """What calls used: many the same, so that responses are reported twice."""
 
@@ -83,6 +91,7 @@ def reserves(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Reserve:
         requires=draw(st.sampled_from(((), (), (), ("json",), ("tools",), ("vision",)))),
         tags=draw(tags),
         apply=draw(st.sampled_from(((), (), ("model_downgrade",), ("aggressive_compression", "model_downgrade")))),
+        max_usage=draw(announced), service_tier=draw(st.sampled_from((None, None, None, *SERVICE_TIERS))),
     )  # fmt: skip
 
 

@@ -78,6 +78,11 @@ class Comparison:
                 seen[outcome.event.kind or "llm_call"] += 1
             if isinstance(outcome, outcomes.Granted):
                 seen["lease"] += outcome.reservation.lease
+                if (said := outcome.reservation.announced) is not None:
+                    unpriced = set(said.without_price)
+                    seen["held other kinds"] += not unpriced.issuperset(kind for kind, _ in said.max_usage)
+                    seen["without a price"] += bool(unpriced)
+                    seen["served in a tier"] += said.service_tier is not None and "service_tier" not in unpriced
                 seen["warned"] += outcome.reservation.warnings is not None
                 seen["downgraded"] += outcome.reservation.facts.model != outcome.reservation.requested.model
 
@@ -164,6 +169,9 @@ class Comparison:
         assert (
             reservation.held_tokens, reservation.held_uncached_tokens, reservation.held_nanos, reservation.held_calls,
         ) == (held["tokens"], held["uncached"], held["cost"], held["calls"])  # fmt: skip
+        said = reservation.announced
+        announced = None if said is None else (said.max_usage, said.service_tier, said.without_price)
+        assert announced == hold["announced"]
         assert reservation.facts.model == hold["facts"]["model"]
         assert reservation.expires_at == hold["expires_at"]
         assert self._path(reservation.path) == set(hold["names"])

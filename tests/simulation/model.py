@@ -176,8 +176,10 @@ class Model(HoldModel):
             "held": {"tokens": tokens, "uncached": tokens - command.cached_input_tokens * times, "cost": cost * times,
                      "calls": times},
             "drawn": dict.fromkeys(("tokens", "uncached", "cost", "calls"), 0), "parts": [],
-            "warnings": refusing, "advice": advice,
+            "warnings": refusing, "advice": advice, "announced": None,
         }  # fmt: skip
+        if command.max_usage or command.service_tier is not None:
+            hold["announced"] = command.max_usage, command.service_tier, self.without_price(model, command)
         if hold["lease"]:
             hold["expires_at"] = self._lease_end(names, hold["expires_at"])
         self._move(names, hold["held"], 1)

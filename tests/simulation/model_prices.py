@@ -4,7 +4,7 @@ from datetime import datetime
 from fractions import Fraction
 from itertools import pairwise
 
-from tests.simulation.price_list import ENTRIES, INPUT_KINDS, KINDS, PROVIDER, Entry, starts_at
+from tests.simulation.price_list import ENTRIES, INPUT_KINDS, KINDS, OTHER_KINDS, PROVIDER, Entry, starts_at
 from token_ledger.core.batch.commands import Reserve
 from token_ledger.core.model.usage import Usage
 
@@ -38,21 +38,34 @@ class PricedModel:
         return None if parts is None else sum(parts, Fraction())
 
     def _cost_parts(self, model: str, command: Reserve, output: int) -> list[Fraction] | None:
-        rates = self._rates(model, command.input_tokens, self.now) if command.provider == PROVIDER else None
-        if rates is None:
+        entry = self._entry(model, self.now) if command.provider == PROVIDER else None
+        if entry is None:
             return None
-        written = rates[f"cache_write_{command.cache_write}"] if command.cache_write else Fraction()
-        entry = self._entry(model, self.now)
-        if entry is not None and entry.marginal:
+        entry = _served(entry, command.service_tier)
+        others = _most_of_others(entry, command)
+        if entry.marginal:
             return [
                 _most_graduated(entry, command),
                 output * max(_rates_at(entry, 0)["output"], _rates_at(entry, 0)["reasoning"]),
+                others,
             ]
+        rates = _rates_at(entry, command.input_tokens)
+        written = rates[f"cache_write_{command.cache_write}"] if command.cache_write else Fraction()
         return [
             (command.input_tokens - command.cached_input_tokens) * max(rates["input"], written),
             command.cached_input_tokens * rates["cache_read"],
             output * max(rates["output"], rates["reasoning"]),
+            others,
         ]
+
+    def without_price(self, model: str, command: Reserve) -> tuple[str, ...]:
+        """Return what a call announces and its model has no price for."""
+        entry = self._entry(model, self.now)
+        assert entry is not None
+        priced = {"audio_output_tokens", *dict(_served(entry, command.service_tier).others)}
+        missing = [kind for kind, _ in command.max_usage if kind not in priced]
+        is_served = command.service_tier is None or command.service_tier in dict(entry.served)
+        return tuple(missing if is_served else [*missing, "service_tier"])
 
     def usage_cost(self, model: str, usage: dict[str, int], at: datetime) -> int | None:
         """Return the nano-dollars that a call cost, None where its model had no price."""
@@ -66,6 +79,24 @@ class PricedModel:
         if entry is not None and entry.marginal:
             return _graduated(entry, parts)
         return sum(round(parts[kind] * rates[kind]) for kind in KINDS)
+
+
+def _served(entry: Entry, service_tier: str | None) -> Entry:
+    """Return what is paid in a service tier: the standard rates where it has none of its own."""
+    base = dict(entry.served).get(service_tier or "")
+    return entry if base is None else Entry(entry.model, base, others=entry.others)
+
+
+def _most_of_others(entry: Entry, command: Reserve) -> Fraction:
+    """Return what the other kinds that a call announces cost at most: tokens what they cost beyond their whole."""
+    said, rates, cost = dict(entry.others), _rates_at(entry, 0 if entry.marginal else command.input_tokens), Fraction()
+    for kind, count in command.max_usage:
+        per = OTHER_KINDS[kind]
+        if kind in said and per is not None:
+            cost += count * Fraction(said[kind]) * 10**9 / per
+        elif kind in said:
+            cost += count * max(Fraction(), Fraction(said[kind]) * 1_000 - max(rates["output"], rates["reasoning"]))
+    return cost
 
 
 def _rates_at(entry: Entry, input_tokens: int) -> dict[str, Fraction]:
