@@ -278,6 +278,56 @@ async def test_cache_hits_duplicates_and_costs_that_callers_state_are_left(ledge
     assert (model["events"], await settled(ledger)) == (1, 2_400_005)
 
 
+async def test_what_was_taken_back_since_the_look_is_left(ledger: Ledger) -> None:
+    event = commands.Record("event", b"x", "batch", "data", "house", "summarizer", Usage(1_000, 100), user="ada")
+    await ledger.ask(event, outcomes.Recorded)
+    await set_price(ledger, "house/summarizer", HOUSE)
+    calls = tuple(call for call, _ in (await found_by(ledger)).calls)
+    assert len(calls) == 1
+    await _reverse(ledger, "event")
+    done = await ledger.ask(administration.Recost("k", b"x", calls, "*/*", "root"), outcomes.Recosted)
+    assert (done.entry.after["recostings"], await settled(ledger)) == ({}, 0)
+
+
+async def test_a_re_costing_is_taken_back_under_the_pseudonym_of_a_user_who_is_being_erased(ledger: Ledger) -> None:
+    event = commands.Record("event", b"x", "batch", "data", "house", "summarizer", Usage(1_000, 100), user="frank")
+    await ledger.ask(event, outcomes.Recorded)
+    await set_price(ledger, "house/summarizer", HOUSE)
+    await recost(ledger)
+    await ledger.ask(administration.EraseUser("k", b"x", "frank", "root"), outcomes.Changed)
+    await _reverse(ledger, "event")
+    users = await ledger.owner.fetch("select user_id from usage_events where corrects is not null")
+    assert len(users) == 2
+    assert all(row["user_id"].startswith("erased-") for row in users)
+
+
+async def test_a_call_is_priced_by_the_name_that_was_called_and_found_by_both(ledger: Ledger) -> None:
+    await record(ledger, "prod-chat", 1_000, 100, provider="azure")
+    names = ModelName("azure", "prod-chat"), ModelName("house", "chat")
+    await ledger.ask(administration.RenameModel("k", b"x", *names, "one name", "root"), outcomes.Changed)
+    await record(ledger, "prod-chat", 1_000, 100, provider="azure")
+    await set_price(ledger, "house/chat", STAND_IN)
+    assert (await found_by(ledger)).calls == []
+    await set_price(ledger, "azure/prod-chat", HOUSE)
+    assert len((await found_by(ledger, Wanted("house", "chat"))).calls) == 1
+    models = await recost(ledger, Wanted("azure", "prod-chat"))
+    assert [(each["model"], each["events"]) for each in models] == [("prod-chat", 1), ("chat", 1)]
+    assert await settled(ledger) == 2 * 2_400_000
+
+
+async def test_a_call_of_an_ended_window_is_re_costed_there(ledger: Ledger) -> None:
+    budget = administration.CreateBudget("k", b"x", "hourly", (), Limits(nanos=10**9), Window.HOUR)
+    await ledger.ask(budget, outcomes.BudgetAnswer)
+    await record(ledger, "summarizer", 1_000, 100, occurred_at=datetime.now(UTC) - timedelta(hours=5))
+    await record(ledger, "another", 1_000, 100)
+    await set_price(ledger, "house/summarizer", HOUSE)
+    await recost(ledger)
+    rows = await ledger.owner.fetch(
+        "select settled_nanos from accounts where budget = 'hourly' order by window_start"
+    )  # fmt: skip
+    assert [row["settled_nanos"] for row in rows] == [2_400_000, 0]
+
+
 async def test_two_at_once_book_each_call_once(ledger: Ledger) -> None:
     for _ in range(20):
         await record(ledger, "summarizer", 1_000, 100)

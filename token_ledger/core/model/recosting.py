@@ -151,8 +151,8 @@ def has_fee(price: Price | None, service_tier: str | None, at: datetime) -> bool
 
 
 def _part(old: Price | None, price: Price, *, is_own: bool, call: BookedCall) -> Part:
-    """Return what of a call had no price by the entry that it was booked by, which may not be its model's own."""
-    if old is None or old.stands_in or not is_own:
+    """Return what of a call had no price; the entry it was booked by may be a stand-in or that of its hold."""
+    if old is None or not is_own:
         return Part.WHOLE
     served = old.served_as(call.service_tier, call.at)
     if served is None and price.served_as(call.service_tier, call.at) is not None:
