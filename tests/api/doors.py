@@ -108,6 +108,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "tenant_discounts": _of(
         ours="tenant_id discount_id set_at", name="provider model", instant="valid_from valid_until", count="factor"
     ),
+    "tenant_models": _of(ours="tenant_id facts_id set_at", name="provider model", names="facts"),
     "tenant_prices": _of(ours="tenant_id price_id set_at", name="provider model", instant="valid_from", count="rates"),
     "quarantine": _of(ours="tenant_id quarantine_id code kept_at", words="source key detail", kept="body"),
     "quarantine_decisions": _of(ours="tenant_id audit_id", id="quarantine_id", choice="state"),

@@ -54,6 +54,7 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("GET", "/v1/prices"): _READERS,
     ("PUT", "/v1/prices/{provider}/{model}"): _ADMINS,
     ("GET", "/v1/models"): _READERS,
+    ("PUT", "/v1/models/{provider}/{model}"): _ADMINS,
     ("GET", "/v1/discounts"): _READERS,
     ("PUT", "/v1/discounts/{provider}/{model}"): _ADMINS,
     ("GET", "/v1/aliases"): _READERS,

@@ -215,6 +215,16 @@ BAD: dict[str, dict[str, str]] = {
         "text": '"a"', "a number": "[5]", "empty": '[""]', "null": "[null]", "a NUL": '["a\\u0000"]',
         "seventeen": json.dumps(["x"] * 17), "an object": "{}",
     },
+    "flag_or_none": {"text": '"true"', "zero": "0", "one": "1", "a list": "[true]"},
+    "capabilities": {
+        "text": '"a"', "a number": "[5]", "empty": '[""]', "null": "[null]", "a NUL": '["a\\u0000"]',
+        "thirty-three": json.dumps(["x"] * 33), "an object": "{}",
+    },
+    "day": {
+        "empty": '""', "an instant": '"2027-03-01T00:00:00Z"', "no day": '"2027-02-30"', "a year": '"2027"',
+        "long ago": '"1999-12-31"', "a NUL": '"2027-03-01\\u0000"', **_NOT_TEXT,
+    },
+    "model_tokens": _counts(1, 100_000_000),
     "list": {
         "empty": "[]", "null": "null", "an object": "{}", "text": '"a"', "a number": "5",
         "257": "[" + ",".join(["{}"] * 257) + "]",

@@ -329,6 +329,8 @@ async def _mark_everything(world: World) -> None:
         body = {"idempotency_key": fresh(MARK), "rates": rates}
         await world.made(f"/v1/prices/{MARK} p/{model}", body, method="PUT")
     own = {"provider": f"{MARK} p", "model": f"{MARK} own"}
+    known = {"idempotency_key": fresh(MARK), "capabilities": [MARK]}
+    await world.made(f"/v1/models/{MARK} p/{MARK} own", known, method="PUT")
     body = {"idempotency_key": fresh(MARK), "stands_for": own}
     await world.made(f"/v1/aliases/{MARK} q/{MARK} alias", body, method="PUT")
     body = {"idempotency_key": fresh(MARK), "factor": "0.9"}

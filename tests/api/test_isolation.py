@@ -22,7 +22,7 @@ MARK = "zebra"
 """Part of every name that acme uses, and of no name of globex."""
 BODIES = {(verb.method, verb.path): verb for verb in VERBS}
 READS = [(method, path) for method, path in ALLOWED if method == "GET" and "{" not in path and path != "/v1/live"]
-FREE = ("/v1/users", "/v1/tenants", "/v1/prices", "/v1/aliases", "/v1/discounts")
+FREE = ("/v1/users", "/v1/tenants", "/v1/prices", "/v1/aliases", "/v1/discounts", "/v1/models")
 NAMING = [route for route in ALLOWED if "{" in route[1] and not route[1].startswith(FREE)]
 """Routes with an id of one tenant in the path. Names are free in every tenant; tenants are the operator's."""
 
@@ -175,6 +175,8 @@ async def acme(world: World) -> Acme:
     since = (datetime.now(UTC) - timedelta(days=1)).isoformat()
     late = {**own, "idempotency_key": _name(fresh()), "valid_from": since}
     await world.made(f"/v1/prices/acme/{_name('unpriced')}", late, method="PUT")
+    known = {"idempotency_key": _name(fresh()), "capabilities": [_name("tools")]}
+    await world.made(f"/v1/models/acme/{_name('own')}", known, method="PUT")
     off = {"idempotency_key": _name(fresh()), "factor": "0.9"}
     await world.made(f"/v1/discounts/acme/{_name('discounted')}", off, method="PUT")
     same = {"idempotency_key": _name(fresh()), "stands_for": MODEL}

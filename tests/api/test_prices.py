@@ -109,6 +109,65 @@ async def test_models_show_what_they_cost_now_and_whether_they_end(world: World)
     assert (await world.get("/v1/models", provider="openai", model="gpt-4o")).json()["models"] == [model]
 
 
+async def known(world: World, provider: str, model: str, **who: Any) -> dict[str, Any]:
+    """What is known of a model, without its price."""
+    [found] = (await world.get("/v1/models", provider=provider, model=model, **who)).json()["models"]
+    facts = ("context_tokens", "max_output_tokens", "capabilities", "deprecated", "end_of_life")
+    return {name: found[name] for name in facts}
+
+
+async def test_what_is_known_of_a_model_is_published_or_said_and_else_null(world: World) -> None:
+    path = "/v1/models/OpenAI/GPT-4.1-mini-2025-04-14"
+    published = await known(world, "openai", "gpt-4.1-mini")
+    assert published == {
+        "context_tokens": 1_000_000, "max_output_tokens": None, "capabilities": None, "deprecated": False,
+        "end_of_life": None,
+    }  # fmt: skip
+
+    async def etag() -> str:
+        return (await world.get("/v1/models", provider="openai", limit=1_000)).headers["etag"]
+
+    etags = [await etag()]
+    said: dict[str, Any] = {}
+    for fact, value in (
+        ("context_tokens", 900_000), ("max_output_tokens", 32_768), ("capabilities", ["vision", "tools", "tools"]),
+        ("deprecated", True), ("end_of_life", "2027-03-01"),
+    ):  # fmt: skip
+        said[fact] = value
+        changed = await put(world, path, **said)
+        assert (changed["action"], changed["target"]) == ("model.set", "openai/gpt-4.1-mini")
+        etags.append(await etag())
+    assert len(set(etags)) == 6
+    wanted = {**said, "capabilities": ["tools", "vision"]}
+    assert await known(world, "openai", "gpt-4.1-mini") == wanted
+    again = await put(world, path, **said)
+    assert again["before"] == again["after"] == wanted
+    assert (await known(world, "openai", "gpt-4.1-mini", tenant="globex")) == published
+    held = await world.made("/v1/reservations", reservation(model="gpt-4.1-mini"))
+    assert held["state"] == "held"
+    await put(world, path, end_of_life="2020-01-01")
+    assert await known(world, "openai", "gpt-4.1-mini") == {
+        **published, "deprecated": True, "end_of_life": "2020-01-01"
+    }  # fmt: skip
+    await world.made("/v1/reservations", reservation(model="gpt-4.1-mini"))  # it is told, not refused
+    assert (await put(world, path))["after"] is None
+    assert await known(world, "openai", "gpt-4.1-mini") == published
+    assert await etag() == etags[0]
+    assert (await verify_database(world.url, "acme")).clean
+
+
+async def test_a_model_of_ones_own_has_the_facts_that_are_said_and_one_without_a_price_none(world: World) -> None:
+    model = fresh("model")
+    path = f"/v1/models/house/{model}"
+    body = {"idempotency_key": fresh(), "end_of_life": "2027-03-01"}
+    check_problem(await world.post(path, body, method="PUT"), 422, "unknown_model", "model")
+    await put(world, f"/v1/prices/house/{model}*", rates=RATES)
+    assert set((await known(world, "house", f"{model}*")).values()) == {None}
+    await put(world, f"/v1/models/house/{model}*", capabilities=[], deprecated=False)
+    facts = await known(world, "house", f"{model}*")
+    assert (facts["capabilities"], facts["deprecated"], facts["context_tokens"]) == ([], False, None)
+
+
 async def test_models_come_in_pages(world: World) -> None:
     whole = (await world.get("/v1/models", provider="mistral", limit=1_000)).json()["models"]
     found: list[dict[str, Any]] = []

@@ -353,6 +353,16 @@ VERBS = (
         ("idempotency_key", "factor"), 200,
     ),
     Verb(
+        "model", "PUT", "/v1/models/{provider}/{model}", prices.ModelBody,
+        {"context_tokens": 400_000, "max_output_tokens": 128_000, "capabilities": ["tools"], "deprecated": True,
+         "end_of_life": "2027-03-01"},
+        {
+            "idempotency_key": "text", "context_tokens": "model_tokens", "max_output_tokens": "model_tokens",
+            "capabilities": "capabilities", "deprecated": "flag_or_none", "end_of_life": "day",
+        },
+        ("idempotency_key",), 200,
+    ),
+    Verb(
         "alias", "PUT", "/v1/aliases/{provider}/{model}", prices.AliasBody, {"stands_for": MODEL},
         {"idempotency_key": "text", "stands_for": "model", "stands_for.provider": "text", "stands_for.model": "text"},
         ("idempotency_key", "stands_for"), 200,
@@ -471,6 +481,11 @@ async def named_ids(world: World, tenant: str = "acme") -> dict[str, str]:
     provider = await world.made(path, believed, tenant="operator", role=Role.OPERATOR)
     await world.made("/v1/events", {"events": [event(idempotency_key=REVERSED)]}, tenant=tenant)
     [kept] = (await world.made("/v1/events", {"events": [event(agent_type=5)]}, tenant=tenant))["results"]
+    deployment = fresh("deployment")
+    rates = {"base": {"input": "1", "output": "4"}}
+    await world.made(
+        f"/v1/prices/azure/{deployment}", {"idempotency_key": fresh(), "rates": rates}, method="PUT", tenant=tenant
+    )
     return {
         "quarantine_id": kept["quarantine_id"],
         "provider_id": provider["provider_id"],
@@ -482,6 +497,6 @@ async def named_ids(world: World, tenant: str = "acme") -> dict[str, str]:
         "increase_id": increase["increase_id"],
         "user": made["selector"]["user"],
         "provider": "azure",
-        "model": fresh("deployment"),
+        "model": deployment,
         "tenant_id": str(world.tenants[tenant]),
     }

@@ -487,6 +487,8 @@ tenants:
         model: gpt-5.4
         valid_from: 2099-01-01T00:00:00Z
         rates: {base: {input: "2", output: "12"}, tiers: [{above: 272000, rates: {input: "4", output: "18"}}]}
+    models:
+      - {provider: azure, model: house-model, capabilities: [tools], end_of_life: "2027-03-01"}
     aliases:
       - {provider: azure, model: prod-chat, stands_for: {provider: azure, model: house-model}}
 """
@@ -506,6 +508,7 @@ async def test_prices_and_aliases_are_set_up_once_and_changed_where_they_differ(
             "acme: set the price of openai/gpt-5.4 from 2099-01-01T00:00:00+00:00 on: input 2, output 12;"
             " above 272,000 input tokens input 4, output 18",
             "acme: azure/prod-chat stands for azure/house-model",
+            "acme: azure/house-model: can tools; served until 2027-03-01",
         ]
     for arguments in ((), ("--diff",)):
         assert await run("apply", path, *arguments) == 0
@@ -529,6 +532,8 @@ async def test_prices_and_aliases_are_set_up_once_and_changed_where_they_differ(
     [
         ('output: "8"', "output: 8", "tenants.0.prices.0.rates.base.output: 8 is not text; put it in quotes"),
         (', output: "8"', "", "tenants.0.prices.0.rates: there is no rate of output"),
+        ('end_of_life: "2027-03-01"', "max_output_tokens: 0", "tenants.0.models.0.max_output_tokens: "),
+        ("model: house-model, capab", "model: nobody, capab", "no price is known for model 'nobody'"),
         ("tier_mode: marginal", "tier_mode: graduated", "tenants.0.prices.2.rates.tier_mode: "),
         ('{input: "1"}', '{input: "1", output: "9"}', "tenants.0.prices.2.rates: 'output' is no kind of input"),
         ('output: "8"', 'output: "8", smell: "1"', "'smell' is no kind that has a rate"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from tests.proof.ledger import Ledger, open_ledger
 from token_ledger.cli import doctor
 from token_ledger.cli.doctor import Diagnosis, Finding, Level, examine, judge
 from token_ledger.config import Settings
-from token_ledger.core.batch.commands import Quarantine
-from token_ledger.core.batch.outcomes import Quarantined
+from token_ledger.core.batch.administration import SetModel
+from token_ledger.core.batch.commands import Quarantine, Record
+from token_ledger.core.batch.outcomes import Changed, Quarantined, Recorded
+from token_ledger.core.model.model_facts import ModelFacts
+from token_ledger.core.model.usage import Usage
 from token_ledger.storage.migrations import head_revision
 from token_ledger.storage.quarantine import decide_quarantined, find_quarantined
 from token_ledger.storage.upkeep.diagnosis import Facts, LongTransaction, read_facts
@@ -66,7 +70,7 @@ async def test_a_healthy_database_has_no_findings(database_url: str, ledger: Led
     assert diagnosis.well
     assert [finding.check for finding in diagnosis.findings] == [
         "database", "durability", "autovacuum", "clock", "connections", "long transactions", "schema", "role",
-        "row-level security", "partitions", "dead rows", "worker", "books", "price book", "tenants' clocks",
+        "row-level security", "partitions", "dead rows", "worker", "books", "price book", "models", "tenants' clocks",
         "holds", "grants", "quarantine", "retention", "pepper",
     ]  # fmt: skip
     assert all(line.startswith(("ok ", "warn")) for line in diagnosis.as_text().splitlines())
@@ -201,6 +205,24 @@ async def test_a_transaction_that_holds_a_snapshot_is_found(
     finally:
         await other.close()
     assert "someone's notebook" not in str(await _facts(database_url, long_seconds=0))
+
+
+@pytest.mark.parametrize(
+    ("model", "days", "is_told"),
+    [("gpt-5.4-mini", 30, True), ("gpt-5.4-mini", -400, True), ("gpt-5.4-mini", 32, False), ("o3", 1, False)],
+)
+async def test_a_model_in_use_that_ends_soon_or_has_ended_is_found(
+    model: str, days: int, is_told: bool, database_url: str, ledger: Ledger
+) -> None:
+    [name] = await ledger.owner.fetch("select name from tenants where tenant_id = $1", ledger.tenant)
+    ends_on = datetime.now(UTC).date() + timedelta(days=days)
+    for facts in (ModelFacts(end_of_life=date(2020, 1, 1)), ModelFacts(end_of_life=ends_on)):
+        await ledger.ask(SetModel("k", b"x", "openai", model, facts, "root"), Changed)
+    assert _found(await _examine(database_url), "models").level is Level.OK, "nobody has used it"
+    await ledger.ask(Record("k", b"x", "a", "b", "openai", "gpt-5.4-mini", Usage(5, 5), user="ada"), Recorded)
+    finding = _found(await _examine(database_url), "models")
+    assert finding.level is (Level.WARNING if is_told else Level.OK)
+    assert (f"{name['name']} openai/{model} ({ends_on})" in finding.found) is is_told
 
 
 async def test_what_waits_in_quarantine_is_found(database_url: str, ledger: Ledger) -> None:

@@ -218,3 +218,40 @@ async def test_tiers_are_set_and_shown_with_what_they_are_for(acme: str, capsys:
     listed = json.loads(await said(capsys, "prices", "show", "house/chat", "--tenant", "acme", "--json"))
     assert [each["rates"].get("tier_mode") for each in listed["prices"]] == [None, "marginal"]
     assert (await verify_database(acme)).clean
+
+
+async def test_a_model_is_described_shown_and_described_no_more(acme: str, capsys: Capture) -> None:
+    assert "  128,000 tokens of context; not deprecated\n" in await said(capsys, "prices", "show", "gpt-4o") + "\n"
+    describe = ("prices", "describe", "acme", "openai/gpt-4o")
+    options = ("--max-output-tokens", "16384", "--capabilities", "tools, vision", "--end-of-life", "2027-03-01")
+    words = "at most 16,384 tokens of output; can tools, vision; served until 2027-03-01"
+    assert await said(capsys, *describe, *options) == f"acme: openai/gpt-4o: {words}\n"
+    again = await said(capsys, *describe, *options)
+    assert again == "acme: openai/gpt-4o: this is said already; nothing changes\n"
+    shown = await said(capsys, "prices", "show", "gpt-4o", "--tenant", "acme")
+    assert (
+        "  128,000 tokens of context; at most 16,384 tokens of output; can tools, vision; deprecated; served" in shown
+    )
+    listed = json.loads(await said(capsys, "prices", "show", "gpt-4o", "--tenant", "acme", "--json"))
+    assert listed["known"]["capabilities"] == ["tools", "vision"]
+    removed = await said(capsys, *describe, "--remove")
+    assert removed == f"acme: openai/gpt-4o: what is published counts (it was {words})\n"
+    assert "served until" not in await said(capsys, "prices", "show", "gpt-4o", "--tenant", "acme")
+    assert (await verify_database(acme)).clean
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("openai/gpt-4o", "say what is known, such as --end-of-life 2027-03-01, or take back"),
+        ("openai/gpt-4o --deprecated --remove", "say what is known"),
+        ("openai/gpt-4o --context-tokens many", "--context-tokens 'many': write a number of tokens"),
+        ("openai/gpt-4o --max-output-tokens 0", "max_output_tokens: "),
+        ("openai/gpt-4o --end-of-life soon", "end_of_life: "),
+        ("openai/gtp-4o --deprecated", "no price is known for model 'gtp-4o'"),
+        ("gpt-4o --deprecated", "write the provider and the model"),
+    ],
+)
+async def test_what_no_model_can_be_is_refused(words: str, complaint: str, acme: str, capsys: Capture) -> None:
+    assert complaint in await said(capsys, "prices", "describe", "acme", *words.split(), status=1)
+    assert await rows(acme, "select from tenant_models") == []

@@ -506,7 +506,10 @@ BREAKS = {
         "update budgets set archived_at = null where name = 'gone'",
         "update increases set state = 'refused' where increase_id = " + _APPROVED,
     ),
-    "prices, aliases and discounts of the tenant are in the audit log": (
+    "prices, aliases, discounts and facts of models are in the audit log": (
+        "update tenant_models set facts = '{\"deprecated\": true}' where facts is not null",
+        "update tenant_models set model = 'other'",
+        "delete from audit_log where action = 'model.set'",
         "update tenant_prices set rates = jsonb_set(rates, '{base,input}', '\"9\"')",
         "update tenant_prices set model = 'other'",
         "update tenant_prices set valid_from = valid_from - interval '1 second'",

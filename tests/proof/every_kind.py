@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,6 +11,7 @@ from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import NO_LIMITS, Counts, Enforcement, Limits, Unassigned, Unit
 from token_ledger.core.model.details import Details, Kind
+from token_ledger.core.model.model_facts import ModelFacts
 from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.run import RunState
@@ -281,6 +282,8 @@ async def _set_prices(ledger: Ledger) -> None:
     await _call_graduated(ledger)
     alias = administration.SetAlias("k", b"x", "azure", "deployed", ModelName("openai", "house-model"), "root")
     await ledger.ask(alias, outcomes.Changed)
+    for facts in (ModelFacts(deprecated=True, end_of_life=date(2027, 3, 1)), ModelFacts(4_000, 500, ("tools",)), None):
+        await ledger.ask(administration.SetModel("k", b"x", "openai", "o3", facts, "root"), outcomes.Changed)
     for factor in (None, 850_000_000):
         discount = administration.SetDiscount("k", b"x", "openai", "o4-*", factor, "root")
         await ledger.ask(discount, outcomes.Changed)

@@ -16,7 +16,7 @@ MINE, OTHER = 1, 2
 JOURNALS = (
     "audit_log", "budget_terms", "calendar_changes", "denials", "erasures", "limit_entries", "model_names",
     "operation_keys", "quarantine", "quarantine_decisions", "run_steps",
-    "tenant_aliases", "tenant_discounts", "tenant_prices", "threshold_events", "transfers",
+    "tenant_aliases", "tenant_discounts", "tenant_models", "tenant_prices", "threshold_events", "transfers",
     "trigger_firings", "usage_events",
 )  # fmt: skip
 CHECKPOINTS = tuple(table for table in TENANT_TABLES if "checkpoint" in table)

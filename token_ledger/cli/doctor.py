@@ -12,7 +12,7 @@ from token_ledger.config import Settings
 from token_ledger.storage.clocks import BOUND_SECONDS
 from token_ledger.storage.database import DatabaseAway
 from token_ledger.storage.migrations import head_revision
-from token_ledger.storage.upkeep.diagnosis import Books, Facts, read_facts
+from token_ledger.storage.upkeep.diagnosis import ENDING_DAYS, Books, Facts, read_facts
 from token_ledger.storage.upkeep.leadership import LEASE_SECONDS, SILENT_LEADER_SECONDS
 from token_ledger.worker.partitions import MONTHS_AHEAD
 
@@ -261,6 +261,15 @@ def _prices(books: Books) -> Finding:
     return Finding("price book", Level.OK, found)
 
 
+def _models(books: Books) -> Finding:
+    if books.ending_models:
+        ending = [f"{model} ({ends_on})" for model, ends_on in books.ending_models]
+        found = f"used in the last {ENDING_DAYS} days, and at or near the end of their life: {_some(ending)}"
+        remedy = "let callers change to another model; token-ledger prices describe says when a model ends"
+        return Finding("models", Level.WARNING, found, remedy)
+    return Finding("models", Level.OK, f"none that is in use ends within {ENDING_DAYS} days, as far as is known")
+
+
 def _tenants_clocks(books: Books) -> Finding:
     if books.tenants_ahead:
         ahead = [f"{name} by {_age(seconds)}" for name, seconds in books.tenants_ahead]
@@ -336,4 +345,12 @@ _SERVER: tuple[Callable[[Facts], Finding], ...] = (
     _version, _durability, _autovacuum, _clock, _connections, _long_transactions,
 )  # fmt: skip
 _OF_SCHEMA: tuple[Callable[[Facts], Finding], ...] = (_role, _fence, _partitions, _dead_rows, _leader)
-_OF_BOOKS: tuple[Callable[[Books], Finding], ...] = (_prices, _tenants_clocks, _holds, _grants, _quarantine, _retention)
+_OF_BOOKS: tuple[Callable[[Books], Finding], ...] = (
+    _prices,
+    _models,
+    _tenants_clocks,
+    _holds,
+    _grants,
+    _quarantine,
+    _retention,
+)

@@ -143,6 +143,27 @@ PRICE_COMMANDS = (
         ),
     ),
     Command(
+        name="prices describe", group=Group.PRICES, run="token_ledger.cli.model_facts:describe_model",
+        help="say what is known of a model beside its price",
+        details="Its limits, what it can do and when it ends, for the tenant, in place of what is published, all of it"
+        " at once. `prices show` and GET /v1/models show it; it changes no call.",
+        example="token-ledger prices describe acme openai/gpt-4o --max-output-tokens 16384 --end-of-life 2027-03-01",
+        arguments=(
+            TENANT, MODEL,
+            Argument(name="--context-tokens", example="128000", help="longest context, in tokens"),
+            Argument(name="--max-output-tokens", example="16384", help="the most that it answers, in tokens"),
+            Argument(
+                name="--capabilities", example="tools,vision",
+                help="what it can do, in the words that `requires` of a call uses",
+            ),
+            Argument(name="--deprecated", is_flag=True, help="the end of its life is announced"),
+            Argument(
+                name="--end-of-life", example="2027-03-01", help="the day after which its provider no longer serves it"
+            ),
+            Argument(name="--remove", is_flag=True, help="take back what was said: what is published counts"),
+        ),
+    ),
+    Command(
         name="prices refresh", group=Group.PRICES, run="token_ledger.cli.price_refresh:refresh_prices",
         help="show what a newer version publishes, and take it over if you accept it",
         details="Changes nothing without --accept, which takes the owner of the tables. New prices count from then on,"

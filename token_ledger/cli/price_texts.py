@@ -6,6 +6,7 @@ from typing import Any
 
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.discount import WHOLE, Discount, read_factor
+from token_ledger.core.model.model_facts import ModelFacts, facts_from
 from token_ledger.core.model.price import ModelName
 from token_ledger.storage.prices import MARGINAL
 from token_ledger.storage.reads.prices import OWN, StoredPrice
@@ -100,3 +101,30 @@ def alias_words(name: ModelName, stands_for: ModelName | None) -> str:
     """Return what a name stands for."""
     shown = "/".join(name)
     return f"{shown} stands for nothing" if stands_for is None else f"{shown} stands for {'/'.join(stands_for)}"
+
+
+def facts_words(facts: ModelFacts | None) -> str:
+    """Return what is known of a model beside its price."""
+    if facts is None:
+        return "what is published counts"
+    parts = []
+    if facts.context_tokens is not None:
+        parts.append(f"{facts.context_tokens:,} tokens of context")
+    if facts.max_output_tokens is not None:
+        parts.append(f"at most {facts.max_output_tokens:,} tokens of output")
+    if facts.capabilities is not None:
+        parts.append(f"can {', '.join(facts.capabilities) or 'nothing'}")
+    if facts.deprecated is not None:
+        parts.append("deprecated" if facts.deprecated else "not deprecated")
+    if facts.end_of_life is not None:
+        parts.append(f"served until {facts.end_of_life}")
+    return "; ".join(parts) or "nothing is known"
+
+
+def facts_change_words(entry: AuditEntry) -> str:
+    """Return what was said of a model, as the audit log has it."""
+    if entry.before == entry.after:
+        return f"{entry.target}: this is said already; nothing changes"
+    before, after = (facts_from(each) for each in (entry.before, entry.after))
+    was = "" if before is None else f" (it was {facts_words(before)})"
+    return f"{entry.target}: {facts_words(after)}{was}"

@@ -19,10 +19,18 @@ from token_ledger.cli.connections import (
 from token_ledger.cli.keys import NO_TENANT
 from token_ledger.cli.names import read_name
 from token_ledger.cli.price_commands import RATES, TIER_MODE
-from token_ledger.cli.price_texts import PER, alias_words, change_words, dated_words, rates_words
+from token_ledger.cli.price_texts import (
+    PER,
+    alias_words,
+    change_words,
+    dated_words,
+    facts_words,
+    rates_words,
+)
 from token_ledger.cli.recosting_offer import recosting_offers
 from token_ledger.cli.submission import submit
 from token_ledger.config import Settings
+from token_ledger.core.model.model_facts import facts_data
 from token_ledger.core.model.name_patterns import Names
 from token_ledger.core.model.other_kinds import RATE_KINDS
 from token_ledger.core.model.price import ModelName, PriceBook
@@ -30,8 +38,9 @@ from token_ledger.core.model.principal import OPERATOR_TENANT
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.database import Connection, Database
 from token_ledger.storage.global_prices import add_global_alias, find_global_aliases
-from token_ledger.storage.price_terms import load_tenant_book
+from token_ledger.storage.price_terms import load_price_terms, load_tenant_book
 from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.reads.model_facts import KnownModels
 from token_ledger.storage.reads.prices import StoredPrice, find_aliases, find_prices
 from token_ledger.storage.upkeep.periods import database_now
 from token_ledger.wire.answers.prices import price_answer
@@ -90,6 +99,7 @@ async def _show(url: str, options: argparse.Namespace, at: datetime | None) -> t
             prices = book.find(provider, model)
             price = None if prices is None else prices.at(at)
             found = await find_prices(connection, tenant, book, at, provider=provider, model=model)
+            terms = await load_price_terms(connection, tenant)
             if price is not None and all(each.price_id != price.price_id for each in found):  # that of a pattern
                 others = await find_prices(connection, tenant, book, at)
                 found += [each for each in others if each.price_id == price.price_id]
@@ -105,12 +115,16 @@ async def _show(url: str, options: argparse.Namespace, at: datetime | None) -> t
     lines = [
         f"{provider}/{model}" + ("" if (provider, model) == (prices.provider, prices.model) else f" is {canonical}")
     ]
+    facts = KnownModels(found, terms).of(stored.provider, stored.model)
     lines += [f"  costs {rates_words(stored)} ({PER})", f"  by price {dated_words(stored)}"]
+    lines += [f"  {facts_words(facts)}"]
     others = [each for each in found if each.price_id != price.price_id]
     lines += ["other entries:"] if others else []
     lines += [f"  {dated_words(each)}: {rates_words(each)}" for each in others]
     listed = [price_answer(each) for each in found]
-    return "\n".join(lines), {"provider": prices.provider, "model": prices.model, "prices": listed}
+    return "\n".join(lines), {
+        "provider": prices.provider, "model": prices.model, "prices": listed, "known": facts_data(facts)
+    }  # fmt: skip
 
 
 def _asked(book: PriceBook, text: str) -> ModelName:

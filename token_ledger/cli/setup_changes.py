@@ -8,14 +8,15 @@ from zoneinfo import ZoneInfo
 
 from token_ledger.cli.actor import actor
 from token_ledger.cli.connections import new_idempotency_key
-from token_ledger.cli.price_texts import alias_words, discount_words, rates_text
-from token_ledger.cli.setup_file import TenantTerms, alias_command, discount_command, price_command
+from token_ledger.cli.price_texts import alias_words, discount_words, facts_words, rates_text
+from token_ledger.cli.setup_file import TenantTerms, alias_command, discount_command, model_command, price_command
 from token_ledger.cli.users import set_users_commands
 from token_ledger.core.batch.administration import ChangeBudget, CreateBudget, ReplaceBudget, SetCalendar
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.model.budget import NO_LIMITS, Budget, Limits, Unit, overrides_in_books
 from token_ledger.core.model.discount import Discount
 from token_ledger.core.model.price import ModelName, PriceBook
+from token_ledger.core.model.price_terms import listed_name
 from token_ledger.core.model.tenant import TenantConfig, TenantId, User, with_cost_centers
 from token_ledger.core.model.trigger import Trigger
 from token_ledger.core.model.window import CalendarRule
@@ -138,6 +139,13 @@ def _price_changes(tenant: TenantTerms, state: TenantState) -> list[Change]:
         before = state.config.price_terms.alias_of(*name)
         if naming.stands_for != (None if before is None else before.stands_for):
             changes.append(Change(alias_words(name, naming.stands_for), naming))
+    for model in tenant.models:
+        saying = model_command(model, new_idempotency_key(), actor())
+        terms = state.config.price_terms
+        listed = listed_name(state.prices, terms, model.provider, model.model)
+        known = None if listed is None else terms.facts_of(*listed)
+        if saying.facts != (None if known is None else known.facts):
+            changes.append(Change(f"{model.provider}/{model.model}: {facts_words(saying.facts)}", saying))
     for discount in tenant.discounts:
         changes += _discount_changes(discount, state)
     return changes

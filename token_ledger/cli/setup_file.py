@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, Field, StrictInt, ValidationError, model_validator
 
-from token_ledger.core.batch.administration import SetAlias, SetDiscount, SetPrice
+from token_ledger.core.batch.administration import SetAlias, SetDiscount, SetModel, SetPrice
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.tenant import check_cost_centers
 from token_ledger.storage.tenants import check_zone
@@ -22,15 +22,22 @@ from token_ledger.wire.bodies.model_names import ModelNameBody
 from token_ledger.wire.bodies.prices import (
     AliasBody,
     DiscountBody,
+    ModelBody,
     NamedAliasTerms,
     NamedDiscountTerms,
+    NamedModelTerms,
     NamedPriceTerms,
     PriceBody,
 )
 from token_ledger.wire.bodies.triggers import TriggerTerms
 from token_ledger.wire.bodies.users import UserBody
 from token_ledger.wire.commands.budgets import create_budget_command
-from token_ledger.wire.commands.prices import set_alias_command, set_discount_command, set_price_command
+from token_ledger.wire.commands.prices import (
+    set_alias_command,
+    set_discount_command,
+    set_model_command,
+    set_price_command,
+)
 from token_ledger.wire.fields import Body, Name, Words
 from token_ledger.wire.problems import ProblemError
 from token_ledger.wire.validation_errors import first_error
@@ -54,6 +61,7 @@ class TenantTerms(Body):
     prices: tuple[NamedPriceTerms, ...] = ()
     aliases: tuple[NamedAliasTerms, ...] = ()
     discounts: tuple[NamedDiscountTerms, ...] = ()
+    models: tuple[NamedModelTerms, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -123,6 +131,7 @@ def _check_names(path: Path, tenant: TenantTerms) -> None:
         ("price", [f"{_text(price)} from {price.valid_from or 'now'} on" for price in tenant.prices]),
         ("discount", [f"{_text(each)} from {each.valid_from or 'now'} on" for each in tenant.discounts]),
         ("alias", [_text(alias) for alias in tenant.aliases]),
+        ("model", [_text(model) for model in tenant.models]),
     ):
         twice = _first_twice(names)
         if twice is not None:
@@ -151,6 +160,12 @@ def discount_command(terms: NamedDiscountTerms, key: str, actor: str) -> SetDisc
     return set_discount_command(ModelName(terms.provider, terms.model), body, actor)
 
 
+def model_command(terms: NamedModelTerms, key: str, actor: str) -> SetModel:
+    """Return the command that says what a file knows of a model."""
+    body = ModelBody.model_validate({**_without_name(terms), "idempotency_key": key})
+    return set_model_command(ModelName(terms.provider, terms.model), body, actor)
+
+
 def _without_name(terms: Body) -> dict[str, Any]:
     return terms.model_dump(mode="json", exclude={"provider", "model"})
 
@@ -175,6 +190,9 @@ def _check_terms(where: str, tenant: TenantTerms) -> None:
     for position, alias in enumerate(tenant.aliases):
         with _at(f"{where}.aliases.{position}"):
             alias_command(alias, "-", "")
+    for position, model in enumerate(tenant.models):
+        with _at(f"{where}.models.{position}"):
+            model_command(model, "-", "")
     for position, discount in enumerate(tenant.discounts):
         with _at(f"{where}.discounts.{position}"):
             discount_command(discount, "-", "")

@@ -22,7 +22,7 @@ _ANSWERED = """
     union all select 'audit', audit_id from audit_log where tenant_id = :tenant
         and action in (
             'users.set', 'user.erase', 'calendar.set', 'duplicates.set', 'tenant.stop', 'tenant.resume',
-            'calls.reverse', 'calls.recost', 'model.rename', 'price.set', 'alias.set', 'discount.set',
+            'calls.reverse', 'calls.recost', 'model.rename', 'model.set', 'price.set', 'alias.set', 'discount.set',
             'quarantine.resolve_many', 'quarantine.dismiss_many'
         )
 """
@@ -54,7 +54,7 @@ _IDS = {
     "quarantine": "quarantine_id", "threshold_events": "threshold_id", "increases": "increase_id",
     "audit_log": "audit_id", "budgets": "budget_id", "transfers": "transfer_id", "model_names": "decided_id",
     "tenant_prices": "-price_id", "tenant_aliases": "alias_id",
-    "tenant_discounts": "discount_id",
+    "tenant_discounts": "discount_id", "tenant_models": "facts_id",
 }  # fmt: skip
 _ALL_IDS = " union all ".join(
     f"select '{table}' as found, max({name}) as id from {table} where tenant_id = :tenant"

@@ -5,7 +5,8 @@ from token_ledger.core.model.discount import WHOLE
 from token_ledger.proof.check import sql_check
 
 PRICES = f"""
-with log as (select * from audit_log where tenant_id = :tenant and action in ('price.set', 'alias.set', 'discount.set')
+with log as (select * from audit_log where tenant_id = :tenant
+    and action in ('price.set', 'alias.set', 'discount.set', 'model.set')
 )
 select 'price' as found, price_id as id, provider, model from tenant_prices as p
 where tenant_id = :tenant and not exists (
@@ -32,6 +33,13 @@ where tenant_id = :tenant and not exists (
       and (d.factor is null or (after ->> 'valid_from')::timestamptz = d.valid_from)
       and (d.factor is null or (after ->> 'valid_until')::timestamptz is not distinct from d.valid_until)
 )
+union all
+select 'facts', facts_id, provider, model from tenant_models as m
+where tenant_id = :tenant and not exists (
+    select from log where action = 'model.set' and target = m.provider || '/' || m.model
+      and audit_id >> {ORDINAL_BITS} = m.facts_id >> {ORDINAL_BITS}
+      and coalesce(after, 'null') is not distinct from coalesce(m.facts, 'null')
+)
 """
 
-CHECKS = (sql_check("prices, aliases and discounts of the tenant are in the audit log", PRICES),)
+CHECKS = (sql_check("prices, aliases, discounts and facts of models are in the audit log", PRICES),)

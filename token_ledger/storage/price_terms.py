@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.model.discount import Discount
+from token_ledger.core.model.model_facts import OwnFacts, facts_from
 from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms, book_with
 from token_ledger.core.model.tenant import TenantId
@@ -26,6 +27,10 @@ select tenant_id, discount_id, provider, model, factor, valid_from, valid_until
 from tenant_discounts where tenant_id = any($1) order by discount_id
 """
 
+LOAD_FACTS = """
+select tenant_id, facts_id, provider, model, facts from tenant_models where tenant_id = any($1) order by facts_id
+"""
+
 
 def own_price_from(row: Any) -> OwnPrice:
     """Make an entry of a tenant's own from a row."""
@@ -43,6 +48,11 @@ def alias_from(row: Any) -> Alias:
     return Alias(row["alias_id"], row["provider"], row["model"], stands_for)
 
 
+def own_facts_from(row: Any) -> OwnFacts:
+    """Make what a tenant says of a model from a row."""
+    return OwnFacts(row["facts_id"], row["provider"], row["model"], facts_from(parsed(row["facts"])))
+
+
 def discount_from(row: Any) -> Discount:
     """Make a discount from a row."""
     names = ("discount_id", "provider", "model", "factor", "valid_from", "valid_until")
@@ -54,9 +64,11 @@ async def load_price_terms(connection: AsyncConnection, tenant: TenantId) -> Pri
     prices = await _rows_of(connection, LOAD_OWN_PRICES, tenant)
     aliases = await _rows_of(connection, LOAD_ALIASES, tenant)
     discounts = await _rows_of(connection, LOAD_DISCOUNTS, tenant)
+    facts = await _rows_of(connection, LOAD_FACTS, tenant)
     return PriceTerms(
-        tuple(map(own_price_from, prices)), tuple(map(alias_from, aliases)), tuple(map(discount_from, discounts))
-    )
+        tuple(map(own_price_from, prices)), tuple(map(alias_from, aliases)), tuple(map(discount_from, discounts)),
+        tuple(map(own_facts_from, facts)),
+    )  # fmt: skip
 
 
 async def load_tenant_book(connection: AsyncConnection, tenant: TenantId, prices: PriceBook) -> PriceBook:

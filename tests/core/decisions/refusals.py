@@ -28,6 +28,7 @@ from token_ledger.core.batch.administration import (
     SetAlias,
     SetCalendar,
     SetDiscount,
+    SetModel,
     SetPrice,
     StopTenant,
 )
@@ -37,6 +38,7 @@ from token_ledger.core.decisions.prices import MOST_OWN
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import Enforcement, Limits
 from token_ledger.core.model.discount import Discount
+from token_ledger.core.model.model_facts import ModelFacts, OwnFacts
 from token_ledger.core.model.money import LARGEST_AMOUNT
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms
@@ -120,7 +122,8 @@ class Tenant:
         prices = tuple(OwnPrice(-n, "acme", f"m{n}", NOW, None, None) for n in range(MOST_OWN))
         aliases = tuple(Alias(n, "acme", f"m{n}", None) for n in range(MOST_OWN))
         discounts = tuple(Discount(n, "acme", f"m{n}", 5, NOW) for n in range(MOST_OWN))
-        books.config = replace(books.config, price_terms=PriceTerms(prices, aliases, discounts))
+        facts = tuple(OwnFacts(n, "acme", f"m{n}", None) for n in range(MOST_OWN))
+        books.config = replace(books.config, price_terms=PriceTerms(prices, aliases, discounts, facts))
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,10 @@ def _price() -> Any:
 
 def _alias(model: str = "large") -> Any:
     return sealed(SetAlias("a", b"", "acme", "mine", ModelName("acme", model), "key:b"))
+
+
+def _model(model: str = "large") -> Any:
+    return sealed(SetModel("m", b"", "acme", model, ModelFacts(max_output_tokens=5), "key:b"))
 
 
 def _discount(until: datetime | None = None) -> Any:
@@ -401,6 +408,10 @@ REFUSALS = (
             Code.UNKNOWN_MODEL, "stands_for"),
     Refusal("set_alias", "the tenant has as many aliases as it may have", lambda t: _alias(),
             Code.INVALID_REQUEST, before=Tenant.fill_price_terms),
+    Refusal("set_model", "no price is known for the model", lambda t: _model("unheard-of"),
+            Code.UNKNOWN_MODEL, "model"),
+    Refusal("set_model", "the tenant has said as much of models as it may", lambda t: _model(),
+            Code.INVALID_REQUEST, before=Tenant.fill_price_terms),
     Refusal("erase_user", "the user is being erased already", lambda t: _erase(), Code.ERASURE_UNDER_WAY, "user",
             before=lambda t: t.ledger.one(_erase(key="first"))),
     Refusal("erase_user", "no row has the name", lambda t: _erase(known=False), Code.USER_NOT_FOUND, "user"),
@@ -444,6 +455,7 @@ ACCEPTED: tuple[tuple[str, Callable[[Tenant], Any]], ...] = (
     ("set_price", lambda t: _price()),
     ("set_alias", lambda t: _alias()),
     ("set_discount", lambda t: _discount()),
+    ("set_model", lambda t: _model()),
     ("erase_user", lambda t: _erase()),
     ("set_calendar", lambda t: sealed(SetCalendar("c", b"", CalendarRule(UTC), "k", FUTURE))),
     ("any verb", lambda t: reserve(key="hold 1")),

@@ -13,15 +13,20 @@ from token_ledger.api.service import decide, reading, service_of
 from token_ledger.core.batch.outcomes import Changed
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.storage.published_prices import deprecated_models
+from token_ledger.storage.reads.model_facts import KnownModels
 from token_ledger.storage.reads.prices import PriceListing, find_aliases, find_discounts
 from token_ledger.storage.reads.prices import list_prices as read_prices
 from token_ledger.storage.reads.recostings import count_recostable
 from token_ledger.wire.answers import prices as answers
 from token_ledger.wire.answers.audit import ChangeAnswer, change_answer
 from token_ledger.wire.answers.recostings import PriceChangeAnswer, price_change_answer
-from token_ledger.wire.bodies.prices import AliasBody, DiscountBody, PriceBody
-from token_ledger.wire.commands.prices import set_alias_command, set_discount_command, set_price_command
+from token_ledger.wire.bodies.prices import AliasBody, DiscountBody, ModelBody, PriceBody
+from token_ledger.wire.commands.prices import (
+    set_alias_command,
+    set_discount_command,
+    set_model_command,
+    set_price_command,
+)
 from token_ledger.wire.fields import Instant, Name
 from token_ledger.wire.problems import invalid_field
 
@@ -78,29 +83,24 @@ async def list_models(
     after: AfterEntry = None,
     limit: PageSize = 200,
 ) -> answers.ModelList | Response:
-    """List models that have a price, with what they cost now.
+    """List models that have a price, with what they cost now, their limits, what they can do, and when they end.
 
-    A price of the tenant's own stands in place of that of the global book. The answer has an `ETag`.
+    A price of the tenant's own stands in place of that of the global book, and so does what the tenant says of a model
+    in place of what is published. What nobody says is null. The answer has an `ETag`.
     """
     found = await _find(request, reader.tenant, None, provider, model)
     entries = found.entries
-    context = {(each.provider, each.model.casefold()): each.context_tokens for each in entries if each.context_tokens}
     # The tenant's entry is the last of its model.
     models = {
         (each.provider, each.model.casefold()): each for each in entries if each.rates and found.is_in_force(each)
     }
-    deprecated = deprecated_models()
+    known = KnownModels(entries, found.terms)
     provider_after, _, model_after = (after or "").partition("/")
     start = bisect_right([*models], (provider_after, model_after))
     page, following = _page([*models.values()], ["/".join(name) for name in models], start, limit)
     answer: answers.ModelList = {
         "models": [
-            answers.model_answer(
-                each,
-                factor=found.factor_of(each),
-                context_tokens=context.get((each.provider, each.model.casefold())),
-                deprecated=(each.provider, each.model) in deprecated,
-            )
+            answers.model_answer(each, known.of(each.provider, each.model), factor=found.factor_of(each))
             for each in found.shown(page)
         ],
         "next": following,
@@ -122,6 +122,21 @@ async def set_price(
     command = set_price_command(ModelName(provider, model), body, actor_of(admin))
     changed = await decide(request, admin.tenant, Changed, command)
     return price_change_answer(changed, await _recostable(request, admin.tenant, ModelName(provider, model)))
+
+
+@router.put("/models/{provider}/{model:path}")
+async def set_model(
+    request: Request, admin: Admin, provider: ProviderPath, model: ModelPath, body: ModelBody
+) -> ChangeAnswer:
+    """Say what is known of a model.
+
+    Its limits, what it can do, the end of its life: for the tenant, in place of what is published, all of it at once.
+    What is left out counts as published; leaving out all takes back what was said. It changes no call: one of a model
+    whose life has ended is not refused. The model must have a price; any of its names will do, and a pattern that has
+    one is listed as it is.
+    """
+    command = set_model_command(ModelName(provider, model), body, actor_of(admin))
+    return change_answer(await decide(request, admin.tenant, Changed, command))
 
 
 @router.get("/discounts", response_model=answers.DiscountList)

@@ -17,6 +17,7 @@ from token_ledger.core.model.budget import (
     Unit,
 )
 from token_ledger.core.model.frozen import value
+from token_ledger.core.model.model_facts import ModelFacts
 from token_ledger.core.model.price import ModelName, Price
 from token_ledger.core.model.principal import Role
 from token_ledger.core.model.selector import Selector
@@ -158,6 +159,17 @@ class SetDiscount(KeyedCommand):
     actor: str
     valid_from: datetime | None = None
     valid_until: datetime | None = None
+
+
+@value
+class SetModel(KeyedCommand):
+    """Say what is known of a model beside its price; None says nothing any more, and what is published counts."""
+
+    verb: ClassVar[str] = "set_model"
+    provider: str
+    model: str
+    facts: ModelFacts | None
+    actor: str
 
 
 @value

@@ -348,6 +348,7 @@ Command = (
     | administration.SetPrice
     | administration.SetAlias
     | administration.SetDiscount
+    | administration.SetModel
     | administration.GiveGrant
     | administration.AskIncrease
     | administration.DecideIncrease

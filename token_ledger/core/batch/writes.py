@@ -13,6 +13,7 @@ from token_ledger.core.model.budget import Budget, Terms
 from token_ledger.core.model.discount import Discount
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.increase import Increase
+from token_ledger.core.model.model_facts import OwnFacts
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.price_terms import Alias, OwnPrice
 from token_ledger.core.model.reservation import HoldState, Reservation
@@ -105,6 +106,7 @@ class Writes:
     own_prices = OnDemand(list[OwnPrice])
     discounts = OnDemand(list[Discount])
     aliases = OnDemand(list[Alias])
+    model_facts = OnDemand(list[OwnFacts])
     increases = OnDemand(dict[int, Increase])
     users = OnDemand(dict[str, User])
     erasures = OnDemand(list[Erasure])
@@ -131,7 +133,7 @@ class Writes:
         return bool(
             self.new_budgets or self.changed_budgets or self.archived_budgets or self.triggers or self.users
             or self.erasures or self.calendar_changes or self.stops or self.own_prices or self.aliases
-            or self.discounts
+            or self.discounts or self.model_facts
             or self.finds_duplicates
             or any(change_id is not None for _, _, _, change_id in self.name_decisions)
         )  # fmt: skip

@@ -54,6 +54,7 @@ _DECISIONS: dict[type[commands.Command], Callable[[Books, Any], outcomes.Outcome
     administration.SetPrice: prices.set_price,
     administration.SetAlias: prices.set_alias,
     administration.SetDiscount: prices.set_discount,
+    administration.SetModel: prices.set_model,
     administration.GiveGrant: limits.give_grant,
     administration.AskIncrease: limits.ask_increase,
     administration.DecideIncrease: limits.decide_increase,

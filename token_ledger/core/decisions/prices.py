@@ -6,12 +6,13 @@ A batch has one price book from its begin to its end: what is decided here count
 import shlex
 from dataclasses import replace
 
-from token_ledger.core.batch.administration import SetAlias, SetDiscount, SetPrice
+from token_ledger.core.batch.administration import SetAlias, SetDiscount, SetModel, SetPrice
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.outcomes import Changed, Code, Refused
 from token_ledger.core.model.discount import Discount
+from token_ledger.core.model.model_facts import OwnFacts, facts_data
 from token_ledger.core.model.plain_data import alias_data, discount_data, own_price_data
-from token_ledger.core.model.price_terms import Alias, OwnPrice, book_with
+from token_ledger.core.model.price_terms import Alias, OwnPrice, book_with, listed_name
 
 MOST_OWN = 10_000
 """How many entries or aliases a tenant may have: every process keeps them all."""
@@ -77,6 +78,25 @@ def set_discount(books: Books, command: SetDiscount) -> Changed | Refused:
         books.config = replace(books.config, price_terms=replace(terms, discounts=(*terms.discounts, discount)))
         books.writes.discounts.append(discount)
     noted = books.audit(command, "discount.set", "/".join(name), discount_data(before), discount_data(discount))
+    books.note_key(command, "audit", noted.audit_id)
+    return Changed(noted)
+
+
+def set_model(books: Books, command: SetModel) -> Changed | Refused:
+    """Say what is known of a model that has a price; nothing changes where the same was said already."""
+    terms = books.config.price_terms
+    name = listed_name(books.prices, terms, command.provider, command.model)
+    if name is None:
+        return Refused(Code.UNKNOWN_MODEL, why_unknown(books, command.provider, command.model), "model")
+    found = terms.facts_of(*name)
+    before = None if found is None else found.facts
+    if before != command.facts:
+        if len(terms.facts) >= MOST_OWN:
+            return _too_many("facts of models")
+        said = OwnFacts(books.new_id(), *name, command.facts)
+        books.config = replace(books.config, price_terms=replace(terms, facts=(*terms.facts, said)))
+        books.writes.model_facts.append(said)
+    noted = books.audit(command, "model.set", "/".join(name), facts_data(before), facts_data(command.facts))
     books.note_key(command, "audit", noted.audit_id)
     return Changed(noted)
 

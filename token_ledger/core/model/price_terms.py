@@ -1,4 +1,4 @@
-"""Owns what a tenant has added to the price book: entries, aliases and discounts, and how names are found with them.
+"""Owns what a tenant has added to the price book: entries, aliases, discounts, facts, and how names are found there.
 
 A name may be a pattern: `*` in a model's name stands for anything. An exact name goes before a pattern, a longer
 pattern before a shorter one, and a price before an alias of the same name. Every entry is dated: before, and after it
@@ -14,6 +14,7 @@ from datetime import datetime
 
 from token_ledger.core.model.discount import Discount, dated, discount_at, named, reduced
 from token_ledger.core.model.frozen import value
+from token_ledger.core.model.model_facts import OwnFacts
 from token_ledger.core.model.name_patterns import ANYTHING, Names
 from token_ledger.core.model.nearest_names import NearestNames, Ranked
 from token_ledger.core.model.price import ModelName, ModelPrices, Price, PriceBook
@@ -51,6 +52,7 @@ class PriceTerms:
     prices: tuple[OwnPrice, ...] = ()
     aliases: tuple[Alias, ...] = ()
     discounts: tuple[Discount, ...] = ()
+    facts: tuple[OwnFacts, ...] = ()
 
     def own_price_at(self, provider: str, model: str, at: datetime) -> OwnPrice | None:
         """Return the entry of exactly this name or pattern that is in force at an instant."""
@@ -61,12 +63,16 @@ class PriceTerms:
         """Return the newest alias of exactly this name or pattern."""
         return next((each for each in reversed(self.aliases) if _same(each, provider, model)), None)
 
+    def facts_of(self, provider: str, model: str) -> OwnFacts | None:
+        """Return what was said last of exactly this model or pattern."""
+        return next((each for each in reversed(self.facts) if _same(each, provider, model)), None)
+
     def discount_at(self, provider: str, model: str, at: datetime) -> Discount | None:
         """Return the discount of exactly this name or pattern that is in force at an instant."""
         return discount_at((dated(each for each in self.discounts if _same(each, provider, model)),), at)
 
 
-def _same(named: OwnPrice | Alias | Discount, provider: str, model: str) -> bool:
+def _same(named: OwnPrice | Alias | Discount | OwnFacts, provider: str, model: str) -> bool:
     return named.provider == provider and named.model.casefold() == model.casefold()
 
 
@@ -239,3 +245,11 @@ def _standing_in(entry: OwnPrice) -> OwnPrice:
 def book_with(base: PriceBook, terms: PriceTerms) -> PriceBook:
     """Return the price book of a tenant with these terms."""
     return base if terms == NO_TERMS else TenantPriceBook(base, terms)
+
+
+def listed_name(book: PriceBook, terms: PriceTerms, provider: str, model: str) -> ModelName | None:
+    """Return the name by which a tenant's price book lists a model or a pattern, None if it has no price."""
+    owner = book.provider_named(provider)
+    own = next((each for each in terms.prices if _same(each, owner, model)), None)
+    found = own or book.find(provider, model)
+    return None if found is None else ModelName(found.provider, found.model)

@@ -6,6 +6,7 @@ from typing import Any
 
 from token_ledger.core.model.budget import Budget, Terms
 from token_ledger.core.model.discount import Discount
+from token_ledger.core.model.model_facts import OwnFacts
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms
 from token_ledger.core.model.tenant import Erasure, TenantConfig, TenantId
@@ -15,9 +16,11 @@ from token_ledger.storage.load.locks import Locked
 from token_ledger.storage.price_terms import (
     LOAD_ALIASES,
     LOAD_DISCOUNTS,
+    LOAD_FACTS,
     LOAD_OWN_PRICES,
     alias_from,
     discount_from,
+    own_facts_from,
     own_price_from,
 )
 from token_ledger.storage.rows import BUDGET, TERMS, TRIGGER, rule_from
@@ -81,6 +84,9 @@ async def load_configs(connection: Any, locked: Sequence[Locked]) -> dict[Tenant
     discounts: dict[int, list[Discount]] = {tenant: [] for tenant in tenants}
     for row in await connection.fetch(LOAD_DISCOUNTS, tenants):
         discounts[row["tenant_id"]].append(discount_from(row))
+    facts: dict[int, list[OwnFacts]] = {tenant: [] for tenant in tenants}
+    for row in await connection.fetch(LOAD_FACTS, tenants):
+        facts[row["tenant_id"]].append(own_facts_from(row))
     return {
         lock.tenant_id: TenantConfig(
             lock.tenant_id,
@@ -95,7 +101,10 @@ async def load_configs(connection: Any, locked: Sequence[Locked]) -> dict[Tenant
             terms[lock.tenant_id],
             renamed[lock.tenant_id],
             PriceTerms(
-                tuple(own_prices[lock.tenant_id]), tuple(aliases[lock.tenant_id]), tuple(discounts[lock.tenant_id])
+                tuple(own_prices[lock.tenant_id]),
+                tuple(aliases[lock.tenant_id]),
+                tuple(discounts[lock.tenant_id]),
+                tuple(facts[lock.tenant_id]),
             ),
             rows[lock.tenant_id]["finds_duplicates"],
         )

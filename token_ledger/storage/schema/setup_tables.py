@@ -300,5 +300,18 @@ tenant_aliases = Table(
 )
 """What names of models, and patterns of names, stand for to a tenant. Of one name the newest counts."""
 
+tenant_models = Table(
+    "tenant_models",
+    columns.metadata,
+    columns.big("tenant_id"),
+    columns.big("facts_id"),
+    columns.words("provider"),
+    columns.words("model"),
+    Column("facts", JSONB),
+    columns.at("set_at"),
+    PrimaryKeyConstraint("tenant_id", "facts_id"),
+)
+"""What tenants say of models beside their prices. Of one model the newest counts; without facts it says nothing."""
+
 write_probes = Table("write_probes", columns.metadata, Column("probed_at", columns.Instant, nullable=False))
 """Where a process writes when it is asked whether it is ready. No row is ever committed."""

@@ -6,7 +6,7 @@ role that logs in, the rest as the role that the service works as, so that what 
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import asyncpg
@@ -19,6 +19,8 @@ from token_ledger.storage.schema.all_tables import GLOBAL_TABLES, TENANT_TABLES
 from token_ledger.storage.upkeep.leadership import LEADER_LOCK
 
 QUERY_SECONDS = 10
+ENDING_DAYS = 30
+"""How long before its end a model is reported, and how long after its last use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Books:
     oldest_quarantined_at: datetime | None
     due_months: list[str]
     tenants_ahead: list[tuple[str, float]]
+    ending_models: list[tuple[str, date]]
+    """Tenants with models that they used of late, and when these end."""
 
 
 _SETTINGS = "select name, setting from pg_settings where name = any($1)"
@@ -131,6 +135,20 @@ _TENANTS_AHEAD = """
 select t.name, extract(epoch from l.booked_at - clock_timestamp())::float8 as seconds
 from tenant_ledgers as l join tenants as t using (tenant_id)
 where l.booked_at > clock_timestamp() + make_interval(secs => $1) order by seconds desc limit 100
+"""
+
+# What was said last of a model counts. Roll-ups name models as the books do.
+_ENDING_MODELS = """
+select t.name || ' ' || m.provider || '/' || m.model as model, (m.facts ->> 'end_of_life')::date as ends_on
+from (
+    select distinct on (tenant_id, provider, lower(model)) tenant_id, provider, model, facts from tenant_models
+    order by tenant_id, provider, lower(model), facts_id desc
+) as m join tenants as t using (tenant_id)
+where (m.facts ->> 'end_of_life')::date <= (now() at time zone 'UTC')::date + $1::integer and exists (
+    select from hourly_usage as u
+    where u.tenant_id = m.tenant_id and u.model = m.model and u.hour > now() - make_interval(days => $1::integer)
+)
+order by ends_on, model limit 100
 """
 
 _BOOKS = """
@@ -254,4 +272,5 @@ async def _read_books_of(connection: Any, tenants: list[TenantId], retention_mon
         if retention_months is not None:
             due = [row[0] for row in await connection.fetch("select token_ledger_due_months($1)", retention_months)]
         ahead = [(row["name"], row["seconds"]) for row in await connection.fetch(_TENANTS_AHEAD, BOUND_SECONDS)]
-    return Books(**books, due_months=due, tenants_ahead=ahead)
+        ending = [(row["model"], row["ends_on"]) for row in await connection.fetch(_ENDING_MODELS, ENDING_DAYS)]
+    return Books(**books, due_months=due, tenants_ahead=ahead, ending_models=ending)

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from token_ledger.core.model.budget import Budget
+from token_ledger.core.model.model_facts import facts_data
 from token_ledger.storage import rows
+from token_ledger.storage.json_columns import object_text
 from token_ledger.storage.schema.setup_tables import (
     budget_terms,
     budgets,
@@ -13,6 +15,7 @@ from token_ledger.storage.schema.setup_tables import (
     tenant_aliases,
     tenant_discounts,
     tenant_ledgers,
+    tenant_models,
     tenant_prices,
 )
 from token_ledger.storage.write.rollups import segment_of
@@ -41,6 +44,7 @@ INSERT_MODEL_NAMES = insert_columns(*model_names.columns)
 INSERT_PRICES = insert_columns(*tenant_prices.columns)
 INSERT_ALIASES = insert_columns(*tenant_aliases.columns)
 INSERT_DISCOUNTS = insert_columns(*tenant_discounts.columns)
+INSERT_MODELS = insert_columns(*tenant_models.columns)
 ARCHIVE_BUDGETS = update_columns(budgets.c.tenant_id, budgets.c.budget_id, budgets.c.archived_at)
 SET_TRIGGERS = upsert(
     rows.TRIGGER, key="kind", at="set_at",
@@ -80,6 +84,7 @@ def plan_setup(decided: Sequence[Decided]) -> list[Write]:
         *INSERT_PRICES.plan(_own_prices(decided)),
         *INSERT_ALIASES.plan(_aliases(decided)),
         *INSERT_DISCOUNTS.plan(_discounts(decided)),
+        *INSERT_MODELS.plan(_model_facts(decided)),
         *SET_TRIGGERS.plan_values(decided, lambda writes: {each.kind: each for each in writes.triggers}.values()),
         *SET_USERS.plan_values(decided, lambda writes: writes.users.values()),
         *INSERT_CALENDAR_CHANGES.plan(_calendar_changes(decided)),
@@ -147,6 +152,14 @@ def _discounts(decided: Sequence[Decided]) -> Rows:
         (tenant, each.discount_id, each.provider, each.model, each.factor, each.valid_from, each.valid_until, now)
         for tenant, now, writes in decided
         for each in writes.discounts
+    ]
+
+
+def _model_facts(decided: Sequence[Decided]) -> Rows:
+    return [
+        (tenant, each.facts_id, each.provider, each.model, object_text(facts_data(each.facts)), now)
+        for tenant, now, writes in decided
+        for each in writes.model_facts
     ]
 
 

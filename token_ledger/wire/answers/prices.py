@@ -2,9 +2,11 @@
 
 from typing import Annotated, Any
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from token_ledger.core.model.discount import Discount, factor_text
+from token_ledger.core.model.model_facts import ModelFacts
 from token_ledger.core.model.price_terms import Alias
 from token_ledger.storage.reads.prices import OWN, StoredPrice
 from token_ledger.wire.answers.reservations import ModelNameAnswer
@@ -54,7 +56,16 @@ class ModelAnswer(TypedDict):
     own: Annotated[bool, doc("True if the price is the tenant's own.", False)]
     factor: Annotated[str, doc("What the tenant pays of these rates: 1 without a discount.", "0.85")]
     context_tokens: Annotated[int | None, doc("Longest context, where it is known.", 1_050_000)]
-    deprecated: Annotated[bool, doc("True if its publisher has announced the end of its life.", False)]
+    max_output_tokens: Annotated[int | None, doc("The most that it answers, where it is known.", 128_000)]
+    capabilities: Annotated[list[str] | None, doc("What it can do, where it is known.", ["tools", "vision"])]
+    deprecated: Annotated[
+        bool | None, doc("True if the end of its life is announced; null where nobody says so or not.", False)
+    ]
+    end_of_life: Annotated[
+        str | None,
+        Field(json_schema_extra={"format": "date"}),
+        doc("The day after which its provider no longer serves it, where it is known.", "2027-03-01"),
+    ]
 
 
 @answer
@@ -128,9 +139,7 @@ def price_answer(entry: StoredPrice) -> PriceAnswer:
     }
 
 
-def model_answer(
-    entry: StoredPrice, *, factor: int, context_tokens: int | None, deprecated: bool
-) -> ModelAnswer:  # fmt: skip
+def model_answer(entry: StoredPrice, facts: ModelFacts, *, factor: int) -> ModelAnswer:
     """Return a model with the entry that it is priced by now."""
     return {
         "provider": entry.provider,
@@ -139,8 +148,11 @@ def model_answer(
         "rates": entry.rates,
         "own": entry.source == OWN,
         "factor": factor_text(factor),
-        "context_tokens": context_tokens,
-        "deprecated": deprecated,
+        "context_tokens": facts.context_tokens,
+        "max_output_tokens": facts.max_output_tokens,
+        "capabilities": None if facts.capabilities is None else list(facts.capabilities),
+        "deprecated": facts.deprecated,
+        "end_of_life": None if facts.end_of_life is None else facts.end_of_life.isoformat(),
     }
 
 

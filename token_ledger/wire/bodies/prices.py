@@ -1,13 +1,14 @@
 """Bodies of the price book: prices of a tenant's own, discounts, and aliases."""
 
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictInt, StrictStr
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr
 
 from token_ledger.core.model.money import rate_attos
 from token_ledger.wire.bodies.model_names import ModelNameBody
-from token_ledger.wire.fields import LARGEST_TOKENS, Body, IdempotencyKey, Instant, doc, like
+from token_ledger.wire.fields import LARGEST_TOKENS, Body, IdempotencyKey, Instant, Name, doc, like
 
 LARGEST_RATE = 1_000_000
 _RATES = {"base": {"input": "2", "output": "8", "cache_read": "0.2"}}
@@ -153,5 +154,43 @@ class AliasBody(AliasTerms):
     """Let a name of a model stand for a model that has a price."""
 
     model_config = like({"idempotency_key": "alias-1", "stands_for": _ONE})
+
+    idempotency_key: IdempotencyKey
+
+
+def _is_day(text: str) -> str:
+    return date.fromisoformat(text).isoformat()
+
+
+class ModelTerms(Body):
+    """What is known of a model; what is left out, or null, is what is published, if that is known."""
+
+    context_tokens: Annotated[
+        Annotated[StrictInt, Field(ge=1, le=LARGEST_TOKENS)] | None, doc("Longest context, in tokens.", 400_000)
+    ] = None
+    max_output_tokens: Annotated[
+        Annotated[StrictInt, Field(ge=1, le=LARGEST_TOKENS)] | None,
+        doc("The most that it answers, in tokens.", 128_000),
+    ] = None
+    capabilities: Annotated[
+        Annotated[tuple[Name, ...], Field(max_length=32)] | None,
+        doc("What it can do, in the words that `requires` of a call uses.", ["tools", "vision"]),
+    ] = None
+    deprecated: Annotated[StrictBool | None, doc("Whether the end of its life is announced.", True)] = None
+    end_of_life: Annotated[
+        Annotated[StrictStr, Field(pattern=r"^2[0-9]{3}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_is_day)] | None,
+        Field(json_schema_extra={"format": "date"}),
+        doc("The day after which its provider no longer serves it.", "2027-03-01"),
+    ] = None
+
+
+class NamedModelTerms(ModelTerms, ModelNameBody):
+    """What is known of one model."""
+
+
+class ModelBody(ModelTerms):
+    """Say what is known of a model beside its price."""
+
+    model_config = like({"idempotency_key": "model-1", "max_output_tokens": 128_000, "end_of_life": "2027-03-01"})
 
     idempotency_key: IdempotencyKey

@@ -1,16 +1,18 @@
 """Commands of the price book."""
 
+from datetime import date
 from typing import Any
 
 from pydantic import BaseModel
 
-from token_ledger.core.batch.administration import SetAlias, SetDiscount, SetPrice
+from token_ledger.core.batch.administration import SetAlias, SetDiscount, SetModel, SetPrice
 from token_ledger.core.batch.idempotency import fingerprint
 from token_ledger.core.model.discount import read_factor
+from token_ledger.core.model.model_facts import NOTHING_KNOWN, ModelFacts
 from token_ledger.core.model.name_patterns import ANYTHING, check_pattern
 from token_ledger.core.model.price import ModelName
 from token_ledger.storage.prices import MARGINAL, check_rates, rates_json
-from token_ledger.wire.bodies.prices import AliasBody, DiscountBody, PriceBody, RatesBody, ScheduleBody
+from token_ledger.wire.bodies.prices import AliasBody, DiscountBody, ModelBody, PriceBody, RatesBody, ScheduleBody
 from token_ledger.wire.commands.fields import fingerprint_of
 from token_ledger.wire.problems import invalid_field
 
@@ -56,6 +58,20 @@ def set_discount_command(name: ModelName, body: DiscountBody, actor: str) -> Set
     return SetDiscount(
         body.idempotency_key, _fingerprint(name, body), *name, factor, actor, body.valid_from, body.valid_until
     )  # fmt: skip
+
+
+def set_model_command(name: ModelName, body: ModelBody, actor: str) -> SetModel:
+    """Return the command that says what is known of a model."""
+    end = body.end_of_life
+    facts = ModelFacts(
+        body.context_tokens,
+        body.max_output_tokens,
+        None if body.capabilities is None else tuple(sorted(set(body.capabilities))),
+        body.deprecated,
+        None if end is None else date.fromisoformat(end),
+    )
+    said = None if facts == NOTHING_KNOWN else facts
+    return SetModel(body.idempotency_key, _fingerprint(name, body), *name, said, actor)
 
 
 def _stored(body: RatesBody) -> dict[str, Any]:
