@@ -15,9 +15,9 @@ from token_ledger.identity.authentication import Authenticator
 from token_ledger.ledger.waiting_room import Room
 from token_ledger.observability.metrics import Metrics
 
-NO_ROOM_SECONDS: Final = 0.036
+NO_ROOM_SECONDS: Final = 0.032
 """How long it takes to be told that there is no room. A client that sends again at once, whatever Retry-After says,
-does so no more than 28 times a second on each of its connections."""
+does so no more than 31 times a second on each of its connections."""
 MOST_BYTES: Final = 131_072
 """The longest list that is refused so: the ledger's largest batch has half of it."""
 MOST_BYTES_TOGETHER: Final = 16 * 1_048_576
