@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.api.waiting import PATIENCE_SECONDS
@@ -13,8 +14,7 @@ from token_ledger.core.batch.commands import ExpireDue, Preflight, Reserve, Sett
 from token_ledger.core.batch.outcomes import Granted, PreflightAnswer, Swept
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Usage
-from token_ledger.ledger.batch_transaction import BatchTransactions, Commands
-from token_ledger.ledger.group_commit import MANY_OPERATIONS, ROUNDS_TO_GATHER, BatchReport, GroupCommit
+from token_ledger.ledger.group_commit import MANY_OPERATIONS, BatchReport, GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.tenants import add_tenant
@@ -73,40 +73,22 @@ async def test_tenants_with_few_commands_do_not_share_a_batch_with_one_that_has_
         assert batches == [{busy}, set(quiet)]
 
 
-async def test_a_tenant_does_not_wait_for_more_of_one_whose_batch_is_under_way(
+async def test_an_answer_does_not_wait_for_its_connection_to_be_given_back(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_run, may_run, run = asyncio.Event(), asyncio.Event(), BatchTransactions.run
-    database = Database(database_url, writers=2, readers=1)
+    may_release, release = asyncio.Event(), asyncpg.Pool.release
 
-    async def held_run(transactions: BatchTransactions, connection: Any, commands: Commands, *others: Any) -> Any:
-        if busy in commands:
-            is_run.set()
-            await may_run.wait()
-        return await run(transactions, connection, commands, *others)
+    async def held_release(pool: Any, connection: Any, **options: Any) -> None:
+        await may_release.wait()
+        await release(pool, connection, **options)
 
-    try:
-        async with database.reading() as connection:
-            busy, quiet = [await add_tenant(connection, name, "UTC") for name in ("busy", "quiet")]
-            prices = await load_price_book(connection)
-        assert busy is not None
-        assert quiet is not None
-        monkeypatch.setattr(BatchTransactions, "run", held_run)
-        commits = GroupCommit(database, prices, writers=2)
-        waits = [commits.begin(busy, ExpireDue())]
-        await is_run.wait()
-        waits.append(commits.begin(quiet, ExpireDue()))
-        rounds = 0
-        while commits._room.count_of(quiet):
-            waits.append(commits.begin(busy, ExpireDue()))
-            await asyncio.sleep(0)
-            rounds += 1
-        assert rounds < ROUNDS_TO_GATHER // 2
-        may_run.set()
-        assert await asyncio.gather(*waits) == [Swept()] * len(waits)
-        await commits.drain()
-    finally:
-        await database.close()
+    async with one_writer(database_url) as (commits, tenant, _):
+        monkeypatch.setattr(asyncpg.Pool, "release", held_release)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert await commits.submit(tenant, ExpireDue()) == Swept()
+        finally:
+            may_release.set()
 
 
 async def test_a_batch_updates_the_row_of_its_ledger_once(database_url: str) -> None:

@@ -144,6 +144,7 @@ class GroupCommit:
         decided ahead of its batch that is being written. Tenants with few commands do not wait for those with many.
         """
         together: list[TenantId] = []
+        have_many = False
         predecessor = None
         for tenant in self._room.tenants():
             busy = tenant in self._busy
@@ -157,8 +158,11 @@ class GroupCommit:
                 predecessor = self._being_written.pop(tenant) if busy else None
                 together = [tenant]
                 break
-            if not together or self._has_many(tenant) == self._has_many(together[0]):
-                together.append(tenant)
+            if not together:
+                have_many = self._has_many(tenant)
+            elif self._has_many(tenant) != have_many:
+                continue
+            together.append(tenant)
         batch = self._room.take(together, self._batch_operations) if together else {}
         return self._taken(batch), predecessor
 
@@ -169,12 +173,11 @@ class GroupCommit:
         return batch
 
     async def _gather(self) -> None:
-        """Wait while each round of the event loop brings more that can be taken now."""
-        waiting = 0
+        waited = 0
         for _ in range(ROUNDS_TO_GATHER):
             await asyncio.sleep(0)
-            before, waiting = waiting, self._room.count_of_all_but(self._busy)
-            if waiting == before:
+            before, waited = waited, self._room.count
+            if waited == before:
                 return
 
     async def _work(self, gathers: bool) -> None:

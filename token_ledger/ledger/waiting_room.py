@@ -6,7 +6,7 @@ something is taken up to twice the bound: it is real spend, or gives room back, 
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from token_ledger.core.batch.commands import OpenRun, Preflight, Reserve
@@ -90,13 +90,14 @@ class WaitingRoom:
         """Return the tenants with waiting commands, the one whose turn is next first."""
         return list(self._waiting)
 
+    @property
+    def count(self) -> int:
+        """How many commands wait."""
+        return self._room.count
+
     def count_of(self, tenant: TenantId) -> int:
         """Return how many commands of a tenant wait that nobody doubts."""
         return len(self._waiting.get(tenant, ()))
-
-    def count_of_all_but(self, tenants: Collection[TenantId]) -> int:
-        """Return how many commands wait, without those of some tenants and without doubted ones."""
-        return sum(len(waiting) for tenant, waiting in self._waiting.items() if tenant not in tenants)
 
     def is_doubted_next(self, tenant: TenantId) -> bool:
         """Tell whether the next batch of a tenant is one of doubted commands."""
