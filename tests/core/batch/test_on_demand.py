@@ -12,15 +12,6 @@ def test_a_field_is_made_when_it_is_first_used() -> None:
     assert Writes().stops == []
 
 
-def test_a_batch_that_only_books_is_ordinary_and_any_other_change_is_not() -> None:
-    writes = Writes()
-    writes.events.clear()
-    writes.rollups.clear()
-    assert writes.is_ordinary
-    writes.denials.clear()
-    assert not writes.is_ordinary
-
-
 def test_what_is_given_is_not_made() -> None:
     runs = {7: object()}
     loaded = Loaded(runs=runs)

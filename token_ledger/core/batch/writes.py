@@ -125,7 +125,9 @@ class Writes:
     @property
     def is_ordinary(self) -> bool:
         """Whether only holds, events and the sums of events were changed, as by nearly every batch."""
-        return _ORDINARY.issuperset(vars(self))
+        made = vars(self)
+        # Nearly every batch is told apart by the names alone; another field may have been read, and so made, but empty.
+        return _ORDINARY.issuperset(made) or not any(made[name] for name in made.keys() - _ORDINARY)
 
     @property
     def config_changed(self) -> bool:

@@ -1,0 +1,31 @@
+"""Tests of what a batch changes: whether it is ordinary, so that rare writes need not be looked for."""
+
+from datetime import UTC, datetime
+
+from token_ledger.core.batch.writes import RollupKey, Writes
+
+
+def test_a_batch_that_only_books_is_ordinary() -> None:
+    writes = Writes()
+    hour = datetime(2026, 1, 1, tzinfo=UTC)
+    writes.rollups[RollupKey(hour, hour, "", "", "", "", "")] = [1]
+
+    assert writes.is_ordinary
+    assert not writes.stands_alone
+
+
+def test_fields_that_were_only_read_leave_a_batch_ordinary() -> None:
+    """Reading a field makes it, so its name alone does not say that it was changed."""
+    writes = Writes()
+    assert not any((writes.new_grants, writes.corrections, writes.audit))
+
+    assert writes.is_ordinary
+    assert not writes.stands_alone
+
+
+def test_any_other_change_makes_a_batch_no_ordinary_one() -> None:
+    writes = Writes()
+    writes.stops.append("a runaway run")
+
+    assert not writes.is_ordinary
+    assert writes.stands_alone
