@@ -67,7 +67,7 @@ class EventBody(Body):
     response_id: reservations.ResponseId = None
     tool: reservations.Tool = None
     service_tier: reservations.ServiceTier = "standard"
-    tags: reservations.CallTags = {}
+    tags: reservations.CallTags = Field(default_factory=dict)
     measured: MeasuredField = None
     type: Annotated[Literal["llm_call"], doc("The call of a model.", "llm_call")] = "llm_call"
 
@@ -83,7 +83,7 @@ class _Reported(Body):
     cost_center: reservations.CostCenter = None
     request_type: reservations.RequestType = "chat"
     occurred_at: reservations.OccurredAt = None
-    tags: reservations.CallTags = {}
+    tags: reservations.CallTags = Field(default_factory=dict)
     measured: MeasuredField = None
     estimated: reservations.Estimated = False
 

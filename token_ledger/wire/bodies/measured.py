@@ -49,7 +49,7 @@ class MeasuredBody(Body):
             f"When each stage was reached: {', '.join(f'`{stage}`' for stage in STAGES)}, or your own.",
             {"agent_started": 12, "first_chunk": 380},
         ),
-    ] = {}
+    ] = Field(default_factory=dict)
     retries: Annotated[
         Annotated[StrictInt, Field(ge=0, le=10_000)] | None, doc("How often the call was tried again.", 1)
     ] = None

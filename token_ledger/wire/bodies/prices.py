@@ -81,7 +81,7 @@ class RatesBody(ScheduleBody):
     service_tiers: Annotated[
         dict[Literal["flex", "priority", "batch", "fast"], ScheduleBody],
         doc("Rates of ways of serving a call, complete.", {"batch": {"base": {"input": "1", "output": "4"}}}),
-    ] = {}
+    ] = Field(default_factory=dict)
 
 
 class PriceTerms(Body):

@@ -86,7 +86,7 @@ class CallBody(Body):
         Field(max_length=16),
         doc("Capabilities that another model must have to be allowed to stand in.", ["tools", "vision"]),
     ] = ()
-    tags: CallTags = {}
+    tags: CallTags = Field(default_factory=dict)
     max_usage: Annotated[
         dict[OtherKindName, Tokens],
         doc(
@@ -94,7 +94,7 @@ class CallBody(Body):
             "for them. What has no price is named in the answer.",
             {"web_searches": 5},
         ),
-    ] = {}
+    ] = Field(default_factory=dict)
     service_tier: Annotated[
         ServiceTierName, doc("How the provider will serve the call: the hold uses its rates.", "batch")
     ] = "standard"

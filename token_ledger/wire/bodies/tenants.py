@@ -78,7 +78,7 @@ class IdentityProviderBody(Body):
         dict[Words, PeoplesRole],
         Field(max_length=64),
         doc("Role for each value of `role_claim`. Of several the most powerful counts.", {"ledger-admins": "admin"}),
-    ] = {}
+    ] = Field(default_factory=dict)
     default_role: Annotated[
         PeoplesRole | None, doc("Role of people whom `roles` gives none; without it they are refused.", "user")
     ] = None
