@@ -49,10 +49,11 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True)
 class SkippedRow:
-    """A row that is not booked, and why."""
+    """A row that is not booked, and why; or all such rows of a file with one reason, at the place of the first."""
 
     place: Place
     reason: SkipReason
+    rows: int = 1
 
 
 Row = CallRow | SkippedRow
