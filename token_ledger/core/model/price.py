@@ -38,8 +38,6 @@ SERVICE_TIERS = (STANDARD, "flex", "priority", "batch", "fast")
 OtherRates = Mapping[str, int]
 """Rates of other kinds by their names, in atto-dollars for as many as `OtherKind.per` says."""
 
-NO_OTHER_RATES: OtherRates = {}
-
 
 @dataclass(frozen=True, slots=True)
 class Price:
@@ -163,25 +161,19 @@ def token_cost_nanos(price: Price, usage: Usage) -> int:
 
 def other_uses(price: Price | None, usage: Usage) -> tuple[OtherUse, ...]:
     """Return the lines of other kinds of clamped usage; the one of a kind whose price is unknown costs nothing."""
-    rates = NO_OTHER_RATES if price is None else price.other_rates_for(usage.input_tokens)
-    rated = rated_separately(usage.others)
-    if price is not None and usage.others and price.divides(usage.input_tokens):
-        amounts = _input_amounts(price, usage)
-        return tuple(
-            OtherUse(
-                name, count,
-                unit_cost_nanos(1, amounts.get(name, rated[name] * rates[name]), OTHER_KINDS[name].per)
-                if name in rates else None,
-            )
-            for name, count in usage.others
-        )  # fmt: skip
-    return tuple(
-        OtherUse(
-            name, count,
-            unit_cost_nanos(rated[name], rates[name], OTHER_KINDS[name].per) if name in rates else None,
-        )
-        for name, count in usage.others
-    )  # fmt: skip
+    costs = {} if price is None or not usage.others else _other_costs(price, usage)
+    return tuple(OtherUse(name, count, costs.get(name)) for name, count in usage.others)
+
+
+def _other_costs(price: Price, usage: Usage) -> dict[str, int]:
+    """Return what other kinds of clamped usage cost, those that a price has a rate for."""
+    rates, rated = price.other_rates_for(usage.input_tokens), rated_separately(usage.others)
+    amounts = _input_amounts(price, usage) if price.divides(usage.input_tokens) else {}
+    return {
+        name: unit_cost_nanos(1, amounts.get(name, rated[name] * rates[name]), OTHER_KINDS[name].per)
+        for name, _ in usage.others
+        if name in rates
+    }
 
 
 def _input_amounts(price: Price, usage: Usage) -> dict[str, int]:
