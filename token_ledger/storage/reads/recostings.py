@@ -38,7 +38,7 @@ select {rows.EVENT.select("e")}, {rows.RESERVATION.select("r")}, e.booked_at, ex
 ) as is_corrected
 from (
     select * from usage_events as e
-    where e.tenant_id = :tenant and {" and ".join(f"e.{each}" for each in STILL_UNPRICED.split(" and "))} and {{place}}
+    where e.tenant_id = :tenant and {STILL_UNPRICED} and {{place}}
     order by {{order}} limit :limit
 ) as e
 left join lateral (
