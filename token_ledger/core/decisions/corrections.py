@@ -5,10 +5,9 @@ gone since, also when their windows have ended. So it gives room back and arms t
 fixed before stays as it is.
 """
 
-from dataclasses import replace
-
 from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.batch.books import Books
+from token_ledger.core.decisions.derived_events import derived_event
 from token_ledger.core.model.details import opposite
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import format_money
@@ -83,31 +82,19 @@ def take_back(books: Books, event: UsageEvent) -> list[UsageEvent]:
 
 
 def _take_back(books: Books, event: UsageEvent) -> UsageEvent:
-    correction = replace(
+    correction = derived_event(
+        books,
         event,
-        event_id=books.new_id(),
-        reservation_id=None,
         usage=Usage(*(-count for count in event.usage.counts)),
         cost_nanos=-event.cost_nanos,
         list_cost_nanos=None if event.list_cost_nanos is None else -event.list_cost_nanos,
         calls=-event.calls,
-        overrun=False,
-        late=False,
-        original_input_tokens=None,
-        path=books.located(event.path, event.event_id),
-        part=False,
-        held_path=None,
         corrects=event.event_id,
         others=tuple(
             OtherUse(use.kind, -use.count, None if use.nanos is None else -use.nanos, -use.priced)
             for use in event.others
         ),
-        repetition=None,
-        earlier_event_id=None,
         details=opposite(event.details),
-        source="",
-        key="",
-        fingerprint=b"",
     )
     books.correct(correction, event.event_id)
     return correction

@@ -5,10 +5,9 @@ it has the facts, the instant and the accounts of the call, wherever what was on
 windows have ended; and as the call it may go above every limit. A rollover that was fixed before stays as it is.
 """
 
-from dataclasses import replace
-
 from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.batch.books import Books
+from token_ledger.core.decisions.derived_events import derived_event
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
 from token_ledger.core.model.plain_data import totals_data
@@ -51,10 +50,9 @@ def _find(books: Books, command: administration.RecostedCall) -> tuple[UnpricedC
 def _book(books: Books, call: UnpricedCall, found: Recosting) -> UsageEvent:
     last, price, difference = call.last, found.price, found.difference
     is_listed = difference.is_listed and found.listed is not None and found.listed.price_id != price.price_id
-    recosting = replace(
+    recosting = derived_event(
+        books,
         last,
-        event_id=books.new_id(),
-        reservation_id=None,
         usage=Usage(),
         cost_nanos=difference.nanos,
         price_id=price.price_id,
@@ -62,21 +60,10 @@ def _book(books: Books, call: UnpricedCall, found: Recosting) -> UsageEvent:
         list_price_id=found.listed.price_id if is_listed and found.listed is not None else None,
         list_cost_nanos=difference.list_nanos,
         calls=0,
-        overrun=False,
-        late=False,
         unpriced=False,
-        original_input_tokens=None,
-        path=books.located(last.path, last.event_id),
-        part=False,
-        held_path=None,
         recosts=last.event_id,
         others=difference.lines,
-        repetition=None,
-        earlier_event_id=None,
         details=None,
-        source="",
-        key="",
-        fingerprint=b"",
     )
     books.recost(recosting, last.event_id)
     return recosting
