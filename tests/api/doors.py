@@ -153,7 +153,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "usage_events": _of(
         _FACTS, name="requested_provider requested_model served_provider served_model", words="response_id",
         ours="tenant_id event_id booked_at posted_at reservation_id price_id path overrun late unpriced clamped calls"
-        " held_path held_at corrects recosts repetition earlier_event_id discount_id list_price_id",
+        " held_path held_at corrects recosts counts_since repetition earlier_event_id discount_id list_price_id",
         names="details",
         claimed="occurred_at", choice="estimated failed part service_tier kind", sum="cost_nanos list_cost_nanos",
         use="input_tokens output_tokens cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens"

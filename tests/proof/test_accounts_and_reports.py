@@ -1,9 +1,10 @@
 """Accounts and reports of one period agree, to the nano-dollar, for any mixture of calls.
 
 Budgets that only count have an account per user, model and agent type. After random traffic, in which days pass and
-calls are served by other models, late, in parts, on leases or reported afterwards, each account has what the report of
-its window has under its subject, with what crossed the ends of the window on leases. Of models that were renamed
-meanwhile this holds for all accounts together between which something was carried.
+calls are served by other models, late, in parts, on leases, reported afterwards or imported, each account has what the
+report of its window has under its subject, with what crossed the ends of the window on leases, and without what was
+imported before the window ended or when it was too old. Of models that were renamed meanwhile this holds for all
+accounts together between which something was carried.
 """
 
 import json
@@ -21,7 +22,7 @@ from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
 from token_ledger.proof.verify import verify_database
-from token_ledger.reports.spend import spend_by
+from token_ledger.reports.spend import Dimension, column_of, spend_by
 from token_ledger.reports.sums import NOTHING, SumRow
 
 MODELS = ("gpt-5.4", "GPT-5.4-mini", "gpt-5.4-2026-03-05", "o1-pro", "claude-sonnet-4-5", "Nobody-Knows")
@@ -42,7 +43,7 @@ class Traffic:
     async def run(self, steps: int) -> None:
         for _ in range(steps):
             step = self.random.choice(
-                (self._hold,) * 4 + (self._settle,) * 4 + (self._record,) * 4
+                (self._hold,) * 4 + (self._settle,) * 4 + (self._record,) * 4 + (self._import,) * 4
                 + (self._lease, self._draw, self._draw, self._part, self._release, self._rename, self._rename)
             )  # fmt: skip
             await step()
@@ -93,6 +94,26 @@ class Traffic:
         event = commands.Record("k", b"x", event_source="import", usage=usage, occurred_at=self._instant(), **call)
         await self.ledger.ask(event, outcomes.Recorded)
 
+    async def _import(self) -> None:
+        ago = self.random.choice((0, 3_600, 90_000, 400_000, 40_000_000))
+        since = timedelta(days=self.random.choice((1, 30, 9_000)))
+        now = datetime.now(UTC)
+        event = commands.Record(
+            "k", b"x", event_source="import", usage=Usage(*self._usage()), occurred_at=now - timedelta(seconds=ago),
+            counts_since=now - since, provider="openai", **{**self._call(), "model": self.random.choice(MODELS)},
+        )  # fmt: skip
+        before = await self._open_accounts()
+        await self.ledger.ask(event, outcomes.Recorded)
+        assert await self._open_accounts() == before
+
+    async def _open_accounts(self) -> list[Any]:
+        """Return what stands on the accounts of windows under way."""
+        rows: list[Any] = await self.ledger.owner.fetch(
+            "select account_id, settled_tokens, settled_nanos, settled_calls, held_tokens from accounts"
+            " where tenant_id = $1 and window_end > now() order by account_id", self.ledger.tenant,
+        )  # fmt: skip
+        return rows
+
     async def _rename(self) -> None:
         asked = ModelName("openai", self.random.choice(("gpt-5.4", "gpt-5.4-mini", "o1-pro", "GPT-5.4-mini")))
         becomes = ModelName("openai", self.random.choice((*MODELS, "our-own")))
@@ -118,6 +139,9 @@ async def test_every_account_has_what_the_report_of_its_window_has(database_url:
             await ledger.move_back(1)
         await traffic.run(30)
         assert await ledger.owner.fetchval("select count(*) from transfers") > 0
+        for counted in (True, False):
+            imported = "select count(*) from usage_events where counts_since is not null and (path <> '{}') = $1"
+            assert await ledger.owner.fetchval(imported, counted) > 5
         assert await _disagreeing(ledger) == []
         report = await verify_database(database_url)
         assert report.clean, report.as_text()
@@ -153,7 +177,24 @@ async def _reported(ledger: Ledger, row: Any) -> Sums:
     [(dimension, value)] = json.loads(row["subject"]).items()
     async with ledger.database.reading(ledger.tenant) as connection:
         report = await spend_by(connection, ledger.tenant, dimension, row["window_start"], row["window_end"])
-    return _sum((_figures(report.rows, value), _figures(report.crossed or (), value)))
+    assert report.imported is not None
+    imported = _figures(report.imported, value)
+    assert imported == await _imported(ledger, row, dimension, value, "true")
+    uncounted = await _imported(ledger, row, dimension, value, "not (counts_since < $5 and $5 <= booked_at)")
+    tokens, nanos, calls = uncounted
+    return _sum((_figures(report.rows, value), _figures(report.crossed or (), value), (-tokens, -nanos, -calls)))
+
+
+async def _imported(ledger: Ledger, row: Any, dimension: Dimension, value: str, where: str) -> Sums:
+    """Return the sums of the imported calls in an account's window, under its subject, for which a condition holds."""
+    found = await ledger.owner.fetchrow(
+        "select coalesce(sum(input_tokens + output_tokens), 0)::bigint, coalesce(sum(cost_nanos), 0)::bigint,"
+        f" coalesce(sum(calls), 0)::bigint from usage_events where tenant_id = $1 and {column_of(dimension)} = $2"
+        f" and posted_at >= $3 and posted_at < $4 and counts_since is not null and $5::timestamptz = $4 and {where}",
+        ledger.tenant, value, row["window_start"], row["window_end"], row["window_end"],
+    )  # fmt: skip
+    tokens, nanos, calls = found
+    return tokens, nanos, calls
 
 
 def _figures(rows: Sequence[SumRow], value: str) -> Sums:

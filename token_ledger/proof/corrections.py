@@ -19,6 +19,7 @@ from jsonb_each(e.others) as o
 _SAME = (
     *(name for name in FACTS if name != "user_id"), "occurred_at", "posted_at", "held_at", "price_id",
     "unpriced", "service_tier", "kind", "discount_id", "list_price_id", "recosts",
+    "counts_since",
 )  # fmt: skip
 
 _SAVED = "({0}.details #>> '{{saved,nanos}}')::numeric"

@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping, text
 
 from token_ledger.core.model.budget import Budget
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.event import counts_on
 from token_ledger.core.model.subject import Subject
 from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.core.model.transfer import Transfers, place_of
@@ -23,20 +24,25 @@ from token_ledger.storage.schema.columns import FACTS
 from token_ledger.storage.upkeep.periods import load_calendar
 
 # An event with a hold was decided on by the budgets that there were when it was held. Alike rows are looked at together
-# if no transfer lies between them.
+# if no transfer lies between them; imported ones only if they are of one instant, as only ended windows have them.
 _PLACED = f"""
 with placed as (
-    select 'hold' as of, reservation_id as id, reservation_id as booked_id, {", ".join(FACTS)}, path, path as held_path
+    select 'hold' as of, reservation_id as id, reservation_id as booked_id, {", ".join(FACTS)}, path, path as held_path,
+           null::timestamptz as counts_since, null::timestamptz as posted_at, null::timestamptz as booked_at
     from reservations where tenant_id = :tenant
     union all
-    select 'event', coalesce(reservation_id, event_id), event_id, {", ".join(FACTS)}, path, coalesce(held_path, path)
+    select 'event', coalesce(reservation_id, event_id), event_id, {", ".join(FACTS)}, path, coalesce(held_path, path),
+           counts_since, case when counts_since is not null then posted_at end,
+           case when counts_since is not null then booked_at end
     from usage_events where tenant_id = :tenant and event_id > :cut and corrects is null and recosts is null
 ), moves as (
     select coalesce(array_agg(transfer_id order by transfer_id), '{{}}') as ids from transfers where tenant_id = :tenant
 )
-select of, {", ".join(FACTS)}, path, held_path, min(id) as first_id, max(id) as last_id, min(booked_id) as booked_id
+select of, {", ".join(FACTS)}, path, held_path, counts_since, posted_at, booked_at,
+       min(id) as first_id, max(id) as last_id, min(booked_id) as booked_id
 from placed cross join moves as m
-group by of, {", ".join(FACTS)}, path, held_path, width_bucket(id, m.ids), width_bucket(booked_id, m.ids)
+group by of, {", ".join(FACTS)}, path, held_path, counts_since, posted_at, booked_at,
+         width_bucket(id, m.ids), width_bucket(booked_id, m.ids)
 """
 _ACCOUNTS = "select account_id, budget_id, subject from accounts where tenant_id = :tenant and budget_id <> 0"
 _BUDGETS = f"select {BUDGET.select()}, archived_at from budgets where tenant_id = :tenant"
@@ -87,6 +93,15 @@ class _Books:
         """Return where a call falls by either name of its user."""
         return self._selecting(facts, before) | self._selecting(self._of_pseudonym(facts), before)
 
+    def counting(self, row: RowMapping, places: set[Place]) -> set[Place]:
+        """Return those of the places on which a call counts: all, unless it was imported."""
+        if row["counts_since"] is None:
+            return places
+        windows = {place: self.budgets[place[0]].window for place in places}
+        ends = {window: self.calendar.bounds(window, row["posted_at"])[1] for window in windows.values()}
+        since, booked_at = row["counts_since"], row["booked_at"]
+        return {place for place in places if counts_on(ends[windows[place]], since, booked_at)}
+
     def _of_pseudonym(self, facts: CallFacts) -> CallFacts:
         return facts._replace(user=self.pseudonyms.get(facts.user, facts.user))
 
@@ -113,10 +128,10 @@ async def _find_misplaced(scope: Scope) -> list[Row]:
     async with scope.connection.stream(text(_PLACED), scope.parameters) as rows:
         async for row in rows.mappings():
             facts = _facts(row)
-            allowed = books.allowed(facts, row["last_id"])
+            allowed = books.counting(row, books.allowed(facts, row["last_id"]))
             found = books.places_of(row, allowed)
             # A budget that was made or archived meanwhile may have some of these calls.
-            missing = books.needed(facts, row["first_id"]) - found
+            missing = books.counting(row, books.needed(facts, row["first_id"])) - found
             besides = found - allowed
             if row["of"] == "event":  # what a call was held on stays on it where the budget was archived meanwhile
                 besides = {place for place in besides if place[0] not in books.archived}

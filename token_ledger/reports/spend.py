@@ -51,6 +51,10 @@ _ROLLUP_OF: Final[Mapping[Dimension, tuple[_Rollup, str]]] = {
 }
 
 
+_SPENT, _CROSSED, _IMPORTED = "spent", "crossed", "imported"
+"""What the rows of the statement are of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spend:
     """The report: rows with the highest cost first, and their total."""
@@ -63,6 +67,9 @@ class Spend:
     crossed: tuple[SumRow, ...] | None
     """What accounts have of the span besides the rows: calls of leases that began in it and went on after it, less
     those of leases that began before it. None if these may be calls that are no longer kept."""
+    imported: tuple[SumRow, ...] | None
+    """What of the rows was imported, which is not on accounts whose windows had not ended then. None if these may be
+    calls that are no longer kept."""
     kinds: Mapping[str, tuple[KindUse, ...]] | None = None
     """What the calls of each row used of other kinds, where there are any. None unless these were asked for, and if
     calls of the span may no longer be kept."""
@@ -87,23 +94,28 @@ async def spend_by(
     }  # fmt: skip
     # One statement, so that all of it is read in the same state.
     found = await connection.execute(text(_statement(rollup, column, with_kinds=with_kinds)), values)
-    rows: list[SumRow] = []
-    crossed: list[SumRow] = []
+    parts: dict[str, list[SumRow]] = {_SPENT: [], _CROSSED: [], _IMPORTED: []}
     kinds: dict[str, tuple[KindUse, ...]] = {}
-    for used, is_crossed, key, *sums in found:
-        (crossed if is_crossed else rows).append(SumRow(key, Figures(*sums)))
+    for used, part, key, *sums in found:
+        parts[part].append(SumRow(key, Figures(*sums)))
         if used is not None:
             kinds[key] = kinds_read(used)
     # Afterwards: what was kept when this is read was kept before.
     for field, edge in (("from", (since, whole.begin)), ("to", (whole.end, end))):
         await _check_kept(connection, tenant, rollup, calendar, field, edge)
+    rows, crossed, imported = (
+        tuple(row for row in parts[part] if part == _SPENT or row.sums != NOTHING)
+        for part in (_SPENT, _CROSSED, _IMPORTED)
+    )
     total = add_up(row.sums for row in rows)
     kept = await kept_from(connection, tenant)
-    is_known = kept is None or all(at >= kept or at <= made_at for at in (since, end))
-    carried = tuple(row for row in crossed if row.sums != NOTHING)
-    read = with_kinds and (kept is None or since >= kept)
+    crossed_is_known = kept is None or all(at >= kept or at <= made_at for at in (since, end))
+    all_are_kept = kept is None or since >= kept
     return Spend(
-        group_by, since, until, tuple(rows), total, carried if is_known else None, kinds if read else None
+        group_by, since, until, rows, total,
+        crossed=crossed if crossed_is_known else None,
+        imported=imported if all_are_kept else None,
+        kinds=kinds if with_kinds and all_are_kept else None,
     )  # fmt: skip
 
 
@@ -111,20 +123,23 @@ def _statement(rollup: _Rollup, column: str, *, with_kinds: bool) -> str:
     figures = ", ".join(Figures._fields)
     events = f"select {column}, {EVENT_FIGURES} from usage_events where tenant_id = :tenant"
     spent = (
-        f"select false as is_crossed, key, {SUMS} from ("
+        f"select '{_SPENT}' as part, key, {SUMS} from ("
         f"select {column} as key, {figures} from {rollup.table}"
         f" where tenant_id = :tenant and {rollup.period} >= :first and {rollup.period} < :last"
         f" union all {events} and posted_at >= :since and posted_at < :begin"
         f" union all {events} and posted_at >= :end and posted_at < :until"
-        f") as each group by key union all select true, crossed.* from ({crossed_by(column)}) as crossed"
+        f") as each group by key union all select '{_CROSSED}', crossed.* from ({crossed_by(column)}) as crossed"
+        f" union all select '{_IMPORTED}', key, {SUMS} from (select {column}, {EVENT_FIGURES} from usage_events"
+        " where tenant_id = :tenant and counts_since is not null and posted_at >= :since and posted_at < :until"
+        f") as each (key, {figures}) group by key"
     )
-    order = "order by is_crossed, cost_nanos desc, spent.key"
+    order = "order by part, cost_nanos desc, spent.key"
     if not with_kinds:
         return f"select null as kinds, spent.* from ({spent}) as spent {order}"
     used = f"select key, {KINDS_OF_A_KEY} as kinds from ({kinds_query(column)}) as used group by key"
     return (
         f"select used.kinds, spent.* from ({spent}) as spent left join ({used}) as used"
-        f" on used.key = spent.key and not is_crossed {order}"
+        f" on used.key = spent.key and part = '{_SPENT}' {order}"
     )
 
 

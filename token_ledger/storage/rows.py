@@ -203,7 +203,7 @@ EVENT = RowFormat(
     "corrects", _json("others", _if_any(json_columns.other_uses_from), _text_if_any(json_columns.other_uses_text)),
     "service_tier", _coded("repetition", _repetition), "earlier_event_id", _coded("kind", _kind),
     _json("details", json_columns.details_from_column, json_columns.details_text),
-    "discount_id", "list_price_id", "list_cost_nanos", "recosts",
+    "discount_id", "list_price_id", "list_cost_nanos", "counts_since", "recosts",
 )  # fmt: skip
 
 DENIAL = RowFormat(

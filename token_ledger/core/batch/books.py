@@ -27,7 +27,7 @@ from token_ledger.core.model.account import (
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.budget import Budget, Counts, Limits, Terms
 from token_ledger.core.model.call import CallFacts
-from token_ledger.core.model.event import UsageEvent
+from token_ledger.core.model.event import UsageEvent, counts_on
 from token_ledger.core.model.money import LARGEST_AMOUNT
 from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.reservation import Reservation
@@ -141,19 +141,24 @@ class Books:
         self.writes.model_names[asked] = name
         self.writes.name_decisions.append((self.new_id(), asked, name, change_id))
 
-    def accounts_for(self, facts: CallFacts, run: Run | None, at: datetime | None = None) -> list[Account]:
+    def accounts_for(
+        self, facts: CallFacts, run: Run | None, at: datetime | None = None, counts_since: datetime | None = None
+    ) -> list[Account]:
         """Return every account that a call falls on: of runs, allocations, and budgets that select it.
 
-        `at` is the instant that the call belongs to, if it is not that of the batch.
+        `at` is the instant that the call belongs to, if it is not that of the batch. With `counts_since` the call is
+        imported, and only accounts of ended windows count (see `model.event.counts_on`).
         """
         accounts: list[Account] = []
-        if run is not None:
+        if run is not None and counts_since is None:
             for each in self.lineage(run):
                 accounts.append(self._account_of_run(run_account_key(each.run_id)))
                 if facts.agent_type in each.allocated:
                     accounts.append(self._account_of_run(allocation_account_key(each.run_id, facts.agent_type)))
         known, windows = self.accounts_by_key, self._windows
         for match in self.config.matches(facts, () if run is None else run.lineage):
+            if counts_since is not None and not counts_on(self.window(match[0].window, at)[1], counts_since, self.now):
+                continue
             account = None
             # Every call looks all its accounts up here, and nearly always finds them.
             if at is None and (window := windows.get(match[0].window)) is not None:

@@ -197,6 +197,8 @@ class Record(KeyedCommand):
     event_kind: Kind | None = None
     cost_nanos: int | None = None
     details: Details | None = None
+    counts_since: datetime | None = None
+    """Of a call that is imported: see `model.event.counts_on`. It may be of any age."""
     body: Mapping[str, Any] = field(default_factory=dict)
     """The event as it came, kept where it has to be quarantined. It holds counts and names, never prompts."""
 

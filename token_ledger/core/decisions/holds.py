@@ -29,6 +29,7 @@ from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import HoldEvent, HoldState, Reservation
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.usage import Usage, clamp
+from token_ledger.core.model.window import FIRST_INSTANT
 
 
 def settle(
@@ -158,10 +159,11 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
             detail = f"there is no run {command.run_id}; the event is kept in quarantine for review"
             return keep(books, command, outcomes.Code.RUN_NOT_FOUND, detail, command.body)
     occurred_at = command.occurred_at or books.now
-    if not in_time(occurred_at, books.now):
+    if not in_time(occurred_at, books.now, command.counts_since):
+        bounds = "more than 35 days ago" if command.counts_since is None else f"before {FIRST_INSTANT:%Y}"
         detail = (
-            f"occurred_at {occurred_at.isoformat()} is more than 35 days ago or 5 minutes ahead; the event is kept in"
-            " quarantine for review"
+            f"occurred_at {occurred_at.isoformat()} is {bounds} or 5 minutes ahead; the event is kept in quarantine for"
+            " review"
         )
         return keep(books, command, outcomes.Code.TIME_OUT_OF_RANGE, detail, command.body)
     facts = call_facts(command, run, books.loaded.users, books.now, books.use_model_name)
@@ -172,7 +174,7 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
     price = None
     if command.cost_nanos is None:
         price = _price_at(books, command.provider, command.model, posted_at) or books.prices.stand_in_at(posted_at)
-    accounts = books.accounts_for(facts, run, posted_at)
+    accounts = books.accounts_for(facts, run, posted_at, command.counts_since)
     repetition, earlier = NOTHING
     if command.response_id is not None:
         repetition, earlier = find_earlier(books, command.response_id, facts, usage, on_hold=False)
@@ -203,6 +205,7 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
         discount_id=None if price is None else price.discount_id,
         list_price_id=list_price_id,
         list_cost_nanos=list_nanos,
+        counts_since=command.counts_since,
         requested=_other_name(facts, command.provider, command.model),
         repetition=repetition,
         earlier_event_id=None if earlier is None else earlier.event_id,

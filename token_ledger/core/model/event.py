@@ -42,8 +42,9 @@ class UsageEvent:
     price and has it by this one, which has no calls and no tokens, and of the cost only what is more or less.
     `repetition` is what was found under the response id, None where nothing was looked for: a call without one, or a
     part of a call. `earlier_event_id` is the event that was found; one that only repeats it (`calls` 0) has no usage of
-    its own. `kind` is None for the call of a model; what is none counts no call, and a tool call that used no model
-    names none. `details` are what was measured.
+    its own. `counts_since` marks a call that was imported from another system (see `counts_on`). `kind` is None for the
+    call of a model; what is none counts no call, and a tool call that used no model names none. `details` are what was
+    measured.
     `source`, `key` and `fingerprint` are those of the request that made it, known only to the batch that books it.
     """
 
@@ -80,6 +81,7 @@ class UsageEvent:
     discount_id: int | None = None
     list_price_id: int | None = None
     list_cost_nanos: int | None = None
+    counts_since: datetime | None = None
     recosts: int | None = None
     source: str = ""
     key: str = ""
@@ -101,6 +103,16 @@ def representable(claimed_at: datetime) -> datetime:
     return min(max(claimed_at, FIRST_INSTANT), LAST_INSTANT)
 
 
-def in_time(occurred_at: datetime, now: datetime) -> bool:
-    """Tell whether an event's own time is near enough to the booking to be posted there."""
-    return now - OLDEST <= occurred_at <= now + NEWEST
+def in_time(occurred_at: datetime, now: datetime, counts_since: datetime | None = None) -> bool:
+    """Tell whether an event's own time is near enough to the booking to be posted there; an imported call is old."""
+    oldest = now - OLDEST if counts_since is None else FIRST_INSTANT
+    return oldest <= occurred_at <= now + NEWEST
+
+
+def counts_on(window_end: datetime | None, counts_since: datetime, now: datetime) -> bool:
+    """Tell whether an imported call counts on an account of a window that it lies in.
+
+    Only if the window has ended, so that history takes nothing of today's budgets, but not before `counts_since`: of
+    what is no longer kept there are no accounts.
+    """
+    return window_end is not None and counts_since < window_end <= now

@@ -1,6 +1,6 @@
 """Answers of reports and of the live stream."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Annotated, Literal, NotRequired, cast
 
@@ -32,6 +32,10 @@ class SumRowAnswer(SumsAnswer):
 
 def _rows(rows: Iterable[SumRow]) -> list[SumRowAnswer]:
     return [{"key": row.key, **sums_answer(row.sums)} for row in rows]
+
+
+def _total(rows: Sequence[SumRow] | None) -> SumsAnswer | None:
+    return None if rows is None else sums_answer(add_up(row.sums for row in rows))
 
 
 @answer
@@ -96,6 +100,17 @@ SpendReport = TypedDict(
                 [example_of(SumRowAnswer)],
             ),
         ],
+        "imported": Annotated[
+            SumsAnswer | None,
+            doc(
+                "What of the total was imported from other systems. Accounts whose window had not ended at the import "
+                "do not have it. Null if some of these calls may no longer be kept.",
+                example_of(SumsAnswer),
+            ),
+        ],
+        "imported_rows": Annotated[
+            list[SumRowAnswer] | None, doc("`imported` per value of the dimension.", [example_of(SumRowAnswer)])
+        ],
     },
 )
 SpendReport.__doc__ = "Spend of a span, by one dimension."
@@ -116,8 +131,10 @@ def spend_report(spend: Spend, *, with_kinds: bool = False) -> SpendReport:
         "to": instant(spend.until),
         "rows": rows,
         "total": total,
-        "crossed": None if spend.crossed is None else sums_answer(add_up(row.sums for row in spend.crossed)),
+        "crossed": _total(spend.crossed),
         "crossed_rows": None if spend.crossed is None else _rows(spend.crossed),
+        "imported": _total(spend.imported),
+        "imported_rows": None if spend.imported is None else _rows(spend.imported),
     }
 
 

@@ -11,7 +11,7 @@ from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.model.account import AccountKey
 from token_ledger.core.model.budget import subject_in_books
 from token_ledger.core.model.call import CallFacts
-from token_ledger.core.model.event import in_time
+from token_ledger.core.model.event import counts_on, in_time
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.reservation import Reservation
 from token_ledger.core.model.run import Run, allocation_account_key, run_account_key
@@ -151,7 +151,7 @@ class _Needed:
         self._loaded = loaded
         self._touched = touched
         self._name_of: NameOf = partial(loaded.model_name, prices, config.renamed)
-        self._starts: dict[tuple[Window, datetime], datetime] = {}
+        self._bounds: dict[tuple[Window, datetime], tuple[datetime, datetime | None]] = {}
         self._seen: set[tuple[CallFacts, datetime]] = set()
         self.keys: set[AccountKey] = set()
         self.ids: set[int] = set()
@@ -163,12 +163,12 @@ class _Needed:
         run = self._loaded.runs.get(call.run_id) if call.run_id is not None else None
         if run is not None:
             self.keys.update(_accounts_in_run(run, call.agent_type, self._loaded))
-        at = self._now
-        if isinstance(call, Record) and call.occurred_at is not None and in_time(call.occurred_at, at):
+        at, counts_since = self._now, call.counts_since if isinstance(call, Record) else None
+        if isinstance(call, Record) and call.occurred_at is not None and in_time(call.occurred_at, at, counts_since):
             at = min(call.occurred_at, at)
         triggers = self._config.triggers
         for facts in candidate_facts(triggers, call, run, self._loaded.users, self._now, self._name_of):
-            self._add_facts(facts, run, at)
+            self._add_facts(facts, run, at, counts_since)
 
     def add_served(self, settle: Settle) -> None:
         """Add the accounts of a call that may have been served by another model than its hold is for."""
@@ -215,14 +215,17 @@ class _Needed:
             [account_id for account_id, account in by_id.items() if account is None],
         )
 
-    def _add_facts(self, facts: CallFacts, run: Run | None, at: datetime) -> None:
+    def _add_facts(self, facts: CallFacts, run: Run | None, at: datetime, counts_since: datetime | None = None) -> None:
         if (facts, at) in self._seen:
             return
         self._seen.add((facts, at))
         for budget, subject in self._config.matches(facts, () if run is None else run.lineage):
-            start = self._starts.get((budget.window, at))
-            if start is None:
-                start = self._starts[budget.window, at] = self._config.calendar.bounds(budget.window, at)[0]
+            bounds = self._bounds.get((budget.window, at))
+            if bounds is None:
+                bounds = self._bounds[budget.window, at] = self._config.calendar.bounds(budget.window, at)
+            start, end = bounds
+            if counts_since is not None and not counts_on(end, counts_since, self._now):
+                continue
             self.keys.add((budget.budget_id, subject.text, start))
             if at < self._now:
                 self.past.add((budget.budget_id, subject.text, start))

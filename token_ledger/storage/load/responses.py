@@ -7,6 +7,7 @@ from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.model.event import OLDEST
 from token_ledger.core.model.repetition import MOST_CALLS
 from token_ledger.core.model.tenant import TenantConfig, TenantId
+from token_ledger.core.model.window import FIRST_INSTANT
 from token_ledger.storage import rows
 from token_ledger.storage.load.corrections import load_recostings
 from token_ledger.storage.load.locks import Connection, Locked
@@ -49,6 +50,8 @@ async def load_responses(
     if not wanted:
         return
     since = {lock.tenant_id: lock.now - OLDEST for lock in locked}
+    # An import may have been made before, whenever that was.
+    since.update((tenant, FIRST_INSTANT) for tenant, record in ordered.of(Record) if record.counts_since is not None)
     tenants, identifiers = zip(*wanted, strict=True)
     found = await connection.fetch(LOAD_RESPONSES, tenants, identifiers, [since[tenant] for tenant in tenants])
     for *columns, corrected_by in found:

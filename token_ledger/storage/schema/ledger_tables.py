@@ -323,12 +323,14 @@ usage_events = Table(
     columns.big("list_price_id", null=True),
     columns.big("list_cost_nanos", null=True),
     columns.big("recosts", null=True),
+    columns.at("counts_since", null=True),
     PrimaryKeyConstraint("tenant_id", "event_id", "booked_at"),
     Index("usage_events_posted", "tenant_id", "posted_at"),
     Index("usage_events_others", "tenant_id", "posted_at", postgresql_where=text("others is not null")),
     Index("usage_events_long_held", "tenant_id", "posted_at", postgresql_where=text(columns.LONG_HELD)),
     Index("usage_events_corrections", "tenant_id", "corrects", postgresql_where=text("corrects is not null")),
     Index("usage_events_recostings", "tenant_id", "recosts", postgresql_where=text("recosts is not null")),
+    Index("usage_events_imported", "tenant_id", "posted_at", postgresql_where=text("counts_since is not null")),
     Index("usage_events_unpriced", "tenant_id", "model", "event_id", postgresql_where=text(columns.STILL_UNPRICED)),
     Index(
         "usage_events_responses", "tenant_id", "response_id", postgresql_where=text(f"repetition in ({KNOWN_BY_ID})")

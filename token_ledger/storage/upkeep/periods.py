@@ -19,7 +19,10 @@ from token_ledger.storage.schema.setup_tables import STANDING_CHANGES
 _DAY = timedelta(days=1)
 
 OLDEST_POST = timedelta(days=36)
-"""A little more than how far before a tenant was made one of its events can be posted (`core.model.event.OLDEST`)."""
+"""A little more than how far before a tenant was made one of its events can be posted (`core.model.event.OLDEST`).
+
+Only what was imported is older.
+"""
 
 _BUCKET = "width_bucket(posted_at, cast(:hour_since as timestamptz[]))"
 
@@ -73,7 +76,11 @@ async def load_calendar(connection: AsyncConnection, tenant: TenantId) -> tuple[
 async def load_periods(connection: AsyncConnection, tenant: TenantId) -> Periods:
     """Return the hours and days of a tenant, from the oldest event that it can have to a day ahead of now."""
     calendar, made_at = await load_calendar(connection, tenant)
-    return periods_between(calendar, made_at - OLDEST_POST, await database_now(connection) + 2 * _DAY)
+    first = await connection.execute(
+        text("select min(day) from daily_usage where tenant_id = :tenant"), {"tenant": tenant}
+    )
+    begin = min(made_at - OLDEST_POST, first.scalar_one() or made_at)
+    return periods_between(calendar, begin, await database_now(connection) + 2 * _DAY)
 
 
 async def database_now(connection: AsyncConnection) -> datetime:

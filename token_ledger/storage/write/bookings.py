@@ -72,7 +72,7 @@ _booked = EVENT.without("calls", "part", "corrects", "recosts")
 USAGE_EVENT_ROW = BatchRow(
     "booked_event_row",
     (operation_keys.c.source, operation_keys.c.key, operation_keys.c.fingerprint, *_booked.columns),
-    placed=frozenset({"occurred_at", "posted_at", "held_at"}),
+    placed=frozenset({"occurred_at", "posted_at", "held_at", "counts_since"}),
 )
 _event_row = _booked.writer(
     "lock, value, text, places",
