@@ -162,6 +162,11 @@ BREAKS = {
         "update usage_events as e set path = e.held_path from reservations as r where e.held_path is not null"
         " and e.reservation_id = r.reservation_id and (e.provider, e.model) = (r.provider, r.model)",
         "update accounts set subject = '{\"user\":\"eve\"}' where account_id = " + _DAY_ACCOUNT,
+        # As if a call had been made here, or another past were kept.
+        "update usage_events set counts_since = null where counts_since is not null",
+        "update usage_events set counts_since = booked_at where counts_since is not null",
+        "update usage_events set counts_since = posted_at where counts_since is not null",
+        "update usage_events set path = '{}' where counts_since is not null and corrects is null",
     ),
     "accounts are found by the user and the run of their subject": (
         "update accounts set subject_user = null where subject_user is not null",

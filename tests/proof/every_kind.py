@@ -41,6 +41,7 @@ async def make_every_kind_of_row(ledger: Ledger) -> None:
     await _reverse(ledger)
     await _report_again(ledger)
     await _call_tools(ledger)
+    await _import(ledger)
     await _recost(ledger)
     await _administer(ledger)
 
@@ -393,6 +394,16 @@ async def _call_tools(ledger: Ledger) -> None:
                     cost_nanos=None, key_space=commands.other_model_key_space(1), response_id="resp_9")  # fmt: skip
     await ledger.ask(inner, outcomes.Recorded)
     await _reverse_calls(ledger, "user_id = 'judy' and e.kind <> 'other_model'")
+
+
+async def _import(ledger: Ledger) -> None:
+    """Import calls of now, of ended days, and of days that are no longer kept; take one back."""
+    now = datetime.now(UTC)
+    event = commands.Record("k", b"x", "elsewhere", "importer", "openai", "gpt-5.4-mini", Usage(500, 50),
+                            user="mallory", counts_since=now - timedelta(days=90))  # fmt: skip
+    for days in (0, 1, 2, 2, 80, 400):
+        await ledger.ask(replace(event, occurred_at=now - timedelta(days=days)), outcomes.Recorded)
+    await _reverse_calls(ledger, f"user_id = 'mallory' and e.posted_at > now() - interval '{1.5 * 24} hours'")
 
 
 async def _recost(ledger: Ledger) -> None:
