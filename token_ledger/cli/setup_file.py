@@ -5,17 +5,17 @@ is found here, before anything is looked up or changed.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import AfterValidator, Field, StrictInt, ValidationError, model_validator
 
 from token_ledger.core.batch.administration import SetAlias, SetDiscount, SetModel, SetPrice
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.tenant import check_cost_centers
+from token_ledger.imports.yaml_file import read_yaml
 from token_ledger.storage.tenants import check_zone
 from token_ledger.wire.bodies.budgets import BudgetBody, BudgetTerms
 from token_ledger.wire.bodies.model_names import ModelNameBody
@@ -77,37 +77,9 @@ class SetupFile(Body):
     tenants: Annotated[tuple[TenantTerms, ...], Field(min_length=1)]
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads YAML with instants as text, as in a request, and refuses a key that is given twice."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen: set[Hashable] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if (key.tag, key.value) in seen:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
-                seen.add((key.tag, key.value))
-        return node
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def read_setup_file(path: Path) -> SetupFile:
     """Return what a file says; ValueError says in one sentence where it is wrong."""
-    try:
-        with path.open("rb") as file:
-            value: Any = yaml.load(file, _Loader)  # noqa: S506 - it is a SafeLoader
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise ValueError(f"{path} is nested hundreds of levels deep; see the documentation for its form") from None
-    except (ValueError, LookupError, AttributeError) as error:  # what the reader says of !!bool x, or of 5,000 digits
-        raise ValueError(f"{path} has a value that can't be read: {error}; write plain text and numbers") from None
+    value = read_yaml(path)
     if value is None:
         raise ValueError(f"{path} is empty: it must have `tenants:` and a list of them")
     try:
