@@ -27,19 +27,23 @@ def _refuse(name: str) -> NoReturn:
 _decoder: Final = json.JSONDecoder(parse_constant=_refuse)
 
 
-def json_objects(path: Path) -> Iterator[tuple[int, Object]]:
-    """Yield each object with the line on which it begins.
+class UnfinishedLine(UnreadableFile):
+    """The last line of several ends within its object: the program that writes the file may still be at it."""
+
+
+def json_objects(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, Object]]:
+    """Yield each object with the line on which it begins; `longest` is that of a line and of an object of an array.
 
     A file that begins with `[` is an array of objects, however it is broken into lines. Else each line is an object,
     or, where the first line ends within one, the file is documents one after the other. Raises UnreadableFile.
     """
     first = first_line(path)
     if first.startswith("["):
-        yield from _values(path, LONGEST_LINE, in_array=True)
+        yield from _values(path, longest, in_array=True)
     elif first.endswith(_OPENED):
         yield from _values(path, LONGEST_DOCUMENT, in_array=False)
     else:
-        yield from _of_lines(path)
+        yield from _of_lines(path, longest)
 
 
 def parsed(text: str) -> Any:
@@ -65,15 +69,17 @@ def first_line(path: Path) -> str:
     return begin.rstrip()
 
 
-def _of_lines(path: Path) -> Iterator[tuple[int, Object]]:
+def _of_lines(path: Path, longest: int) -> Iterator[tuple[int, Object]]:
     decode = _decoder.decode
-    for number, line in enumerate(text_lines(path), start=1):
+    for number, line in enumerate(text_lines(path, longest=longest), start=1):
         try:
             value = decode(line)
         except (ValueError, RecursionError) as error:
             if not line.strip():
                 continue
-            raise UnreadableFile(Place(str(path), number), _line_problem(line, error)) from None
+            is_cut_off = number > 1 and line.lstrip().startswith("{") and not line.endswith("\n")
+            kind = UnfinishedLine if is_cut_off else UnreadableFile
+            raise kind(Place(str(path), number), _line_problem(line, error)) from None
         if type(value) is not dict:
             raise UnreadableFile(Place(str(path), number), _no_object(value))
         yield number, value

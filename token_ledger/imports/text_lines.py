@@ -41,7 +41,7 @@ def opened(path: Path) -> Iterator["io.BufferedReader[Any]"]:
             yield file
 
 
-def text_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
+def text_lines(path: Path, encoding: str | None = None, longest: int = LONGEST_LINE) -> Iterator[str]:
     """Yield the lines of a text file with their ends; UTF-8 or UTF-16, unless another encoding is named."""
     with opened(path) as file:
         number = 0
@@ -49,14 +49,14 @@ def text_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
             encoding = encoding or _encoding(path, file)
             if encoding == "utf-16":
                 reader = io.TextIOWrapper(file, encoding, newline="")
-                for number, text in enumerate(iter(partial(reader.readline, LONGEST_LINE + 1), ""), start=1):
-                    if len(text) > LONGEST_LINE:
-                        raise UnreadableFile(Place(str(path), number), _too_long())
+                for number, text in enumerate(iter(partial(reader.readline, longest + 1), ""), start=1):
+                    if len(text) > longest:
+                        raise UnreadableFile(Place(str(path), number), _too_long(longest))
                     yield text
                 return
-            for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE + 1), b""), start=1):
-                if len(line) > LONGEST_LINE:
-                    raise UnreadableFile(Place(str(path), number), _too_long())
+            for number, line in enumerate(iter(partial(file.readline, longest + 1), b""), start=1):
+                if len(line) > longest:
+                    raise UnreadableFile(Place(str(path), number), _too_long(longest))
                 yield line.decode(encoding)
                 if number == 1 and encoding == "utf-8-sig":
                     encoding = "utf-8"
@@ -96,9 +96,9 @@ def _encoding(path: Path, file: "io.BufferedReader[Any]") -> str:
     return "utf-8-sig"
 
 
-def _too_long() -> str:
+def _too_long(longest: int) -> str:
     return (
-        f"the line is longer than {LONGEST_LINE // 2**20} MB: is a line break missing, or does the export hold files? "
+        f"the line is longer than {longest // 2**20} MB: is a line break missing, or does the export hold files? "
         "Leave such columns out of the export"
     )
 
