@@ -75,6 +75,6 @@ def test_a_whole_number_is_a_count(cell: object, unit: int, count: int) -> None:
     assert type(found) is int
 
 
-@pytest.mark.parametrize("cell", ["abc", "1.5", 1.5, True, NAN, [1], {"a": 1}])
+@pytest.mark.parametrize("cell", ["abc", "1.5", 1.5, True, NAN, [1], {"a": 1}, "9" * 5000, 10**30, 1e300, "1e99"])
 def test_what_is_no_count_stays_for_the_ledger_to_refuse(cell: object) -> None:
     assert count_of(cell) is cell

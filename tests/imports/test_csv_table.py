@@ -122,6 +122,19 @@ def test_everything_that_a_mapping_may_say(tmp_path: Path) -> None:
     assert stated.by_day_and_model == {("2026-11-21", "openai/gpt-5.4"): Decimal("0.12")}
 
 
+@pytest.mark.parametrize(
+    ("cell", "measured"),
+    [("12.4", 12), ("1,200", 1200), ("-1", None), ("soon", None), ("1,2", None), ("9e9", None), ("", None)],
+)
+def test_a_call_is_booked_though_what_was_measured_of_it_is_wrong(
+    cell: str, measured: int | None, tmp_path: Path
+) -> None:
+    mapping = a_mapping(columns={**COLUMNS, "latency_ms": "ms", "finish_reason": "why"})
+    event = only(tmp_path, HEADER.replace("\n", ",ms,why\n") + ROW.replace("\n", f',"{cell}",{"x" * 65}\n'), mapping)
+    assert event.get("measured") == (None if measured is None else {"latency_ms": measured})
+    accepted(event)
+
+
 def test_decimal_commas(tmp_path: Path) -> None:
     mapping = a_mapping(columns={**COLUMNS, "cost": "price"}, delimiter="semicolon", decimal="comma")
     content = (HEADER.replace("\n", ",price\n") + ROW.replace("1200", "1.200")).replace(",", ";")
@@ -186,6 +199,7 @@ def test_a_row_that_is_no_call_is_skipped_by_its_reason(row: str, reason: SkipRe
         (ROW.replace("1200", "-1200"), "usage.input_tokens"),
         (ROW.replace("1200", "many"), "usage.input_tokens"),
         (ROW.replace("1200", "12.5"), "usage.input_tokens"),
+        (ROW.replace("1200", "9" * 5000), "usage.input_tokens"),
         (ROW.replace("1200", ""), "usage.input_tokens"),
         (ROW.replace("ada", ""), "user"),
         (ROW.replace("gpt-5.4", ""), "model"),

@@ -89,6 +89,9 @@ def test_other_formats(form: str, cell: object, instant: str) -> None:
         ("spreadsheet_days", "46347", "give --time-zone"),
         ("%d.%m.%Y", "11/21/2026", "change `time.format`"),
         ("%d.%m.%Y", "21.11.2026", "give --time-zone"),
+        ("%d.%m.%Y", ["21.11.2026"], "change `time.format`"),
+        ("iso", {"a": 1}, "is no instant"),
+        ("unix_seconds", [1], "is no number"),
     ],
 )
 def test_what_is_no_instant_is_refused_with_advice(form: str, cell: object, advice: str) -> None:

@@ -1,10 +1,14 @@
 """Mapping files: what they may say, and in which words they are refused."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from token_ledger.imports.mapping import TableMapping, mapping_text, read_mapping
+from tests.imports.reading import accepted, events
+from token_ledger.imports.csv_table import read
+from token_ledger.imports.mapping import MEASURED, TableMapping, mapping_text, read_mapping
+from token_ledger.imports.rows import Defaults
 
 WHOLE = """
 columns: {occurred_at: time, model: model, input_tokens: in, output_tokens: out, cost: usd}
@@ -69,6 +73,28 @@ def test_a_wrong_mapping_is_refused_with_what_would_be_right(text: str, problem:
         read_mapping(path)
     assert problem in str(refused.value)
     assert str(refused.value).startswith(str(path))
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "import.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_page_reads_its_table(tmp_path: Path) -> None:
+    blocks = dict(re.findall(r'^```\w+ title="(\S+)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL))
+    table = tmp_path / "calls.csv"
+    table.write_text(blocks["calls.csv"])
+    first, second = events(read(table, Defaults(), read_mapping(written(tmp_path, blocks["mapping.yaml"]))))
+    command = accepted(first)
+    assert (command.user, command.provider, command.model) == ("ada", "openai", "gpt-5.4")
+    assert command.usage.cache_read_tokens == 1024
+    assert first["occurred_at"] == "2026-11-21T09:30:00+00:00"
+    assert second["usage"] == {"input_tokens": 980, "cache_read_tokens": 0, "output_tokens": 410}
+
+
+def test_the_page_describes_every_key_of_a_mapping() -> None:
+    described = {*re.findall(r"^\| `(\w+)` \| ", PAGE, re.MULTILINE)}
+    assert described == {*TableMapping.model_fields}
+    for name in {*MEASURED, "usage", "cost", "cache_write_tokens", "idempotency_key"}:
+        assert f"`{name}`" in PAGE
 
 
 def test_a_mapping_that_is_not_there_is_refused(tmp_path: Path) -> None:

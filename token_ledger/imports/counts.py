@@ -10,6 +10,9 @@ _GROUPED: Final = {",": re.compile(r"[+-]?\d{1,3}(,\d{3})+"), ".": re.compile(r"
 _SPACES: Final = re.compile(r"(?<=\d)[ \u00a0\u2009\u202f'\u2019](?=\d{3}(?:\D|$))")
 _MARKS: Final = {"point": ".", "comma": ","}
 
+_TOO_LARGE: Final = 10**18
+"""From here on a number is no count of anything; Python would refuse to write one of thousands of digits."""
+
 
 class UnclearNumber(ValueError):
     """A number may be read in two ways, or not in the way that was said; the text says what to do."""
@@ -67,7 +70,7 @@ def count_of(cell: object, mark: DecimalMark | None = "point", unit: int = 1) ->
         case bool():
             return cell
         case int():
-            return cell * unit
+            return cell * unit if abs(cell) < _TOO_LARGE else cell
         case float() | Decimal():
             number = Decimal(str(cell))
         case str():
@@ -77,5 +80,7 @@ def count_of(cell: object, mark: DecimalMark | None = "point", unit: int = 1) ->
             number = found
         case _:
             return cell
+    if not number.is_finite() or abs(number) >= _TOO_LARGE:
+        return cell
     whole = number * unit
-    return int(whole) if whole.is_finite() and whole == whole.to_integral_value() else cell
+    return int(whole) if whole == whole.to_integral_value() else cell

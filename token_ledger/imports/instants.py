@@ -39,7 +39,8 @@ def instant_reader(form: str, zone: ZoneInfo | None) -> Reader:
         return partial(_read_unix, UNIX[form])
     if form == SPREADSHEET:
         return partial(_read_days, zone)
-    return lru_cache(4096)(partial(_read_pattern, form, zone))
+    read = lru_cache(4096)(partial(_read_pattern, form, zone))
+    return lambda cell: read(str(cell).strip())
 
 
 def _read_iso(zone: ZoneInfo | None, cell: object) -> str:
@@ -84,12 +85,12 @@ def _number(cell: object) -> float:
         raise ValueError(f"{cell!r} is no number, but the format of its column says so") from None
 
 
-def _read_pattern(form: str, zone: ZoneInfo | None, cell: object) -> str:
+def _read_pattern(form: str, zone: ZoneInfo | None, text: str) -> str:
     try:
-        at = datetime.strptime(str(cell).strip(), form)
+        at = datetime.strptime(text, form)
     except ValueError:
-        raise ValueError(f"{cell!r} is not written as {form!r}: change `time.format` in the mapping") from None
-    return _in_utc(at, zone, str(cell))
+        raise ValueError(f"{text!r} is not written as {form!r}: change `time.format` in the mapping") from None
+    return _in_utc(at, zone, text)
 
 
 def _in_utc(at: datetime, zone: ZoneInfo | None, written: str) -> str:

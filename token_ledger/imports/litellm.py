@@ -96,12 +96,13 @@ def _row(place: Place, values: Values, defaults: Defaults, stated: StatedCosts |
     metadata = metadata if isinstance(metadata, dict) else {}
     failed = "failure" in (values.get("status"), metadata.get("status"))
     reading = _reading(values, metadata)
-    if not any(reading.usage.to_json().values()) and (failed or not spend):
+    usage = reading.usage.to_json()
+    if not any(usage.values()) and (failed or not spend):
         return SkippedRow(place, SkipReason.NO_USAGE)
     event: dict[str, Any] = {
         "source": SOURCE, "idempotency_key": key_of_id(identifier), "occurred_at": at,
         "agent_type": _text(values.get("agent_id")) or defaults.agent_type or AGENT_TYPE,
-        "request_type": _request_type(_text(values.get("call_type")) or ""), "usage": reading.usage.to_json(),
+        "request_type": _request_type(_text(values.get("call_type")) or ""), "usage": usage,
         "service_tier": reading.service_tier,
         **_who(values, metadata, defaults), **_which(values, model, defaults),
     }  # fmt: skip

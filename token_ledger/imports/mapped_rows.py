@@ -32,6 +32,9 @@ _OUTCOMES: Final = {
     "success": "ok", "succeeded": "ok", "completed": "ok", "true": "ok", "200": "ok",
     "failure": "error", "failed": "error", "false": "error",
 }  # fmt: skip
+_LONGEST_LABEL: Final = 64
+_DAY: Final = 86_400_000
+"""Milliseconds; no call takes longer."""
 _TRUE: Final = frozenset({"1", "true", "yes", "t", "y"})
 _READ: Final = frozenset({"outcome", "service_tier", "estimated"})
 """Texts that do not stand in an event as they stand in a file."""
@@ -106,9 +109,8 @@ class RowMaker:
             if tags:
                 event["tags"] = tags
         if self._measured:
-            measured = {
-                name: self._measurement(name, cells[at]) for name, at in self._measured if not is_blank(cells[at])
-            }
+            said = ((name, self._measurement(name, cells[index])) for name, index in self._measured)
+            measured = {name: value for name, value in said if value is not None}
             if measured:
                 event["measured"] = measured
         if self._cost is not None and self._stated is not None and not is_blank(cells[self._cost]):
@@ -119,10 +121,17 @@ class RowMaker:
                 event["provider"] = provider
 
     def _measurement(self, name: str, cell: object) -> object:
+        """Return what was measured, None where that can't be read: no call is kept in quarantine for it."""
+        if is_blank(cell):
+            return None
         if name in ("error_kind", "finish_reason"):
-            return str(cell).strip()
-        number = decimal_of(str(cell), self._mapping.decimal if isinstance(cell, str) else "point")
-        return cell if number is None else round(number)
+            text = str(cell).strip()
+            return text if 0 < len(text) <= _LONGEST_LABEL and text.isprintable() else None
+        try:
+            number = decimal_of(str(cell), self._mapping.decimal if isinstance(cell, str) else "point")
+        except UnclearNumber:
+            return None
+        return None if number is None or not 0 <= number < _DAY else round(number)
 
     def _state_cost(self, stated: StatedCosts, event: Event, cell: object, place: Place) -> None:
         try:

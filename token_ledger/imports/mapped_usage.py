@@ -1,7 +1,7 @@
 """Reads what a row of a table says that its call used, as the ledger counts it: input and output are the whole."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from token_ledger_sdk.providers import UsageMissing, usage_from
 
@@ -10,6 +10,8 @@ from token_ledger.imports.json_values import parsed
 from token_ledger.imports.mapping import COUNTS, TableMapping
 
 Usage = dict[str, Any]
+_DIGITS: Final = 18
+"""As many as the count of any call has by far."""
 
 
 class UsageReader:
@@ -38,7 +40,7 @@ class UsageReader:
             cell = cells[index]
             if values is not None:
                 cell = values.get(str(cell), cell)
-            if type(cell) is str and cell.isdecimal():
+            if type(cell) is str and cell.isdecimal() and len(cell) < _DIGITS:
                 usage[name] = int(cell) * unit
             elif cell is None or cell == "" or cell != cell:  # as `is_blank`, without the call
                 continue

@@ -14,12 +14,14 @@ from token_ledger.core.model.tenant import check_cost_centers
 from token_ledger.wire.bodies.users import UserBody
 from token_ledger.wire.validation_errors import first_error
 
+_LONGEST_CELL = 131_072
 COLUMNS = ("user", "cost_center", "from")
 
 
 def read_users(path: Path) -> list[UserBody]:
     """Return the users of a CSV file; several rows of one user are cost centers in succession. Raises ValueError."""
     # Spreadsheets begin UTF-8 with a byte order mark. Without strict, an unclosed quote would swallow the rest.
+    csv.field_size_limit(_LONGEST_CELL)  # of this process, in which another reader may have set it
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, strict=True)
         try:
