@@ -15,13 +15,14 @@ class Group(StrEnum):
     KEYS = "Manage API keys"
     USERS = "Manage users"
     PRICES = "Look up and set prices"
+    USAGE = "Import usage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argument:
     """One argument of a command: `name` is positional, `--name` an option, or a flag with `is_flag`.
 
-    One that is positional may be left out if it is `optional`.
+    One that is positional may be left out if it is `optional`, and given more than once if it is `many`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Argument:
     type: Callable[[str], Any] = str
     is_flag: bool = False
     optional: bool = False
+    many: bool = False
 
     @property
     def text(self) -> str:

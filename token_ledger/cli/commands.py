@@ -10,6 +10,7 @@ from pathlib import Path
 from token_ledger.cli.command_rows import JSON, TENANT, Argument, Command, Group
 from token_ledger.cli.price_commands import PRICE_COMMANDS
 from token_ledger.core.model.principal import KEY_ROLES, Role
+from token_ledger.imports.kinds import KINDS
 
 EXIT_STATUSES = {
     0: "done, and nothing was found to be wrong",
@@ -252,6 +253,42 @@ COMMANDS = (
         details="Every sum stays. The command begins the erasure; the worker that leads finishes it.",
         example="token-ledger erase-user acme ada",
         arguments=(TENANT, Argument(name="user", help="name of the user", example="ada")),
+    ),
+    Command(
+        name="import", group=Group.USAGE, run="token_ledger.cli.imports:import_files",
+        help="book the usage that files of other systems say",
+        details="It stands in reports at its date, and on the accounts of windows that have ended, never on one under"
+        " way. Everything is read before anything is booked: a file that can't be read is named with the line. What was"
+        " booked before is not booked again, so an import that was interrupted is run again. The summary says how many"
+        " rows were booked, booked before, quarantined or skipped, and why; together they are all that were read."
+        " Kinds: " + "; ".join(f"{kind.name} ({kind.what})" for kind in KINDS.values())
+        + ".",
+        example="token-ledger import claude-code ~/.claude/projects --dry-run",
+        arguments=(
+            Argument(name="kind", choices=tuple(KINDS), help="what the files are"),
+            Argument(
+                name="files", type=Path, many=True, example="usage.csv",
+                help="files, for session logs and traces also folders",
+            ),
+            Argument(name="--tenant", help="name of the tenant; without it, the only one there is", example="acme"),
+            Argument(
+                name="--dry-run", is_flag=True, help="show what would be booked and what it costs, and book nothing"
+            ),
+            Argument(
+                name="--mapping", type=Path, example="usage.yaml",
+                help="for csv, jsonl and parquet: the YAML file that says which column is what",
+            ),
+            Argument(name="--guess", is_flag=True, help="book a table by the mapping that is guessed"),
+            Argument(
+                name="--user", example="ada",
+                help="whose calls these are, where a row does not say it; session logs are yours without it",
+            ),
+            Argument(name="--cost-center", example="research", help="their cost center, where a row does not say it"),
+            Argument(name="--agent-type", example="data_agent", help="their agent type, where a row does not say it"),
+            Argument(name="--provider", example="openai", help="their provider, where a row does not say it"),
+            Argument(name="--time-zone", example="Europe/Berlin", help="IANA time zone of instants that name none"),
+            JSON,
+        ),
     ),
     *PRICE_COMMANDS,
 )  # fmt: skip

@@ -82,8 +82,8 @@ def _options(argument: Argument) -> dict[str, Any]:
     options: dict[str, Any] = {"help": argument.text.replace("%", "%%")}
     if argument.is_flag:
         return {**options, "action": "store_true"}
-    if argument.optional:
-        options["nargs"] = "?"
+    if argument.optional or argument.many:
+        options["nargs"] = "+" if argument.many else "?"
     return {**options, "default": argument.default, "choices": argument.choices, "type": argument.type}
 
 

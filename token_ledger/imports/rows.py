@@ -59,7 +59,7 @@ class SkippedRow:
 Row = CallRow | SkippedRow
 
 
-class UnreadableFile(Exception):
+class UnreadableFile(ValueError):
     """A file is not what its kind says; nothing of the import may be booked. The text says what would be right."""
 
     def __init__(self, place: Place, problem: str) -> None:

@@ -219,6 +219,20 @@ class BatchTransactions:
         names = {books.config.tenant_id: books.config.name for books in plan.books}
         return Committed(plan.outcomes, plan.changes, names, skipped)
 
+    async def try_out(self, connection: Any, tenant: TenantId, commands: Sequence[Command]) -> Sequence[Outcome]:
+        """Return what a batch of one tenant would come to, and change nothing."""
+        await connection.execute("begin")
+        try:
+            await connection.execute(see_tenants([tenant]))
+            locked = await lock_tenants(connection, [tenant], self._clocks)
+            if not locked:
+                raise Unavailable(f"tenant {tenant} has no ledger")
+            plan = await self._decide(connection, locked, {tenant: commands})
+            return [outcome for outcome in plan.outcomes[tenant] if not isinstance(outcome, Exception)]
+        finally:
+            await connection.execute("rollback")
+            self._forget([tenant])
+
     async def run_in_parts(self, connection: Any, commands: Commands) -> Committed:
         """Run a batch that was refused, in parts with a savepoint each, to one commit.
 

@@ -118,6 +118,12 @@ class GroupCommit:
             self._start_worker()
         return ticket.outcome
 
+    async def try_out(self, tenant: TenantId, commands: Sequence[Command]) -> Sequence[Outcome]:
+        """Return what commands would come to if they were a batch, and change nothing."""
+        pool = await self._database.writer_pool()
+        async with pool.acquire() as connection:
+            return await self._transactions.try_out(connection, tenant, commands)
+
     async def drain(self) -> None:
         """Return when every waiting command has its outcome."""
         while self._running:

@@ -116,6 +116,11 @@ class Calendar:
         """Return when the local day of an instant began: the key of the daily roll-ups."""
         return self.bounds(Window.DAY, at)[0]
 
+    def local_date(self, at: datetime) -> date:
+        """Return the local date of an instant."""
+        _, rule = _in_force(self.rules(Window.DAY), at) if self.changes else (None, self.first)
+        return at.astimezone(rule.zone).date()
+
     def period(self, at: datetime) -> tuple[datetime, datetime]:
         """Return when the local hour and the local day of an instant began.
 

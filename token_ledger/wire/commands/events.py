@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -37,13 +38,16 @@ _BY_TYPE: Mapping[str, TypeAdapter[Any]] = {
 _KNOWN = frozenset(name for body in USAGE_BODIES for name in body.model_fields) - {"body"}
 
 
-def event_commands(event: Any, within: str) -> tuple[Commands, str | None]:
+def event_commands(
+    event: Any, within: str, counts_since: datetime | None = None
+) -> tuple[Commands, str | None]:  # fmt: skip
     """Return the commands for an event, and the field at fault where it can only be kept.
 
-    `within` is where the event stands in the request. Raises ProblemError for one of which nothing can be kept.
+    `within` is where the event stands in the request. With `counts_since` it is imported (see `model.event.counts_on`).
+    Raises ProblemError for one of which nothing can be kept.
     """
     try:
-        return _commands(event, within), None
+        return _commands(event, within, counts_since), None
     except ValidationError as error:
         problem = invalid_problem(error, within)
     except ProblemError as error:
@@ -60,9 +64,10 @@ def event_commands(event: Any, within: str) -> tuple[Commands, str | None]:
     return [commands.Quarantine(str(key), print_, str(source), problem.code, problem.detail, kept)], problem.field
 
 
-def _commands(event: Any, within: str) -> Commands:
+def _commands(event: Any, within: str, counts_since: datetime | None) -> Commands:
+    record = partial(_record, within=within, counts_since=counts_since)
     if not isinstance(event, dict):
-        return [_record(_BY_TYPE["llm_call"].validate_python(event), within, event)]
+        return [record(_BY_TYPE["llm_call"].validate_python(event), said=event)]
     kind = event.get("type", "llm_call")
     adapter = _BY_TYPE.get(kind) if isinstance(kind, str) else None
     if adapter is None:
@@ -71,11 +76,17 @@ def _commands(event: Any, within: str) -> Commands:
         if "usage" in event:
             raise invalid_field(f"{within}.usage", "give either usage or the provider's response as body, not both")
         whole, *others = events_of_response(_response.validate_python(event), within)
+        # Another model that the provider called within the call has a key that only the ledger uses.
         return [
-            _record(whole, within, _dumped(whole)),
-            *(_other_record(each, number, within) for number, each in enumerate(others, start=1)),
+            record(whole, said=_dumped(whole)),
+            *(
+                record(
+                    each, said=_dumped(each), kind=Kind.OTHER_MODEL, key_space=commands.other_model_key_space(number)
+                )
+                for number, each in enumerate(others, start=1)
+            ),
         ]
-    return [_record(adapter.validate_python(event), within, event)]
+    return [record(adapter.validate_python(event), said=event)]
 
 
 def _dumped(body: EventBody) -> Mapping[str, Any]:
@@ -83,14 +94,9 @@ def _dumped(body: EventBody) -> Mapping[str, Any]:
     return dumped
 
 
-def _other_record(body: EventBody, number: int, within: str) -> commands.Record:
-    """Return the command for a model that a provider called within a call, under a key that only the ledger uses."""
-    return _record(body, within, _dumped(body), kind=Kind.OTHER_MODEL, key_space=commands.other_model_key_space(number))
-
-
 def _record(
-    body: EventBody | ToolCallBody | CacheHitBody, within: str, said: Mapping[str, Any], kind: Kind | None = None,
-    key_space: str = "",
+    body: EventBody | ToolCallBody | CacheHitBody, *, within: str, said: Mapping[str, Any],
+    counts_since: datetime | None, kind: Kind | None = None, key_space: str = "",
 ) -> commands.Record:  # fmt: skip
     check_user(body.run_id, body.user, body.cost_center, f"{within}.")
     make = partial(
@@ -109,6 +115,7 @@ def _record(
         tool=body.tool,
         service_tier=service_tier_of(body.service_tier),
         tags=tags_of(body.tags) if body.tags else (),
+        counts_since=counts_since,
         body=said,
     )
     match body:

@@ -1,0 +1,92 @@
+"""Books the calls of an import, or tries out what booking them would come to.
+
+Many calls wait for their batch at once, so an import takes what the ledger has left beside live traffic. A call that
+was booked by an earlier import has the same key, so an import that was interrupted goes on when it is run again.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from itertools import islice
+
+from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.imports.rows import CallRow, Place, Row, SkippedRow
+from token_ledger.imports.spool import Spool
+from token_ledger.imports.summary import Summary
+from token_ledger.wire.commands.events import Commands, event_commands
+from token_ledger.wire.problems import ProblemError
+
+WAITING_CALLS = 1_024
+"""How many calls wait at once: a batch is filled while two before it are decided and written."""
+CALLS_OF_A_TRIAL = 512
+
+Begin = Callable[[Command], "asyncio.Future[Outcome]"]
+TryOut = Callable[[Sequence[Command]], Awaitable[Sequence[Outcome]]]
+Progress = Callable[[int], None]
+"""Told how many more rows or calls were dealt with."""
+
+
+def read(rows: Iterable[Row], spool: Spool, summary: Summary, progress: Progress) -> None:
+    """Read all rows: count what is skipped, and put the calls into the spool. Raises UnreadableFile."""
+    for row in rows:
+        if isinstance(row, SkippedRow):
+            summary.skip(row)
+            progress(row.rows)
+        else:
+            spool.add(row)
+            progress(1)
+
+
+async def book(
+    calls: Iterable[CallRow], begin: Begin, counts_since: datetime, summary: Summary, progress: Progress
+) -> None:  # fmt: skip
+    """Book calls and count what became of them; see `model.event.counts_on` for `counts_since`."""
+    waiting: deque[tuple[Place, list[asyncio.Future[Outcome]]]] = deque()
+
+    async def finish(most_left: int) -> None:
+        before = len(waiting)
+        while len(waiting) > most_left:
+            place, futures = waiting[0]
+            outcomes = [await future for future in futures]
+            waiting.popleft()
+            summary.add(place, outcomes)
+        progress(before - len(waiting))
+
+    try:
+        for call in calls:
+            if (commands := _commands_of(call, counts_since, summary)) is None:
+                progress(1)
+                continue
+            waiting.append((call.place, [begin(command) for command in commands]))
+            if len(waiting) >= WAITING_CALLS:
+                await finish(WAITING_CALLS // 2)
+        await finish(0)
+    finally:
+        for _, futures in waiting:
+            for future in futures:
+                future.cancel()
+
+
+async def try_out(
+    calls: Iterable[CallRow], decide: TryOut, counts_since: datetime, summary: Summary, progress: Progress
+) -> None:  # fmt: skip
+    """Count what would become of calls if they were booked now, and book nothing."""
+    following = iter(calls)
+    while chosen := [*islice(following, CALLS_OF_A_TRIAL)]:
+        read_calls = [(call.place, _commands_of(call, counts_since, summary)) for call in chosen]
+        outcomes = iter(await decide([each for _, commands in read_calls for each in commands or ()]))
+        for place, commands in read_calls:
+            if commands is not None:
+                summary.add(place, [*islice(outcomes, len(commands))])
+        progress(len(chosen))
+
+
+def _commands_of(call: CallRow, counts_since: datetime, summary: Summary) -> Commands | None:
+    try:
+        commands, _ = event_commands(call.event, "event", counts_since)
+    except ProblemError as problem:
+        summary.refuse(call.place, problem.code, problem.detail)
+        return None
+    return commands
