@@ -205,6 +205,11 @@ class ModelPrices:
                 return price
         return None
 
+    @property
+    def dated(self) -> tuple[Price, ...]:
+        """All entries that count at some time, those of a tenant's own among them, without discounts."""
+        return self.entries
+
     def has(self, price_id: int) -> bool:
         """Tell whether an entry is one of this model's."""
         return any(price.price_id == price_id for price in self.entries)

@@ -94,6 +94,11 @@ class _OwnedPrices(ModelPrices):
                 return each.price
         return super().at(instant)
 
+    @property
+    def dated(self) -> tuple[Price, ...]:
+        """All entries that count at some time."""
+        return (*self.entries, *(each.price for each in self.own if each.price is not None))
+
     def has(self, price_id: int) -> bool:
         """Tell whether an entry is one of this model's, of the tenant's or of the global book."""
         return super().has(price_id) or any(each.price_id == price_id for each in self.own)
@@ -117,6 +122,11 @@ class _DiscountedPrices(ModelPrices):
             return price
         discount = discount_at(self.discounts, instant)
         return price if discount is None else reduced(self.made, price, discount)
+
+    @property
+    def dated(self) -> tuple[Price, ...]:
+        """All entries that count at some time, without the discounts."""
+        return self.before.dated
 
     def has(self, price_id: int) -> bool:
         """Tell whether an entry is one of this model's."""
