@@ -279,6 +279,8 @@ def test_calls_of_other_days_and_providers_are_left_out() -> None:
         ("anthropic.claude-sonnet-4-5-20250929-v1:0", "Claude4.5Sonnet"),
         ("us.anthropic.claude-3-5-haiku-20241022-v1:0", "Claude3.5Haiku"),
         ("amazon.nova-lite-v1:0", "NovaLite"),
+        ("us.amazon.nova-2-lite-v1:0", "Nova2.0Lite"),
+        ("openai.gpt-oss-20b-1:0", "gpt-oss-20b"),
         ("meta.llama3-3-70b-instruct-v1:0", "Llama3-3-70B"),
     ],
 )

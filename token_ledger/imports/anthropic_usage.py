@@ -42,11 +42,11 @@ def read(path: Path, defaults: Defaults) -> Iterator[Row]:
 def _rows(place: Place, bucket: Object, result: Object, defaults: Defaults) -> Iterator[Row]:
     if "amount" in result:
         raise UnreadableFile(place, "these are costs, which say no tokens: compare them with the ledger's instead")
-    usage = _usage(place, result)
+    usage = usage_of(place, result)
     if not any(usage.values()):
         yield SkippedRow(place, SkipReason.NO_USAGE)
         return
-    begin = _begin(place, bucket)
+    begin = begin_of(place, bucket)
     event: dict[str, Any] = {
         "source": SOURCE, "idempotency_key": key_of(begin, *(result.get(name) for name in _GROUPED_BY)),
         "agent_type": defaults.agent_type or AGENT_TYPE,
@@ -60,7 +60,7 @@ def _rows(place: Place, bucket: Object, result: Object, defaults: Defaults) -> I
         yield CallRow(place, part)
 
 
-def _usage(place: Place, result: Object) -> dict[str, int]:
+def usage_of(place: Place, result: Object) -> dict[str, int]:
     """Return the usage of a result, read as that of a response, whose input has another name."""
     names = ("uncached_input_tokens", "cache_read_input_tokens", "output_tokens")
     counts = {name: count(place, result, name) for name in names}
@@ -82,7 +82,8 @@ def _usage(place: Place, result: Object) -> dict[str, int]:
     }
 
 
-def _begin(place: Place, bucket: Object) -> str:
+def begin_of(place: Place, bucket: Object) -> str:
+    """Return when a bucket begins, in UTC."""
     try:
         return _read_instant(bucket["starting_at"])
     except ValueError as error:

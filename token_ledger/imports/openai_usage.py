@@ -44,11 +44,11 @@ def read(path: Path, defaults: Defaults) -> Iterator[Row]:
 
 
 def _rows(place: Place, bucket: Object, result: Object, defaults: Defaults) -> Iterator[Row]:
-    kind = _kind(place, result)
+    kind = kind_of(place, result)
     if kind not in _REQUEST_TYPES:
         yield SkippedRow(place, SkipReason.NO_CALL)  # storage and sessions, which are no calls of a model
         return
-    usage = _usage(place, kind, result)
+    usage = usage_of(place, kind, result)
     if not any(usage.values()):
         yield SkippedRow(place, SkipReason.NO_USAGE)
         return
@@ -57,7 +57,7 @@ def _rows(place: Place, bucket: Object, result: Object, defaults: Defaults) -> I
         "idempotency_key": key_of(kind, bucket["start_time"], *(result.get(name) for name in _GROUPED_BY)),
         "agent_type": defaults.agent_type or AGENT_TYPE,
         "provider": PROVIDER, "model": model_of(place, result), "usage": usage,
-        "occurred_at": _begin(place, bucket), "request_type": _REQUEST_TYPES[kind],
+        "occurred_at": begin_of(place, bucket), "request_type": _REQUEST_TYPES[kind],
         "service_tier": "batch" if result.get("batch") is True else tier_named(result.get("service_tier")),
         "tags": tags_of(result, _TAGS),
     }  # fmt: skip
@@ -69,7 +69,8 @@ def _rows(place: Place, bucket: Object, result: Object, defaults: Defaults) -> I
         yield CallRow(place, part)
 
 
-def _kind(place: Place, result: Object) -> str:
+def kind_of(place: Place, result: Object) -> str:
+    """Return what kind of calls a result sums up, such as `completions`."""
     name = result.get("object")
     if isinstance(name, str) and name.startswith(_COSTS):
         raise UnreadableFile(place, "these are costs, which say no tokens: compare them with the ledger's instead")
@@ -78,7 +79,7 @@ def _kind(place: Place, result: Object) -> str:
     return name.removeprefix(_RESULT).removesuffix(".result")
 
 
-def _usage(place: Place, kind: str, result: Object) -> dict[str, int]:
+def usage_of(place: Place, kind: str, result: Object) -> dict[str, int]:
     """Return the usage of a result. Where cached audio is counted by itself, the other count of audio is without it."""
     if kind in _PIECES:
         field, unit = _PIECES[kind]
@@ -100,7 +101,8 @@ def _usage(place: Place, kind: str, result: Object) -> dict[str, int]:
     return {name: number for name, number in counts.items() if number or name in ("input_tokens", "output_tokens")}
 
 
-def _begin(place: Place, bucket: Object) -> str:
+def begin_of(place: Place, bucket: Object) -> str:
+    """Return when a bucket begins, in UTC."""
     try:
         return datetime.fromtimestamp(bucket["start_time"], UTC).isoformat()
     except (TypeError, ValueError, OverflowError, OSError):

@@ -1,7 +1,8 @@
 """Owns what every reader of a bill yields: its lines, with exact amounts and how far these may be rounded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Final
 
@@ -69,3 +70,23 @@ def read_amount(place: Place, value: object, currency: object = CURRENCY, *, per
     assert isinstance(exponent, int)
     half_place = _EXACT.divide(Decimal(5).scaleb(max(-30, min(exponent, 3)) + 8), Decimal(per_dollar))
     return Amount(int(nanos), max(1, min(HALF_A_CENT, int(half_place))))
+
+
+class Once:
+    """Refuses results that stand in the files of a bill twice, as pages that were saved twice have them."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[datetime, str]] = set()
+
+    def check(self, place: Place, begin: datetime, result: Mapping[str, object]) -> None:
+        """Note a result; raises UnreadableFile if it was noted before."""
+        identity = (begin, repr(sorted(result.items())))
+        if identity in self._seen:
+            raise UnreadableFile(place, "the same result stands in the files twice: name every page once")
+        self._seen.add(identity)
+
+
+def check_day(place: Place, begin: datetime, end: datetime) -> None:
+    """Raise UnreadableFile if a bucket is longer than a day: it can't be compared by day."""
+    if end - begin > timedelta(days=1):
+        raise UnreadableFile(place, "a bucket is longer than a day: export the bill by day (bucket_width=1d)")

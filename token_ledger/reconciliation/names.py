@@ -8,7 +8,7 @@ from token_ledger.core.model.price import PriceBook
 from token_ledger.reconciliation.bill_lines import BillLine
 from token_ledger.reports.utc_usage import UtcUsage
 
-_VERSION: Final = re.compile(r"-\d{8}\b|-v\d+(:\d+)?$|-instruct\b", re.IGNORECASE)
+_VERSION: Final = re.compile(r"-\d{8}\b|-v\d+(:\d+)?$|-\d+:\d+$|-instruct\b|(?<=\d)\.0(?!\d)", re.IGNORECASE)
 _WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 
 
