@@ -13,7 +13,7 @@ from tests.imports.log_samples import CLAUDE_CODE, bytes_of, stated_rows
 from token_ledger.core.model.details import Kind
 from token_ledger.imports import claude_code
 from token_ledger.imports.claude_code import read
-from token_ledger.imports.rows import CallRow, Defaults, SkippedRow
+from token_ledger.imports.rows import CallRow, Defaults, SkippedRow, UnreadableFile
 from token_ledger.wire.commands.events import event_commands
 
 USAGE = {"input_tokens": 3, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 100, "output_tokens": 9}
@@ -126,6 +126,14 @@ def test_the_figures_of_one_line_stay_together_when_another_model_took_over(tmp_
     (event,) = events_of(read, written(tmp_path / "s.jsonl", first, last))
 
     assert (event["model"], event["usage"]["cache_read_tokens"]) == ("claude-sonnet-4-6", 7)
+
+
+def test_of_lines_with_equal_output_the_last_one_counts(tmp_path: Path) -> None:
+    later = line(usage={"cache_read_input_tokens": 101}, stop="end_turn")
+
+    (event,) = events_of(read, written(tmp_path / "s.jsonl", line(), later))
+
+    assert event["usage"]["cache_read_tokens"] == 101
 
 
 def test_what_an_event_says(tmp_path: Path) -> None:
@@ -292,13 +300,29 @@ def test_reading_again_gives_the_same_events() -> None:
     assert events_of(read, *CLAUDE_CODE) == events_of(read, *CLAUDE_CODE)
 
 
-def test_few_calls_are_held_and_none_is_lost_or_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_however_few_calls_are_held_none_is_lost_or_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claude_code, "MOST_OPEN", 3)
     monkeypatch.setattr(claude_code, "MOST_UNFINISHED", 5)
 
     events = events_of(read, *CLAUDE_CODE)
 
     assert {**sums_of(events), "calls": len(events)} == independent_sums(CLAUDE_CODE)
+
+
+@pytest.mark.parametrize(("stop", "held"), [("end_turn", 3), (None, 3 + 5)])
+def test_of_a_long_file_only_the_last_calls_are_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str | None, held: int
+) -> None:
+    monkeypatch.setattr(claude_code, "MOST_OPEN", 3)
+    monkeypatch.setattr(claude_code, "MOST_UNFINISHED", 5)
+    lines = [line(f"msg_{number}", stop=stop) for number in range(40)]
+    rows = read([written(tmp_path / "s.jsonl", *lines, "broken")], ADA)
+
+    yielded = [*itertools.islice(rows, 40 - held)]
+
+    assert len(yielded) == 40 - held
+    with pytest.raises(UnreadableFile):
+        next(rows)
 
 
 def test_a_last_line_that_is_still_written_is_skipped(tmp_path: Path) -> None:

@@ -123,13 +123,14 @@ def test_a_line_that_is_missing_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_totals_that_begin_anew_count_from_nothing(tmp_path: Path) -> None:
-    larger: Counts = (1_000, 0, 50, 0)
+    larger: Counts = (1_000, 10, 50, 10)
+    smaller: Counts = (120, 5, 40, 4)
     log = written(
         tmp_path / "s.jsonl", meta(), turn(),
-        counts(BOTH, BOTH), counts(FIRST, FIRST), counts(larger, larger),
+        counts(BOTH, BOTH), counts(FIRST, FIRST), counts(larger, larger), counts(smaller, (20, 5, 2, 0)),
     )  # fmt: skip
 
-    assert used(log) == [(250, 90, 30), (100, 0, 10), (1_000, 0, 50)]
+    assert used(log) == [(250, 90, 30), (100, 0, 10), (1_000, 10, 50), (20, 5, 2)]
 
 
 def test_a_history_that_is_replayed_after_a_resume_is_the_same_calls(tmp_path: Path) -> None:
@@ -168,6 +169,19 @@ def test_a_fork_of_a_fork_repeats_the_calls_of_both_with_other_instants(tmp_path
     assert {e["idempotency_key"] for e in orders[0]} == {e["idempotency_key"] for e in orders[1]}
     assert {e["idempotency_key"] for e in events_of(read, grandchild)} < {e["idempotency_key"] for e in orders[0]}
     assert [e["tags"]["session"] for e in orders[0]] == ["p", "p", "c", "g"]
+
+
+def test_a_fork_that_only_names_its_parent_repeats_its_calls(tmp_path: Path) -> None:
+    written(tmp_path / "1.jsonl", meta("p"), turn(), counts(FIRST, FIRST))
+    written(tmp_path / "2.jsonl", meta("c", forked_from_id="p"), turn(), counts(FIRST, FIRST), counts(BOTH, SECOND))
+
+    assert len(events_of(read, tmp_path)) == 2
+
+
+def test_what_is_said_of_a_session_after_its_first_call_changes_no_key(tmp_path: Path) -> None:
+    log = written(tmp_path / "s.jsonl", meta("a"), turn(), counts(FIRST, FIRST), meta("b"), counts(BOTH, SECOND))
+
+    assert [event["idempotency_key"].partition("/")[0] for event in events_of(read, log)] == ["a", "a"]
 
 
 def test_two_sessions_with_equal_figures_are_two_calls(tmp_path: Path) -> None:

@@ -209,6 +209,19 @@ def test_a_call_whose_tool_runs_an_agent_is_a_call_of_its_own(tmp_path: Path) ->
         assert {event["idempotency_key"] for event in events_of(read, log)} == {"t1/call", "t1/inner"}
 
 
+def test_a_call_around_another_one_repeats_it_though_its_tool_runs_an_agent_too(tmp_path: Path) -> None:
+    observations = [
+        observation("far", "tool"),
+        observation("tool", "outer", kind="TOOL", usage={}),
+        observation("near", "outer"),
+        observation("outer"),
+    ]
+    for order in (observations, observations[::-1]):
+        log = written(tmp_path / "t.json", trace(*order))
+
+        assert {event["idempotency_key"] for event in events_of(read, log)} == {"t1/far", "t1/near"}
+
+
 def test_an_agent_whose_calls_are_not_in_the_trace_counts_itself(tmp_path: Path) -> None:
     assert len(events_of(read, written(tmp_path / "t.json", trace(observation(kind="AGENT"))))) == 1
 

@@ -101,7 +101,7 @@ def test_what_an_event_says(tmp_path: Path) -> None:
         (
             {
                 "gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 2,
-                "gen_ai.usage.details.input_tokens": 20, "gen_ai.usage.details.cache_read_input_tokens": 80,
+                "gen_ai.usage.details.input_tokens": 500, "gen_ai.usage.details.cache_read_input_tokens": 80,
             },
             (100, 80, 0, 2, 0),
         ),

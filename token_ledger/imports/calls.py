@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 from token_ledger_sdk.providers import STANDARD
 
 from token_ledger.core.model.name import MOST_CHARACTERS, clean_name
-from token_ledger.core.model.secrets import has_secret
 from token_ledger.imports.json_lines import kind_of
 from token_ledger.imports.row_keys import key_of_id
 from token_ledger.imports.rows import Defaults
@@ -135,7 +134,7 @@ def add_rare(event: dict[str, Any], *, tier: str, estimated: bool, finish_reason
         event["service_tier"] = tier
     if estimated:
         event["estimated"] = True
-    if finish_reason and len(finish_reason) <= 64 and finish_reason.isprintable() and not has_secret(finish_reason):
+    if finish_reason and len(finish_reason) <= 64 and finish_reason.isprintable():
         event["measured"] = {"finish_reason": finish_reason}
 
 
