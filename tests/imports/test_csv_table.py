@@ -330,4 +330,7 @@ def test_a_providers_own_usage_is_read_from_its_column(tmp_path: Path) -> None:
     [event] = events(found[:1])
     assert event["usage"]["input_tokens"] == 100
     assert event["usage"]["cache_read_tokens"] == 95
+    both = a_mapping(columns={**columns, "input_tokens": "in"})
+    [event] = events(rows(tmp_path, HEADER + ROW.replace("260", told), both))
+    assert (event["usage"]["input_tokens"], event["usage"]["output_tokens"]) == (1200, 7)  # the table's column counts
     assert [reason for _, reason in skipped(found)] == [SkipReason.NO_USAGE, SkipReason.NO_USAGE]

@@ -90,7 +90,11 @@ def test_a_call_is_an_event_that_the_ledger_takes(tmp_path: Path) -> None:
     assert accepted(event).user == "ada"
 
 
-OTHER = a_log(request_id="chatcmpl-2", user="bo", endTime="2026-11-22 00:00:00", messages={"text": 'a "\t\\ b\n'})
+ALIAS = 'Bo\'s "lap\\top"'
+OTHER = a_log(
+    request_id="chatcmpl-2", user="bo", endTime="2026-11-22 00:00:00", messages={"text": 'a "\t\\ b\n'},
+    metadata={**A_LOG["metadata"], "user_api_key_alias": ALIAS},
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -110,6 +114,7 @@ def test_however_it_is_exported_they_are_the_same_calls(content: str, tmp_path: 
     first, second = events(rows(tmp_path, content, ALL, stated))
     assert first == one(tmp_path, A_LOG)
     assert (second["user"], second["occurred_at"]) == ("bo", "2026-11-22T00:00:00+00:00")
+    assert second["tags"]["key"] == ALIAS
     assert stated.by_day_and_model == {
         ("2026-11-21", "gpt-5.4"): Decimal("0.00365"), ("2026-11-22", "gpt-5.4"): Decimal("0.00365"),
     }  # fmt: skip
@@ -134,6 +139,8 @@ def test_a_failure_counts_if_it_used_something(tmp_path: Path) -> None:
     assert accepted(event).failed
     nothing = a_log(metadata=FAILED, prompt_tokens=0, completion_tokens=0, total_tokens=0, spend=0)
     assert skipped(rows(tmp_path, json.dumps(nothing))) == [(1, SkipReason.NO_USAGE)]
+    free = {**nothing, "metadata": {}, "status": "success"}
+    assert skipped(rows(tmp_path, json.dumps(free))) == [(1, SkipReason.NO_USAGE)]
 
 
 def test_a_call_that_was_charged_by_other_things_than_tokens_is_kept(tmp_path: Path) -> None:

@@ -96,8 +96,10 @@ def test_the_key_is_what_a_sum_is_of_and_not_how_much_it_is(tmp_path: Path) -> N
     [later] = keys(of_openai(tmp_path, openai_page(OPENAI, begin=1_795_305_600)))
     assert later != first
     grown = {**ANTHROPIC, "output_tokens": 9}
-    first, second, third = keys(of_anthropic(tmp_path, anthropic_page(ANTHROPIC, grown, {**ANTHROPIC, "model": "m"})))
-    assert first == second != third
+    others = [{**ANTHROPIC, name: "other"} for name in ("model", "speed", "context_window", "service_account_id")]
+    first, second, *rest = keys(of_anthropic(tmp_path, anthropic_page(ANTHROPIC, grown, *others)))
+    assert first == second
+    assert len({first, *rest}) == 5
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Two equal rows of one file are two calls, so the second has another key. Read ag
 """
 
 from hashlib import blake2b
+from mmap import mmap
 from typing import Final
 
 _BITS: Final = 2**29
@@ -20,7 +21,7 @@ class RowKeys:
     """
 
     def __init__(self) -> None:
-        self._seen = bytearray(_BITS // 8)  # the system gives the memory when it is written to
+        self._seen = mmap(-1, _BITS // 8)  # the system gives the memory when it is written to
         self._repeated: dict[bytes, int] = {}
 
     def key(self, content: bytes) -> str:
