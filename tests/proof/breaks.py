@@ -9,6 +9,15 @@ _CORRECTION = "(select min(event_id) from usage_events where corrects is not nul
 _RECOSTINGS = "(select event_id from usage_events where recosts is not null and corrects is null)"
 _RECOSTING = "(select min(event_id) from usage_events where recosts is not null and corrects is null)"
 _RECOSTED = "(select min(recosts) from usage_events where recosts is not null)"
+_ASSUMED = "corrects is null and recosts is null and jsonb_array_length(others -> 'web_searches') > 3"
+_NOW = "select {} from tenant_prices where provider = '*' and rates is not null"
+_FIRST_STAND_IN, _LAST_STAND_IN = _NOW.format("max(price_id)"), _NOW.format("min(price_id)")
+_OF_STAND_IN = f"{_ASSUMED} and others #>> '{{web_searches,3}}' = ({_FIRST_STAND_IN})::text"
+_OF_ITS_HOLD = (
+    f"{_ASSUMED} and reservation_id in (select reservation_id from reservations"
+    " where price_id::text = others #>> '{web_searches,3}') and service_tier is null and not part"
+)
+_BY_LAST_STAND_IN = "update {0} set {1} = jsonb_set({1}, '{{{2}}}', to_jsonb((" + _LAST_STAND_IN + "))) where "
 _DUPLICATE = "(select min(event_id) from usage_events where repetition = 'duplicate' and not part)"
 _PART = "(select max(event_id) from usage_events where part and not late)"
 _OF_SEARCHES = "from usage_events where part and calls = 0 and others is not null"
@@ -248,8 +257,12 @@ BREAKS = {
         "update reservations set announced = jsonb_set(announced, '{service_tier}', 'null')"
         " where announced is not null",
         "update tenant_prices set rates = rates - 'tier_mode' where model = 'graduated'",
+        "update reservations set announced = announced - 'assumed_by' where announced ? 'assumed_by'",
+        _BY_LAST_STAND_IN.format("reservations", "announced", "assumed_by") + "announced ? 'assumed_by'",
     ),
     "corrections take back exactly what they correct, once": (
+        "update usage_events set others = jsonb_set(others, '{web_searches,3}', '1')"
+        " where corrects is not null and jsonb_array_length(others -> 'web_searches') > 3",
         "update usage_events set calls = calls - 1 where corrects is not null",
         "update usage_events set cost_nanos = cost_nanos + 1 where event_id = " + _CORRECTION,
         "update usage_events set reasoning_tokens = 1 where event_id = " + _CORRECTION,
@@ -445,6 +458,8 @@ BREAKS = {
         " where drawn_use is not null",
         "update reservations set drawn_use = jsonb_set(drawn_use, '{0,others,web_searches,0}', '1')"
         " where drawn_use @> '[{\"others\": {\"web_searches\": [2]}}]'",
+        "update reservations set drawn_use = jsonb_set(drawn_use, '{0,others,web_searches,2}', '1')"
+        " where jsonb_array_length(drawn_use #> '{0,others,web_searches}') > 2",
         "update usage_events set model = 'another' where event_id = " + _FIRST_PART,
     ),
     "events are overruns exactly when more was used than held": (
@@ -597,6 +612,23 @@ BREAKS = {
         "update usage_events set others = null where others is not null",
         "update usage_events set unpriced = false where others is not null",
         "update usage_events set service_tier = null where service_tier = 'batch'",
+        # Of rates that were assumed: the cost, the entry, one of another time, a stand-in in place of the hold, none.
+        "update usage_events set others = jsonb_set(others, '{web_searches,1}', '1') where " + _ASSUMED,
+        "update usage_events set others = jsonb_set(others, '{web_searches,3}', '1') where " + _ASSUMED,
+        _BY_LAST_STAND_IN.format("usage_events", "others", "web_searches,3") + _OF_STAND_IN,
+        f"update usage_events set others = jsonb_set(others, '{{web_searches,3}}', to_jsonb(({_FIRST_STAND_IN})))"
+        f" where {_OF_ITS_HOLD}",
+        "update usage_events set others = jsonb_set(others, '{web_searches}', (others -> 'web_searches') - 3 - 2)"
+        f" where {_ASSUMED}",
+        "update usage_events set others = others - 'web_searches' where " + _ASSUMED,
+        "update usage_events set unpriced = false where " + _ASSUMED,
+        "update usage_events set others = jsonb_set(others, '{web_searches}', (others -> 'web_searches') - 4)"
+        " where jsonb_array_length(others -> 'web_searches') > 4",
+        "update usage_events set others = jsonb_set(others, '{audio_seconds,2}', '0')"
+        " where others #>> '{audio_seconds,2}' = '60'",
+        "update usage_events set price_id = (select max(price_id) from tenant_prices where model = 'ear')"
+        " where model = 'ear' and price_id <> 0",
+        "update tenant_prices set valid_from = valid_from + interval '1 day' where provider = '*'",
         "update usage_events set cost_nanos = cost_nanos + 1 where event_id = " + _REST,
         # As if another model had served the first part.
         "update usage_events set model = 'another' where event_id = " + _FIRST_PART,

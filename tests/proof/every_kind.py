@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tests.proof.assumed import PLAIN, USER, assume_rates
 from tests.proof.ledger import HOLD, Ledger, reserve
 from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.model.allocation import Share
@@ -42,6 +43,7 @@ async def make_every_kind_of_row(ledger: Ledger) -> None:
     await _report_again(ledger)
     await _call_tools(ledger)
     await _import(ledger)
+    await assume_rates(ledger)
     await _recost(ledger)
     await _administer(ledger)
 
@@ -419,6 +421,7 @@ async def _recost(ledger: Ledger) -> None:
     await ledger.settle(streamed, 500, 50, others={"web_searches": 1}, model="late-priced-too")
     await ledger.ask(replace(event, provider="azure", model="late-deployed"), outcomes.Recorded)
     for provider, model, base in (
+        ("openai", "plain", {**PLAIN, "images": "30"}),
         ("house", "late-priced", {"input": "2", "output": "4", "web_searches": "10"}),
         ("openai", "late-priced-too", {"input": "2", "output": "4"}),
         ("house", "late-priced", {"input": "1", "output": "1", "images": "3"}),
@@ -437,6 +440,7 @@ async def _recost(ledger: Ledger) -> None:
     await _reverse_calls(
         ledger, "e.event_id = (select max(recosts) from usage_events where model = 'late-priced')"
     )  # fmt: skip
+    await _reverse_calls(ledger, f"user_id = '{USER}' and reservation_id is null and e.kind is null")
 
 
 async def _recost_all(ledger: Ledger) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.model.discount import Discount, reduced
 from token_ledger.core.model.price import Price
+from token_ledger.core.model.price_terms import NO_TERMS, PriceTerms
 
 UNITS = ("tokens", "nanos", "calls")
 
@@ -31,6 +32,8 @@ class Scope:
     discounts: Mapping[int, Discount]
     most_rows: int
     """How many violating rows a check returns at most."""
+    terms: PriceTerms = NO_TERMS
+    """What the tenant has added to the price book."""
     made: dict[tuple[int, int], Price] = field(default_factory=dict)
     """The entries less a discount that checks have asked for."""
 
@@ -43,6 +46,10 @@ class Scope:
         if discount is None or not any(discount.is_in_force(at) for at in instants if at is not None):
             return None
         return reduced(self.made, price, discount)
+
+    def stood_in(self, price_id: int, *instants: datetime | None) -> bool:
+        """Tell whether an entry stood in for unknown prices at one of the instants."""
+        return any(self.terms.stood_in(price_id, at) for at in instants if at is not None)
 
 
 @dataclass(frozen=True, slots=True)

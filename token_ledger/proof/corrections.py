@@ -12,7 +12,8 @@ from token_ledger.storage.schema.columns import FACTS
 _AMOUNTS = ("calls", *KINDS, "cost_nanos")
 _OPPOSITE_OTHERS = """
 select jsonb_object_agg(o.key, jsonb_build_array(-(o.value ->> 0)::bigint, -(o.value ->> 1)::bigint)
-    || case when jsonb_array_length(o.value) > 2 then jsonb_build_array(-(o.value ->> 2)::bigint) else '[]' end)
+    || case when jsonb_array_length(o.value) > 2
+            then jsonb_build_array(-(o.value ->> 2)::bigint) || (o.value - 0 - 0 - 0) else '[]' end)
 from jsonb_each(e.others) as o
 """
 # While a user is being erased, one of the two may have the name and the other the pseudonym.

@@ -7,9 +7,10 @@ from sqlalchemy import text
 from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import NO_PRICE
 from token_ledger.core.model.parts import DrawnUse, charge_part, drawn_with, earlier_use
-from token_ledger.core.model.price import OtherUse, Price, charge
+from token_ledger.core.model.price import NOTHING_ASSUMED, Assumed, OtherUse, Price, charge
 from token_ledger.core.model.recosting import BookedCall, Part, difference_by, has_fee
 from token_ledger.core.model.usage import KINDS, Usage
+from token_ledger.proof.assumed_rates import Holds, assumed_for, assumes, load_holds
 from token_ledger.proof.check import Check, Row, Scope
 from token_ledger.storage.json_columns import details_from_column, drawn_use_from, other_uses_from
 
@@ -50,12 +51,18 @@ async def _find_wrong_costs(scope: Scope) -> list[Row]:
     """Return events whose cost is not what their price gives for their usage."""
     wrong: list[Row] = []
     drawn = await _drawn_before(scope)
+    holds = await load_holds(scope, _assuming(drawn), ())
     found = await scope.connection.execute(text(_RECOSTED), scope.parameters)
     recosted: Recosted = dict.fromkeys(found.scalars())
     after = scope.parameters["cut"]
     while len(wrong) < scope.most_rows:
         values = {"tenant": scope.parameters["tenant"], "after": after, "page": _PAGE_ROWS}
         rows = (await scope.connection.execute(text(_PAGE_OF_EVENTS), values)).all()
+        named = [row for row in rows if row.others and assumes(_others(row))]
+        holds |= await load_holds(
+            scope, [row.reservation_id for row in named if row.reservation_id is not None],
+            [row.event_id for row in named if row.kind == Kind.OTHER_MODEL],
+        )  # fmt: skip
         for row in rows:
             price = scope.price(row.price_id, row.discount_id, row.posted_at, row.held_at)
             if row.recosts is not None:
@@ -63,7 +70,7 @@ async def _find_wrong_costs(scope: Scope) -> list[Row]:
                 continue
             if row.event_id in recosted:
                 recosted[row.event_id] = _booked_call(row, price, drawn)
-            expected = _expected_cost(row, price, _listed(row, price, scope), drawn)
+            expected = _expected_cost(row, price, _listed(row, price, scope), drawn, holds, scope)
             if expected is None or expected[0] != row.cost_nanos:
                 cost = None if expected is None else expected[0]
                 wrong.append({"event_id": row.event_id, "cost_nanos": row.cost_nanos, "expected": cost})
@@ -87,7 +94,7 @@ def _booked_call(row: Any, price: Price | None, drawn: Drawn) -> BookedCall | No
         return None
     before = earlier_use(earlier, row.provider, row.model)
     whole = use if before is None else drawn_with((before,), use)[0]
-    fee = has_fee(price, row.service_tier, row.posted_at)
+    fee = has_fee(price, whole.others, row.service_tier, row.posted_at)
     return BookedCall(whole, row.calls, row.service_tier, row.posted_at, fee)
 
 
@@ -123,6 +130,11 @@ async def _drawn_before(scope: Scope) -> Drawn:
     return drawn
 
 
+def _assuming(drawn: Drawn) -> list[int]:
+    """Return the holds of whose parts a rate was assumed."""
+    return [hold for hold, uses in drawn.items() if any(assumes(use.others) for use in uses or ())]
+
+
 def _listed(row: Any, price: Price | None, scope: Scope) -> Price | None:
     """Return what the model costs everybody, None where that is the price."""
     if price is not None and price.listed is not None:
@@ -131,11 +143,12 @@ def _listed(row: Any, price: Price | None, scope: Scope) -> Price | None:
 
 
 def _expected_cost(
-    row: Any, price: Price | None, listed: Price | None, drawn: Drawn
+    row: Any, price: Price | None, listed: Price | None, drawn: Drawn, holds: Holds, scope: Scope
 ) -> tuple[int, tuple[OtherUse, ...], int | None] | None:  # fmt: skip
     """Return the cost that the price of an event gives, its lines of other kinds, and what the call costs everybody.
 
-    None if there is no such price. The fee of the call itself is among the lines already.
+    None if there is no such price, or if its lines have rates of an entry that these are not assumed by. The fee of the
+    call itself is among the lines already.
     """
     use = _use_of(row)
     earlier = drawn.get(row.reservation_id, ())
@@ -151,7 +164,12 @@ def _expected_cost(
     if (price is None and row.price_id != NO_PRICE) or (price is None and not row.unpriced):
         return None
     before = earlier_use(earlier, row.provider, row.model)
-    cost, others, is_priced = _charge(price, use, row, before)
+    # A part whose lines stay as they were names nothing.
+    lines = use.others if before is None or assumes(use.others) else before.others
+    assumed = assumed_for(row, lines, holds, scope)
+    if assumed is None:
+        return None
+    cost, others, is_priced = _charge(price, use, row, before, assumed)
     if not is_priced and not row.unpriced:
         return None
     if listed is None:
@@ -161,11 +179,11 @@ def _expected_cost(
 
 
 def _charge(
-    price: Price | None, use: DrawnUse, row: Any, before: DrawnUse | None
-) -> tuple[int, tuple[OtherUse, ...], bool]:  # fmt: skip
+    price: Price | None, use: DrawnUse, row: Any, before: DrawnUse | None, assumed: Assumed = NOTHING_ASSUMED
+) -> tuple[int, tuple[OtherUse, ...], bool]:
     if before is None:
-        return charge(price, use.whole, row.service_tier, 0, row.posted_at)
-    return charge_part(price, use.whole, row.service_tier, 0, row.posted_at, before)
+        return charge(price, use.whole, row.service_tier, 0, row.posted_at, assumed)
+    return charge_part(price, use.whole, row.service_tier, 0, row.posted_at, before, assumed)
 
 
 def _is_saving_right(row: Any, price: Price | None) -> bool:
@@ -180,7 +198,7 @@ def _is_saving_right(row: Any, price: Price | None) -> bool:
 def _use_of(row: Any, sign: int = 1) -> DrawnUse:
     """Return what an event used, or its opposite."""
     usage = Usage(*(sign * count for count in row[-len(KINDS) :]))
-    others = tuple(OtherUse(use.kind, sign * use.count, use.nanos and sign * use.nanos) for use in _others(row))
+    others = tuple(line if sign > 0 else line.opposite for line in _others(row))
     list_nanos = row.cost_nanos if row.list_cost_nanos is None else row.list_cost_nanos
     return DrawnUse(row.provider, row.model, usage, sign * row.cost_nanos, sign * list_nanos, others)
 

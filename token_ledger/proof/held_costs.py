@@ -4,8 +4,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from token_ledger.core.model.hold_cost import CacheWrite, Size, hold_cost_nanos
-from token_ledger.core.model.other_kinds import Others
+from token_ledger.core.model.hold_cost import Announced, CacheWrite, Size, hold_cost_nanos, most_rates
 from token_ledger.core.model.price import Price
 from token_ledger.proof.check import Check, Row, Scope
 from token_ledger.storage.json_columns import announced_from
@@ -27,7 +26,7 @@ async def _find_wrong_holds(scope: Scope) -> list[Row]:
         values = {"tenant": scope.parameters["tenant"], "after": after, "page": _PAGE_ROWS}
         rows = (await scope.connection.execute(text(_PAGE_OF_HOLDS), values)).all()
         for row in rows:
-            expected = _expected_nanos(row, scope.price(row.price_id, row.discount_id, row.created_at))
+            expected = _expected_nanos(row, scope.price(row.price_id, row.discount_id, row.created_at), scope)
             if row.held_nanos not in expected:
                 found = {"held_nanos": row.held_nanos, "expected": str(expected)}
                 wrong.append({"reservation_id": row.reservation_id, **found})
@@ -37,18 +36,22 @@ async def _find_wrong_holds(scope: Scope) -> list[Row]:
     return wrong[: scope.most_rows]
 
 
-def _expected_nanos(row: Any, price: Price | None) -> set[int]:
+def _expected_nanos(row: Any, price: Price | None, scope: Scope) -> set[int]:
     """Return what a hold may have: the caller alone knows whether it announced to write to the cache."""
     if price is None:
         return set()
-    others: Others = ()
-    if row.announced is not None:
-        announced = announced_from(row.announced)
-        others = announced.max_usage
-        price = price.served_as(announced.service_tier, row.created_at) or price
+    said = Announced() if row.announced is None else announced_from(row.announced)
+    price = price.served_as(said.service_tier, row.created_at) or price
+    rates: tuple[tuple[str, int], ...] = ()
+    if said.assumed_by:
+        if not scope.stood_in(said.assumed_by, row.created_at):
+            return set()
+        stand_in = scope.prices[said.assumed_by]
+        rates = most_rates(stand_in.served_as(said.service_tier, row.created_at) or stand_in, said.max_usage)
     size = row.input_tokens, row.cached_input_tokens, row.max_output_tokens
     return {
-        row.held_calls * hold_cost_nanos(price, Size(*size, cache_write, others)) for cache_write in (None, *CacheWrite)
+        row.held_calls * hold_cost_nanos(price, Size(*size, cache_write, said.max_usage, rates))
+        for cache_write in (None, *CacheWrite)
     }
 
 

@@ -3,6 +3,7 @@
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.usage import KINDS
 from token_ledger.proof.check import each_unit, sql_check
+from token_ledger.storage.json_columns import UNPRICED_UNITS
 
 # How many calls a whole call counts.
 _WHOLE = f"case when e.repetition = '{Repetition.DUPLICATE}' then 0 else 1 end"
@@ -68,11 +69,12 @@ where changes < parts or {each_unit("drawn_{u} < parts_{u}", " or ")}
 """
 
 # The same by the model that served the parts, and by kind. What parts before the cut used is not below 0.
-_USE = """
-    select key as what, value::bigint as amount from jsonb_each_text({usage})
-    union all select 'nanos', {nanos}
-    union all select key, (value ->> 0)::bigint from jsonb_each({others})
-    union all select key || ' nanos', (value ->> 1)::bigint from jsonb_each({others})
+_USE = f"""
+    select key as what, value::bigint as amount from jsonb_each_text({{usage}})
+    union all select 'nanos', {{nanos}}
+    union all select key, (value ->> 0)::bigint from jsonb_each({{others}})
+    union all select key || ' nanos', (value ->> 1)::bigint from jsonb_each({{others}})
+    union all select key || ' unpriced', {UNPRICED_UNITS.format("value")} from jsonb_each({{others}})
 """
 _TOKENS = "jsonb_build_object({})".format(", ".join(f"'{kind}', e.{kind}" for kind in KINDS))
 DRAWN_USE = f"""

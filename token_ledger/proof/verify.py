@@ -179,7 +179,7 @@ async def _scope(connection: AsyncConnection, tenant: TenantId, prices: Mapping[
     own = {each.price_id: each.price for each in terms.prices if each.price is not None}
     discounts = {each.discount_id: each for each in terms.discounts}
     parameters = {"tenant": tenant, **cut, **(await load_periods(connection, tenant)).values}
-    return Scope(connection, parameters, {**prices, **own}, discounts, _ROWS_SHOWN)
+    return Scope(connection, parameters, {**prices, **own}, discounts, _ROWS_SHOWN, terms)
 
 
 async def _run_checks(scope: Scope) -> dict[str, tuple[Row, ...]]:

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from token_ledger.storage.json_columns import UNPRICED_UNITS
+
 
 @dataclass(frozen=True, slots=True)
 class KindUse:
-    """How many of a kind were used; those without a price cost nothing."""
+    """How many of a kind were used; those without a price cost what was assumed for them, or nothing."""
 
     kind: str
     count: int
@@ -21,14 +23,12 @@ class KindUse:
 def kinds_query(column: str) -> str:
     """Return the query for what events posted from `:since` to `:until` used of other kinds, by one of their columns.
 
-    It has a row for each value of the column and each kind: the value, then the fields of `KindUse`. The third number
-    of a line says how many that were counted without a price have one since.
+    It has a row for each value of the column and each kind: the value, then the fields of `KindUse`.
     """
     return (
         f"select e.{column} as key, o.key as kind, sum((o.value ->> 0)::bigint)::bigint as count,"
         " coalesce(sum((o.value ->> 1)::bigint), 0)::bigint as nanos,"
-        " (coalesce(sum((o.value ->> 0)::bigint) filter (where o.value ->> 1 is null), 0)"
-        " - coalesce(sum((o.value ->> 2)::bigint), 0))::bigint as unpriced"
+        f" sum({UNPRICED_UNITS.format('o.value')})::bigint as unpriced"
         " from usage_events as e cross join lateral jsonb_each(e.others) as o"
         " where e.tenant_id = :tenant and e.others is not null and e.posted_at >= :since and e.posted_at < :until"
         " group by 1, 2 having sum((o.value ->> 0)::bigint) <> 0 or sum((o.value ->> 1)::bigint) <> 0"

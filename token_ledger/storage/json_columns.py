@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from token_ledger.core.model.budget import Enforcement, Limits, Overrides, Unit
 from token_ledger.core.model.details import Details, details_data, details_from
@@ -147,9 +147,25 @@ def cost_centers_from(column: Any) -> tuple[tuple[datetime | None, str], ...]:
 def other_uses_text(uses: Iterable[OtherUse]) -> str:
     """Return the lines of other kinds, as `usage_events.others` holds them: count and cost in nano-dollars by kind.
 
-    Of a re-costing a third number says how many are priced by it.
+    Behind these stand how many are priced, the entry whose rate is assumed, and its discount, as far as there are any.
     """
-    return json.dumps({use.kind: [use.count, use.nanos, *([use.priced] if use.priced else ())] for use in uses})
+    return json.dumps(_other_uses_value(uses))
+
+
+UNPRICED_UNITS: Final = (
+    "case when {0} ->> 1 is null or {0} ->> 3 is not null then ({0} ->> 0)::bigint else 0 end"
+    " - coalesce(({0} ->> 2)::bigint, 0)"
+)
+"""How many units of such a line have no price, in SQL."""
+
+
+def _other_uses_value(uses: Iterable[OtherUse]) -> dict[str, list[int | None]]:
+    lines: dict[str, list[int | None]] = {}
+    for use in uses:
+        line = lines[use.kind] = [use.count, use.nanos, use.priced, use.assumed_by, use.discount_id]
+        while len(line) > 2 and not line[-1]:
+            line.pop()
+    return lines
 
 
 def other_uses_from(column: Any) -> tuple[OtherUse, ...]:
@@ -168,7 +184,7 @@ def drawn_use_text(drawn: Iterable[DrawnUse]) -> str:
                 "usage": use.usage.by_kind,
                 "nanos": use.cost_nanos,
                 "list_nanos": use.list_nanos,
-                "others": {line.kind: [line.count, line.nanos] for line in use.others},
+                "others": _other_uses_value(use.others),
             }
             for use in drawn
         ]
@@ -202,13 +218,19 @@ def details_from_column(column: Any) -> Details | None:
 
 def announced_text(announced: Announced) -> str:
     """Return what a call announced beside its tokens, as `reservations.announced` holds it."""
-    return json.dumps({**asdict(announced), "max_usage": dict(announced.max_usage)})
+    stored = {**asdict(announced), "max_usage": dict(announced.max_usage)}
+    if not announced.assumed_by:
+        del stored["assumed_by"]
+    return json.dumps(stored)
 
 
 def announced_from(column: Any) -> Announced:
     """Read back what a call announced."""
     stored = parsed(column)
-    return Announced(others_of(stored["max_usage"]), stored["service_tier"], tuple(stored["without_price"]))
+    return Announced(
+        others_of(stored["max_usage"]), stored["service_tier"], tuple(stored["without_price"]),
+        stored.get("assumed_by", 0),
+    )  # fmt: skip
 
 
 def pairs_text(pairs: Iterable[tuple[str, str]]) -> str:

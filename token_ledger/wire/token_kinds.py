@@ -5,7 +5,7 @@ A new kind begins in `core.model.usage`; its fields here are written out, each w
 
 from decimal import Decimal
 from operator import attrgetter
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from typing_extensions import TypedDict
 
@@ -83,12 +83,27 @@ class OtherUseAnswer(TypedDict):
 
     kind: Annotated[str, doc("The kind, by its name in `usage`.", "web_searches")]
     count: Annotated[int, doc("How many, as it was booked.", 2)]
-    cost: Annotated[str | None, doc("Cost in dollars; null if no price is known for this kind.", "0.020000000")]
+    cost: Annotated[str | None, doc("Cost in dollars; null if no rate is known for this kind.", "0.020000000")]
+    assumed_price_id: NotRequired[
+        Annotated[
+            str,
+            doc(
+                "The price entry whose rate was assumed, because the model has no price for this kind: that of the "
+                "hold, or the tenant's stand-in. The call is `unpriced` then, and can be re-costed once the model has "
+                "a price. Left out where nothing was assumed.",
+                "-73138176",
+            ),
+        ]
+    ]
 
 
 def other_answer(use: OtherUse) -> OtherUseAnswer:
     """Return a line of another kind."""
-    return {"kind": use.kind, "count": use.count, "cost": None if use.nanos is None else format_money(use.nanos)}
+    cost = None if use.nanos is None else format_money(use.nanos)
+    line: OtherUseAnswer = {"kind": use.kind, "count": use.count, "cost": cost}
+    if use.assumed_by and use.unpriced:
+        line["assumed_price_id"] = str(use.assumed_by)
+    return line
 
 
 @answer

@@ -56,7 +56,7 @@ class Permission(Block):
 
     @property
     def without_price(self) -> tuple[str, ...]:
-        """What was announced and has no price: other kinds, for which nothing is held, or "service_tier"."""
+        """What was announced and has no price of its model: other kinds, or "service_tier"."""
         return self._grant.without_price
 
     def not_sent(self) -> None:

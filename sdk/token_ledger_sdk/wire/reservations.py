@@ -17,8 +17,8 @@ from .requests import ApiRequest, new_key, path_to, post
 class Grant:
     """What the service granted, for one call or for many; `warnings` are soft or shadow limits that had no room.
 
-    `without_price` names what the call announced and has no price: other kinds, for which nothing is held, or
-    "service_tier", which is held at the standard rates.
+    `without_price` names what the call announced and has no price: other kinds, which are held at the tenant's stand-in
+    rates, if it has any, or "service_tier", which is held at the standard rates.
     """
 
     state: str

@@ -13,10 +13,10 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.commands import Preflight
 from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.batch.outcomes import Denied, Granted, PreflightAnswer
-from token_ledger.core.model.hold_cost import Announced, Size, hold_cost_nanos
+from token_ledger.core.model.hold_cost import Announced, Size, hold_cost_nanos, most_rates
 from token_ledger.core.model.money import rate_attos
 from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of
-from token_ledger.core.model.price import ModelPrices, Price, PriceBook, charge
+from token_ledger.core.model.price import Assumed, ModelPrices, Price, PriceBook, charge
 from token_ledger.core.model.trigger import Downgrade, Mode, Trigger, TriggerKind
 from token_ledger.core.model.usage import KINDS, clamp, usage_from
 
@@ -109,16 +109,28 @@ _rates = st.dictionaries(st.sampled_from([*OTHER_KINDS]), st.integers(0, 60 * 10
 
 @given(
     st.dictionaries(st.sampled_from([*KINDS, *OTHER_KINDS]), _counts), _rates,
-    st.dictionaries(st.sampled_from([*OTHER_KINDS]), _counts),
+    st.dictionaries(st.sampled_from([*OTHER_KINDS]), _counts), _rates, _rates, st.booleans(), st.booleans(),
 )  # fmt: skip
 def test_no_call_within_what_it_announced_costs_more_than_its_hold(
-    used: dict[str, int], others: dict[str, int], more: dict[str, int]
-) -> None:
-    price = Price(1, rates("2.5", "10", "0.25", "2.5", "2.5", "12"), others=others)
+    used: dict[str, int], others: dict[str, int], more: dict[str, int], assumed: dict[str, int],
+    beyond: dict[str, int], own_divides: bool, other_divides: bool,
+) -> None:  # fmt: skip
+    base = rates("2.5", "10", "0.25", "2.5", "2.5", "12")
+    tiers = ((1_000, base),)
+    price = Price(
+        1, base, tiers if own_divides else (), others=others, other_tiers=((1_000, others),),
+        tiers_are_marginal=own_divides,
+    )  # fmt: skip
+    beyond = {kind: beyond.get(kind, rate) for kind, rate in assumed.items()}
+    stand_in = Price(
+        -5, base, tiers, others=assumed, other_tiers=((1_000, beyond),), tiers_are_marginal=other_divides
+    )  # fmt: skip
     usage, _ = clamp(usage_from(used))
     usage = replace(usage, cache_write_5m_tokens=0, cache_write_1h_tokens=0)
     most = others_of({kind: count + more.get(kind, 0) for kind, count in {**more, **dict(usage.others)}.items()})
-    size = Size(usage.input_tokens, usage.cache_read_tokens, usage.output_tokens, others=most)
-    cost, lines, _ = charge(price, usage, None, 1, NOW)
+    size = Size(
+        usage.input_tokens, usage.cache_read_tokens, usage.output_tokens, None, most, most_rates(stand_in, most)
+    )  # fmt: skip
+    cost, lines, _ = charge(price, usage, None, 1, NOW, Assumed((stand_in,)))
     # Each kind is rounded by itself, which may give half a nano-dollar more than rounding them together.
     assert cost <= hold_cost_nanos(price, size) + 1 + len(lines)

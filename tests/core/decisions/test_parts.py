@@ -14,7 +14,17 @@ from token_ledger.core.batch.outcomes import Granted, Settled
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import rate_attos
 from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of
-from token_ledger.core.model.price import ModelPrices, OtherUse, Price, PriceBook, Rates, charge, token_cost_nanos
+from token_ledger.core.model.price import (
+    Assumed,
+    ModelPrices,
+    OtherUse,
+    Price,
+    PriceBook,
+    Rates,
+    charge,
+    token_cost_nanos,
+)
+from token_ledger.core.model.price_terms import OwnPrice, PriceTerms, book_with
 from token_ledger.core.model.usage import KINDS, Usage, clamp, usage_from
 
 TIERED = replace(LARGE, base=rates("2.5", "15", "0.25", "2.5", "2.5", "15"),
@@ -25,10 +35,12 @@ PARTS = (Usage(120_000, 0), Usage(120_000, 400), Usage(0, 600))
 class Streaming:
     """Books parts of calls of models whose prices it is given; the others are those of the core's tests."""
 
-    def __init__(self, **prices: Price) -> None:
+    def __init__(self, stand_in: Price | None = None, **prices: Price) -> None:
         self.ledger = Ledger(budget(nanos=10**15))
-        book = {("acme", name): ModelPrices("acme", name, (price,)) for name, price in prices.items()}
-        self.ledger.books = Books(self.ledger.books.config, PriceBook(book, lambda *_: None), 1, NOW, Loaded())
+        models = {("acme", name): ModelPrices("acme", name, (price,)) for name, price in prices.items()}
+        own = () if stand_in is None else (OwnPrice(stand_in.price_id, "*", "*", NOW, "{}", stand_in),)
+        book = book_with(PriceBook(models, lambda *_: None), PriceTerms(own))
+        self.ledger.books = Books(self.ledger.books.config, book, 1, NOW, Loaded())
         self.hold = self.ledger.granted(input_tokens=240_000)
         self._keys = 0
 
@@ -151,21 +163,26 @@ def _splits(draw: st.DrawFn) -> tuple[Usage, ...]:
     return tuple(parts)
 
 
-@given(_prices(), _prices(), _splits(), st.sampled_from((None, "flex", "batch")))
+@given(
+    _prices(), _prices(), _prices(), _splits(), st.sampled_from((None, "flex", "batch")),
+    st.sampled_from((None, "flex", "batch")),
+)  # fmt: skip
 @settings(max_examples=100, deadline=None)
 def test_parts_of_any_split_cost_what_the_whole_costs_line_by_line(
-    price: Price, served: Price, parts: tuple[Usage, ...], service_tier: str | None
+    price: Price, served: Price, other: Price, parts: tuple[Usage, ...], service_tier: str | None, before: str | None
 ) -> None:
-    price = replace(price, service_tiers={"flex": (served,)})
+    price, stand_in = replace(price, service_tiers={"flex": (served,)}), replace(other, price_id=-5)
     whole = usage_from({kind: sum(part.by_kind.get(kind, 0) for part in parts) for kind in (*KINDS, *OTHER_KINDS)})
-    cost, lines, _ = charge(price, whole, service_tier, 1, NOW)
-    stream = Streaming(large=price)
-    events = stream.in_parts(parts, service_tier=service_tier)
+    cost, lines, _ = charge(price, whole, service_tier, 1, NOW, Assumed((price, stand_in)))
+    stream = Streaming(stand_in, large=price)
+    events = [stream.book(part, part=True, service_tier=before) for part in parts[:-1]]
+    events.append(stream.book(parts[-1], part=False, service_tier=service_tier))
     assert sum(event.cost_nanos for event in events) == cost == stream.account()[0]
     for line in lines:
         booked = [use for event in events for use in event.others if use.kind == line.kind]
         assert sum(use.count for use in booked) == line.count
         assert sum(use.nanos or 0 for use in booked) == (line.nanos or 0)
+        assert sum(use.unpriced for use in booked) == line.unpriced
     assert {use.kind for event in events for use in event.others if use.count} == {line.kind for line in lines}
     tokens = token_cost_nanos(price.served_as(service_tier, NOW) or price, whole)
     assert sum(event.cost_nanos - sum(use.nanos or 0 for use in event.others) for event in events) == tokens

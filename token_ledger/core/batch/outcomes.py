@@ -76,12 +76,14 @@ def missing(code: Code, noun: str, number: int, field: str | None = None) -> Ref
 class Granted:
     """A hold was given; `reservation` tells what was set aside and what the caller is advised.
 
-    A lease comes with the price that its calls are counted by, so that its holder can admit them without asking.
+    A lease comes with the price that its calls are counted by, so that its holder can admit them without asking, and
+    with the rates that are assumed for what they announce and that price may lack.
     """
 
     reservation: Reservation
     price: Price | None = None
     replayed: bool = False
+    assumed_rates: tuple[tuple[str, int], ...] = ()
 
 
 @value

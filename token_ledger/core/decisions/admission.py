@@ -14,6 +14,7 @@ from token_ledger.core.decisions.triggers import choose_model
 from token_ledger.core.model.account import Account
 from token_ledger.core.model.budget import Unit
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.hold_cost import Size
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
 from token_ledger.core.model.price import ModelName, Price
 from token_ledger.core.model.refusal import Refusal, refuse
@@ -46,7 +47,7 @@ def reserve(books: Books, command: commands.Reserve) -> Admission:
 
 
 def _admit(books: Books, command: commands.Reserve, run: Run | None, facts: CallFacts, price: Price) -> Admission:
-    size = size_of(command)
+    size = size_of(books, command)
     asked = candidate_for(books, run, facts, price, size)
     call, advice = choose_model(books, command, run, asked, size)
     lacking = call.lacking()
@@ -70,7 +71,7 @@ def _admit(books: Books, command: commands.Reserve, run: Run | None, facts: Call
     if lacking:
         warnings = _refusals(call, lacking)
         _note_denial(books, command, call.facts, outcomes.Code.BUDGET_EXCEEDED, warnings, None, granted=call.calls)
-    return _grant(books, command, call, advice, warnings)
+    return _grant(books, command, call, size, advice, warnings)
 
 
 def _refusals(call: Candidate, lacking: list[tuple[Account, Unit]]) -> tuple[Refusal, ...]:
@@ -101,8 +102,9 @@ def _scarce(call: Candidate, account: Account) -> Unit | None:
 
 
 def _grant(
-    books: Books, command: commands.Reserve, call: Candidate, advice: list[Advice], warnings: tuple[Refusal, ...]
-) -> outcomes.Granted:
+    books: Books, command: commands.Reserve, call: Candidate, size: Size, advice: list[Advice],
+    warnings: tuple[Refusal, ...],
+) -> outcomes.Granted:  # fmt: skip
     books.hold(call.accounts, call.tokens, call.uncached_tokens, call.nanos, call.calls)
     lease = isinstance(command, commands.Lease)
     expires_at = books.expiry(command.ttl_seconds)
@@ -127,7 +129,7 @@ def _grant(
         books.writes.firings.append((reservation.reservation_id, fired))
     if lease:
         books.lend(reservation, command)
-        return outcomes.Granted(reservation, call.price)
+        return outcomes.Granted(reservation, call.price, assumed_rates=size.assumed_rates)
     books.give(reservation, command)
     return outcomes.Granted(reservation)
 

@@ -10,7 +10,7 @@ from token_ledger.core.batch.commands import Reserve
 from token_ledger.core.model.account import Account
 from token_ledger.core.model.budget import Counts, Unit
 from token_ledger.core.model.call import CallFacts
-from token_ledger.core.model.hold_cost import Announced, Size, hold_cost_nanos, without_price
+from token_ledger.core.model.hold_cost import Announced, Size, hold_cost_nanos, most_rates, without_price
 from token_ledger.core.model.money import LARGEST_AMOUNT
 from token_ledger.core.model.price import Price
 from token_ledger.core.model.run import Run
@@ -87,12 +87,22 @@ class Candidate:
         return found
 
 
-def size_of(command: Reserve) -> Size:
-    """Return how large a call may become."""
+def size_of(books: Books, command: Reserve) -> Size:
+    """Return how large a call may become; other kinds without a price are assumed to cost what stands in for prices."""
     return Size(
         command.input_tokens, command.cached_input_tokens, command.max_output_tokens, command.cache_write,
-        command.max_usage,
+        command.max_usage, assumed_rates(books, command) if command.max_usage else (),
     )  # fmt: skip
+
+
+def assumed_rates(books: Books, command: Reserve) -> tuple[tuple[str, int], ...]:
+    """Return the highest rates of what stands in for prices, for the other kinds that a command announces."""
+    return most_rates(_stand_in(books, command), command.max_usage)
+
+
+def _stand_in(books: Books, command: Reserve) -> Price | None:
+    price = books.prices.stand_in_at(books.now)
+    return price and (price.served_as(command.service_tier, books.now) or price)
 
 
 def price_now(books: Books, provider: str, model: str, service_tier: str | None) -> Price | None:
@@ -112,8 +122,8 @@ def price_to_hold(books: Books, command: Reserve) -> Price | None:
     price = price_now(books, command.provider, command.model, command.service_tier)
     if price is not None:
         return price
-    price = books.prices.stand_in_at(books.now)
-    return price and (price.served_as(command.service_tier, books.now) or price)
+    price = _stand_in(books, command)
+    return price if price is not None and price.has_token_rates else None
 
 
 def announced(books: Books, command: Reserve, price: Price) -> Announced:
@@ -122,7 +132,10 @@ def announced(books: Books, command: Reserve, price: Price) -> Announced:
     entry = books.prices.entry(price.price_id)
     if command.service_tier is not None and (entry is None or not entry.served_as(command.service_tier, books.now)):
         missing = (*missing, "service_tier")
-    return Announced(command.max_usage, command.service_tier, missing)
+    stand_in = _stand_in(books, command)
+    is_assumed = any(kind in missing for kind, _ in most_rates(stand_in, command.max_usage))
+    assumed_by = stand_in.price_id if stand_in is not None and is_assumed else 0
+    return Announced(command.max_usage, command.service_tier, missing, assumed_by)
 
 
 def candidate_for(books: Books, run: Run | None, facts: CallFacts, price: Price, size: Size) -> Candidate:

@@ -11,7 +11,6 @@ from token_ledger.core.decisions.derived_events import derived_event
 from token_ledger.core.model.details import opposite
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import format_money
-from token_ledger.core.model.price import OtherUse
 from token_ledger.core.model.reservation import HoldState
 from token_ledger.core.model.usage import Usage
 
@@ -90,10 +89,7 @@ def _take_back(books: Books, event: UsageEvent) -> UsageEvent:
         list_cost_nanos=None if event.list_cost_nanos is None else -event.list_cost_nanos,
         calls=-event.calls,
         corrects=event.event_id,
-        others=tuple(
-            OtherUse(use.kind, -use.count, None if use.nanos is None else -use.nanos, -use.priced)
-            for use in event.others
-        ),
+        others=tuple(use.opposite for use in event.others),
         details=opposite(event.details),
     )
     books.correct(correction, event.event_id)

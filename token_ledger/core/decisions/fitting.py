@@ -34,7 +34,7 @@ def fitting_output(
     `asked` is the call with the model that was asked for, `denied` with the one that a trigger gave it. For a lease it
     is the largest with which at least one call would be lent.
     """
-    size, lease = size_of(command), isinstance(command, Lease)
+    size, lease = size_of(books, command), isinstance(command, Lease)
     ladders = [trigger for trigger in books.config.active_triggers if trigger.kind is TriggerKind.HIGH_COST]
     if not ladders:
         most = _most_output(asked, size, lease)
@@ -133,4 +133,6 @@ def _share(account: Account, room: int, lease: bool) -> int:
 
 
 def _with_output(size: Size, output: int) -> Size:
-    return Size(size.input_tokens, size.cached_input_tokens, output, size.cache_write, size.others)
+    return Size(
+        size.input_tokens, size.cached_input_tokens, output, size.cache_write, size.others, size.assumed_rates
+    )  # fmt: skip

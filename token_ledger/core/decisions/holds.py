@@ -4,7 +4,6 @@ Every function checks first and changes the books only after its last check, so 
 """
 
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 
 from token_ledger.core.batch import commands, outcomes
@@ -12,6 +11,12 @@ from token_ledger.core.batch.administration import ForceRelease
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.call_facts import call_facts, posting_instant, served_facts
 from token_ledger.core.decisions.bookable import why_unbookable
+from token_ledger.core.decisions.call_prices import (
+    assumed_on_hold,
+    price_of_other_model,
+    price_on_hold,
+    price_without_hold,
+)
 from token_ledger.core.decisions.corrections import take_back
 from token_ledger.core.decisions.duplicates import NOTHING, find_earlier, is_whole
 from token_ledger.core.decisions.list_costs import list_cost
@@ -24,7 +29,7 @@ from token_ledger.core.model.call import CallFacts
 from token_ledger.core.model.event import NO_PRICE, UsageEvent, in_time, representable
 from token_ledger.core.model.parts import DrawnUse, charge_part, drawn_with, earlier_use
 from token_ledger.core.model.plain_data import limits_data
-from token_ledger.core.model.price import ModelName, Price, charge
+from token_ledger.core.model.price import NOTHING_ASSUMED, ModelName, charge
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import HoldEvent, HoldState, Reservation
 from token_ledger.core.model.run import RunState
@@ -49,7 +54,7 @@ def settle(
     accounts = books.accounts_on(event.path)
     others: tuple[UsageEvent, ...] = ()
     if command.other_models:
-        price_of = partial(_price_of_call, books, reservation, event.posted_at)
+        price_of = partial(price_of_other_model, books, reservation, event.posted_at)
         others = events_of_other_models(books, command, reservation, event, price_of)
     unbookable = why_unbookable(books, event, reservation.drawn_nanos if command.part else 0, others)
     if unbookable is not None:
@@ -171,9 +176,6 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
     event_id = books.new_id()
     # A clock that is ahead must not open the account of a window that has not begun.
     posted_at = min(occurred_at, books.now)
-    price = None
-    if command.cost_nanos is None:
-        price = _price_at(books, command.provider, command.model, posted_at) or books.prices.stand_in_at(posted_at)
     accounts = books.accounts_for(facts, run, posted_at, command.counts_since)
     repetition, earlier = NOTHING
     if command.response_id is not None:
@@ -181,8 +183,11 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
         if repetition is Repetition.DUPLICATE:
             usage, clamped = Usage(), False
     calls = 0 if repetition is Repetition.DUPLICATE or command.event_kind is not None else 1
-    usage, cost, others, is_priced, details = cost_of(command, price, usage, calls, posted_at)
     asked = ModelName(command.provider, command.model)
+    price, assumed = None, NOTHING_ASSUMED
+    if command.cost_nanos is None:
+        price, assumed = price_without_hold(books, asked, posted_at, usage, command.service_tier)
+    usage, cost, others, is_priced, details = cost_of(command, price, usage, calls, posted_at, assumed)
     list_price_id, list_nanos = list_cost(books, price, asked, usage, command.service_tier, calls, posted_at)
     event = UsageEvent(
         event_id=event_id,
@@ -233,14 +238,19 @@ def _settling_event(books: Books, command: commands.Settle, reservation: Reserva
     is_duplicate = repetition is Repetition.DUPLICATE
     if is_duplicate:
         usage, clamped = Usage(), False
-    price, is_known = _price_of_call(books, reservation, posted_at, served, usage)
+    price, is_known = price_on_hold(books, reservation, posted_at, served, usage)
     calls = 0 if is_duplicate or (command.part and not reservation.lease) else 1
     before = earlier_use(reservation.drawn_use, facts.provider, facts.model) if reservation.drawn_use else None
-    if before is None:
-        cost, others, is_priced = charge(price, usage, command.service_tier, calls, posted_at)
-    else:
-        cost, others, is_priced = charge_part(price, usage, command.service_tier, calls, posted_at, before)
     called = served or reservation.to_call
+    assumed = NOTHING_ASSUMED
+    if usage.others or not is_known or (before is not None and before.others):
+        assumed = assumed_on_hold(
+            books, reservation, posted_at, called, command.service_tier, is_known=is_known
+        )  # fmt: skip
+    if before is None:
+        cost, others, is_priced = charge(price, usage, command.service_tier, calls, posted_at, assumed)
+    else:
+        cost, others, is_priced = charge_part(price, usage, command.service_tier, calls, posted_at, before, assumed)
     list_price_id, list_nanos = list_cost(
         books, price, called, usage, command.service_tier, calls, posted_at, before
     )  # fmt: skip
@@ -322,28 +332,6 @@ def _served_path(books: Books, reservation: Reservation, facts: CallFacts) -> li
         if name not in held and match[0].budget_id < reservation.reservation_id:
             path.append(books.account_of(match, reservation.created_at).account_id)
     return path
-
-
-def _price_of_call(
-    books: Books, reservation: Reservation, at: datetime, served: ModelName | None, usage: Usage
-) -> tuple[Price | None, bool]:
-    """Return the price of a call and whether it is that of its model.
-
-    Without a known one, also where tokens were used and it has none for these, that of its hold counts.
-    """
-    if served is not None and served != reservation.to_call:
-        price = _price_at(books, *served, at)
-        if price is not None and (price.has_token_rates or not usage.total_tokens):
-            return price, True
-    # A process that started before the price book was refreshed may not know the entry.
-    price = books.prices.entry(reservation.price_id, reservation.discount_id)
-    price = price or _price_at(books, *reservation.to_call, at)
-    return price, price is not None and not price.stands_in and (served is None or served == reservation.to_call)
-
-
-def _price_at(books: Books, provider: str, model: str, at: datetime) -> Price | None:
-    prices = books.prices.find(provider, model)
-    return None if prices is None else prices.at(at)
 
 
 def _other_name(facts: CallFacts, provider: str, model: str) -> ModelName | None:

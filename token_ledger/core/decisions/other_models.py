@@ -1,8 +1,8 @@
 """Decides on other models within a call, such as an advisor that a provider asks: each has an event of its own.
 
 It counts no call and has no part of the hold, which is for the model of the call; so it is booked on the accounts of a
-call without a hold, at the instant of the call and in its name. Without a price of its own it costs what the model of
-the hold would. It has the response id of the call, by which another report of it is found.
+call without a hold, at the instant of the call and in its name. What it has no price for costs what it would by the
+price of the hold, or what stands in. It has the response id of the call, by which another report of it is found.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,15 +15,15 @@ from token_ledger.core.decisions.list_costs import list_cost
 from token_ledger.core.model.call import CallFacts
 from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import NO_PRICE, UsageEvent
-from token_ledger.core.model.price import ModelName, Price, charge
+from token_ledger.core.model.price import Assumed, ModelName, Price, charge
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import Reservation
 from token_ledger.core.model.usage import Usage, clamp
 
 Found = tuple[Repetition | None, int | None]
 """What a response id says of a model's use, and the event that it leads to."""
-PriceOf = Callable[[ModelName, Usage], tuple[Price | None, bool]]
-"""Returns the price of what a model used within the call, and whether it is that of the model."""
+PriceOf = Callable[[ModelName, Usage, str | None], tuple[Price | None, bool, Assumed]]
+"""Returns the price of what a model used within the call, whether it is that of the model, and what is assumed."""
 
 
 def events_of_other_models(
@@ -54,8 +54,8 @@ def _event(
     elif name in found:
         # A second use of a model in one call is not known by the response: it goes with the first.
         repetition, earlier_id = None, None
-    price, is_known = price_of(named, usage)
-    cost, uses, is_priced = charge(price, usage, other.service_tier, 0, call.posted_at)
+    price, is_known, assumed = price_of(named, usage, other.service_tier)
+    cost, uses, is_priced = charge(price, usage, other.service_tier, 0, call.posted_at, assumed)
     list_price_id, list_nanos = list_cost(books, price, named, usage, other.service_tier, 0, call.posted_at)
     run = None if facts.run_id is None else books.loaded.runs.get(facts.run_id)
     event_id = books.new_id()

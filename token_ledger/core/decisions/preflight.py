@@ -50,7 +50,7 @@ def _repeat(books: Books, command: commands.Reserve, given: Reservation, most: i
     run = None if command.run_id is None else books.loaded.runs[command.run_id]
     price = price_to_hold(books, command)
     assert price is not None, "a hold was given for such a call"
-    size = size_of(command)
+    size = size_of(books, command)
     facts = given.facts._replace(**books.model_name(command.provider, command.model)._asdict())
     asked = candidate_for(books, run, facts, price, size)
     call, _ = choose_model(books, command, run, asked, size)
@@ -72,4 +72,4 @@ def _repeat(books: Books, command: commands.Reserve, given: Reservation, most: i
 
 def _worst_case_nanos(books: Books, call: commands.Reserve) -> int:
     price = price_to_hold(books, call)
-    return 0 if price is None else hold_cost_nanos(price, size_of(call))
+    return 0 if price is None else hold_cost_nanos(price, size_of(books, call))

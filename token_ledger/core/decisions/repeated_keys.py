@@ -13,6 +13,7 @@ from token_ledger.core.decisions.holds import why_stop
 from token_ledger.core.decisions.quarantine import content, keep
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.event import UsageEvent, representable
+from token_ledger.core.model.hold_cost import most_rates
 from token_ledger.core.model.reservation import Reservation
 from token_ledger.core.model.run import Run
 
@@ -66,12 +67,18 @@ def _hold(books: Books, command: commands.Command, reservation: Reservation) -> 
         return outcomes.Extended(reservation, why_stop(books, reservation), replayed=True)
     if isinstance(command, commands.Release | administration.ForceRelease):
         return outcomes.Released(reservation, replayed=True)
-    price = None
-    if reservation.lease:
-        price = books.prices.entry(reservation.price_id, reservation.discount_id)
-        if price is not None and reservation.announced is not None:
-            price = price.served_as(reservation.announced.service_tier, reservation.created_at) or price
-    return outcomes.Granted(reservation, price, replayed=True)
+    if not reservation.lease:
+        return outcomes.Granted(reservation, replayed=True)
+    price, said = books.prices.entry(reservation.price_id, reservation.discount_id), reservation.announced
+    if said is None:
+        return outcomes.Granted(reservation, price, replayed=True)
+    price, stand_in = (
+        entry and (entry.served_as(said.service_tier, reservation.created_at) or entry)
+        for entry in (price, books.prices.entry(said.assumed_by))
+    )
+    return outcomes.Granted(
+        reservation, price, replayed=True, assumed_rates=most_rates(stand_in, said.max_usage)
+    )  # fmt: skip
 
 
 def _event(books: Books, command: commands.Command, event: UsageEvent) -> outcomes.Outcome:

@@ -33,10 +33,10 @@ class UsageEvent:
     `requested` and `served` are the names of the model as it was asked for and as the settle named it, where they are
     not those of `facts`. `held_path` are the accounts of the hold, where the call was served by another model and so is
     booked on others. `unpriced` says that no price of the model, of one of the kinds in `others` or of its service tier
-    was known: the cost is then that of the hold's price, or 0 (`price_id` 0) without one; a kind without a price costs
-    nothing, and a service tier without one what the standard one does. Where the tenant has a discount (`discount_id`)
-    or a price of its own, `list_cost_nanos` is what the call costs everybody, in the second case by the entry
-    `list_price_id`; elsewhere it is the cost. `reservation_id` is None for a call without a
+    was known: the cost of that part is then that of the hold's price, else of what stands in, else 0 (of a whole call,
+    `price_id` 0); a service tier without a price costs what the standard one does. Where the tenant has a discount
+    (`discount_id`) or a price of its own, `list_cost_nanos` is what the call costs everybody, in the second case by the
+    entry `list_price_id`; elsewhere it is the cost. `reservation_id` is None for a call without a
     hold. `part` says that the event did not end its hold: a call of a lease, or a part of a call, which then counts no
     call (`calls` 0). `corrects` is the event that this one takes back, and `recosts` the one of which a part had no
     price and has it by this one, which has no calls and no tokens, and of the cost only what is more or less.

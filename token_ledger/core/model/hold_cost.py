@@ -22,7 +22,7 @@ class Size:
     """What a call may take: its whole input, the part of it expected from the cache, the most it may answer.
 
     `cache_write` says that the input which is not read from the cache may be written to it, for 5 minutes or 1 hour.
-    `others` are the most of other kinds that it may take.
+    `others` are the most of other kinds that it may take, and `assumed_rates` the rates of those that a price may lack.
     """
 
     input_tokens: int
@@ -30,15 +30,20 @@ class Size:
     max_output_tokens: int
     cache_write: CacheWrite | None = None
     others: Others = ()
+    assumed_rates: tuple[tuple[str, int], ...] = ()
 
 
 @value
 class Announced:
-    """What few calls say beforehand: the most of other kinds, how they will be served; and what of it has no price."""
+    """What few calls say beforehand: the most of other kinds, how they will be served; and what of it has no price.
+
+    `assumed_by` is the entry by whose rates the kinds without a price are held, 0 if it has a rate for none.
+    """
 
     max_usage: Others = ()
     service_tier: str | None = None
     without_price: tuple[str, ...] = ()
+    assumed_by: int = 0
 
 
 def hold_rates(price: Price, size: Size) -> tuple[int, int, int]:
@@ -63,18 +68,18 @@ def call_rate(price: Price, size: Size) -> int:
 
     That is its fee, and the most of other kinds that it announces: tokens with a rate above that of the tokens they are
     a part of cost the difference, however many of these there are, by marginal tiers the largest difference of a band
-    that the input reaches. Kinds without a price cost nothing.
+    that the input reaches. Kinds without a price cost what is assumed for them, else nothing.
     """
     rates = price.other_rates_for(size.input_tokens)
     total = rates.get(REQUESTS, 0) * (PER_MILLION // PER_THOUSAND) if REQUESTS in price.others else 0
     if size.others:
-        held_at = dict(zip(_WHOLES, hold_rates(price, size), strict=True))
+        held_at, assumed = dict(zip(_WHOLES, hold_rates(price, size), strict=True)), dict(size.assumed_rates)
         for name, count in size.others:
-            kind, rate = OTHER_KINDS[name], rates.get(name, 0)
+            kind, rate = OTHER_KINDS[name], rates.get(name, assumed.get(name, 0))
             if kind.part_of is None:
                 total += -(-count * rate * PER_MILLION // kind.per)
             elif price.tiers_are_marginal and kind.part_of in _WHOLES[:2]:
-                total += count * max(_differences(price, size, name, _WHOLES.index(kind.part_of)))
+                total += count * max(_differences(price, size, name, rate, _WHOLES.index(kind.part_of)))
             else:
                 total += count * max(0, rate - held_at[kind.part_of])
     return total
@@ -84,11 +89,14 @@ _WHOLES = ("input_tokens", "cache_read_tokens", "output_tokens")
 """The kinds that `hold_rates` has the rates of."""
 
 
-def _differences(price: Price, size: Size, name: str, whole: int) -> Iterator[int]:
-    """Yield how much more a kind of input costs than its whole in the bands that a call of this size reaches."""
+def _differences(price: Price, size: Size, name: str, otherwise: int, whole: int) -> Iterator[int]:
+    """Yield how much more a kind of input costs than its whole in the bands that a call of this size reaches.
+
+    A band without a rate of the kind has the one that counts otherwise.
+    """
     for above, rates, others in price.bands:
         if above == 0 or above < size.input_tokens:
-            yield max(0, others.get(name, 0) - _held(rates, size.cache_write)[whole])
+            yield max(0, others.get(name, otherwise) - _held(rates, size.cache_write)[whole])
 
 
 def hold_cost_nanos(price: Price, size: Size) -> int:
@@ -125,6 +133,18 @@ def _marginal_input(price: Price, size: Size) -> int:
     uncached = size.input_tokens - size.cached_input_tokens
     rates = ((above, *_held(rates, size.cache_write)[:2]) for above, rates, _ in price.bands)
     return most_amount(uncached, size.cached_input_tokens, rates)
+
+
+def most_rates(price: Price | None, others: Others) -> tuple[tuple[str, int], ...]:
+    """Return the highest rate that a price has for each of these kinds, in whichever tier; it may be 0."""
+    if price is None or not others:
+        return ()
+    bands = [rates for _, _, rates in price.bands]
+    return tuple(
+        (name, max(rates.get(name, 0) for rates in bands))
+        for name, _ in others
+        if any(name in rates for rates in bands)
+    )
 
 
 def without_price(price: Price, others: Others, input_tokens: int) -> tuple[str, ...]:

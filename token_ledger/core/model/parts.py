@@ -9,7 +9,7 @@ from datetime import datetime
 
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.other_kinds import OTHER_KINDS
-from token_ledger.core.model.price import OtherUse, Price, charge
+from token_ledger.core.model.price import NOTHING_ASSUMED, Assumed, OtherUse, Price, charge
 from token_ledger.core.model.usage import Usage, usage_from
 
 
@@ -43,17 +43,18 @@ class DrawnUse:
 
 
 def charge_part(
-    price: Price | None, usage: Usage, service_tier: str | None, calls: int, at: datetime, before: DrawnUse
-) -> tuple[int, tuple[OtherUse, ...], bool]:
+    price: Price | None, usage: Usage, service_tier: str | None, calls: int, at: datetime, before: DrawnUse,
+    assumed: Assumed = NOTHING_ASSUMED,
+) -> tuple[int, tuple[OtherUse, ...], bool]:  # fmt: skip
     """Return what `charge` does for a part of a call, of which `before` is known: the rest of what the whole costs.
 
     What is said last, the price or the way of serving, counts for the whole. Without a price nothing is corrected.
     """
     if price is None:
         return charge(None, usage, service_tier, calls, at)
-    cost, lines, is_priced = charge(price, _added(before.whole, usage), service_tier, calls, at)
-    earlier = [OtherUse(line.kind, -line.count, -line.nanos if line.nanos else None) for line in before.others]
-    rest = tuple(line for line in _sums(*lines, *earlier) if line.count or line.nanos)
+    cost, lines, is_priced = charge(price, _added(before.whole, usage), service_tier, calls, at, assumed)
+    earlier = [line.opposite for line in before.others]
+    rest = tuple(line for line in sums(*earlier, *lines) if line.count or line.nanos or line.priced)
     return cost - before.cost_nanos, rest, is_priced
 
 
@@ -69,7 +70,7 @@ def drawn_with(drawn: tuple[DrawnUse, ...], part: DrawnUse) -> tuple[DrawnUse, .
             usage, cost = _added(before.usage, part.usage), before.cost_nanos + part.cost_nanos
             both = replace(
                 before, usage=usage, cost_nanos=cost, list_nanos=before.list_nanos + part.list_nanos,
-                others=_sums(*before.others, *part.others),
+                others=sums(*before.others, *part.others),
             )  # fmt: skip
             return (*drawn[:place], both, *drawn[place + 1 :])
     return (*drawn, part)
@@ -82,14 +83,10 @@ def _added(usage: Usage, more: Usage) -> Usage:
     return usage_from(counts)
 
 
-def _sums(*lines: OtherUse) -> tuple[OtherUse, ...]:
-    """Return a line for each kind; a kind has no price if none of its lines has one."""
+def sums(*lines: OtherUse) -> tuple[OtherUse, ...]:
+    """Return a line for each kind, of lines in the order in which they were booked."""
     found: dict[str, OtherUse] = {}
     for line in lines:
         before = found.get(line.kind)
-        if before is None:
-            found[line.kind] = line
-            continue
-        nanos = line.nanos if before.nanos is None else before.nanos + (line.nanos or 0)
-        found[line.kind] = OtherUse(line.kind, before.count + line.count, nanos)
+        found[line.kind] = line if before is None else before.with_later(line)
     return tuple(found[kind] for kind in OTHER_KINDS if kind in found)

@@ -3,11 +3,11 @@
 Rates are integers (see `money`). A tier replaces every rate once the whole input passes its threshold, the "cliff"
 that providers publish; marginal tiers are for the input beyond it only (see `marginal_tiers`). Of the tokens that every
 call has, a kind without a rate of its own costs what the kind it is a part of costs; other kinds without one have no
-price.
+price, and cost what another entry says that is assumed in its place, if there is one.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
 from typing import NamedTuple
@@ -112,36 +112,89 @@ class Price:
 
 @value
 class OtherUse:
-    """What a call used of another kind, and the cost of it; None where that kind has no price.
+    """What a call used of another kind, and the cost of it; None where no rate is known.
 
-    Of a re-costing: how many of those that are booked without a price are `priced` by it.
+    `assumed_by` is the entry that the rate is of, less the discount `discount_id`, where that is not the price of the
+    call. Units with such a rate have no price, like those without a cost, but for as many as are `priced`: by the
+    model's own entry, where the call has another price; of a re-costing, how many of those it prices that were booked
+    without a price.
     """
 
     kind: str
     count: int
     nanos: int | None
     priced: int = 0
+    assumed_by: int = 0
+    discount_id: int | None = None
+
+    @property
+    def unpriced(self) -> int:
+        """How many of the units have no price."""
+        return (self.count if self.nanos is None or self.assumed_by else 0) - self.priced
+
+    @property
+    def opposite(self) -> "OtherUse":
+        """The line that takes this one back."""
+        nanos = None if self.nanos is None else -self.nanos
+        return OtherUse(self.kind, -self.count, nanos, -self.priced, self.assumed_by, self.discount_id)
+
+    def with_later(self, line: "OtherUse") -> "OtherUse":
+        """Return the line of both, with the rate of the later one, and as many units without a price as both have."""
+        nanos = self.nanos + (line.nanos or 0) if self.nanos else line.nanos
+        both = OtherUse(self.kind, self.count + line.count, nanos, 0, line.assumed_by, line.discount_id)
+        return replace(both, priced=both.unpriced - self.unpriced - line.unpriced)
+
+
+@value
+class Assumed:
+    """The entries whose rates are assumed for other kinds that the price of a call has none for, in their order.
+
+    With `whole` the price of the call is none of its model's, so that its rates are only assumed, too. `own` is then
+    the model's entry, if it has rates for other kinds and none for the tokens that were used.
+    """
+
+    entries: tuple[Price, ...] = ()
+    whole: bool = False
+    own: Price | None = None
+
+    def sources(self, price: Price | None) -> Iterator[tuple[Price, bool]]:
+        """Yield the entries that may have the rate of a kind, each with whether it is another one than the price."""
+        if self.own is not None:
+            yield self.own, True
+        if price is not None:
+            yield price, self.whole
+        for entry in self.entries:
+            yield entry, True
+
+
+NOTHING_ASSUMED = Assumed()
 
 
 def charge(
-    price: Price | None, usage: Usage, service_tier: str | None, calls: int, at: datetime
-) -> tuple[int, tuple[OtherUse, ...], bool]:
+    price: Price | None, usage: Usage, service_tier: str | None, calls: int, at: datetime,
+    assumed: Assumed = NOTHING_ASSUMED,
+) -> tuple[int, tuple[OtherUse, ...], bool]:  # fmt: skip
     """Return what clamped usage of so many calls costs, its lines of other kinds, and whether all of it has a price.
 
     `at` is the instant at which the calls are priced. A way of serving without rates of its own costs what the standard
     one does. Where requests have a price, every call is one, beside those that are reported.
     """
     if price is None:
-        return 0, other_uses(None, usage), False
-    if service_tier is None and not usage.others and REQUESTS not in price.others and price.has_token_rates:
+        others = other_uses(None, usage, assumed)
+        return sum(use.nanos or 0 for use in others), others, False
+    own = assumed.own
+    if (
+        service_tier is None and not usage.others and REQUESTS not in price.others and price.has_token_rates
+        and own is None
+    ):  # fmt: skip
         return token_cost_nanos(price, usage), (), True  # nearly always
     served = price.served_as(service_tier, at)
     rates = price if served is None else served
-    if calls > 0 and REQUESTS in rates.others:
+    if calls > 0 and (REQUESTS in rates.others or (own is not None and REQUESTS in own.others)):
         said = dict(usage.others)
         usage = replace(usage, others=others_of({**said, REQUESTS: said.get(REQUESTS, 0) + calls}))
-    others = other_uses(rates, usage)
-    is_priced = served is not None and all(use.nanos is not None for use in others)
+    others = other_uses(rates, usage, assumed)
+    is_priced = served is not None and not any(use.unpriced for use in others)
     is_priced = is_priced and (rates.has_token_rates or not any(usage.rated))
     return token_cost_nanos(rates, usage) + sum(use.nanos or 0 for use in others), others, is_priced
 
@@ -159,10 +212,24 @@ def token_cost_nanos(price: Price, usage: Usage) -> int:
     return total
 
 
-def other_uses(price: Price | None, usage: Usage) -> tuple[OtherUse, ...]:
-    """Return the lines of other kinds of clamped usage; the one of a kind whose price is unknown costs nothing."""
-    costs = {} if price is None or not usage.others else _other_costs(price, usage)
-    return tuple(OtherUse(name, count, costs.get(name)) for name, count in usage.others)
+def other_uses(price: Price | None, usage: Usage, assumed: Assumed = NOTHING_ASSUMED) -> tuple[OtherUse, ...]:
+    """Return the lines of other kinds of clamped usage; one of a kind that no entry has a rate for costs nothing."""
+    if not usage.others:
+        return ()
+    lines: dict[str, OtherUse] = {}
+    counts = dict(usage.others)
+    for entry, is_another in assumed.sources(price):
+        for kind, nanos in _other_costs(entry, usage).items():
+            if kind in lines:
+                continue
+            line = OtherUse(kind, counts[kind], nanos)
+            if is_another:
+                priced = line.count if entry is assumed.own else 0
+                line = OtherUse(kind, line.count, nanos, priced, entry.price_id, entry.discount_id)
+            lines[kind] = line
+        if len(lines) == len(counts):
+            break
+    return tuple(lines.get(kind) or OtherUse(kind, count, None) for kind, count in usage.others)
 
 
 def _other_costs(price: Price, usage: Usage) -> dict[str, int]:

@@ -59,6 +59,12 @@ class PriceTerms:
         dated = (each for each in self.prices if _same(each, provider, model) and each.valid_from <= at)
         return max(enumerate(dated), key=lambda each: (each[1].valid_from, each[0]), default=(0, None))[1]
 
+    def stood_in(self, price_id: int, at: datetime) -> bool:
+        """Tell whether an entry stood in for unknown prices at an instant, by all that was decided until it was."""
+        until = next((number for number, each in enumerate(self.prices, start=1) if each.price_id == price_id), 0)
+        found = replace(self, prices=self.prices[:until]).own_price_at(ANYTHING, ANYTHING, at)
+        return found is not None and found.price_id == price_id
+
     def alias_of(self, provider: str, model: str) -> Alias | None:
         """Return the newest alias of exactly this name or pattern."""
         return next((each for each in reversed(self.aliases) if _same(each, provider, model)), None)

@@ -2,7 +2,7 @@
 
 What was priced stays at the price of its time. A call is without a price as a whole where its model had none, so that
 it was booked at a stand-in, at the price of its hold or at nothing, or where its way of serving had none. Else only its
-tokens were, or some of its other kinds.
+tokens were, or some of its other kinds, which are booked in the same way.
 """
 
 from collections.abc import Iterable
@@ -12,8 +12,8 @@ from enum import Enum
 
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.frozen import value
-from token_ledger.core.model.other_kinds import OTHER_KINDS, REQUESTS, others_of
-from token_ledger.core.model.parts import DrawnUse, drawn_with
+from token_ledger.core.model.other_kinds import REQUESTS, others_of
+from token_ledger.core.model.parts import DrawnUse, drawn_with, sums
 from token_ledger.core.model.price import ModelName, OtherUse, Price, PriceBook, other_uses, token_cost_nanos
 from token_ledger.core.model.usage import Usage
 
@@ -43,15 +43,10 @@ class BookedCall:
 
     def recosted(self, nanos: int, list_nanos: int | None, lines: tuple[OtherUse, ...]) -> "BookedCall":
         """Return the call with what was re-costed before; without a list cost that is the cost."""
-        known = {line.kind: line for line in self.use.others}
-        for line in lines:
-            before = known.get(line.kind, _NOTHING_BOOKED)
-            both = (before.nanos or 0) + (line.nanos or 0)
-            known[line.kind] = OtherUse(line.kind, before.count + line.count, both)
         use = replace(
             self.use, cost_nanos=self.use.cost_nanos + nanos,
             list_nanos=self.use.list_nanos + (nanos if list_nanos is None else list_nanos),
-            others=tuple(known[kind] for kind in OTHER_KINDS if kind in known),
+            others=sums(*self.use.others, *lines),
         )  # fmt: skip
         return replace(self, use=use, is_recosted=True)
 
@@ -141,12 +136,14 @@ def booked_call(events: tuple[UsageEvent, ...], old: Price | None) -> BookedCall
         )  # fmt: skip
         drawn = drawn_with(drawn, use)
     last = events[-1]
-    fee = has_fee(old, last.service_tier, last.posted_at)
+    fee = has_fee(old, drawn[0].others, last.service_tier, last.posted_at)
     return BookedCall(drawn[0], sum(each.calls for each in events), last.service_tier, last.posted_at, fee)
 
 
-def has_fee(price: Price | None, service_tier: str | None, at: datetime) -> bool:
-    """Tell whether every call has a fee by a price."""
+def has_fee(price: Price | None, lines: tuple[OtherUse, ...], service_tier: str | None, at: datetime) -> bool:
+    """Tell whether a fee for the call is among its lines: by its price, or by the own entry of its model."""
+    if any(line.kind == REQUESTS and line.assumed_by and not line.unpriced for line in lines):
+        return True
     return price is not None and REQUESTS in (price.served_as(service_tier, at) or price).others
 
 
@@ -177,7 +174,7 @@ def difference_by(call: BookedCall, part: Part, price: Price, listed: Price | No
         line
         for line in other_uses(rates, usage)
         if line.nanos is not None
-        and (part is Part.WHOLE or (line.kind in booked and booked[line.kind].nanos is None))
+        and (part is Part.WHOLE or (line.kind in booked and booked[line.kind].unpriced))
     ]  # fmt: skip
     after = _nanos(rates, usage, chosen, with_tokens=with_tokens)
     assert after is not None, "the price has a rate for each of these"
@@ -213,8 +210,7 @@ def _nanos(rates: Price, usage: Usage, lines: list[OtherUse], *, with_tokens: bo
 def _change(booked: OtherUse | None, line: OtherUse) -> OtherUse:
     """Return the line of a re-costing: from what is booked of a kind to what it costs now."""
     before = booked or _NOTHING_BOOKED
-    priced = before.count if before.nanos is None else 0
-    return OtherUse(line.kind, line.count - before.count, (line.nanos or 0) - (before.nanos or 0), priced)
+    return OtherUse(line.kind, line.count - before.count, (line.nanos or 0) - (before.nanos or 0), before.unpriced)
 
 
 def _booked_nanos(booked: dict[str, OtherUse], kind: str) -> int:

@@ -45,7 +45,9 @@ class KindUseAnswer(TypedDict):
     kind: Annotated[str, doc("The kind, by its name in `usage`.", "web_searches")]
     count: Annotated[int, doc("How many.", 12)]
     cost: Annotated[str, doc("Their cost in dollars, which is part of the spend.", "0.120000000")]
-    unpriced: Annotated[int, doc("How many of them had no price, and so cost nothing.", 0)]
+    unpriced: Annotated[
+        int, doc("How many of them had no price, and so cost what was assumed for them, or nothing.", 0)
+    ]
 
 
 def _kind_use(use: KindUse) -> KindUseAnswer:

@@ -46,15 +46,20 @@ def lease_answer(outcome: Granted) -> LeaseAnswer:
         **hold_fields(lease, replayed=outcome.replayed),
         "seconds_left": None if outcome.replayed else (lease.expires_at - lease.created_at).total_seconds(),
         "calls": lease.held_calls,
-        "price": None if price is None else price_answer(price, lease.announced),
+        "price": None if price is None else price_answer(price, lease.announced, outcome.assumed_rates),
     }
 
 
-def price_answer(price: Price, announced: Announced | None = None) -> PriceAnswer:
-    """Return the rates of a price by tier, for calls that announce this."""
+def price_answer(
+    price: Price, announced: Announced | None = None, assumed_rates: tuple[tuple[str, int], ...] = ()
+) -> PriceAnswer:
+    """Return the rates of a price by tier, for calls that announce this; some of it may have the rates assumed."""
     others = () if announced is None else announced.max_usage
-    tiers = [(0, price.base, call_rate(price, Size(0, 0, 0, others=others)))]
-    tiers += [(above, rates, call_rate(price, Size(above + 1, 0, 0, others=others))) for above, rates in price.tiers]
+    begins = [(0, 0, price.base), *((above, above + 1, rates) for above, rates in price.tiers)]
+    tiers = [
+        (above, rates, call_rate(price, Size(tokens, 0, 0, None, others, assumed_rates)))
+        for above, tokens, rates in begins
+    ]
     return {
         "price_id": str(price.price_id),
         "tiers": [tier_answer(*tier) for tier in tiers],

@@ -92,8 +92,9 @@ class Hold(TypedDict):
         Annotated[
             list[str],
             doc(
-                "What the call announced without a price; left out if all has one. Nothing is held for such a kind "
-                "and the standard rates for such a `service_tier`: settled with it, the call is `unpriced`.",
+                "What the call announced without a price; left out if all has one. Such a kind is held at the rate of "
+                "the tenant's stand-in price, if it has one, and such a `service_tier` at the standard rates: settled "
+                "with it, the call is `unpriced`.",
                 ["images"],
             ),
         ]
@@ -224,7 +225,7 @@ class OtherModelAnswer(TypedDict):
     cost: Annotated[str, doc("Its cost in dollars, to the nano-dollar.", "0.013140000")]
     tokens: Annotated[int, doc("Its tokens, input and output.", 2_540)]
     unpriced: Annotated[
-        bool, doc("True if no price is known for it; within a hold it then costs what its model would.", False)
+        bool, doc("True if no price is known for all of it; what has none costs what it would in the call.", False)
     ]
     booked: Annotated[bool, doc("False if it was reported before, so that nothing was booked a second time.", True)]
 
@@ -279,8 +280,9 @@ class SettlementAnswer(TypedDict):
     unpriced: Annotated[
         bool,
         doc(
-            "True if no price is known for the model, its service tier or one of `others`: the call costs what its "
-            "hold was priced at, the standard tier, and nothing for what has no price.",
+            "True if no price is known for the model, its service tier or one of `others`: what has none costs what "
+            "the hold was priced at, else what the tenant's stand-in price says, else nothing; a service tier costs "
+            "the standard rates.",
             False,
         ),
     ]
