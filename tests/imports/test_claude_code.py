@@ -107,7 +107,7 @@ def test_a_call_is_its_line_with_the_most_output_at_the_instant_of_its_first_lin
 
     assert row.place.line == 2
     assert row.event["usage"]["output_tokens"] == 310
-    assert row.event["occurred_at"] == "2026-02-21T03:56:21.139000+00:00"
+    assert row.event["occurred_at"] == "2026-02-21T03:56:21.139Z"
     assert row.event["measured"] == {"finish_reason": "tool_use"}
     assert "estimated" not in row.event
     assert skipped_in(read, log) == {"SAME_CALL": 2}
@@ -144,7 +144,7 @@ def test_what_an_event_says(tmp_path: Path) -> None:
     assert event == {
         "source": "claude-code", "idempotency_key": "msg_1/req_1", "agent_type": "claude-code",
         "provider": "anthropic", "model": "claude-opus-4-6", "user": "ada", "cost_center": "research",
-        "occurred_at": "2026-02-21T03:56:21.139000+00:00", "response_id": "msg_1",
+        "occurred_at": "2026-02-21T03:56:21.139Z", "response_id": "msg_1",
         "tags": {"project": "app", "session": "s1", "version": "2.1.49"}, "measured": {"finish_reason": "end_turn"},
         "usage": {
             "input_tokens": 123, "output_tokens": 9, "cache_read_tokens": 100, "cache_write_5m_tokens": 20,

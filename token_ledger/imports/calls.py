@@ -19,6 +19,8 @@ from token_ledger.imports.row_keys import key_of_id
 from token_ledger.imports.rows import Defaults
 
 _PATH = re.compile(r"[/\\]")
+_IN_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+"""What JavaScript writes, which is most instants of logs. The ledger takes it as it is."""
 _NUMBERS = (int, float)
 _BEYOND = 10**15
 _PROVIDERS = (
@@ -78,7 +80,7 @@ def instant_of(text: object, field: str, time_zone: ZoneInfo | None) -> str:
         if time_zone is None:
             raise Malformed(f"{field} is {text[:40]!r}, without a time zone; say which one is meant")
         at = at.replace(tzinfo=time_zone)
-    return at.isoformat()
+    return text if _IN_UTC.fullmatch(text) else at.isoformat()
 
 
 def required_name(text: str | None, field: str, advice: str) -> str:
