@@ -86,7 +86,7 @@ def held_usage(reservation: Reservation, call: Call) -> Usage:
         input_tokens=call["input_tokens"],
         output_tokens=call["max_output_tokens"] if limit is None else limit,
         cache_read_tokens=call.get("cached_input_tokens", 0),
-        **call.get("max_usage", {}),
+        **(call.get("max_usage") or {}),
     )
 
 

@@ -132,6 +132,30 @@ def test_a_hold_says_what_to_call(client: TokenLedger, service: Any, call: dict[
     assert (given.applied, given.evidence.used) == (True, Decimal("0.95"))
 
 
+@pytest.mark.parametrize("kind", ["searches", "input_tokens", "cache_read_tokens"])
+def test_a_kind_that_nobody_can_announce_is_refused_before_anything_is_held(
+    client: TokenLedger, service: Any, call: dict[str, Any], kind: str
+) -> None:
+    most = {"web_searches": 5, kind: 1}
+    wrong = f"max_usage names '{kind}', which is no such kind: give some of audio_input_tokens, .*, web_searches, "
+    with pytest.raises(TypeError, match=wrong):
+        client.reserve(user="ana", **call, max_usage=most)
+    with pytest.raises(TypeError, match=wrong):
+        client.preflight([{**call, "max_usage": most}], user="ana")
+    with pytest.raises(TypeError, match=wrong):
+        client.lease(user="ana", calls=3, **call, max_usage=most)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(("most", "searches"), [({"web_searches": 5}, 5), ({}, 0), (None, 0)])
+def test_what_is_announced_is_in_the_estimate(
+    client: TokenLedger, service: Any, call: dict[str, Any], most: Any, searches: int
+) -> None:
+    with client.reserve(user="ana", **call, max_usage=most):
+        pass
+    assert service.body(-1)["usage"].get("web_searches", 0) == searches
+
+
 def test_settling_a_response(hold: Hold, service: Any) -> None:
     with hold:
         response = {"id": "chatcmpl-1", "usage": {"prompt_tokens": 1_100, "completion_tokens": 200}}

@@ -8,6 +8,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from operator import attrgetter
 
 from ..providers import Usage
+from ..providers.usage import check_other_kinds
 from ..wire.leases import LeasePrice, Tier
 
 _MILLION = Decimal(1_000_000)
@@ -43,7 +44,8 @@ class Size:
                 f" {self.input_tokens}"
             )
         if self.max_usage:
-            _ = self.usage  # checks the kinds and their counts
+            check_other_kinds(self.max_usage)
+            _ = self.usage  # checks the counts
 
     @property
     def uncached_input_tokens(self) -> int:

@@ -6,7 +6,7 @@ JSON, addition and subtraction follow from the fields.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import add, attrgetter
 
@@ -102,7 +102,15 @@ _KINDS = tuple(field.name for field in fields(Usage))
 _counts = attrgetter(*_KINDS)
 TEXT_KINDS = _KINDS[:6]
 """The kinds of tokens that every call has: they are sent even where there are none."""
+OTHER_KINDS = _KINDS[6:]
+"""The kinds that few calls have: what `max_usage` may name."""
 NO_USAGE = Usage(0, 0)
+
+
+def check_other_kinds(most: Mapping[str, int]) -> None:
+    """Raise TypeError if a name is none of the other kinds."""
+    if unknown := [kind for kind in most if kind not in OTHER_KINDS]:
+        raise TypeError(f"max_usage names {unknown[0]!r}, which is no such kind: give some of {', '.join(OTHER_KINDS)}")
 
 
 def _check_count(kind: str, value: object) -> None:

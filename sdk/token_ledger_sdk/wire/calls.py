@@ -11,6 +11,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from ..providers import STANDARD, Usage, reading_of, served_model
 from ..providers.served import valid_model
+from ..providers.usage import check_other_kinds
 from .requests import given
 
 
@@ -150,8 +151,9 @@ def part_of(use: Use, rest: Usage, actual: Actual) -> Use:
 
 
 def call_body(call: Call, scope: Scope) -> dict[str, object]:
-    """Return what a request says of a call that is to be made; raises TypeError for wrong argument names."""
+    """Return what a request says of a call that is to be made; raises TypeError for names that are unknown."""
     check_names(call, PlannedCall)
+    check_other_kinds(call.get("max_usage") or {})
     return given({"run_id": scope.run_id, "user": scope.user, "cost_center": scope.cost_center, **call})
 
 
