@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 import re
 import tracemalloc
@@ -108,6 +109,13 @@ def test_a_file_that_is_not_there_and_a_folder_without_logs_are_named(tmp_path: 
     assert "can't be opened" in missing.problem
     assert "has no file" in empty.problem
     assert (missing.place.line, empty.place.line) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["langfuse", "otlp"])
+def test_a_pipe_can_not_be_read_twice(tmp_path: Path, kind: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    assert "save it to a file first" in problem_of(KINDS[kind][0], tmp_path / "pipe").problem
 
 
 @each_kind

@@ -39,6 +39,12 @@ def files_of(paths: Sequence[Path], suffixes: Sequence[str] = SUFFIXES) -> Seque
     return [*found]
 
 
+def check_can_be_read_again(path: Path) -> None:
+    """Raise UnreadableFile for a pipe, of which nothing is left after it was read once."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UnreadableFile(Place(str(path), 0), "this is no file, and traces are read twice; save it to a file first")
+
+
 def is_empty(path: Path) -> bool:
     """Return whether a file is there and has nothing in it."""
     return os.path.isfile(path) and not os.path.getsize(path)

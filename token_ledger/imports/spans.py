@@ -17,7 +17,7 @@ from token_ledger_sdk.providers import STANDARD, Reading, served_model
 
 from token_ledger.imports import calls
 from token_ledger.imports.calls import Malformed
-from token_ledger.imports.json_lines import SkippedRows, is_empty
+from token_ledger.imports.json_lines import SkippedRows, check_can_be_read_again, is_empty
 from token_ledger.imports.json_values import UnfinishedLine, json_objects
 from token_ledger.imports.rows import CallRow, Defaults, Place, Row, SkipReason, UnreadableFile
 from token_ledger.imports.span_usage import SpanUsage
@@ -88,6 +88,7 @@ def rows_of_spans(files: Sequence[Path], read: Read, source: str, defaults: Defa
     """Yield the calls of traces, and the rows that are none; raises UnreadableFile."""
     above = _Above()
     for path in files:
+        check_can_be_read_again(path)
         for _, found in _placed(path, read):
             if isinstance(found, Span):
                 above.add(found)
