@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from prometheus_client import CollectorRegistry
@@ -92,6 +92,12 @@ class Service:
         if self._commits is None:
             raise Unavailable(_NOT_REACHED)
         return self._commits.begin(tenant, command, key_id, request)
+
+    async def try_out(self, tenant: TenantId, commands: Sequence[Command]) -> Sequence[Outcome]:
+        """Return what commands would come to, as `GroupCommit.try_out` does."""
+        if self._commits is None:
+            raise Unavailable(_NOT_REACHED)
+        return await self._commits.try_out(tenant, commands)
 
     async def why_not_ready(self) -> str | None:
         """Return why this process can't serve requests, or None if it can."""

@@ -233,6 +233,18 @@ BAD: dict[str, dict[str, str]] = {
         "empty": "[]", "null": "null", "an object": "{}", "text": '"a"', "a number": "5",
         "1,001": "[" + ",".join(["{}"] * 1_001) + "]",
     },
+    "files": {
+        "empty": "[]", "null": "null", "text": '"a"', "no name": '[{"content": "a"}]', "no content": '[{"name": "a"}]',
+        "empty content": '[{"name": "a", "content": ""}]',
+        "unknown field": '[{"name": "a", "content": "a", "size": 1}]',
+        "half a surrogate pair": '[{"name": "a", "content": "\\ud800"}]',
+        "no CSV": '[{"name": "a", "content": "\\u0000"}]',
+        "65": "[" + ",".join(['{"name": "a", "content": "when"}'] * 65) + "]",
+    },
+    "mapping": {
+        "a list": "[]", "text": '"a"', "empty": "{}", "unknown key": '{"columns": {"model": "m"}, "rows": 1}',
+        "unknown field": '{"columns": {"smell": "s"}}', "null": "null",
+    },
     "announced": {
         "a list": "[]", "text": '"images"', "a number": "5", "null": "null", "unknown kind": '{"sides": 1}',
         "a kind of every call": '{"input_tokens": 1}', "negative": '{"images": -1}', "a fraction": '{"images": 0.5}',

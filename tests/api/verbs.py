@@ -14,6 +14,7 @@ from token_ledger.wire.bodies import (
     api_keys,
     budgets,
     events,
+    imports,
     model_names,
     operations,
     preflight,
@@ -228,6 +229,19 @@ VERBS = (
     Verb(
         "usage", "POST", "/v1/usage", events.UsageEventsBody, {"events": [event()]}, {"events": "long list"},
         ("events",), 200,
+    ),
+    Verb(
+        "import", "POST", "/v1/imports", imports.ImportBody,
+        {
+            **imports.AN_IMPORT, "dry_run": False, "user": "ada", "cost_center": "research", "agent_type": "data_agent",
+            "provider": "openai", "time_zone": "Europe/Berlin",
+        },
+        {
+            "kind": "choice", "files": "files", "mapping": "mapping", "dry_run": "flag", "user": "text",
+            "cost_center": "text", "agent_type": "text", "provider": "text",
+            "time_zone": "zone",
+        },
+        ("kind", "files"), 200,
     ),
     Verb(
         "budget", "POST", "/v1/budgets", budgets.BudgetBody,

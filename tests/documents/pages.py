@@ -13,7 +13,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 TOOLS = Path(__file__).parent
-SECONDS = 120
+SECONDS = 600
 
 _BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _REQUEST = re.compile(r"(?=\btl (?:-X \w+ )?\"?\$URL)")

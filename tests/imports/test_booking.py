@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -65,6 +66,10 @@ async def imported(ledger: Ledger, rows: Iterable[Row], *, dry_run: bool = False
     async with ledger.database.reading(ledger.tenant) as connection:
         calendar, _ = await load_calendar(connection, ledger.tenant)
     summary, told = Summary(calendar), list[int]()
+
+    async def next_piece(calls: int) -> None:
+        told.append(calls)
+
     with Spool() as spool:
         read(rows, spool, summary, told.append)
         if dry_run:
@@ -72,10 +77,10 @@ async def imported(ledger: Ledger, rows: Iterable[Row], *, dry_run: bool = False
             async def decide(commands: Sequence[Command]) -> Sequence[Outcome]:
                 return await ledger.commits.try_out(ledger.tenant, commands)
 
-            await try_out(spool.calls(), decide, FIRST_INSTANT, summary, told.append)
+            await try_out(spool.calls(), decide, FIRST_INSTANT, summary, next_piece)
         else:
-            await book(spool.calls(), lambda each: ledger.commits.begin(ledger.tenant, each), FIRST_INSTANT, summary,
-                       told.append)  # fmt: skip
+            begin = partial(ledger.commits.begin, ledger.tenant)
+            await book(spool.calls(), begin, FIRST_INSTANT, summary, next_piece)
         assert sum(told) == summary.rows + spool.count
     return summary
 
@@ -126,6 +131,10 @@ async def test_reports_have_what_the_import_says(ledger: Ledger) -> None:
     assert total.unpriced == 1
 
 
+async def nothing(calls: int) -> None:
+    """Go on at once."""
+
+
 async def test_an_import_that_is_cut_off_goes_on_when_it_is_run_again(ledger: Ledger) -> None:
     rows = [call(number) for number in range(3 * WAITING_CALLS)]
     begun = 0
@@ -141,7 +150,7 @@ async def test_an_import_that_is_cut_off_goes_on_when_it_is_run_again(ledger: Le
         calendar, _ = await load_calendar(connection, ledger.tenant)
     summary = Summary(calendar)
     with pytest.raises(Unavailable):
-        await book(rows, begin, FIRST_INSTANT, summary, lambda more: None)
+        await book(rows, begin, FIRST_INSTANT, summary, nothing)
     await ledger.restart()
     done = await ledger.owner.fetchval("select count(*) from usage_events")
     assert 0 < summary.booked <= done < len(rows)

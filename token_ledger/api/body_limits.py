@@ -30,8 +30,9 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{]}"))
 
 def check_shape(body: bytes) -> None:
     """Raise the problem of a body that has too many values or levels, without parsing it."""
-    # Every value but the first of a list or object comes after a comma, and a string has two quotes.
-    if body.count(b",") >= MOST_VALUES or body.count(b'"') >= 4 * MOST_VALUES:
+    # Every value but the first of a list or object comes after a comma, and a string has two quotes. What is within
+    # strings, as in a file that is imported, is looked at only where it might matter.
+    if (body.count(b",") >= MOST_VALUES or body.count(b'"') >= 4 * MOST_VALUES) and _has_many_values(body):
         detail = f"the body has more than {MOST_VALUES} values; send less at a time"
         raise ProblemError(RequestCode.BODY_TOO_LARGE, detail)
     if body.count(b"[") + body.count(b"{") > MOST_LEVELS and _is_deep(body):
@@ -39,8 +40,18 @@ def check_shape(body: bytes) -> None:
         raise ProblemError(RequestCode.MALFORMED_JSON, detail)
 
 
+def _outside_strings(body: bytes) -> list[bytes]:
+    return body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+
+
+def _has_many_values(body: bytes) -> bool:
+    outside_strings = _outside_strings(body)
+    commas = sum(piece.count(b",") for piece in outside_strings)
+    return commas >= MOST_VALUES or len(outside_strings) > 2 * MOST_VALUES
+
+
 def _is_deep(body: bytes) -> bool:
-    outside_strings = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+    outside_strings = _outside_strings(body)
     brackets = b"".join(outside_strings).translate(_BRACKETS, _NO_BRACKETS)
     for _ in range(_FLAT_LEVELS):  # each pass takes the innermost level away, and of most bodies all is gone
         brackets = brackets.replace(b"()", b"")

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
 from rich.console import Console
@@ -19,8 +19,8 @@ from token_ledger.cli.names import read_name
 from token_ledger.config import Settings
 from token_ledger.core.model.money import format_money
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.core.model.window import FIRST_INSTANT
-from token_ledger.imports.booking import book, read, try_out
+from token_ledger.imports.answer import import_answer
+from token_ledger.imports.booking import book, kept_since, read, try_out
 from token_ledger.imports.guess import Kind as TableKind
 from token_ledger.imports.guess import guess
 from token_ledger.imports.kinds import KINDS, Form, ImportKind, rows_of
@@ -46,7 +46,7 @@ def import_files(settings: Settings, options: argparse.Namespace) -> int:
     with named_database(settings) as url, Spool() as spool:
         summary = asyncio.run(_import(url, settings.retention_months, options, kind, defaults, mapping, spool))
     if options.json:
-        print(json.dumps(summary_data(summary, dry_run=options.dry_run)))
+        print(json.dumps(import_answer(summary, dry_run=options.dry_run)))
     else:
         print_summary(summary, dry_run=options.dry_run)
     return 0
@@ -74,22 +74,18 @@ async def _deal_with(
     commits: GroupCommit, tenant: TenantId, spool: Spool, since: datetime, summary: Summary, told: Any, *,
     dry_run: bool,
 ) -> None:  # fmt: skip
+    async def next_piece(calls: int) -> None:
+        told(calls)
+        await asyncio.sleep(0)  # so that the batch before begins
+
     if dry_run:
-        await try_out(spool.calls(), lambda commands: commits.try_out(tenant, commands), since, summary, told)
+        await try_out(spool.calls(), lambda commands: commits.try_out(tenant, commands), since, summary, next_piece)
         return
     try:
-        await book(spool.calls(), lambda command: commits.begin(tenant, command), since, summary, told)
+        await book(spool.calls(), lambda command: commits.begin(tenant, command), since, summary, next_piece)
     except LedgerError as error:
         done = f"{summary.booked} of {spool.count} calls are booked"
         raise ValueError(f"{error}; {done}: run the command again to book the rest, none is booked twice") from error
-
-
-def kept_since(now: datetime, retention_months: int | None) -> datetime:
-    """Return the instant from which events are kept: imported calls from before count on no account."""
-    if retention_months is None:
-        return FIRST_INSTANT
-    year, month = divmod(now.year * 12 + now.month - 1 - retention_months, 12)
-    return datetime(year, month + 1, 1, tzinfo=UTC)
 
 
 async def _tenant(database: Database, name: str | None) -> TenantId:
@@ -143,33 +139,6 @@ def _progress(doing: str, total: int | None) -> Iterator[Any]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(doing, total=total)
         yield lambda more: progress.advance(task, more)
-
-
-def summary_data(summary: Summary, *, dry_run: bool) -> dict[str, Any]:
-    """Return a summary as plain data."""
-    return {
-        "dry_run": dry_run,
-        "rows": summary.rows,
-        "booked": summary.booked,
-        "duplicates": summary.duplicates,
-        "quarantined": dict(summary.quarantined),
-        "refused": dict(summary.refused),
-        "skipped": {reason.value: count for reason, count in summary.skipped.items()},
-        "examples": summary.examples,
-        "uses": [
-            {"day": key.day.isoformat(), "provider": key.provider, "model": key.model, **_use_data(use)}
-            for key, use in sorted(summary.uses.items())
-        ],
-        "total": _use_data(totals(summary.uses)),
-        "stated_cost": format(summary.stated.total, "f") if summary.stated.by_day_and_model else None,
-    }
-
-
-def _use_data(use: Use) -> dict[str, Any]:
-    return {
-        "calls": use.calls, "input_tokens": use.input_tokens, "cache_read_tokens": use.cache_read_tokens,
-        "output_tokens": use.output_tokens, "cost": format_money(use.cost_nanos), "unpriced": use.unpriced,
-    }  # fmt: skip
 
 
 def print_summary(summary: Summary, *, dry_run: bool) -> None:

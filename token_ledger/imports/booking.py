@@ -7,11 +7,12 @@ was booked by an earlier import has the same key, so an import that was interrup
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.model.window import FIRST_INSTANT
 from token_ledger.imports.rows import CallRow, Place, Row, SkippedRow
 from token_ledger.imports.spool import Spool
 from token_ledger.imports.summary import Summary
@@ -20,12 +21,15 @@ from token_ledger.wire.problems import ProblemError
 
 WAITING_CALLS = 1_024
 """How many calls wait at once: a batch is filled while two before it are decided and written."""
-CALLS_OF_A_TRIAL = 512
+CALLS_OF_A_TRIAL = 256
 
 Begin = Callable[[Command], "asyncio.Future[Outcome]"]
 TryOut = Callable[[Sequence[Command]], Awaitable[Sequence[Outcome]]]
+CALLS_OF_A_PIECE = 32
 Progress = Callable[[int], None]
-"""Told how many more rows or calls were dealt with."""
+"""Told how many more rows were read."""
+NextPiece = Callable[[int], Awaitable[None]]
+"""Awaited after each piece of work, with how many calls it was: others may have their turn."""
 
 
 def read(rows: Iterable[Row], spool: Spool, summary: Summary, progress: Progress) -> None:
@@ -40,26 +44,25 @@ def read(rows: Iterable[Row], spool: Spool, summary: Summary, progress: Progress
 
 
 async def book(
-    calls: Iterable[CallRow], begin: Begin, counts_since: datetime, summary: Summary, progress: Progress
+    calls: Iterable[CallRow], begin: Begin, counts_since: datetime, summary: Summary, next_piece: NextPiece
 ) -> None:  # fmt: skip
     """Book calls and count what became of them; see `model.event.counts_on` for `counts_since`."""
     waiting: deque[tuple[Place, list[asyncio.Future[Outcome]]]] = deque()
 
     async def finish(most_left: int) -> None:
-        before = len(waiting)
         while len(waiting) > most_left:
             place, futures = waiting[0]
             outcomes = [await future for future in futures]
             waiting.popleft()
             summary.add(place, outcomes)
-        progress(before - len(waiting))
 
+    following = iter(calls)
     try:
-        for call in calls:
-            if (commands := _commands_of(call, counts_since, summary)) is None:
-                progress(1)
-                continue
-            waiting.append((call.place, [begin(command) for command in commands]))
+        while piece := [*islice(following, CALLS_OF_A_PIECE)]:
+            for call in piece:
+                if (commands := _commands_of(call, counts_since, summary)) is not None:
+                    waiting.append((call.place, [begin(command) for command in commands]))
+            await next_piece(len(piece))
             if len(waiting) >= WAITING_CALLS:
                 await finish(WAITING_CALLS // 2)
         await finish(0)
@@ -70,7 +73,7 @@ async def book(
 
 
 async def try_out(
-    calls: Iterable[CallRow], decide: TryOut, counts_since: datetime, summary: Summary, progress: Progress
+    calls: Iterable[CallRow], decide: TryOut, counts_since: datetime, summary: Summary, next_piece: NextPiece
 ) -> None:  # fmt: skip
     """Count what would become of calls if they were booked now, and book nothing."""
     following = iter(calls)
@@ -80,7 +83,15 @@ async def try_out(
         for place, commands in read_calls:
             if commands is not None:
                 summary.add(place, [*islice(outcomes, len(commands))])
-        progress(len(chosen))
+        await next_piece(len(chosen))
+
+
+def kept_since(now: datetime, retention_months: int | None) -> datetime:
+    """Return the instant from which events are kept: imported calls from before count on no account."""
+    if retention_months is None:
+        return FIRST_INSTANT
+    year, month = divmod(now.year * 12 + now.month - 1 - retention_months, 12)
+    return datetime(year, month + 1, 1, tzinfo=UTC)
 
 
 def _commands_of(call: CallRow, counts_since: datetime, summary: Summary) -> Commands | None:

@@ -221,7 +221,8 @@ class BatchTransactions:
 
     async def try_out(self, connection: Any, tenant: TenantId, commands: Sequence[Command]) -> Sequence[Outcome]:
         """Return what a batch of one tenant would come to, and change nothing."""
-        await connection.execute("begin")
+        transaction = connection.transaction()
+        await transaction.start()
         try:
             await connection.execute(see_tenants([tenant]))
             locked = await lock_tenants(connection, [tenant], self._clocks)
@@ -230,7 +231,7 @@ class BatchTransactions:
             plan = await self._decide(connection, locked, {tenant: commands})
             return [outcome for outcome in plan.outcomes[tenant] if not isinstance(outcome, Exception)]
         finally:
-            await connection.execute("rollback")
+            await transaction.rollback()
             self._forget([tenant])
 
     async def run_in_parts(self, connection: Any, commands: Commands) -> Committed:

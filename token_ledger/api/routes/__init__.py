@@ -14,6 +14,7 @@ from token_ledger.api.routes import (
     events,
     health,
     identity_providers,
+    imports,
     increases,
     live,
     me,
@@ -35,9 +36,9 @@ from token_ledger.api.routes import (
 )
 
 NOUNS = (
-    reservations, preflight, operations, runs, events, reversals, quarantine, budgets, accounts, increases, triggers,
-    reports, live, users, prices, recostings, model_names, calendar, duplicates, stop, audit, api_keys, tokens, me,
-    tenants, identity_providers, health,
+    reservations, preflight, operations, runs, events, imports, reversals, quarantine, budgets, accounts, increases,
+    triggers, reports, live, users, prices, recostings, model_names, calendar, duplicates, stop, audit, api_keys,
+    tokens, me, tenants, identity_providers, health,
 )  # fmt: skip
 """In the order in which the documentation shows them."""
 
