@@ -75,3 +75,19 @@ def the_cell(lines: list[BillLine], rows: list[UtcUsage], book: PriceBook = BOOK
 
 def causes(cell: Compared) -> dict[str, int]:
     return {reason.cause.value: reason.nanos for reason in cell.reasons}
+
+
+def shifted(hours: float, days: int = 4) -> tuple[list[BillLine], list[UtcUsage]]:
+    """Return a bill in days that begin so many hours before those of UTC, and calls of every hour."""
+    rows = [
+        booked(Usage(100 * (1 + number**2 % 101)), begin=DAY + timedelta(hours=number / 2), events=1)
+        for number in range(-48, 48 * (days + 1))
+    ]
+    lines = []
+    for day in range(days):
+        begin = DAY + timedelta(days=day)
+        own = [row for row in rows if begin <= row.begin + timedelta(hours=hours) < begin + timedelta(days=1)]
+        lines.append(
+            billed(sum(row.nanos for row in own), Usage(sum(row.usage.input_tokens for row in own)), begin=begin)
+        )
+    return lines, rows

@@ -12,7 +12,8 @@ import pytest
 from tests.imports.reading import a_file
 from token_ledger.core.model.usage import Usage
 from token_ledger.imports.rows import Place, UnreadableFile
-from token_ledger.reconciliation.bill_files import BillKind, read_bill
+from token_ledger.reconciliation.bill_files import read_bill
+from token_ledger.reconciliation.bill_kinds import BillKind
 from token_ledger.reconciliation.bill_lines import Amount, BillLine, read_amount
 
 DAY = datetime(2026, 11, 21, tzinfo=UTC)

@@ -20,6 +20,7 @@ from tests.reconciliation.sides import (
     causes,
     cost,
     reconciled,
+    shifted,
     the_cell,
 )
 from token_ledger.core.model.price import ModelPrices, PriceBook
@@ -167,38 +168,22 @@ def test_what_was_booked_before_is_no_reason_once_nothing_differs() -> None:
     assert causes(cell) == {"booked before": -cost(MORE)}
 
 
-def shifted(hours: float, days: int = 4) -> tuple[list[object], list[object]]:
-    """Return a bill in days that begin so many hours before those of UTC, and calls of every hour."""
-    rows = [
-        booked(Usage(100 * (1 + number**2 % 101)), begin=DAY + timedelta(hours=number / 2), events=1)
-        for number in range(-48, 48 * (days + 1))
-    ]
-    lines = []
-    for day in range(days):
-        begin = DAY + timedelta(days=day)
-        own = [row for row in rows if begin <= row.begin + timedelta(hours=hours) < begin + timedelta(days=1)]
-        lines.append(
-            billed(sum(row.nanos for row in own), Usage(sum(row.usage.input_tokens for row in own)), begin=begin)
-        )
-    return lines, rows  # type: ignore[return-value]
-
-
 @pytest.mark.parametrize("hours", [-8, -5, 1, 5.5, 9])
 @pytest.mark.parametrize("with_tokens", [True, False])
 def test_days_of_another_time_zone(hours: float, with_tokens: bool) -> None:
     lines, rows = shifted(hours)
     if not with_tokens:
-        lines = [replace(line, usage=Usage()) for line in lines]  # type: ignore[type-var]
-    found = reconciled(lines, rows)  # type: ignore[arg-type]
+        lines = [replace(line, usage=Usage()) for line in lines]
+    found = reconciled(lines, rows)
     assert found.offsets == {"openai": timedelta(hours=hours)}
     assert {cause for cell in found.cells for cause in causes(cell)} == {"time zone"}
 
 
 def test_untracked_calls_in_another_time_zone_are_told_apart() -> None:
     lines, rows = shifted(-8)
-    more = lines[1].usage.input_tokens + 5_000  # type: ignore[attr-defined]
-    lines[1] = billed(cost(Usage(more)), Usage(more), begin=lines[1].begin)  # type: ignore[attr-defined]
-    found = reconciled(lines, rows)  # type: ignore[arg-type]
+    more = lines[1].usage.input_tokens + 5_000
+    lines[1] = billed(cost(Usage(more)), Usage(more), begin=lines[1].begin)
+    found = reconciled(lines, rows)
     assert found.by_cause == {
         "time zone": sum(causes(cell).get("time zone", 0) for cell in found.cells), "untracked calls": 10_000_000,
     }  # fmt: skip
@@ -207,9 +192,9 @@ def test_untracked_calls_in_another_time_zone_are_told_apart() -> None:
 def test_too_much_on_one_day_and_too_little_on_another_is_no_time_zone() -> None:
     lines, rows = shifted(0)
     for number, tokens in ((1, 5_000), (2, -5_000)):
-        usage = Usage(lines[number].usage.input_tokens + tokens)  # type: ignore[attr-defined]
-        lines[number] = billed(cost(usage), usage, begin=lines[number].begin)  # type: ignore[attr-defined]
-    found = reconciled(lines, rows)  # type: ignore[arg-type]
+        usage = Usage(lines[number].usage.input_tokens + tokens)
+        lines[number] = billed(cost(usage), usage, begin=lines[number].begin)
+    found = reconciled(lines, rows)
     assert found.offsets == {"openai": timedelta()}
     assert found.by_cause == {"untracked calls": 10_000_000, "calls the bill does not have": -10_000_000}
 

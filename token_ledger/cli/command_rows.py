@@ -15,7 +15,7 @@ class Group(StrEnum):
     KEYS = "Manage API keys"
     USERS = "Manage users"
     PRICES = "Look up and set prices"
-    USAGE = "Import usage"
+    USAGE = "Import usage, compare bills"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

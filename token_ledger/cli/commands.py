@@ -11,6 +11,7 @@ from token_ledger.cli.command_rows import JSON, TENANT, Argument, Command, Group
 from token_ledger.cli.price_commands import PRICE_COMMANDS
 from token_ledger.core.model.principal import KEY_ROLES, Role
 from token_ledger.imports.kinds import KINDS
+from token_ledger.reconciliation.bill_kinds import BillKind
 
 EXIT_STATUSES = {
     0: "done, and nothing was found to be wrong",
@@ -288,6 +289,37 @@ COMMANDS = (
             Argument(name="--provider", example="openai", help="their provider, where a row does not say it"),
             Argument(name="--time-zone", example="Europe/Berlin", help="IANA time zone of instants that name none"),
             JSON,
+        ),
+    ),
+    Command(
+        name="reconcile", group=Group.USAGE, run="token_ledger.cli.reconcile:reconcile",
+        help="compare a provider's bill with the ledger, and say why they differ",
+        details="For each day, model and project: what is billed and booked, which part of it the ledger captured, and"
+        " probable reasons, each with the dollars that it explains. Name all files of a bill, costs and usage. Nothing"
+        " is booked without --book; with it, what the bill has more, once, in reports at its date. Kinds: openai and"
+        " anthropic (the answers of their costs and usage APIs), aws (rows of the Cost and Usage Report), csv (columns"
+        " date, amount, and others).",
+        example="token-ledger reconcile openai costs-11.json usage-11.json --tenant acme",
+        arguments=(
+            Argument(name="kind", choices=tuple(kind.value for kind in BillKind), help="whose export the files are"),
+            Argument(name="files", type=Path, many=True, example="costs-11.json", help="all files of the bill"),
+            Argument(name="--tenant", help="name of the tenant; without it, the only one there is", example="acme"),
+            Argument(
+                name="--project-tag", example="project",
+                help="compare projects, too: the tag of calls that says the project; for aws the resource tag as well",
+            ),
+            Argument(
+                name="--by-cost-center", is_flag=True,
+                help="compare projects, too: they are called as the cost centers of calls",
+            ),
+            Argument(name="--provider", example="mistral", help="for csv: the provider of rows that name none"),
+            Argument(name="--csv", is_flag=True, help="print a row for each day, model and project as CSV"),
+            JSON,
+            Argument(name="--book", is_flag=True, help="book what the bill has more than the ledger"),
+            Argument(
+                name="--reason", example="bill of November",
+                help="with --book: why, 1 to 200 printable characters; the tag `reason` of what is booked",
+            ),
         ),
     ),
     *PRICE_COMMANDS,

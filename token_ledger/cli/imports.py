@@ -57,7 +57,7 @@ async def _import(
     mapping: TableMapping | None, spool: Spool,
 ) -> Summary:  # fmt: skip
     async with open_ledger(url) as (database, commits):
-        tenant = await _tenant(database, options.tenant)
+        tenant = await chosen_tenant(database, options.tenant)
         async with database.reading(tenant) as connection:
             calendar, _ = await load_calendar(connection, tenant)
             since = kept_since(await database_now(connection), retention_months)
@@ -88,7 +88,7 @@ async def _deal_with(
         raise ValueError(f"{error}; {done}: run the command again to book the rest, none is booked twice") from error
 
 
-async def _tenant(database: Database, name: str | None) -> TenantId:
+async def chosen_tenant(database: Database, name: str | None) -> TenantId:
     """Return the tenant with a name, or the only one. Raises ValueError if there is none such."""
     if name is not None:
         return await tenant_named(database, name)

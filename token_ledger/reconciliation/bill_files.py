@@ -1,21 +1,12 @@
 """Reads the files of a bill by its kind, and as a whole: a bill that can't be read in full is not compared."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 
 from token_ledger.imports.rows import Place, UnreadableFile
 from token_ledger.reconciliation import anthropic_bill, aws_bill, csv_bill, openai_bill
+from token_ledger.reconciliation.bill_kinds import BillKind
 from token_ledger.reconciliation.bill_lines import BillLine
-
-
-class BillKind(StrEnum):
-    """Whose export a bill is."""
-
-    OPENAI = "openai"
-    ANTHROPIC = "anthropic"
-    AWS = "aws"
-    CSV = "csv"
 
 
 def read_bill(
