@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, cast
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -165,7 +166,7 @@ def print_summary(summary: Summary, *, dry_run: bool) -> None:
 
 
 def _uses_table(uses: dict[UseKey, Use]) -> Table:
-    table = Table(show_footer=True)
+    table = Table(show_footer=True, box=SIMPLE)
     total = totals(uses)
     table.add_column("day", footer="total")
     table.add_column("model")
