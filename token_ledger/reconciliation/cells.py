@@ -129,15 +129,19 @@ def grid_of(billed: Iterable[Key]) -> Grid:
     )  # fmt: skip
 
 
+def key_of(row: UtcUsage, day: date, grid: Grid) -> Key:
+    """Return the key of a row of the ledger on a day of the bill."""
+    model = row.model if grid.says_models and not row.item else ""
+    return Key(day, row.provider, model, row.item, (row.project or "") if grid.says_projects else "")
+
+
 def booked_sums(rows: Iterable[UtcUsage], grid: Grid, offset: timedelta = timedelta()) -> dict[Key, Booked]:
     """Return what the ledger has by key, if the days of the bill begin so much before those of UTC."""
     sums: dict[Key, list[UtcUsage]] = {}
     for row in rows:
         day = (row.begin.astimezone(UTC) + offset).date()
         if row.provider in grid.providers and grid.first <= day <= grid.last:
-            model = row.model if grid.says_models else ""
-            project = (row.project or "") if grid.says_projects else ""
-            sums.setdefault(Key(day, row.provider, "" if row.item else model, row.item, project), []).append(row)
+            sums.setdefault(key_of(row, day, grid), []).append(row)
     return {key: Booked(tuple(each)) for key, each in sums.items()}
 
 

@@ -1,10 +1,14 @@
 """Finds out whether a bill's days begin when those of another time zone do."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import accumulate
 from typing import Final
 
-from token_ledger.reconciliation.cells import Billed, Booked, Grid, Key, booked_sums
+from token_ledger.reconciliation.cells import Billed, Grid, Key, key_of
 from token_ledger.reports.utc_usage import STEP, UtcUsage
 
 EARLIEST, LATEST = timedelta(hours=-12), timedelta(hours=14)
@@ -14,7 +18,7 @@ _OFFSETS: Final = sorted(
 )
 
 
-def offset_from_utc(billed: Mapping[Key, Billed], rows: Sequence[UtcUsage], grid: Grid) -> timedelta:
+def offset_from_utc(billed: Mapping[Key, Billed], rows: Iterable[UtcUsage], grid: Grid) -> timedelta:
     """Return by how much clocks that the days of a bill go by are ahead of UTC; 0 unless another is clearly right.
 
     Tokens are compared where the bill says any, else costs. An offset is clearly right if the bill says too much for
@@ -23,30 +27,59 @@ def offset_from_utc(billed: Mapping[Key, Billed], rows: Sequence[UtcUsage], grid
     """
     models = {key: each for key, each in billed.items() if not key.item}
     by_tokens = any(each.says_tokens for each in models.values())
-    differences = _differences(models, booked_sums(rows, grid), by_tokens=by_tokens)
-    by_day: dict[object, int] = {}
-    for key, each in differences.items():
-        by_day[key.day] = by_day.get(key.day, 0) + each
+    bill = {key: each.usage.total_tokens if by_tokens else each.nanos for key, each in models.items()}
+    ledger = _series(rows, grid, by_tokens=by_tokens)
+    days = [grid.first + timedelta(days=number) for number in range((grid.last - grid.first).days + 1)]
+    keys = {key._replace(day=day) for key in bill.keys() | ledger.keys() for day in days}
+
+    def differences(offset: timedelta) -> dict[Key, int]:
+        return {key: bill.get(key, 0) - _booked_in(ledger, key, offset) for key in keys}
+
+    in_utc = differences(timedelta())
+    by_day = Counter[date]()
+    for key, each in in_utc.items():
+        by_day[key.day] += each
+    best, left = timedelta(), _sum(in_utc)
     if not (min(by_day.values(), default=0) < 0 < max(by_day.values(), default=0)):
-        return timedelta()
-    best, left = timedelta(), _sum(differences)
+        return best
     limit = left // 2
     for offset in _OFFSETS:
-        found = _sum(_differences(models, booked_sums(rows, grid, offset), by_tokens=by_tokens))
+        found = _sum(differences(offset))
         if found < left and found <= limit:
             best, left = offset, found
     return best
 
 
-def _differences(billed: Mapping[Key, Billed], booked: Mapping[Key, Booked], *, by_tokens: bool) -> dict[Key, int]:
-    found: dict[Key, int] = {}
-    for key in billed.keys() | booked.keys():
-        bill, ledger = billed.get(key, Billed()), booked.get(key, Booked())
-        if by_tokens:
-            found[key] = bill.usage.total_tokens - ledger.usage.total_tokens
-        else:
-            found[key] = bill.nanos - ledger.nanos
-    return found
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """When the ledger has calls, ascending, and how much it has before each of them, and in all."""
+
+    begins: Sequence[datetime]
+    before: Sequence[int]
+
+    def between(self, since: datetime, until: datetime) -> int:
+        return self.before[bisect_left(self.begins, until)] - self.before[bisect_left(self.begins, since)]
+
+
+_ANY_DAY: Final = date.min
+
+
+def _series(rows: Iterable[UtcUsage], grid: Grid, *, by_tokens: bool) -> dict[Key, _Series]:
+    """Return what the ledger has of each model and project, under keys of no day."""
+    sums: dict[Key, Counter[datetime]] = {}
+    for row in rows:
+        key = key_of(row, _ANY_DAY, grid)
+        sums.setdefault(key, Counter())[row.begin] += row.usage.total_tokens if by_tokens else row.nanos
+    return {
+        key: _Series(sorted(each), [*accumulate((each[begin] for begin in sorted(each)), initial=0)])
+        for key, each in sums.items()
+    }
+
+
+def _booked_in(ledger: Mapping[Key, _Series], key: Key, offset: timedelta) -> int:
+    series = ledger.get(key._replace(day=_ANY_DAY))
+    begin = datetime.combine(key.day, time(), UTC) - offset
+    return 0 if series is None else series.between(begin, begin + timedelta(days=1))
 
 
 def _sum(differences: Mapping[Key, int]) -> int:
