@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from tests.simulation.price_list import MODELS, OTHER_KINDS, PROVIDER, SERVICE_TIERS, UNPRICED
+from tests.simulation.price_list import COUNTED, MODELS, OTHER_KINDS, PROVIDER, SERVICE_TIERS, UNPRICED
 from token_ledger.core.batch import commands
 from token_ledger.core.batch.administration import ArchiveBudget, CreateBudget, ReplaceBudget, SetTrigger
 from token_ledger.core.batch.idempotency import KeyedCommand, fingerprint
@@ -43,10 +43,16 @@ def sealed(command: Keyed) -> Keyed:
     return replace(command, fingerprint=fingerprint(repr(replace(command, key="", fingerprint=b"")).encode()))
 
 
+def counted(searches: int, images: int) -> tuple[tuple[str, int], ...]:
+    """So much of the kinds that are counted."""
+    return tuple((kind, count) for kind, count in zip(COUNTED, (searches, images), strict=True) if count)
+
+
 usages = st.builds(
     Usage,
     tokens,
     tokens,
+    others=st.builds(counted, st.sampled_from((0, 0, 1, 7)), st.sampled_from((0, 0, 3))),
     cache_read_tokens=st.sampled_from((0, 0, 100, 800, 2_000)),
     cache_write_5m_tokens=st.sampled_from((0, 0, 50, 700)),
     cache_write_1h_tokens=st.sampled_from((0, 0, 60, 600)),

@@ -75,6 +75,7 @@ class Comparison:
                 seen["other model again"] += any(other.is_duplicate for other in outcome.others)
             if isinstance(outcome, outcomes.Settled | outcomes.Recorded) and not outcome.replayed:
                 seen[outcome.event.repetition or "no response"] += 1
+                seen["assumed"] += any(use.assumed_by for use in outcome.event.others)
                 seen[outcome.event.kind or "llm_call"] += 1
             if isinstance(outcome, outcomes.Granted):
                 seen["lease"] += outcome.reservation.lease

@@ -31,6 +31,7 @@ class DuplicateModel:
         """Make an event a duplicate, which books nothing."""
         nothing = dict.fromkeys(event["usage"], 0)
         event |= {"usage": nothing, "tokens": 0, "uncached": 0, "cost": 0, "clamped": False}
+        event["unpriced"] = event["unknown"]
         event |= {"repetition": "duplicate", "earlier": earlier}
 
     def _found(self, event: dict[str, Any], has_hold: bool) -> tuple[str, dict[str, Any] | None]:

@@ -10,6 +10,7 @@ from tests.simulation.model_limits import UNITS, Balance, Name, rolled_over, ter
 from tests.simulation.model_names import is_chosen
 from tests.simulation.model_prices import PricedModel, fitted, kinds_of
 from tests.simulation.model_runs import RunModel
+from tests.simulation.price_list import COUNTED
 from token_ledger.core.batch import administration
 from token_ledger.core.batch.commands import Extend, Record, Reserve, Settle
 from token_ledger.core.model.window import Calendar
@@ -93,9 +94,7 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         for other in command.other_models:
             facts = call["facts"] | {"model": self.use_name(other.model)}
             event = self._event(replace(command, usage=other.usage), facts, other.model, call["at"])
-            if event["unpriced"] or other.model == hold["model"]:
-                event["cost"] = self.usage_cost(hold["model"], event["usage"], hold["created_at"])
-            event["unpriced"] = event["unpriced"] and other.model != hold["model"]
+            self._price(event, event["usage"], hold, other.model)
             self.say_repetition(event, command, whole=facts["model"] not in found, on_hold=False)
             if found.setdefault(facts["model"], (event["repetition"], event["earlier"]))[0] == "duplicate":
                 self.take_out(event, found[facts["model"]][1])
@@ -108,14 +107,21 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         """Let an event cost what the whole call costs, all that its model served of it, but for what is booked."""
         booked = [part for part in hold["parts"] if part["facts"]["model"] == event["facts"]["model"]]
         whole = {kind: sum(part["usage"][kind] for part in (*booked, event)) for kind in event["usage"]}
-        is_held_model = model is None or model == hold["model"]
-        if model is None or is_held_model or event["unpriced"]:
-            cost = self.usage_cost(hold["model"], whole, hold["created_at"])
+        self._price(event, whole, hold, model or hold["model"])
+        event["cost"] -= sum(part["cost"] for part in booked)
+
+    def _price(self, event: dict[str, Any], usage: dict[str, int], hold: dict[str, Any], model: str) -> None:
+        """Let an event cost what a usage costs by the price of a model, and where that has none by that of the hold."""
+        event["unknown"] = event["unknown"] and model != hold["model"]
+        held = self.entry_at(hold["model"], hold["created_at"])
+        if event["unknown"] or model == hold["model"]:
+            cost = self.usage_cost(hold["model"], usage, hold["created_at"])
         else:
-            cost = self.usage_cost(model, whole, event["at"])
+            cost = self.usage_cost(model, usage, event["at"])
         assert cost is not None
-        event["cost"] = cost - sum(part["cost"] for part in booked)
-        event["unpriced"] = event["unpriced"] and not is_held_model
+        own = None if event["unknown"] else held if model == hold["model"] else self.entry_at(model, event["at"])
+        counted, has_prices = self.counted_cost(usage, event["at"], own, held)
+        event |= {"cost": cost + counted, "unpriced": event["unknown"] or not has_prices}
 
     @staticmethod
     def _remaining(hold: dict[str, Any]) -> dict[str, int]:
@@ -177,9 +183,13 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         """Say in an event what a tool call costs by its caller, and that a cache hit uses nothing but saves a cost."""
         event |= {"kind": command.event_kind, "saved": None}
         if command.cost_nanos is not None:
-            event |= {"cost": command.cost_nanos, "unpriced": False}
+            event |= {"cost": command.cost_nanos, "unpriced": False, "unknown": False}
         if command.event_kind == "cache_hit":
-            event["saved"] = event["cost"]
+            own = self.entry_at(command.model, event["at"])
+            priced = dict(event["usage"])  # of what was saved nothing is assumed, but for a model without any price
+            priced.update((kind, 0) for kind in COUNTED if own is not None and kind not in dict(own.others))
+            counted, _ = self.counted_cost(priced, event["at"], own)
+            event["saved"] = counted + (self.usage_cost(command.model, priced, event["at"]) or 0)
             nothing = dict.fromkeys(event["usage"], 0)
             event |= {"usage": nothing, "tokens": 0, "uncached": 0, "cost": 0}
 
@@ -226,9 +236,10 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
     def _event(self, command: Settle | Record, facts: Facts, model: str, at: datetime) -> dict[str, Any]:
         usage = fitted(command.usage)
         cost = self.usage_cost(model, usage, at)
+        counted, has_prices = self.counted_cost(usage, at, self.entry_at(model, at))
         return {
-            "facts": facts, "said": command.occurred_at or self.now, "at": at, "usage": usage, "cost": cost or 0,
-            "unpriced": cost is None,
+            "facts": facts, "said": command.occurred_at or self.now, "at": at, "usage": usage,
+            "cost": (cost or 0) + counted, "unpriced": cost is None or not has_prices, "unknown": cost is None,
             "clamped": usage != kinds_of(command.usage), "tokens": usage["input"] + usage["output"],
             "uncached": usage["input"] + usage["output"] - usage["cache_read"], "failed": command.failed,
         }  # fmt: skip

@@ -4,7 +4,17 @@ from datetime import datetime
 from fractions import Fraction
 from itertools import pairwise
 
-from tests.simulation.price_list import ENTRIES, INPUT_KINDS, KINDS, OTHER_KINDS, PROVIDER, Entry, starts_at
+from tests.simulation.price_list import (
+    COUNTED,
+    ENTRIES,
+    INPUT_KINDS,
+    KINDS,
+    OTHER_KINDS,
+    PROVIDER,
+    STAND_IN,
+    Entry,
+    starts_at,
+)
 from token_ledger.core.batch.commands import Reserve
 from token_ledger.core.model.usage import Usage
 
@@ -15,7 +25,8 @@ class PricedModel:
     anchor: datetime
     now: datetime
 
-    def _entry(self, model: str, at: datetime) -> Entry | None:
+    def entry_at(self, model: str, at: datetime) -> Entry | None:
+        """Return the entry of a model at an instant."""
         found = None
         for entry in ENTRIES:
             starts = starts_at(entry, self.anchor)
@@ -24,7 +35,7 @@ class PricedModel:
         return found
 
     def _rates(self, model: str, input_tokens: int, at: datetime) -> dict[str, Fraction] | None:
-        entry = self._entry(model, at)
+        entry = self.entry_at(model, at)
         return None if entry is None else _rates_at(entry, input_tokens)
 
     def hold_cost(self, model: str, command: Reserve, output: int | None = None) -> int | None:
@@ -38,7 +49,7 @@ class PricedModel:
         return None if parts is None else sum(parts, Fraction())
 
     def _cost_parts(self, model: str, command: Reserve, output: int) -> list[Fraction] | None:
-        entry = self._entry(model, self.now) if command.provider == PROVIDER else None
+        entry = self.entry_at(model, self.now) if command.provider == PROVIDER else None
         if entry is None:
             return None
         entry = _served(entry, command.service_tier)
@@ -60,7 +71,7 @@ class PricedModel:
 
     def without_price(self, model: str, command: Reserve) -> tuple[str, ...]:
         """Return what a call announces and its model has no price for."""
-        entry = self._entry(model, self.now)
+        entry = self.entry_at(model, self.now)
         assert entry is not None
         priced = {"audio_output_tokens", *dict(_served(entry, command.service_tier).others)}
         missing = [kind for kind, _ in command.max_usage if kind not in priced]
@@ -75,10 +86,27 @@ class PricedModel:
         parts = dict(usage)
         parts["input"] -= usage["cache_read"] + usage["cache_write_5m"] + usage["cache_write_1h"]
         parts["output"] -= usage["reasoning"]
-        entry = self._entry(model, at)
+        entry = self.entry_at(model, at)
         if entry is not None and entry.marginal:
             return _graduated(entry, parts)
         return sum(round(parts[kind] * rates[kind]) for kind in KINDS)
+
+    def counted_cost(
+        self, usage: dict[str, int], at: datetime, own: Entry | None, *others: Entry | None
+    ) -> tuple[int, bool]:
+        """Return what counted units cost, and whether the model's own entry has a price for all of them.
+
+        Those that it has none for cost what the first of the others has, or what stands in.
+        """
+        entries = [{} if entry is None else dict(entry.others) for entry in (own, *others)]
+        rates = [*entries, STAND_IN if at >= self.anchor else {}]
+        cost, has_prices = 0, True
+        for kind in COUNTED:
+            if usage[kind]:
+                has_prices = has_prices and kind in rates[0]
+                rate = next((Fraction(each[kind]) for each in rates if kind in each), Fraction())
+                cost += round(usage[kind] * rate * 10**9 / 1_000)
+        return cost, has_prices
 
 
 def _served(entry: Entry, service_tier: str | None) -> Entry:
@@ -89,7 +117,8 @@ def _served(entry: Entry, service_tier: str | None) -> Entry:
 
 def _most_of_others(entry: Entry, command: Reserve) -> Fraction:
     """Return what the other kinds that a call announces cost at most: tokens what they cost beyond their whole."""
-    said, rates, cost = dict(entry.others), _rates_at(entry, 0 if entry.marginal else command.input_tokens), Fraction()
+    rates, cost = _rates_at(entry, 0 if entry.marginal else command.input_tokens), Fraction()
+    said = {**STAND_IN, **dict(entry.others)}
     for kind, count in command.max_usage:
         per = OTHER_KINDS[kind]
         if kind in said and per is not None:
@@ -140,7 +169,8 @@ def _most_graduated(entry: Entry, command: Reserve) -> Fraction:
 
 def kinds_of(usage: Usage) -> dict[str, int]:
     """Return the counts of a usage by kind."""
-    return {kind: getattr(usage, f"{kind}_tokens") for kind in KINDS}
+    counted = dict(usage.others)
+    return {kind: getattr(usage, f"{kind}_tokens") for kind in KINDS} | {k: counted.get(k, 0) for k in COUNTED}
 
 
 def fitted(usage: Usage) -> dict[str, int]:

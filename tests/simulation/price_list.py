@@ -13,12 +13,17 @@ import asyncpg
 
 from token_ledger.core.model.money import rate_attos
 from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates
+from token_ledger.core.model.price_terms import OwnPrice, PriceTerms, book_with
 
 KINDS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning")
 INPUT_KINDS = ("cache_read", "cache_write_1h", "cache_write_5m", "input")
 """What a prompt consists of, in the order of its places."""
 OTHER_KINDS = {"audio_output_tokens": None, "web_searches": 1_000, "images": 1_000}
 """Kinds that few calls have, and for how many of each a rate is; None for tokens, which are a part of the output."""
+COUNTED = ("web_searches", "images")
+"""The kinds that calls use: what is counted, per thousand."""
+STAND_IN = {"web_searches": "12.5003", "images": "0.7777"}
+"""What stands in for unknown prices from the anchor on: for kinds only, so that unknown models are still refused."""
 SERVICE_TIERS = ("flex", "priority", "batch")
 PROVIDER = "acme"
 
@@ -93,7 +98,11 @@ def core_price_book(anchor: datetime) -> PriceBook:
             },
         )  # fmt: skip
         prices.setdefault((PROVIDER, entry.model), []).append(price)
-    return PriceBook({name: ModelPrices(*name, tuple(found)) for name, found in prices.items()}, lambda *_: None)
+    models = {name: ModelPrices(*name, tuple(found)) for name, found in prices.items()}
+    rates = {kind: rate_attos(Decimal(rate)) for kind, rate in STAND_IN.items()}
+    stand_in = Price(-1, Rates(0, 0, 0, 0, 0, 0), others=rates, has_token_rates=False)
+    own = OwnPrice(-1, "*", "*", anchor, json.dumps({"base": STAND_IN}), stand_in)
+    return book_with(PriceBook(models, lambda *_: None), PriceTerms((own,)))
 
 
 def _core_price(number: int, entry: Entry) -> Price:

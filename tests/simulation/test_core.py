@@ -37,5 +37,5 @@ KINDS = {
     "closed", "carried", "reversed", "refused booking_reversed", "refused reservation_open",
     "other model", "other model again", "first", "duplicate", "replaces", "other_usage", "not_unique",
     "llm_call", "tool_call", "cache_hit", "other_model",
-    "held other kinds", "without a price", "served in a tier",
+    "held other kinds", "without a price", "assumed", "served in a tier",
 }  # fmt: skip

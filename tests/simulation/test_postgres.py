@@ -5,6 +5,7 @@ The database's clock decides: the instant of every batch is taken from its repor
 
 import asyncio
 import itertools
+import json
 import os
 import random
 from collections.abc import Coroutine, Sequence
@@ -20,19 +21,22 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from tests.simulation import commands as calls
 from tests.simulation.postgres_rows import kept_rows, stored_rows
-from tests.simulation.price_list import insert_prices
+from tests.simulation.price_list import STAND_IN, insert_prices
 from tests.simulation.rules import LedgerRules, recent, run_simulation, seen
+from token_ledger.core.batch.administration import SetPrice
 from token_ledger.core.batch.commands import Command, Extend, Reserve
-from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.batch.outcomes import Changed, Outcome
 from token_ledger.core.model.price import PriceBook
 from token_ledger.ledger import group_commit
 from token_ledger.ledger.group_commit import BatchReport, GroupCommit
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage.database import Database
-from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.price_terms import load_tenant_book
+from token_ledger.storage.prices import check_rates, load_price_book
 from token_ledger.storage.tenants import add_tenant
 
 Result = TypeVar("Result")
+_STAND_IN_KEY = "stand-in"
 
 
 class Server:
@@ -83,8 +87,10 @@ class PostgresRules(LedgerRules):
         self.name = f"tenant-{next(self.server.numbers)}"
         self.tenant = self.server.run(self.add_tenant(zone))
         self.clock = self.server.anchor
-        self.open_books(zone, self.server.prices, self.server.anchor)
+        prices = self.server.run(self.set_stand_in())
+        self.open_books(zone, prices, self.server.anchor)
         self.memory.config = replace(self.memory.config, name=self.name)  # refusals name it
+        self.memory.sequence = 1
         for command in setup:
             self.ask(command)
         self.commit(0)
@@ -98,6 +104,18 @@ class PostgresRules(LedgerRules):
     async def add_tenant(self, zone: str) -> Any:
         async with self.server.database.reading() as connection:
             return await add_tenant(connection, self.name, zone)
+
+    async def set_stand_in(self) -> PriceBook:
+        """Let a price stand in, in a batch before all others, and return the tenant's price book."""
+        rates = {"base": STAND_IN}
+        command = SetPrice(
+            _STAND_IN_KEY, b"x", "*", "*", json.dumps(rates), check_rates(rates), "root", self.server.anchor
+        )
+        answer = await self.server.commits.submit(self.tenant, command)
+        assert isinstance(answer, Changed), answer
+        await self.server.commits.drain()
+        async with self.server.database.reading(self.tenant) as connection:
+            return await load_tenant_book(connection, self.tenant, self.server.prices)
 
     @precondition(lambda self: any(hold["state"] == "held" for hold in self.model.holds.values()))
     @rule(pick=recent)
@@ -140,6 +158,7 @@ class PostgresRules(LedgerRules):
 
     def after_commit(self) -> None:
         stored = self.server.run(stored_rows(self.server.owner, self.tenant))
+        stored["keys"] = {name: row for name, row in stored["keys"].items() if _STAND_IN_KEY not in name}
         kept = kept_rows(self.memory)
         for table, rows in kept.items():
             named = stored[table].keys() | rows.keys()
@@ -187,4 +206,5 @@ def test_database_keeps_what_the_core_decided(database_url: str, monkeypatch: py
         "part",
         "changed",
         "preflight",
+        "assumed",
     }
