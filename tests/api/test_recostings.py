@@ -96,6 +96,27 @@ async def test_searches_of_a_call_with_a_hold_are_re_costed_and_its_tokens_are_n
     assert (await verify_database(world.url)).clean
 
 
+async def test_a_corrected_price_is_re_costed_in_every_sum(world: World) -> None:
+    user = fresh("user")
+    name: dict[str, Any] = {"provider": "house", "model": f"model-of-{user}"}
+    made = await world.made("/v1/budgets", budget(user, limits={"cost": "1"}))
+    await _price(world, f"house/{name['model']}")
+    await world.made("/v1/events", {"events": [event(user=user, **name) for _ in range(3)]})
+    before = await _costs(world, made["budget_id"], user)
+    assert (await _price(world, f"house/{name['model']}", input="3"))["recostable"] == 0
+    assert (await world.get("/v1/recostings", **name)).json()["models"] == []
+    shown = (await world.get("/v1/recostings", **name, since=AGO, also_priced="true")).json()
+    [model] = shown["models"]
+    assert (model["events"], model["tokens"], {model["cost_before"]}) == (3, 0, before)
+    assert (await _recost(world, **name, since=AGO, also_priced=True))["models"] == [model]
+    assert await _costs(world, made["budget_id"], user) == {model["cost_after"]} != before
+    assert (await _recost(world, **name, since=AGO, also_priced=True))["models"] == []
+    check_problem(
+        await world.get("/v1/recostings", also_priced="true", after="1/nowhere"), 422, "invalid_request", "after"
+    )
+    assert (await verify_database(world.url)).clean
+
+
 async def test_requests_at_once_re_cost_each_call_once(world: World) -> None:
     user = fresh("user")
     name: dict[str, Any] = {"provider": "house", "model": f"model-of-{user}"}

@@ -385,10 +385,10 @@ VERBS = (
         "recosting", "POST", "/v1/recostings", recostings.RecostingBody,
         {
             "provider": "house", "model": "sum*", "since": "2026-11-01T00:00:00Z", "until": "2999-12-01T00:00:00Z",
-            "after": "0/a",
+            "after": "0/a", "also_priced": False,
         },
         {"idempotency_key": "text", "provider": "text", "model": "text", "since": "instant", "until": "instant",
-         "after": "place"},
+         "after": "place", "also_priced": "flag"},
         ("idempotency_key",),
     ),
     Verb(

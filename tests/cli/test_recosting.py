@@ -77,6 +77,36 @@ async def test_a_re_costing_is_of_a_model_a_pattern_and_a_span(acme: str, capsys
         assert not shown["accepted"]
 
 
+async def test_a_corrected_price_is_re_costed_in_pages_with_a_total(
+    acme: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await said(capsys, "prices", "set", "acme", "house/*", "--input", "2", "--output", "4", "--from", AGO)
+    await record(acme, *(f"house/{number % 2}" for number in range(6)))
+    await said(capsys, "prices", "set", "acme", "house/0", "--input", "1", "--output", "4", "--from", AGO)
+    words = ("prices", "recost", "acme", "--since", AGO, "--also-priced")
+    monkeypatch.setattr("token_ledger.storage.reads.recostings.MOST_LOOKED_AT", 2)
+    line = "house/0: 3 calls; cost 0.007200000 → 0.004200000 (-0.003000000)"
+    shown = (await said(capsys, *words)).splitlines()
+    assert shown == [line, "calls that would be re-costed: 3; add --accept to book it"]
+    assert await rows(acme, "select 1 from usage_events where recosts is not null") == []
+    nothing = await said(capsys, "prices", "recost", "acme", "--since", AGO)
+    assert "nothing to change: no call without a price" in nothing
+    assert (await said(capsys, *words, "--accept")).splitlines() == [line, "calls re-costed: 3"]
+    assert len(await rows(acme, "select 1 from audit_log where action = 'calls.recost'")) > 1
+    corrected = "nothing to change: every call costs what the price of its time says by now\n"
+    assert await said(capsys, *words, "--accept") == corrected
+    await said(capsys, "prices", "set", "acme", "house/*", "--input", "3", "--output", "4", "--from", AGO)
+    await said(capsys, "prices", "set", "acme", "house/0", "--input", "4", "--output", "4", "--from", AGO)
+    shown = (await said(capsys, *words)).splitlines()
+    assert shown[2:] == [
+        "all models: 6 calls; cost 0.011400000 → 0.023400000 (+0.012000000)",
+        "calls that would be re-costed: 6; add --accept to book it",
+    ]
+    total = json.loads(await said(capsys, *words, "--json"))["total"]
+    assert (total["events"], total["difference"]) == (6, "0.012000000")
+    assert (await verify_database(acme)).clean
+
+
 async def test_one_that_was_interrupted_is_continued(
     acme: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,11 @@ _OF_ITS_HOLD = (
     " where price_id::text = others #>> '{web_searches,3}') and service_tier is null and not part"
 )
 _BY_LAST_STAND_IN = "update {0} set {1} = jsonb_set({1}, '{{{2}}}', to_jsonb((" + _LAST_STAND_IN + "))) where "
+_CORRECTED_PRICE = (
+    "(select min(event_id) from usage_events where recosts = (select min(event_id) from usage_events"
+    " where user_id = 'peggy' and others is not null))"
+)
+"""A re-costing of a call that had a price."""
 _DUPLICATE = "(select min(event_id) from usage_events where repetition = 'duplicate' and not part)"
 _PART = "(select max(event_id) from usage_events where part and not late)"
 _OF_SEARCHES = "from usage_events where part and calls = 0 and others is not null"
@@ -284,7 +289,7 @@ BREAKS = {
         "update usage_events as c set path = e.path from usage_events as e"
         " where c.corrects = e.event_id and c.path <> e.path",
     ),
-    "re-costings are of calls of which a part had no price, and are taken back with them": (
+    "re-costings are of calls whose cost follows from a price, and are taken back with them": (
         "update usage_events set calls = 1 where event_id = " + _RECOSTING,
         "update usage_events set output_tokens = 1 where event_id = " + _RECOSTING,
         "update usage_events set unpriced = true where event_id = " + _RECOSTING,
@@ -295,7 +300,10 @@ BREAKS = {
         "update usage_events set recosts = event_id + 1 where event_id = " + _RECOSTING,
         "update usage_events set recosts = (select max(event_id) from usage_events where corrects is not null)"
         " where event_id = " + _RECOSTING,
-        "update usage_events set unpriced = false where event_id = " + _RECOSTED,
+        # As if a tool had stated it, as if it was saved, or said by another event.
+        "update usage_events set unpriced = false, price_id = 0 where event_id = " + _RECOSTED,
+        "update usage_events set kind = 'cache_hit' where event_id = " + _RECOSTED,
+        "update usage_events set repetition = 'duplicate' where event_id = " + _RECOSTED,
         "delete from usage_events where event_id = " + _RECOSTED,
         "delete from usage_events where corrects is not null and recosts is not null",
         # As if it had been taken back before it was re-costed.
@@ -653,6 +661,13 @@ BREAKS = {
         "update usage_events set list_cost_nanos = list_cost_nanos + 1 where list_cost_nanos is not null"
         " and event_id in " + _RECOSTINGS,
         "update usage_events set discount_id = null where discount_id is not null and event_id in " + _RECOSTINGS,
+        "update usage_events set cost_nanos = cost_nanos + 1 where event_id = " + _CORRECTED_PRICE,
+        # As if it named the price that the call had before, and as if the tokens had been without a price.
+        "update usage_events as r set price_id = e.price_id from usage_events as e where e.event_id = r.recosts"
+        " and r.event_id = " + _CORRECTED_PRICE,
+        "update usage_events set cost_nanos = 1000000, others = null where event_id = " + _CORRECTED_PRICE,
+        "update usage_events set others = others - 'requests' where others ? 'requests' and event_id in "
+        + _RECOSTINGS + " and (others -> 'requests' ->> 0)::bigint < 0",
         # As if the usage had been another when it was re-costed.
         "update usage_events set input_tokens = input_tokens - 1 where event_id = (select recosts from usage_events"
         " where event_id = " + _RECOSTING + ")",

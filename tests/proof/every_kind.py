@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.proof.assumed import PLAIN, USER, assume_rates
+from tests.proof.corrected_prices import correct_prices
 from tests.proof.ledger import HOLD, Ledger, reserve
 from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.model.allocation import Share
@@ -45,6 +46,8 @@ async def make_every_kind_of_row(ledger: Ledger) -> None:
     await _import(ledger)
     await assume_rates(ledger)
     await _recost(ledger)
+    await correct_prices(ledger)
+    await _reverse_calls(ledger, "e.event_id = (select max(recosts) from usage_events where user_id = 'peggy')")
     await _administer(ledger)
 
 

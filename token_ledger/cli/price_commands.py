@@ -126,9 +126,11 @@ PRICE_COMMANDS = (
     Command(
         name="prices recost", group=Group.PRICES, run="token_ledger.cli.recostings:recost",
         help="show what calls cost whose price was set after them, and book it if you accept it",
-        details="For calls of which a part had no price when they were booked. One line a model. Changes nothing"
-        " without --accept; with it, an event with the difference is booked for each of them, where the call is booked."
-        " What had a price keeps it. Running it again changes nothing, and one that was interrupted is continued.",
+        details="For calls of which a part had no price when they were booked: what had a price keeps it. With"
+        " --also-priced for all calls, after a price was corrected for the past. One line a model. Changes nothing"
+        " without --accept; with it, an event with the difference is booked for each of them, where the call is booked,"
+        " in batches, between which other calls go on. Running it again changes nothing, and one that was interrupted"
+        " is continued.",
         example="token-ledger prices recost acme house/summarizer --accept",
         arguments=(
             TENANT,
@@ -138,6 +140,7 @@ PRICE_COMMANDS = (
             ),
             Argument(name="--since", example="2026-11-01", help="calls from this date or instant on, in UTC"),
             Argument(name="--until", example="2026-12-01", help="calls before this date or instant, in UTC"),
+            Argument(name="--also-priced", is_flag=True, help="also calls that had a price, as if they were made now"),
             Argument(name="--accept", is_flag=True, help="book what is shown"),
             JSON,
         ),

@@ -1,9 +1,13 @@
-"""The command `prices recost`: what calls cost whose price was set after them, and the booking of it."""
+"""The command `prices recost`: what calls cost whose price was set or corrected after them, and the booking of it.
+
+It goes through the calls in pages, and books each page in a batch of its own: between batches the tenant's other calls
+go on, and one that is interrupted has booked whole batches.
+"""
 
 import argparse
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -16,15 +20,19 @@ from token_ledger.core.batch.outcomes import Recosted
 from token_ledger.core.model.plain_data import totals_data
 from token_ledger.core.model.recosting import totals_of
 from token_ledger.core.model.tenant import TenantId
+from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.price_terms import load_tenant_book
-from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.prices import current_price_book, load_price_book
 from token_ledger.storage.reads.recostings import Look, Wanted, look
 from token_ledger.wire.bodies.recostings import RecostingBody
 from token_ledger.wire.commands.recostings import wanted_calls
 from token_ledger.wire.problems import problem_of
 
 Row = dict[str, Any]
+_NOTHING_PRICED = "nothing to change: no call without a price has one by now that is valid at its time"
+_NOTHING_CORRECTED = "nothing to change: every call costs what the price of its time says by now"
+_SLICE = 100
 _COSTS = ("cost_before", "cost_after", "difference", "list_cost_before", "list_cost_after")
 
 
@@ -37,48 +45,76 @@ def recost(settings: Settings, options: argparse.Namespace) -> int:
         model=None if name is None else name.model,
         since=instant_text("--since", options.since),
         until=instant_text("--until", options.until),
+        also_priced=options.also_priced,
     )
-    wanted = wanted_calls(body.provider, body.model, body.since, body.until)
+    wanted = wanted_calls(body.provider, body.model, body.since, body.until, also_priced=body.also_priced)
     with named_database(settings) as url:
         models = asyncio.run(_recost(url, options.tenant, wanted, accept=options.accept))
+    total: Row = {}
+    for each in models:
+        _add(total, each)
     if options.json:
-        print(json.dumps({"models": models, "accepted": options.accept}))
+        sums = {name: total.get(name, "0.000000000") for name in _COSTS}
+        everything = {"events": total.get("events", 0), **sums}
+        print(json.dumps({"models": models, "total": everything, "accepted": options.accept}))
         return 0
     for each in models:
         print(_in_words(each))
-    calls = sum(each["events"] for each in models)
     if not models:
-        print("nothing to change: no call without a price has one by now that is valid at its time")
-    elif options.accept:
-        print(f"calls re-costed: {calls}")
+        print(_NOTHING_CORRECTED if wanted.also_priced else _NOTHING_PRICED)
+        return 0
+    if len(models) > 1:
+        print(f"all models: {total['events']} calls; {_costs_in_words(total)}")
+    if options.accept:
+        print(f"calls re-costed: {total['events']}")
     else:
-        print(f"calls that would be re-costed: {calls}; add --accept to book it")
+        print(f"calls that would be re-costed: {total['events']}; add --accept to book it")
     return 0
 
 
 async def _recost(url: str, tenant_name: str, wanted: Wanted, *, accept: bool) -> list[Row]:
-    models: dict[tuple[str, str], Row] = {}
     async with open_ledger(url) as (database, commits):
         tenant = await tenant_named(database, tenant_name)
-        async for found in _looks(database, tenant, wanted):
-            rows: Iterable[Row] = map(totals_data, totals_of(each for _, each in found.calls))
-            if accept and found.calls:
-                calls = tuple(call for call, _ in found.calls)
-                command = Recost(new_idempotency_key(), b"", calls, wanted.target, actor(), found.following)
-                outcome = await commits.submit(tenant, command)
-                if not isinstance(outcome, Recosted):
-                    raise problem_of(outcome)
-                rows = outcome.entry.after["models"]
-            for row in rows:
-                _add(models.setdefault((row["provider"], row["model"]), {}), row)
+        return await recost_calls(database, commits, tenant, wanted, accept=accept)
+
+
+async def recost_calls(
+    database: Database, commits: GroupCommit, tenant: TenantId, wanted: Wanted, *, accept: bool
+) -> list[Row]:  # fmt: skip
+    """Return what re-costing changes, by model; book it, page by page, if it is accepted."""
+    models: dict[tuple[str, str], Row] = {}
+    async for found in _looks(database, tenant, wanted):
+        rows: Iterable[Row] = map(totals_data, totals_of(each for _, each in found.calls))
+        if accept and found.calls:
+            rows = [row for part in _slices(found) for row in await _book(commits, tenant, wanted, part)]
+        for row in rows:
+            _add(models.setdefault((row["provider"], row["model"]), {}), row)
     return [models[name] for name in sorted(models)]
 
 
+def _slices(found: Look) -> Iterator[Look]:
+    """Yield what a look has found in slices, so that calls which wait for a batch of one do not wait long."""
+    for first in range(0, len(found.calls), _SLICE):
+        yield Look(found.calls[first : first + _SLICE], found.following)
+
+
+async def _book(commits: GroupCommit, tenant: TenantId, wanted: Wanted, found: Look) -> list[Row]:
+    """Re-cost what a look has found; return what it changes, by model."""
+    calls = tuple(call for call, _ in found.calls)
+    command = Recost(new_idempotency_key(), b"", calls, wanted.target, actor(), found.following)
+    outcome = await commits.submit(tenant, command)
+    if not isinstance(outcome, Recosted):
+        raise problem_of(outcome)
+    models: list[Row] = outcome.entry.after["models"]
+    return models
+
+
 async def _looks(database: Database, tenant: TenantId, wanted: Wanted) -> AsyncIterator[Look]:
-    after = None
+    after, prices = None, None
     while True:
         async with database.reading(tenant) as connection:
-            book = await load_tenant_book(connection, tenant, await load_price_book(connection))
+            prices = await (load_price_book(connection) if prices is None else current_price_book(connection, prices))
+            book = await load_tenant_book(connection, tenant, prices)
             found = await look(connection, tenant, book, wanted, after)
         yield found
         after = found.following
@@ -89,7 +125,7 @@ async def _looks(database: Database, tenant: TenantId, wanted: Wanted) -> AsyncI
 def _add(into: Row, row: Row) -> None:
     """Add what one look or batch has of a model to what those before had."""
     if not into:
-        into.update(row)
+        into.update(row, kinds=dict(row["kinds"]))
         return
     for name in ("events", "tokens"):
         into[name] += row[name]
@@ -102,7 +138,12 @@ def _add(into: Row, row: Row) -> None:
 def _in_words(row: Row) -> str:
     kinds = [f"{count:,} {kind}" for kind, count in row["kinds"].items()]
     units = ", ".join([*([f"{row['tokens']:,} tokens"] if row["tokens"] else []), *kinds])
+    unpriced = f", without a price were {units}" if units else ""
+    return f"{row['provider']}/{row['model']}: {row['events']} calls{unpriced}; {_costs_in_words(row)}"
+
+
+def _costs_in_words(row: Row) -> str:
     costs = f"cost {row['cost_before']} → {row['cost_after']} ({Decimal(row['difference']):+f})"
     if (row["list_cost_before"], row["list_cost_after"]) != (row["cost_before"], row["cost_after"]):
         costs += f", at list prices {row['list_cost_before']} → {row['list_cost_after']}"
-    return f"{row['provider']}/{row['model']}: {row['events']} calls, without a price were {units}; {costs}"
+    return costs

@@ -2,6 +2,7 @@
 
 from sqlalchemy import text
 
+from token_ledger.core.model.details import Kind
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.transfer import place_of
 from token_ledger.core.model.usage import KINDS
@@ -53,7 +54,8 @@ where c.event_id > :cut and (
 
 _KEPT = tuple(name for name in _SAME if name not in ("price_id", "unpriced", "discount_id", "list_price_id", "recosts"))
 
-# What is taken back is taken back with what was re-costed of it, and is not re-costed any more.
+# What is taken back is taken back with what was re-costed of it, and is not re-costed any more. What a cache hit, a
+# duplicate or a tool whose cost was stated costs follows from no price.
 RECOSTINGS = f"""
 select r.event_id, r.recosts, e.event_id is not null as exists, e.unpriced, c.event_id as corrected_by
 from usage_events as r left join usage_events as e on e.tenant_id = r.tenant_id and e.event_id = r.recosts
@@ -65,7 +67,8 @@ where r.tenant_id = :tenant and r.event_id > :cut and r.recosts is not null and 
     or {" or ".join(f"r.{kind} <> 0" for kind in KINDS)}
     or (e.event_id is null and r.recosts > :cut)
     or (e.event_id is not null and (
-        e.corrects is not null or e.recosts is not null or not e.unpriced
+        e.corrects is not null or e.recosts is not null or (e.price_id = 0 and not e.unpriced)
+        or e.kind is not distinct from '{Kind.CACHE_HIT}' or e.repetition is not distinct from '{Repetition.DUPLICATE}'
         or ({", ".join(f"r.{name}" for name in _KEPT)}) is distinct from ({", ".join(f"e.{name}" for name in _KEPT)})
         or coalesce(mine.pseudonym, r.user_id) <> coalesce(its.pseudonym, e.user_id)
     ))
@@ -135,7 +138,7 @@ async def _find_wrong_paths(scope: Scope) -> list[Row]:
 CHECKS = (
     sql_check("corrections take back exactly what they correct, once", CORRECTIONS),
     sql_check("every correction is in the audit log, or made by the settle that replaces a call", LOGGED),
-    sql_check("re-costings are of calls of which a part had no price, and are taken back with them", RECOSTINGS),
+    sql_check("re-costings are of calls whose cost follows from a price, and are taken back with them", RECOSTINGS),
     sql_check("every re-costing is in the audit log", RECOSTINGS_LOGGED),
     Check("corrections are on the accounts that had what they correct", _find_wrong_paths),
 )

@@ -1,14 +1,16 @@
 """Check: costs are computed again from the stored prices, event by event, those of a call's parts as one call's."""
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import text
 
 from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import NO_PRICE
+from token_ledger.core.model.other_kinds import REQUESTS, others_of
 from token_ledger.core.model.parts import DrawnUse, charge_part, drawn_with, earlier_use
 from token_ledger.core.model.price import NOTHING_ASSUMED, Assumed, OtherUse, Price, charge
-from token_ledger.core.model.recosting import BookedCall, Part, difference_by, has_fee
+from token_ledger.core.model.recosting import BookedCall, Difference, Part, difference_by, has_fee, whole_difference
 from token_ledger.core.model.usage import KINDS, Usage
 from token_ledger.proof.assumed_rates import Holds, assumed_for, assumes, load_holds
 from token_ledger.proof.check import Check, Row, Scope
@@ -54,6 +56,7 @@ async def _find_wrong_costs(scope: Scope) -> list[Row]:
     holds = await load_holds(scope, _assuming(drawn), ())
     found = await scope.connection.execute(text(_RECOSTED), scope.parameters)
     recosted: Recosted = dict.fromkeys(found.scalars())
+    unpriced: set[int] = set()
     after = scope.parameters["cut"]
     while len(wrong) < scope.most_rows:
         values = {"tenant": scope.parameters["tenant"], "after": after, "page": _PAGE_ROWS}
@@ -66,10 +69,12 @@ async def _find_wrong_costs(scope: Scope) -> list[Row]:
         for row in rows:
             price = scope.price(row.price_id, row.discount_id, row.posted_at, row.held_at)
             if row.recosts is not None:
-                wrong.extend(_wrong_recosting(row, price, _listed(row, price, scope), recosted))
+                wrong.extend(_wrong_recosting(row, price, _listed(row, price, scope), recosted, unpriced))
                 continue
             if row.event_id in recosted:
                 recosted[row.event_id] = _booked_call(row, price, drawn)
+                if row.unpriced:
+                    unpriced.add(row.event_id)
             expected = _expected_cost(row, price, _listed(row, price, scope), drawn, holds, scope)
             if expected is None or expected[0] != row.cost_nanos:
                 cost = None if expected is None else expected[0]
@@ -98,19 +103,23 @@ def _booked_call(row: Any, price: Price | None, drawn: Drawn) -> BookedCall | No
     return BookedCall(whole, row.calls, row.service_tier, row.posted_at, fee)
 
 
-def _wrong_recosting(row: Any, price: Price | None, listed: Price | None, recosted: Recosted) -> list[Row]:
-    """Return a re-costing that books something else than what its price gives for a part of the call.
+def _wrong_recosting(
+    row: Any, price: Price | None, listed: Price | None, recosted: Recosted, unpriced: set[int]
+) -> list[Row]:  # fmt: skip
+    """Return a re-costing that books something else than what its price gives for the call, or for a part of it.
 
-    Which part had no price follows from what the price book said then: for the first it is the whole, or the tokens,
-    or other kinds, and for others only kinds.
+    All of a call may be re-costed. Which part had no price follows from what the price book said then: for the first
+    re-costing it is the whole, or the tokens, or other kinds, and for others only kinds.
     """
     call = recosted.get(row.recosts)
     if call is None:
         return []
     if price is None:
         return [{"event_id": row.event_id, "cost_nanos": row.cost_nanos, "expected": None}]
-    parts = (Part.KINDS,) if call.is_recosted else tuple(Part)
-    expected = [difference_by(call, part, price, listed) for part in parts]
+    expected: list[Difference] = [whole_difference(call, price, listed)]
+    if row.recosts in unpriced:
+        parts = (Part.KINDS,) if call.is_recosted else tuple(Part)
+        expected.extend(difference_by(call, part, price, listed) for part in parts)
     booked = row.cost_nanos, row.list_cost_nanos, _others(row)
     recosted[row.recosts] = call.recosted(row.cost_nanos, row.list_cost_nanos, _others(row))
     if booked in [(each.nanos, each.list_nanos, each.lines) for each in expected]:
@@ -174,8 +183,25 @@ def _expected_cost(
         return None
     if listed is None:
         return cost, others, None
-    list_nanos, _, is_listed = _charge(listed, use, row, None if before is None else before.at_list_cost)
+    list_nanos, is_listed = _list_cost(listed, price, use, row, before)
     return cost, others, list_nanos if is_listed else None
+
+
+def _list_cost(
+    listed: Price, price: Price | None, use: DrawnUse, row: Any, before: DrawnUse | None
+) -> tuple[int, bool]:  # fmt: skip
+    """Return what a call costs everybody, and whether all of it has such a price; its fee is that of that price."""
+    usage = use.whole
+    if row.calls > 0 and has_fee(price, use.others, row.service_tier, row.posted_at):
+        counts = dict(usage.others)
+        usage = replace(usage, others=others_of({**counts, REQUESTS: counts.get(REQUESTS, 0) - row.calls}))
+    if before is None:
+        cost, _, is_priced = charge(listed, usage, row.service_tier, row.calls, row.posted_at)
+    else:
+        cost, _, is_priced = charge_part(
+            listed, usage, row.service_tier, row.calls, row.posted_at, before.at_list_cost
+        )  # fmt: skip
+    return cost, is_priced
 
 
 def _charge(

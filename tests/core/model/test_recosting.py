@@ -10,7 +10,7 @@ from tests.core.given import NOW
 from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.parts import DrawnUse
 from token_ledger.core.model.price import OtherUse, Price, charge
-from token_ledger.core.model.recosting import BookedCall, Part, difference_by
+from token_ledger.core.model.recosting import BookedCall, Part, difference_by, whole_difference
 from token_ledger.core.model.usage import Usage
 from token_ledger.storage.prices import check_rates
 
@@ -77,6 +77,46 @@ def test_what_everybody_pays_is_the_cost_where_their_price_lacks_something() -> 
     assert (lacking.nanos, lacking.list_nanos, lacking.is_listed) == (22_000_000, None, False)
 
 
+def test_by_a_corrected_price_all_changes_and_what_it_lacks_stays() -> None:
+    usage = Usage(1_000, 100, others=others_of({"web_searches": 2, "images": 1}))
+    call = booked(price(web_searches="10", images="5"), usage)
+    found = whole_difference(call, price(input="3", web_searches="20"), None)
+    assert (found.nanos, found.list_nanos) == (1_000_000 + 20_000_000, None)
+    assert found.lines == (OtherUse("web_searches", 0, 20_000_000),)
+    without_tokens = check_rates({"base": {"images": "6"}})
+    found = whole_difference(call, without_tokens, None)
+    assert (found.nanos, found.lines) == (1_000_000, (OtherUse("images", 0, 1_000_000),))
+
+
+@pytest.mark.parametrize(
+    ("reported", "change"), [(0, OtherUse("requests", -1, -5_000_000)), (2, None)]
+)  # fmt: skip
+def test_a_fee_goes_where_nobody_has_reported_a_request(reported: int, change: OtherUse | None) -> None:
+    call = booked(price(requests="5"), Usage(1_000, 0, others=others_of({"requests": reported})))
+    found = whole_difference(call, price(), None)
+    assert found.lines == ((change,) if change else ())
+    after = call.recosted(found.nanos, found.list_nanos, found.lines)
+    assert after.has_fee == (change is None)
+    again = whole_difference(after, price(requests="5"), None)
+    assert after.use.cost_nanos + again.nanos == call.use.cost_nanos
+
+
+def test_nothing_is_left_of_a_fee_that_has_gone() -> None:
+    call, listed = booked(price(requests="5"), Usage(1_000, 0)), price(input="9")
+    found = whole_difference(call, price(), listed)
+    after = call.recosted(found.nanos, found.list_nanos, found.lines)
+    assert (after.use.list_nanos, found.is_listed) == (9_000_000, True)
+    assert whole_difference(after, price(), listed).is_nothing
+
+
+def test_what_everybody_pays_follows_from_their_price_alone() -> None:
+    call = booked(price(web_searches="10"), Usage(1_000, 0, others=others_of({"web_searches": 2})))
+    found = whole_difference(call, price(input="3"), price(input="4", web_searches="30", requests="1"))
+    assert (found.nanos, found.list_nanos, found.is_listed) == (1_000_000, 65_000_000 - 22_000_000, True)
+    lacking = whole_difference(call, price(input="3"), price(input="4"))
+    assert (lacking.nanos, lacking.list_nanos, lacking.is_listed) == (1_000_000, None, False)
+
+
 COUNTS = st.integers(0, 100_000)
 
 
@@ -96,3 +136,5 @@ def test_a_whole_call_after_it_costs_what_it_costs_when_it_is_made_now(
     assert after.use.cost_nanos == cost
     assert after.use.others == lines
     assert difference_by(after, Part.KINDS, new, None).is_nothing
+    assert whole_difference(after, new, None).is_nothing
+    assert call.use.cost_nanos + whole_difference(call, new, None).nanos == cost

@@ -1,4 +1,4 @@
-"""Routes of re-costing: what calls cost whose price was not known when they were booked."""
+"""Routes of re-costing: what calls cost whose price was not known when they were booked, or was corrected since."""
 
 from typing import Annotated
 
@@ -21,31 +21,34 @@ Provider = Annotated[Name | None, Query(description=bodies.PROVIDER, examples=["
 Model = Annotated[Name | None, Query(description=bodies.MODEL, examples=["summarizer"])]
 Since = Annotated[Instant | None, Query(description=bodies.SINCE, examples=["2026-11-01T00:00:00Z"])]
 Until = Annotated[Instant | None, Query(description=bodies.UNTIL, examples=["2026-12-01T00:00:00Z"])]
+AlsoPriced = Annotated[bool, Query(description=bodies.ALSO_PRICED, examples=[True])]
 After = Annotated[Place | None, Query(description=bodies.AFTER, examples=["68419584/summarizer"])]
 
 
 @router.get("/recostings")
 async def preview_recosting(
     request: Request, admin: Admin, provider: Provider = None, model: Model = None, since: Since = None,
-    until: Until = None, after: After = None,
+    until: Until = None, also_priced: AlsoPriced = False, after: After = None,
 ) -> RecostingPreview:  # fmt: skip
     """Show what re-costing would change.
 
-    Calls of which a part had no price when they were booked, and has one now that is valid at their time. An answer is
-    about at most 500 of them; `next` says where to continue. Nothing is changed.
+    Calls of which a part had no price when they were booked, and has one now that is valid at their time; with
+    `also_priced` also those that cost something else by now, because the price of their time was corrected. An answer
+    is about at most 500 of them; `next` says where to continue. Nothing is changed.
     """
-    return preview_answer(await _look(request, admin.tenant, wanted_calls(provider, model, since, until), after))
+    wanted = wanted_calls(provider, model, since, until, also_priced=also_priced)
+    return preview_answer(await _look(request, admin.tenant, wanted, after))
 
 
 @router.post("/recostings", status_code=201)
 async def recost(request: Request, admin: Admin, body: bodies.RecostingBody) -> RecostingAnswer:
-    """Re-cost calls whose price was not known.
+    """Re-cost calls whose price was not known, or was corrected since.
 
     For each of them an event is booked with what it costs more or less, without calls and tokens, at the same instant
-    and on the same accounts. Only what had no price changes. A request re-costs at most 500; send another with `next`
-    as its `after` until that is null. What is re-costed is not found again.
+    and on the same accounts. Only what had no price changes; with `also_priced`, all. A request re-costs at most
+    500; send another with `next` as its `after` until that is null. What is re-costed is not found again.
     """
-    wanted = wanted_calls(body.provider, body.model, body.since, body.until)
+    wanted = wanted_calls(body.provider, body.model, body.since, body.until, also_priced=body.also_priced)
     # Finding them may take long, so it is done before the batch.
     found = await _look(request, admin.tenant, wanted, body.after)
     return recosting_answer(

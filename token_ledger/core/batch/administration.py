@@ -269,16 +269,18 @@ class Reverse(KeyedCommand):
 class RecostedCall:
     """A call to re-cost: its events with the instants of their booking, the newest last, and the name it is priced by.
 
-    They are the parts of one call by one model, whose hold has ended, or one event.
+    They are the parts of one call by one model, whose hold has ended, or one event. All of it is re-costed by the price
+    of the instant `whole_at`; if that is None, only what had no price.
     """
 
     events: tuple[tuple[int, datetime], ...]
     called: ModelName
+    whole_at: datetime | None = None
 
 
 @value
 class Recost(KeyedCommand):
-    """Book what calls cost more or less at prices that were set after them, of what had no price then.
+    """Book what calls cost more or less at prices that were set after them.
 
     Finding them may take long, so it is done before the batch. `following` is where those that are left begin, None
     where none are; `target` says of which models they are.

@@ -353,20 +353,25 @@ class Books:
         self.writes.corrections.append(correction)
         self.loaded.corrected[corrected] = correction.event_id
 
-    def recost(self, recosting: UsageEvent, recosted: int) -> None:
-        """Book an event that prices what another one had no price for; it has no key of its own."""
-        self._settle(recosting, self.accounts_on(recosting.path))
+    def recost(self, recosting: UsageEvent, recosted: int) -> list[Account]:
+        """Book an event that says what another one costs more or less; it has no key of its own.
+
+        Returns the accounts that it is on, which are to be watched when all of a command are booked.
+        """
+        accounts = self.accounts_on(recosting.path)
+        self._settle(recosting, accounts, watched=False)
         self.writes.corrections.append(recosting)
         self.loaded.recostings[recosted] = (*self.loaded.recostings.get(recosted, ()), recosting)
+        return accounts
 
-    def _settle(self, event: UsageEvent, accounts: Iterable[Account]) -> None:
+    def _settle(self, event: UsageEvent, accounts: Iterable[Account], *, watched: bool = True) -> None:
         tokens, uncached = event.usage.total_tokens, event.usage.uncached_tokens
         changed = self.writes.changed_accounts
         # A correction may fall below thresholds, and so may a part of a call that corrects the parts before it.
         may_fall = event.corrects is not None or event.cost_nanos < 0
         for account in accounts:
             counted = tokens if account.counts is Counts.ALL else uncached
-            if account.settle(counted, event.cost_nanos, event.calls) or may_fall:
+            if (account.settle(counted, event.cost_nanos, event.calls) or may_fall) and watched:
                 self.watch(account)
             changed[account.account_id] = account
         self.loaded.booked_tokens += event.usage.total_tokens

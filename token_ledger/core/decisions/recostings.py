@@ -1,4 +1,4 @@
-"""Decides on re-costing: books what a call costs more or less once the part of it that had no price has one.
+"""Decides on re-costing: books what a call costs more or less by a price that was set after it.
 
 Nothing that was booked is changed: a re-costing is an event of its own, without calls and tokens. As a correction does,
 it has the facts, the instant and the accounts of the call, wherever what was on these has gone since, also when their
@@ -8,6 +8,7 @@ windows have ended; and as the call it may go above every limit. A rollover that
 from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.batch.books import Books
 from token_ledger.core.decisions.derived_events import derived_event
+from token_ledger.core.model.account import Account
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
 from token_ledger.core.model.plain_data import totals_data
@@ -25,7 +26,10 @@ def recost(books: Books, command: administration.Recost) -> outcomes.Recosted | 
             f" {format_money(LARGEST_AMOUNT)} dollars; set a lower price"
         )
         return outcomes.Refused(outcomes.Code.NOT_BOOKABLE, detail)
-    booked = [_book(books, call, each) for call, each in found]
+    touched: dict[int, Account] = {}
+    booked = [_book(books, call, each, touched) for call, each in found]
+    for account in touched.values():
+        books.watch(account)
     after = {
         "models": [totals_data(each) for each in totals_of(each for _, each in found)],
         "recostings": {str(each.event_id): str(each.recosts) for each in booked},
@@ -42,12 +46,12 @@ def _find(books: Books, command: administration.RecostedCall) -> tuple[UnpricedC
     if any(event_id not in loaded.events or event_id in loaded.corrected for event_id in ids):
         return None
     events = tuple(loaded.events[event_id] for event_id in ids)
-    call = UnpricedCall(events, command.called, loaded.recostings.get(ids[-1], ()))
+    call = UnpricedCall(events, command.called, loaded.recostings.get(ids[-1], ()), command.whole_at)
     found = recosting_of(books.prices, call)
     return None if found is None else (call, found)
 
 
-def _book(books: Books, call: UnpricedCall, found: Recosting) -> UsageEvent:
+def _book(books: Books, call: UnpricedCall, found: Recosting, touched: dict[int, Account]) -> UsageEvent:
     last, price, difference = call.last, found.price, found.difference
     is_listed = difference.is_listed and found.listed is not None and found.listed.price_id != price.price_id
     recosting = derived_event(
@@ -65,5 +69,5 @@ def _book(books: Books, call: UnpricedCall, found: Recosting) -> UsageEvent:
         others=difference.lines,
         details=None,
     )
-    books.recost(recosting, last.event_id)
+    touched.update((account.account_id, account) for account in books.recost(recosting, last.event_id))
     return recosting

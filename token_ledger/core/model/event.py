@@ -38,8 +38,8 @@ class UsageEvent:
     (`discount_id`) or a price of its own, `list_cost_nanos` is what the call costs everybody, in the second case by the
     entry `list_price_id`; elsewhere it is the cost. `reservation_id` is None for a call without a
     hold. `part` says that the event did not end its hold: a call of a lease, or a part of a call, which then counts no
-    call (`calls` 0). `corrects` is the event that this one takes back, and `recosts` the one of which a part had no
-    price and has it by this one, which has no calls and no tokens, and of the cost only what is more or less.
+    call (`calls` 0). `corrects` is the event that this one takes back, and `recosts` the one that costs
+    more or less by this one, which has no calls and no tokens, and of the cost only the difference.
     `repetition` is what was found under the response id, None where nothing was looked for: a call without one, or a
     part of a call. `earlier_event_id` is the event that was found; one that only repeats it (`calls` 0) has no usage of
     its own. `counts_since` marks a call that was imported from another system (see `counts_on`). `kind` is None for the

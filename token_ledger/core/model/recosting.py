@@ -1,8 +1,9 @@
-"""Owns what a call costs more or less once a part of it has a price that had none: that part, and nothing else.
+"""Owns what a call costs more or less once a part of it has a price that had none, or once its price was corrected.
 
-What was priced stays at the price of its time. A call is without a price as a whole where its model had none, so that
-it was booked at a stand-in, at the price of its hold or at nothing, or where its way of serving had none. Else only its
-tokens were, or some of its other kinds, which are booked in the same way.
+In the first case only that part changes, and what was priced stays at the price of its time; in the second all of it.
+A call is without a price as a whole where its model had none, so that it was booked at a stand-in, at the price of its
+hold or at nothing, or where its way of serving had none. Else only its tokens were, or some of its other kinds, which
+are booked in the same way.
 """
 
 from collections.abc import Iterable
@@ -12,9 +13,9 @@ from enum import Enum
 
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.frozen import value
-from token_ledger.core.model.other_kinds import REQUESTS, others_of
+from token_ledger.core.model.other_kinds import OTHER_KINDS, REQUESTS, others_of
 from token_ledger.core.model.parts import DrawnUse, drawn_with, sums
-from token_ledger.core.model.price import ModelName, OtherUse, Price, PriceBook, other_uses, token_cost_nanos
+from token_ledger.core.model.price import ModelName, OtherUse, Price, PriceBook, charge, other_uses, token_cost_nanos
 from token_ledger.core.model.usage import Usage
 
 _NOTHING_BOOKED = OtherUse("", 0, None)
@@ -48,7 +49,8 @@ class BookedCall:
             list_nanos=self.use.list_nanos + (nanos if list_nanos is None else list_nanos),
             others=sums(*self.use.others, *lines),
         )  # fmt: skip
-        return replace(self, use=use, is_recosted=True)
+        fees = sum(line.count for line in lines if line.kind == REQUESTS)
+        return replace(self, use=use, is_recosted=True, has_fee=fees > 0 or (self.has_fee and fees == 0))
 
 
 @value
@@ -75,14 +77,16 @@ class Difference:
 
 @value
 class UnpricedCall:
-    """A call of which a part had no price: its event, or those of its parts by one model, the last being the newest.
+    """A call to re-cost: its event, or those of its parts by one model, the last being the newest.
 
-    `called` is the name by which its price is found, and `recostings` are what was re-costed of it before.
+    `called` is the name by which its price is found, and `recostings` are what was re-costed of it before. `whole_at`
+    is the instant whose price all of it is to cost, None if only what had no price is re-costed.
     """
 
     events: tuple[UsageEvent, ...]
     called: ModelName
     recostings: tuple[UsageEvent, ...] = ()
+    whole_at: datetime | None = None
 
     @property
     def last(self) -> UsageEvent:
@@ -104,8 +108,9 @@ class Recosting:
 def recosting_of(prices: PriceBook, call: UnpricedCall) -> Recosting | None:
     """Return what re-costs a call by the price that its model has at its instant, None where that changes nothing."""
     last = call.last
+    at = call.whole_at or last.posted_at
     found = prices.find(*call.called)
-    price = None if found is None else found.at(last.posted_at)
+    price = None if found is None else found.at(at)
     if found is None or price is None:
         return None
     old = prices.entry(last.price_id, last.discount_id)
@@ -114,13 +119,16 @@ def recosting_of(prices: PriceBook, call: UnpricedCall) -> Recosting | None:
     booked = booked_call(call.events, old)
     for each in call.recostings:
         booked = booked.recosted(each.cost_nanos, each.list_cost_nanos, each.others)
-    part = Part.KINDS
-    if not booked.is_recosted:
-        part = _part(old, price, is_own=old is not None and found.has(old.price_id), call=booked)
     listed = None
     if price.price_id < 0 or price.discount_id is not None:
         listed = price.listed or found.list_at(last.posted_at)
-    difference = difference_by(booked, part, price, listed)
+    part = Part.KINDS
+    if not booked.is_recosted and (last.unpriced or call.whole_at is None):
+        part = _part(old, price, is_own=old is not None and found.has(old.price_id), call=booked)
+    if call.whole_at is None:
+        difference = difference_by(booked, part, price, listed)
+    else:
+        difference = whole_difference(booked, price, listed, tokens_had_none=part is not Part.KINDS)
     if difference.is_nothing:
         return None
     return Recosting(price, listed, difference, booked)
@@ -196,6 +204,48 @@ def difference_by(call: BookedCall, part: Part, price: Price, listed: Price | No
         nanos, None if list_nanos == nanos else list_nanos, changed,
         tokens=usage.total_tokens if with_tokens else 0, is_listed=list_after is not None,
     )  # fmt: skip
+
+
+def whole_difference(
+    call: BookedCall, price: Price, listed: Price | None, *, tokens_had_none: bool = False
+) -> Difference:  # fmt: skip
+    """Return what a call costs more if it costs what it would if it was made now, by a price and what everybody pays.
+
+    What the price has no rate for stays as it is booked. The fee that the ledger counts for a call goes where the price
+    has none. `tokens_had_none` says that its tokens had no price.
+    """
+    said = _said(call)
+    after, lines, _ = charge(price, said, call.service_tier, call.calls, call.at)
+    rates = price.served_as(call.service_tier, call.at) or price
+    with_tokens = rates.has_token_rates or not any(said.rated)
+    if not with_tokens:
+        after += call.use.cost_nanos - sum(line.nanos or 0 for line in call.use.others)
+    booked = {line.kind: line for line in call.use.others}
+    charged = {line.kind: line for line in lines if line.nanos is not None}
+    if call.has_fee and not any(line.kind == REQUESTS for line in lines):
+        charged[REQUESTS] = OtherUse(REQUESTS, 0, 0)
+    after += sum(line.nanos or 0 for kind, line in booked.items() if kind not in charged)
+    list_after, is_listed = after, False
+    if listed is not None:
+        cost, _, is_listed = charge(listed, said, call.service_tier, call.calls, call.at)
+        list_after = cost if is_listed else after
+    changes = (_change(booked.get(kind), charged[kind]) for kind in OTHER_KINDS if kind in charged)
+    nanos, list_nanos = after - call.use.cost_nanos, list_after - call.use.list_nanos
+    return Difference(
+        nanos, None if list_nanos == nanos else list_nanos,
+        tuple(line for line in changes if line.count or line.nanos or line.priced),
+        tokens=said.total_tokens if tokens_had_none and with_tokens else 0, is_listed=is_listed,
+    )  # fmt: skip
+
+
+def _said(call: BookedCall) -> Usage:
+    """Return what a call used as its caller has reported it, without the fee that the ledger has counted."""
+    if not call.use.others:
+        return call.use.usage
+    counts = dict(call.use.whole.others)
+    if call.has_fee:
+        counts[REQUESTS] = max(0, counts.get(REQUESTS, 0) - call.calls)
+    return replace(call.use.usage, others=others_of(counts))  # without kinds of which nothing is left
 
 
 def _nanos(rates: Price, usage: Usage, lines: list[OtherUse], *, with_tokens: bool) -> int | None:

@@ -12,7 +12,7 @@ from token_ledger.wire.problems import invalid_field
 
 
 def wanted_calls(
-    provider: str | None, model: str | None, since: datetime | None, until: datetime | None
+    provider: str | None, model: str | None, since: datetime | None, until: datetime | None, *, also_priced: bool
 ) -> Wanted:  # fmt: skip
     """Return which calls are meant; a model may be a pattern."""
     if model is not None:
@@ -20,7 +20,7 @@ def wanted_calls(
             check_pattern(model)
         except ValueError as error:
             raise invalid_field("model", str(error)) from None
-    return Wanted(provider, model, since or FIRST_INSTANT, until or LAST_INSTANT)
+    return Wanted(provider, model, since or FIRST_INSTANT, until or LAST_INSTANT, also_priced)
 
 
 def recost_command(body: RecostingBody, wanted: Wanted, found: Look, actor: str) -> Recost:
