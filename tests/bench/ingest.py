@@ -48,7 +48,7 @@ def ingest(ledger: LedgerBench) -> list[Row]:
         numbers = iter(range(ledger.plan.repetitions))
         (runs,) = interleave(
             ledger.plan.repetitions,
-            lambda: asyncio.run(_copied(url, ledger.plan.seconds)),
+            lambda: asyncio.run(copied_rows(url, ledger.plan.seconds)),
             lambda: _report(address, key, f"run-{next(numbers)}", ledger.plan.seconds),
         )
         ledger.verify("ingest_500", url)
@@ -93,7 +93,7 @@ def _report_lists(
     connection.close()
 
 
-async def _copied(url: str, seconds: float) -> float:
+async def copied_rows(url: str, seconds: float) -> float:
     """Return how many rows a second one connection copies into a table with the columns of the events."""
     connection = await asyncpg.connect(url)
     try:

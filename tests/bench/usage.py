@@ -18,6 +18,7 @@ from token_ledger_sdk.providers import reading_of
 from tests.bench.ingest import ingest
 from tests.bench.ledger import LedgerBench
 from tests.bench.plan import Measurements, Plan
+from tests.bench.recosting import recost
 from tests.bench.rows import Figure, Row, Target, interleave
 from tests.bench.servers import bench_server
 from tests.bench.shapes import ONE_ACCOUNT, filling
@@ -44,6 +45,7 @@ def bench(plan: Plan) -> Iterator[Measurements]:
             "extract": partial(extract, plan, bodies),
             "price": partial(price, ledger, plan, bodies),
             "ingest_500": partial(ingest, ledger),
+            "recost": partial(recost, ledger),
         }
 
 
