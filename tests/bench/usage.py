@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from token_ledger_sdk.providers import reading_of
 
+from tests.bench.imports import import_claude_code, import_csv
 from tests.bench.ingest import ingest
 from tests.bench.ledger import LedgerBench
 from tests.bench.plan import Measurements, Plan
@@ -46,6 +47,8 @@ def bench(plan: Plan) -> Iterator[Measurements]:
             "price": partial(price, ledger, plan, bodies),
             "ingest_500": partial(ingest, ledger),
             "recost": partial(recost, ledger),
+            "import_csv": partial(import_csv, ledger),
+            "import_claude_code": partial(import_claude_code, ledger),
         }
 
 
