@@ -17,6 +17,7 @@ from rich.table import Table
 
 from token_ledger.cli.connections import named_database, open_ledger, tenant_named
 from token_ledger.cli.names import read_name
+from token_ledger.cli.process import collect_less_garbage, loop_factory
 from token_ledger.config import Settings
 from token_ledger.core.model.money import format_money
 from token_ledger.core.model.tenant import TenantId
@@ -44,8 +45,12 @@ def import_files(settings: Settings, options: argparse.Namespace) -> int:
         raise ValueError(f"there is no file {missing[0]}; name files or folders that exist")
     mapping = _mapping(kind, options)
     defaults = _defaults(kind, options)
-    with named_database(settings) as url, Spool() as spool:
-        summary = asyncio.run(_import(url, settings.retention_months, options, kind, defaults, mapping, spool))
+    with (
+        named_database(settings) as url,
+        Spool() as spool,
+        asyncio.Runner(loop_factory=loop_factory()) as runner,
+    ):
+        summary = runner.run(_import(url, settings.retention_months, options, kind, defaults, mapping, spool))
     if options.json:
         print(json.dumps(import_answer(summary, dry_run=options.dry_run)))
     else:
@@ -63,6 +68,7 @@ async def _import(
             calendar, _ = await load_calendar(connection, tenant)
             since = kept_since(await database_now(connection), retention_months)
         summary = Summary(calendar)
+        collect_less_garbage()
         with _progress("reading", None) as told:
             read(rows_of(kind, options.files, defaults, summary.stated, mapping), spool, summary, told)
         doing = "trying out" if options.dry_run else "booking"

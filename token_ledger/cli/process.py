@@ -1,6 +1,7 @@
-"""What the two long-running commands, `serve` and `worker`, share: their logs, their database and their event loop."""
+"""What commands that do much work share: their logs, their database, their event loop and when garbage is collected."""
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -49,3 +50,13 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:  # Windows
         return asyncio.new_event_loop
     return uvloop.new_event_loop
+
+
+def collect_less_garbage() -> None:
+    """Collect garbage rarely, and never what is there by now.
+
+    Operations create many short-lived objects and no cycles, so this lowers the tail latency a lot.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import socket
 from functools import partial
 from types import FrameType
@@ -17,7 +16,7 @@ from token_ledger.api.connections import BoundedProtocol, Connections
 from token_ledger.api.early_refusals import EarlyRefusals
 from token_ledger.api.metrics_page import MetricsPage
 from token_ledger.cli.laptop import Credentials
-from token_ledger.cli.process import loop_factory, prepared_database, start_logs
+from token_ledger.cli.process import collect_less_garbage, loop_factory, prepared_database, start_logs
 from token_ledger.cli.sockets import closing_all, listen, most_connections
 from token_ledger.config import Settings
 from token_ledger.observability.traces import exported_traces
@@ -150,10 +149,7 @@ async def _serve(
             retention_months=settings.retention_months,
         )  # fmt: skip
         beside.append(asyncio.create_task(recurring.work()))
-    # Requests create many short-lived objects and no cycles, so rare collections lower the tail latency a lot.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    collect_less_garbage()
     try:
         await server.listen(requests, metrics)
     finally:
