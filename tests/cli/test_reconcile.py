@@ -68,7 +68,7 @@ def usage(tokens: int, output: int = 100_000, project: str | None = None, **othe
 async def test_four_reasons_are_named(acme: str, tmp_path: Path, capsys: Capture) -> None:
     await record(acme, *({"day": day} for day in range(3)), {"day": 3, "tokens": (1_001_600, 100_000)})
     costs = bill(
-        tmp_path, (0, cost("4.75")), (1, cost("1.75")), (2, cost("3.5")), (2, cost("0.35", "web search")),
+        tmp_path, (0, cost("4.75")), (1, cost("1.75")), (2, cost("3.5")), (2, cost("0.35", "[web] search")),
         (3, cost("3.50")),
     )  # fmt: skip
     tokens = bill(
@@ -88,6 +88,7 @@ async def test_four_reasons_are_named(acme: str, tmp_path: Path, capsys: Capture
     printed = await said(capsys, *command)
     assert "untracked calls 1.250000000" in printed
     assert "openai/gpt-4o" in printed
+    assert "openai/[web] search" in printed
     table = list(csv.DictReader((await said(capsys, *command, "--csv")).splitlines()))
     assert [row["service tier"] for row in table] == ["", "-1.750000000", "", "", ""]
     assert table[0]["details"] == "untracked calls: 500,000 tokens"

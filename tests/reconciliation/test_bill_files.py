@@ -111,6 +111,11 @@ def test_costs_of_anthropic_are_cents(read: Read) -> None:
     assert (search.amount, search.service_tier) == (Amount(500_000_000, 5_000_000), None)
 
 
+def test_what_is_no_tokens_is_no_model(read: Read) -> None:
+    (line,) = read("anthropic", anthropic_page({**WEB_SEARCH, "model": "claude-opus-4-8"}))
+    assert (line.model, line.item) == (None, "Web Search Usage")
+
+
 def test_usage_of_anthropic_has_all_of_the_prompt(read: Read) -> None:
     (line,) = read("anthropic", anthropic_page(ANTHROPIC_USAGE))
     assert line.usage == Usage(1_137, 20, 1_000, 30, 7)

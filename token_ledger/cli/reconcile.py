@@ -11,6 +11,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from token_ledger.cli.connections import named_database, open_ledger
@@ -113,7 +114,7 @@ def _print_table(found: Reconciliation) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     console.print(_table(found))
     for cause, nanos in found.by_cause.items():
-        console.print(f"{cause.value}: {format_money(nanos)}")
+        console.print(f"in all, {cause.value}: {format_money(nanos)}")
     for provider, offset in found.offsets.items():
         if offset:
             hours = f"{offset / timedelta(hours=1):+g}"
@@ -141,8 +142,9 @@ def _table(found: Reconciliation) -> Table:
 def _cells(cell: Compared, shows_projects: bool) -> list[Any]:
     amounts = (cell.billed_nanos, cell.ledger_nanos, cell.difference_nanos)
     reasons = (f"{each.cause} {format_money(each.nanos)}" for each in cell.reasons)
+    name = f"{cell.key.provider}/{cell.key.model or cell.key.item or '*'}"
+    projects = [escape(cell.key.project)] if shows_projects else []
     return [
-        cell.key.day.isoformat(), f"{cell.key.provider}/{cell.key.model or cell.key.item or '*'}",
-        *([cell.key.project] if shows_projects else []), *map(format_money, amounts), rate_text(cell.capture_rate),
+        cell.key.day.isoformat(), escape(name), *projects, *map(format_money, amounts), rate_text(cell.capture_rate),
         "\n".join(reasons),
     ]  # fmt: skip

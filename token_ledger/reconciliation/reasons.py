@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from enum import StrEnum
-from itertools import chain
 from typing import Final
 
 from token_ledger.core.model.price import STANDARD, Price, PriceBook
@@ -214,13 +213,12 @@ def _tiers(billed: Billed) -> str:
 
 
 def _other_rates(cell: Cell, book: PriceBook, rate: Rate) -> Iterator[tuple[str, Price]]:
-    """Yield other tiers of the same entry, then other entries in the same tier, then both."""
+    """Yield all tiers of the same entry, then those of each other one, the same tier first."""
     prices = book.find(cell.key.provider, cell.key.model) if cell.key.model else None
     others = [] if prices is None else [each for each in prices.dated if each.price_id != rate.price.price_id]
-    tiers = [tier for tier in (STANDARD, *rate.price.service_tiers) if tier != rate.service_tier]
-    yield from ((tier, rate.price) for tier in tiers)
-    yield from ((rate.service_tier, price) for price in others)
-    yield from chain.from_iterable(((tier, price) for tier in (STANDARD, *price.service_tiers)) for price in others)
+    for price in (rate.price, *others):
+        for tier in dict.fromkeys((rate.service_tier, STANDARD, *price.service_tiers)):
+            yield tier, price
 
 
 def _validity(price: Price) -> str:
@@ -229,16 +227,17 @@ def _validity(price: Price) -> str:
 
 
 def _take_price(rest: _Rest, billed: Billed, booked: Booked, rate: Rate | None) -> None:
-    """Take what is left if the bill's own tokens cost so much more or less than they are supposed to."""
+    """Take what the bill's own tokens cost more or less than they are supposed to, as far as it is left."""
     supposed = None if rate is None else rate.cost(billed.by_tier)
     if supposed is None and booked.usage.total_tokens:
         supposed = booked.nanos * billed.usage.total_tokens // booked.usage.total_tokens
     if not supposed:
         return
     beyond = billed.nanos - supposed
-    if beyond * rest.nanos > 0 and abs(rest.nanos) <= abs(beyond) + rest.bound:
+    if abs(beyond) > rest.bound and beyond * rest.nanos > 0:
         times = Decimal(billed.nanos) / Decimal(supposed)
-        rest.take(Cause.PRICE, rest.nanos, f"the bill's rates are {times:.4f} times those of the price book")
+        detail = f"the bill's rates are {times:.4f} times those of the price book"
+        rest.take(Cause.PRICE, rest.nanos if abs(rest.nanos) <= abs(beyond) + rest.bound else beyond, detail)
 
 
 def _tokens(usage: Usage) -> str:
