@@ -146,7 +146,7 @@ def cur(kind: str, amount: str = "1.5", unit: str = "1K tokens", **changes: str)
         (cur("USE1-Claude4Sonnet-cache-read-input-token-count"), "Claude4Sonnet", Usage(1_500, 0, 1_500), "standard"),
         (
             cur("USE1-Claude4Sonnet-cache-write-input-token-count-cross-region-global"),
-            "Claude4Sonnet", Usage(1_500, 0, 0, 1_500), "standard",
+            "global.Claude4Sonnet", Usage(1_500, 0, 0, 1_500), "standard",
         ),
         (cur("USE1-gpt-oss-20b-mantle-input-tokens-standard"), "gpt-oss-20b", Usage(1_500), "standard"),
         (cur("USE1-NovaLite-input-tokens", "1500", "Tokens"), "NovaLite", Usage(1_500), "standard"),

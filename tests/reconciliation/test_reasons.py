@@ -289,6 +289,8 @@ def test_calls_of_other_days_and_providers_are_left_out() -> None:
         ("anthropic.claude-sonnet-4-5-20250929-v1:0", "Claude4.5Sonnet"),
         ("us.anthropic.claude-3-5-haiku-20241022-v1:0", "Claude3.5Haiku"),
         ("amazon.nova-lite-v1:0", "NovaLite"),
+        ("global.anthropic.claude-opus-4-5-v1:0", "global.Claude4.5Opus"),
+        ("regional.anthropic.claude-opus-4-5-v1:0", "global.Claude4.5Opus"),
         ("us.amazon.nova-2-lite-v1:0", "Nova2.0Lite"),
         ("openai.gpt-oss-20b-1:0", "gpt-oss-20b"),
         ("meta.llama3-3-70b-instruct-v1:0", "Llama3-3-70B"),
@@ -298,6 +300,13 @@ def test_models_of_aws_are_found_by_their_words(called: str, on_bill: str) -> No
     rows = [booked(provider="aws", model=called, unpriced=False, price_id=2)]
     cell = the_cell([billed(COST, provider="aws", model=on_bill)], rows)
     assert (cell.key.model, cell.reasons) == (called, ())
+
+
+def test_models_of_aws_that_are_served_anywhere_are_others() -> None:
+    names = [f"{where}.anthropic.claude-opus-4-5-v1:0" for where in ("global", "regional")]
+    rows = [booked(provider="aws", model=name) for name in names]
+    lines = [billed(COST, provider="aws", model=f"{where}Claude4.5Opus") for where in ("global.", "")]
+    assert [(cell.key.model, cell.reasons) for cell in reconciled(lines, rows).cells] == [(name, ()) for name in names]
 
 
 def test_a_name_that_fits_two_models_stays() -> None:

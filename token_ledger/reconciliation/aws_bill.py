@@ -20,7 +20,7 @@ from token_ledger.core.model.usage import Usage
 from token_ledger.imports.csv_table import CsvRows, wrong_width
 from token_ledger.imports.instants import AUTOMATIC, instant_reader
 from token_ledger.imports.rows import Place, UnreadableFile
-from token_ledger.reconciliation.bill_lines import CURRENCY, BillLine, Once, read_amount
+from token_ledger.reconciliation.bill_lines import CURRENCY, GLOBAL, BillLine, Once, read_amount
 
 PROVIDER: Final = "aws"
 _START, _TYPE, _COST = "line_item_usage_start_date", "line_item_usage_type", "line_item_unblended_cost"
@@ -85,7 +85,8 @@ def _invocation(row: Mapping[str, str]) -> tuple[str, str, str] | None:
     kind = "-".join(re.findall(r"[A-Z]?[a-z]+", match["kind"])).lower()
     tier = _TIER.search((match["rest"] or "").lower())
     if "model" in match.groupdict():
-        return match["model"], kind, tier[0] if tier else STANDARD
+        prefix = GLOBAL if "global" in (match["rest"] or "") else ""
+        return prefix + match["model"], kind, tier[0] if tier else STANDARD
     edition = _EDITION.match(row.get("product_product_name", "") or row.get("product_servicename", ""))
     return None if edition is None else (edition[1], kind, tier[0] if tier else STANDARD)
 

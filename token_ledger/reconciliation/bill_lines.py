@@ -13,6 +13,8 @@ from token_ledger.reconciliation.token_counts import NO_TOKENS
 
 HALF_A_CENT: Final = NANOS_PER_DOLLAR // 200
 CURRENCY: Final = "USD"
+GLOBAL: Final = "global."
+"""What the names of models begin with that AWS may serve anywhere, at prices of their own."""
 _EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)
 
 

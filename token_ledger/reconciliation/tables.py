@@ -1,5 +1,6 @@
 """Turns a reconciliation into rows for a spreadsheet, and into plain data for JSON."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from fractions import Fraction
@@ -19,9 +20,11 @@ def csv_rows(found: Reconciliation) -> Iterator[list[str]]:
     """Yield the header and a row for each cell, with a column of dollars for each cause."""
     yield [str(name) for name in HEADER]
     for cell in found.cells:
-        by_cause = {reason.cause: format_money(reason.nanos) for reason in cell.reasons}
+        by_cause = Counter[Cause]()
+        for reason in cell.reasons:
+            by_cause[reason.cause] += reason.nanos
         details = "; ".join(f"{reason.cause}: {reason.detail}" for reason in cell.reasons if reason.detail)
-        yield [*map(str, _plain(cell).values()), *(by_cause.get(cause, "") for cause in Cause), details]
+        yield [*map(str, _plain(cell).values()), *(_dollars(by_cause.get(cause)) for cause in Cause), details]
 
 
 def data_of(found: Reconciliation) -> dict[str, Any]:
@@ -34,6 +37,10 @@ def data_of(found: Reconciliation) -> dict[str, Any]:
         "hours_ahead_of_utc": {name: offset / timedelta(hours=1) for name, offset in found.offsets.items()},
         "cells": [{**_plain(cell), "reasons": _reasons(cell)} for cell in found.cells],
     }  # fmt: skip
+
+
+def _dollars(nanos: int | None) -> str:
+    return "" if nanos is None else format_money(nanos)
 
 
 def rate_text(rate: Fraction | None) -> str:
