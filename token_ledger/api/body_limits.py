@@ -25,7 +25,7 @@ WAIT_SECONDS: Final = 1.0
 _BRACKETS: Final = bytes.maketrans(b"[{]}", b"(())")
 _OPENING: Final = ord("(")
 _FLAT_LEVELS: Final = 8
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{]}"))
+_NO_MARKS: Final = bytes(set(range(256)) - set(b'[{]}",'))
 
 
 def check_shape(body: bytes) -> None:
@@ -40,19 +40,27 @@ def check_shape(body: bytes) -> None:
         raise ProblemError(RequestCode.MALFORMED_JSON, detail)
 
 
-def _outside_strings(body: bytes) -> list[bytes]:
-    return body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+def _outside_strings(body: bytes) -> bytes:
+    """Return the brackets and commas of a body that are not within strings, each opening one as ( and closing one as ).
+
+    The quotes of a string without any are next to each other then, and most bodies have few others.
+    """
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = body.translate(_BRACKETS, _NO_MARKS).replace(b'""', b"")
+    return b"".join(marks.split(b'"')[::2])
 
 
 def _has_many_values(body: bytes) -> bool:
-    outside_strings = _outside_strings(body)
-    commas = sum(piece.count(b",") for piece in outside_strings)
-    return commas >= MOST_VALUES or len(outside_strings) > 2 * MOST_VALUES
+    return _outside_strings(body).count(b",") >= MOST_VALUES or _count_strings(body) >= 2 * MOST_VALUES
+
+
+def _count_strings(body: bytes) -> int:
+    return body.replace(b"\\\\", b"").replace(b'\\"', b"").count(b'"') // 2
 
 
 def _is_deep(body: bytes) -> bool:
-    outside_strings = _outside_strings(body)
-    brackets = b"".join(outside_strings).translate(_BRACKETS, _NO_BRACKETS)
+    brackets = _outside_strings(body).replace(b",", b"")
     for _ in range(_FLAT_LEVELS):  # each pass takes the innermost level away, and of most bodies all is gone
         brackets = brackets.replace(b"()", b"")
     depth = _FLAT_LEVELS
