@@ -16,7 +16,7 @@ Counts = tuple[int, int, int, int]
 
 
 def meta(session: str = "s1", **fields: Any) -> dict[str, Any]:
-    payload = {"id": session, "cwd": "/home/ada/app", "cli_version": "0.118.0", "model_provider": "openai", **fields}
+    payload = {"id": session, "cwd": "/srv/ada/app", "cli_version": "0.118.0", "model_provider": "openai", **fields}
     return {"timestamp": "2026-04-08T12:58:53Z", "type": "session_meta", "payload": payload}
 
 
