@@ -194,6 +194,20 @@ async def test_an_alias_and_a_discount_count_and_everybody_s_cost_is_kept(ledger
     assert (row["cost_nanos"], row["list_cost_nanos"], row["model"]) == (1_250_000_000, 2_500_000_000, "prod-chat")
 
 
+async def test_what_everybody_pays_for_a_kind_is_not_counted_again(ledger: Ledger) -> None:
+    """The list price had a rate for the searches from the first on; only the tenant's own price lacked it."""
+    name, base = "anthropic/claude-opus-4-5", {"input": "1", "output": "1"}
+    await set_price(ledger, name, {"base": base})
+    await record(ledger, "claude-opus-4-5", 1_000, 100, provider="anthropic", others={"web_searches": 2})
+    sums = "select sum(cost_nanos)::bigint, sum(coalesce(list_cost_nanos, cost_nanos))::bigint from usage_events"
+    listed = 1_000 * 5_000 + 100 * 25_000 + 2 * 10_000_000
+    assert tuple(await ledger.owner.fetchrow(sums)) == (1_100_000, listed)
+    await set_price(ledger, name, {"base": {**base, "web_searches": "4"}})
+    [model] = await recost(ledger)
+    assert (model["difference"], model["list_cost_after"]) == ("0.008000000", model["list_cost_before"])
+    assert tuple(await ledger.owner.fetchrow(sums)) == (9_100_000, listed)
+
+
 async def test_a_call_in_parts_is_re_costed_as_one_once_it_has_ended(ledger: Ledger) -> None:
     await set_price(ledger, "*/*", STAND_IN)
     held = await ledger.hold(provider="house", model="summarizer", input_tokens=2_000)

@@ -100,7 +100,8 @@ def _booked_call(row: Any, price: Price | None, drawn: Drawn) -> BookedCall | No
     before = earlier_use(earlier, row.provider, row.model)
     whole = use if before is None else drawn_with((before,), use)[0]
     fee = has_fee(price, whole.others, row.service_tier, row.posted_at)
-    return BookedCall(whole, row.calls, row.service_tier, row.posted_at, fee)
+    is_listed = row.list_cost_nanos is not None
+    return BookedCall(whole, row.calls, row.service_tier, row.posted_at, fee, is_listed=is_listed)
 
 
 def _wrong_recosting(

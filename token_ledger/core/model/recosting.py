@@ -41,6 +41,8 @@ class BookedCall:
     at: datetime
     has_fee: bool
     is_recosted: bool = False
+    is_listed: bool = False
+    """Whether what everybody pays was known for all of it, so that its list cost has what the call itself lacks."""
 
     def recosted(self, nanos: int, list_nanos: int | None, lines: tuple[OtherUse, ...]) -> "BookedCall":
         """Return the call with what was re-costed before; without a list cost that is the cost."""
@@ -145,7 +147,9 @@ def booked_call(events: tuple[UsageEvent, ...], old: Price | None) -> BookedCall
         drawn = drawn_with(drawn, use)
     last = events[-1]
     fee = has_fee(old, drawn[0].others, last.service_tier, last.posted_at)
-    return BookedCall(drawn[0], sum(each.calls for each in events), last.service_tier, last.posted_at, fee)
+    is_listed = last.list_cost_nanos is not None
+    calls = sum(each.calls for each in events)
+    return BookedCall(drawn[0], calls, last.service_tier, last.posted_at, fee, is_listed=is_listed)
 
 
 def has_fee(price: Price | None, lines: tuple[OtherUse, ...], service_tier: str | None, at: datetime) -> bool:
@@ -200,6 +204,8 @@ def difference_by(call: BookedCall, part: Part, price: Price, listed: Price | No
             list_rates = listed
         list_after = None if list_rates is None else _nanos(list_rates, usage, chosen, with_tokens=with_tokens)
     list_nanos = (after if list_after is None else list_after) + kept
+    if part is not Part.WHOLE and call.is_listed:
+        list_nanos = 0
     return Difference(
         nanos, None if list_nanos == nanos else list_nanos, changed,
         tokens=usage.total_tokens if with_tokens else 0, is_listed=list_after is not None,
