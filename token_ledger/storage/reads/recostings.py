@@ -35,19 +35,27 @@ MOST_LOOKED_AT = 1_000
 MOST_FOUND = 500
 """How many calls one look finds: they are re-costed in one batch, for which the tenant's other calls wait."""
 
-# Parts of a call, and what ends it, are posted at the instant of its hold.
+# Parts of a call, and what ends it, are posted at the instant of its hold. Each is a probe of an index: while a whole
+# set is wanted in the order of ids, the planner reads all events of the tenant in that order, because sorts are off.
 _OF_CALLS = f"""
 select {rows.EVENT.select("e")}, e.booked_at, exists (
     select from usage_events as c where c.tenant_id = e.tenant_id and c.corrects = e.event_id and c.corrects is not null
 ) as is_corrected
 from unnest(cast(:ids as bigint[]), cast(:instants as timestamptz[])) as h (id, at)
-join usage_events as e on e.tenant_id = :tenant and e.posted_at = h.at and e.reservation_id = h.id
-order by e.event_id
+cross join lateral (
+    select * from usage_events as stored
+    where stored.tenant_id = :tenant and stored.posted_at = h.at and stored.reservation_id = h.id
+    order by stored.posted_at
+) as e
 """
 _BEFORE = f"""
-select {rows.EVENT.select("e")} from usage_events as e
-where e.tenant_id = :tenant and e.recosts = any(cast(:ids as bigint[])) and e.recosts is not null and e.corrects is null
-order by e.event_id
+select {rows.EVENT.select("e")} from unnest(cast(:ids as bigint[])) as wanted (event_id)
+cross join lateral (
+    select * from usage_events as stored
+    where stored.tenant_id = :tenant and stored.recosts = wanted.event_id and stored.recosts is not null
+      and stored.corrects is null
+    order by stored.recosts
+) as e
 """
 _SPELLINGS = """
 select distinct model from model_names where tenant_id = :tenant and asked_provider = :provider and asked_model = :model
@@ -102,8 +110,8 @@ async def look(
     parts = await _parts_of(connection, tenant, [each for each in chosen if each.is_of_parts])
     ids = [each.event.event_id for each in chosen]
     before: dict[int | None, tuple[UsageEvent, ...]] = {}
-    for row in await fetch_rows(connection, _BEFORE, tenant=tenant, ids=ids):
-        recosting = rows.EVENT.read(row)
+    recostings = map(rows.EVENT.read, await fetch_rows(connection, _BEFORE, tenant=tenant, ids=ids))
+    for recosting in sorted(recostings, key=lambda each: each.event_id):
         before[recosting.recosts] = (*before.get(recosting.recosts, ()), recosting)
     found: list[tuple[RecostedCall, Recosting]] = []
     for each in chosen:
@@ -189,10 +197,8 @@ async def _parts_of(
         return {}
     calls: dict[tuple[int | None, str, str], list[tuple[UsageEvent, datetime]]] = {}
     reversed_calls = set()
-    for row in await fetch_rows(
-        connection, _OF_CALLS, tenant=tenant, ids=[*holds], instants=[*holds.values()]
-    ):  # fmt: skip
-        event = rows.EVENT.read(row)
+    found = await fetch_rows(connection, _OF_CALLS, tenant=tenant, ids=[*holds], instants=[*holds.values()])
+    for event, row in sorted(((rows.EVENT.read(row), row) for row in found), key=lambda each: each[0].event_id):
         name = (event.reservation_id, event.facts.provider, event.facts.model)
         calls.setdefault(name, []).append((event, row[_BOOKED_AT]))
         if row.is_corrected:
