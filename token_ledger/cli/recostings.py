@@ -32,7 +32,8 @@ from token_ledger.wire.problems import problem_of
 Row = dict[str, Any]
 _NOTHING_PRICED = "nothing to change: no call without a price has one by now that is valid at its time"
 _NOTHING_CORRECTED = "nothing to change: every call costs what the price of its time says by now"
-_SLICE = 100
+_SLICE = 25
+"""How many calls a batch re-costs: with 100 the slowest of the tenant's other calls took ten times as long."""
 _COSTS = ("cost_before", "cost_after", "difference", "list_cost_before", "list_cost_after")
 
 

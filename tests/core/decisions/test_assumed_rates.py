@@ -20,7 +20,7 @@ from token_ledger.core.model.money import rate_attos
 from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.price import ModelName, ModelPrices, OtherRates, OtherUse, Price, PriceBook
 from token_ledger.core.model.price_terms import OwnPrice, PriceTerms, book_with
-from token_ledger.core.model.recosting import UnpricedCall, recosting_of
+from token_ledger.core.model.recosting import RecostableCall, recosting_of
 from token_ledger.core.model.usage import Usage
 
 
@@ -146,7 +146,7 @@ def test_a_model_with_a_fee_and_without_a_price_for_its_tokens_keeps_its_fee() -
     new = PriceBook({name: ModelPrices(*name, (replace(LARGE, price_id=8, others=others(requests="7")),))},
                     lambda *_: None)  # fmt: skip
     stands_in = book_with(new, PriceTerms((OwnPrice(-5, "*", "*", NOW - timedelta(days=1), "{}", STAND_IN),)))
-    found = recosting_of(stands_in, UnpricedCall((event,), name))
+    found = recosting_of(stands_in, RecostableCall((event,), name))
     assert found is not None
     assert found.difference.lines == (OtherUse("requests", 0, 2_000_000),)
 
@@ -319,13 +319,13 @@ def test_re_costing_books_the_difference_to_what_was_assumed_once() -> None:
     def book(*dated: Price) -> PriceBook:
         return PriceBook({name: ModelPrices(*name, (LARGE, *dated))}, lambda *_: None)
 
-    assert recosting_of(book(), UnpricedCall((event,), name)) is None
-    found = recosting_of(book(replace(LARGE, price_id=8, others=others(images="30"))), UnpricedCall((event,), name))
+    assert recosting_of(book(), RecostableCall((event,), name)) is None
+    found = recosting_of(book(replace(LARGE, price_id=8, others=others(images="30"))), RecostableCall((event,), name))
     assert found is not None
     assert (found.difference.nanos, found.difference.tokens) == (-20_000_000, 0)
     assert found.difference.lines == (OtherUse("images", 0, -20_000_000, priced=1),)
     booked = replace(event, others=found.difference.lines, cost_nanos=-20_000_000, recosts=event.event_id)
     both = replace(LARGE, price_id=9, others=others(images="1", web_searches="25"))
-    again = recosting_of(book(both), UnpricedCall((event,), name, (booked,)))
+    again = recosting_of(book(both), RecostableCall((event,), name, (booked,)))
     assert again is not None
     assert again.difference.lines == (OtherUse("web_searches", 0, 10_000_000, priced=2),)

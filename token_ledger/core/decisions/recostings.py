@@ -12,7 +12,7 @@ from token_ledger.core.model.account import Account
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
 from token_ledger.core.model.plain_data import totals_data
-from token_ledger.core.model.recosting import Recosting, UnpricedCall, recosting_of, totals_of
+from token_ledger.core.model.recosting import RecostableCall, Recosting, recosting_of, totals_of
 from token_ledger.core.model.usage import Usage
 
 
@@ -40,18 +40,18 @@ def recost(books: Books, command: administration.Recost) -> outcomes.Recosted | 
     return outcomes.Recosted(entry)
 
 
-def _find(books: Books, command: administration.RecostedCall) -> tuple[UnpricedCall, Recosting] | None:
+def _find(books: Books, command: administration.RecostedCall) -> tuple[RecostableCall, Recosting] | None:
     loaded = books.loaded
     ids = [event_id for event_id, _ in command.events]
     if any(event_id not in loaded.events or event_id in loaded.corrected for event_id in ids):
         return None
     events = tuple(loaded.events[event_id] for event_id in ids)
-    call = UnpricedCall(events, command.called, loaded.recostings.get(ids[-1], ()), command.whole_at)
+    call = RecostableCall(events, command.called, loaded.recostings.get(ids[-1], ()), command.whole_at)
     found = recosting_of(books.prices, call)
     return None if found is None else (call, found)
 
 
-def _book(books: Books, call: UnpricedCall, found: Recosting, touched: dict[int, Account]) -> UsageEvent:
+def _book(books: Books, call: RecostableCall, found: Recosting, touched: dict[int, Account]) -> UsageEvent:
     last, price, difference = call.last, found.price, found.difference
     is_listed = difference.is_listed and found.listed is not None and found.listed.price_id != price.price_id
     recosting = derived_event(

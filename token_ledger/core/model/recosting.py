@@ -78,7 +78,7 @@ class Difference:
 
 
 @value
-class UnpricedCall:
+class RecostableCall:
     """A call to re-cost: its event, or those of its parts by one model, the last being the newest.
 
     `called` is the name by which its price is found, and `recostings` are what was re-costed of it before. `whole_at`
@@ -107,7 +107,7 @@ class Recosting:
     """The call before."""
 
 
-def recosting_of(prices: PriceBook, call: UnpricedCall) -> Recosting | None:
+def recosting_of(prices: PriceBook, call: RecostableCall) -> Recosting | None:
     """Return what re-costs a call by the price that its model has at its instant, None where that changes nothing."""
     last = call.last
     at = call.whole_at or last.posted_at

@@ -15,7 +15,7 @@ from token_ledger.core.batch.administration import RecostedCall
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.name_patterns import ANYTHING, Names, is_pattern
 from token_ledger.core.model.price import ModelName, PriceBook
-from token_ledger.core.model.recosting import Recosting, UnpricedCall, recosting_of
+from token_ledger.core.model.recosting import RecostableCall, Recosting, recosting_of
 from token_ledger.core.model.reservation import HoldState
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT
@@ -120,7 +120,7 @@ async def look(
         if not events:
             continue
         called, whole_at = each.called, each.priced_at if wanted.also_priced else None
-        call = UnpricedCall(tuple(part for part, _ in events), called, before.get(event.event_id, ()), whole_at)
+        call = RecostableCall(tuple(part for part, _ in events), called, before.get(event.event_id, ()), whole_at)
         recosting_of_it = recosting_of(book, call)
         if recosting_of_it is not None:
             named = tuple((part.event_id, booked_at) for part, booked_at in events)
