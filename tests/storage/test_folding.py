@@ -118,8 +118,8 @@ async def test_the_service_can_fold_but_only_what_it_sees_and_what_has_ended(led
 async def test_much_is_folded_in_slices_that_each_leave_books_that_verify(
     ledger: Ledger, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folding, "SEGMENTS_AT_ONCE", 5)
-    monkeypatch.setattr(folding, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(folding, "SEGMENTS_AT_ONCE", 20)
+    monkeypatch.setattr(folding, "ROWS_AT_ONCE", 25)
     monkeypatch.setattr(rollups, "Slices", lambda size, largest: Slices(2, 2))
     before, sizes = await said(ledger), []
 
