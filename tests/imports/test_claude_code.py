@@ -26,7 +26,7 @@ def line(
     used = {**USAGE, "output_tokens": output, **(usage or {})}
     return {
         "type": "assistant", "timestamp": "2026-02-21T03:56:21.139Z", "sessionId": "s1", "requestId": request_id,
-        "version": "2.1.49", "isSidechain": False, "cwd": "/srv/ada/work/app",
+        "version": "2.1.49", "isSidechain": False, "cwd": "/srv/ada/code/app",
         "message": {"id": message_id, "type": "message", "model": model, "stop_reason": stop, "usage": used}, **fields,
     }  # fmt: skip
 
@@ -137,7 +137,7 @@ def test_of_lines_with_equal_output_the_last_one_counts(tmp_path: Path) -> None:
 
 
 def test_what_an_event_says(tmp_path: Path) -> None:
-    log = written(tmp_path / "projects" / "-srv-ada-work-app" / "s.jsonl", line(stop="end_turn"))
+    log = written(tmp_path / "projects" / "-srv-ada-code-app" / "s.jsonl", line(stop="end_turn"))
 
     (event,) = events_of(read, log, defaults=Defaults(user="ada", cost_center="research"))
 
@@ -369,7 +369,7 @@ def test_a_line_that_is_wrong_is_named_with_what_would_be_right(tmp_path: Path, 
 
 
 def test_half_a_character_in_a_text_makes_no_line_unreadable(tmp_path: Path) -> None:
-    text = json.dumps(line()).replace('"/srv/ada/work/app"', '"/srv/ada/\\ud83d"')
+    text = json.dumps(line()).replace('"/srv/ada/code/app"', '"/srv/ada/\\ud83d"')
 
     (event,) = events_of(read, written(tmp_path / "s.jsonl", text))
 
