@@ -152,7 +152,7 @@ class _Needed:
         self._touched = touched
         self._name_of: NameOf = partial(loaded.model_name, prices, config.renamed)
         self._bounds: dict[tuple[Window, datetime], tuple[datetime, datetime | None]] = {}
-        self._seen: set[tuple[CallFacts, datetime]] = set()
+        self._seen: set[tuple[CallFacts, datetime, datetime | None]] = set()
         self.keys: set[AccountKey] = set()
         self.ids: set[int] = set()
         self.past: set[AccountKey] = set()
@@ -216,9 +216,9 @@ class _Needed:
         )
 
     def _add_facts(self, facts: CallFacts, run: Run | None, at: datetime, counts_since: datetime | None = None) -> None:
-        if (facts, at) in self._seen:
+        if (facts, at, counts_since) in self._seen:
             return
-        self._seen.add((facts, at))
+        self._seen.add((facts, at, counts_since))
         for budget, subject in self._config.matches(facts, () if run is None else run.lineage):
             bounds = self._bounds.get((budget.window, at))
             if bounds is None:
