@@ -88,9 +88,7 @@ class _Plan:
     def __init__(self, books: Sequence[Books], known: dict[TenantId, Known], commands: Commands) -> None:
         self.books = books
         self.known = known
-        self.outcomes: dict[TenantId, list[Outcome | Exception]] = {
-            each.config.tenant_id: [*decide(each, commands[each.config.tenant_id])] for each in books
-        }
+        self.outcomes = {each.config.tenant_id: decide(each, commands[each.config.tenant_id]) for each in books}
         self.changes: list[Decided] = [(each.config.tenant_id, each.now, each.writes) for each in books]
         totals = [(each.loaded.booked_tokens, each.loaded.booked_nanos) for each in books]
         self.writes = plan_writes(self.changes, totals)
@@ -229,10 +227,10 @@ class BatchTransactions:
             if not locked:
                 raise Unavailable(f"tenant {tenant} has no ledger")
             plan = await self._decide(connection, locked, {tenant: commands})
-            return [outcome for outcome in plan.outcomes[tenant] if not isinstance(outcome, Exception)]
+            return plan.outcomes[tenant]
         finally:
+            # What was read is committed by others, so it stays known: the tenant's next batch may be using it already.
             await transaction.rollback()
-            self._forget([tenant])
 
     async def run_in_parts(self, connection: Any, commands: Commands) -> Committed:
         """Run a batch that was refused, in parts with a savepoint each, to one commit.
