@@ -2,13 +2,15 @@
 
 import base64
 import io
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from tests.api.world import World, check_problem, fresh
 from token_ledger.core.model.principal import Role
+from token_ledger.imports.kinds import KINDS
 from token_ledger.proof.verify import verify_database
+from token_ledger.wire.bodies.imports import Kind
 
 HEADER = "when,user,model,in,out\n"
 MAPPING = {
@@ -22,6 +24,10 @@ MAPPING = {
 def an_import(*lines: str, **fields: Any) -> dict[str, Any]:
     files = [{"name": "calls.csv", "content": HEADER + "".join(f"{line}\n" for line in lines)}]
     return {"kind": "csv", "files": files, "mapping": MAPPING, **fields}
+
+
+def test_every_kind_can_be_sent() -> None:
+    assert get_args(Kind) == tuple(KINDS)
 
 
 async def test_a_trial_an_import_and_the_same_again(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import date
 
 from token_ledger.core.batch.outcomes import Outcome, Quarantined, Recorded
@@ -111,12 +111,4 @@ class Summary:
 
 def totals(uses: Mapping[UseKey, Use]) -> Use:
     """Return the sum of all uses."""
-    total = Use()
-    for use in uses.values():
-        total.calls += use.calls
-        total.input_tokens += use.input_tokens
-        total.cache_read_tokens += use.cache_read_tokens
-        total.output_tokens += use.output_tokens
-        total.cost_nanos += use.cost_nanos
-        total.unpriced += use.unpriced
-    return total
+    return Use(*map(sum, zip(*map(astuple, uses.values()), strict=True)))
