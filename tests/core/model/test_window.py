@@ -200,3 +200,30 @@ def test_the_keys_of_roll_ups_change_with_the_calendar() -> None:
     )
     assert found.day(at("2026-11-21T18:40Z")) == at("2026-11-21T18:30Z")
     assert found.day(at("2026-11-22T00:40Z")) == at("2026-11-22T00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("zone", "change"),
+    [
+        ("Europe/Berlin", "2026-10-25T01:00Z"),
+        ("America/St_Johns", "2010-11-07T02:31Z"),  # a minute past midnight, so the day before was shown again
+        ("America/Sao_Paulo", "2018-11-04T03:00Z"),  # midnight was left out
+        ("Australia/Lord_Howe", "2026-04-04T15:00Z"),  # by half an hour
+        ("Asia/Pyongyang", "2018-05-04T15:00Z"),
+        ("Asia/Kathmandu", "2026-11-21T18:15Z"),  # a midnight without a change
+    ],
+)
+def test_hour_and_day_of_an_instant_are_the_same_however_they_are_found(zone: str, change: str) -> None:
+    found = calendar(zone)
+    for minutes in range(-180, 180):
+        for seconds in (0, 59):
+            instant = at(change) + timedelta(minutes=minutes, seconds=seconds)
+            assert found.period(instant) == (found.hour(instant), found.day(instant)), instant
+
+
+@given(rules, instants)
+def test_hour_and_day_do_not_depend_on_what_was_asked_before(rule: CalendarRule, instant: datetime) -> None:
+    found = Calendar(rule)
+    for step in (0, 59, 1, -59, 0):
+        near = instant + timedelta(minutes=step)
+        assert found.period(near) == (found.hour(near), found.day(near))

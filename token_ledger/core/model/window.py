@@ -32,7 +32,7 @@ class Window(StrEnum):
 ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The start of the windows `run` and `total`, which never end."""
 
-_REMEMBERED_MINUTES = 1_000
+_REMEMBERED_HOURS = 1_000
 _MONTHS = {Window.MONTH: 1, Window.QUARTER: 3, Window.YEAR: 12}
 
 
@@ -77,15 +77,16 @@ class CalendarRule:
         return _add_months(start, _MONTHS[window])
 
 
+_Periods = tuple[datetime, tuple[datetime, datetime], tuple[datetime, datetime]]
+
+
 @dataclass(frozen=True, slots=True)
 class Calendar:
     """A tenant's first rule and its changes, ascending, each with the instant from which it applies."""
 
     first: CalendarRule
     changes: tuple[tuple[datetime, CalendarRule], ...] = ()
-    _periods: dict[datetime, tuple[datetime, datetime]] = field(
-        init=False, default_factory=dict, compare=False, repr=False
-    )
+    _periods: dict[datetime, _Periods | None] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         instants = [instant for instant, _ in self.changes]
@@ -124,18 +125,36 @@ class Calendar:
     def period(self, at: datetime) -> tuple[datetime, datetime]:
         """Return when the local hour and the local day of an instant began.
 
-        They are remembered by its minute, because clocks are put forward and back by whole minutes; not where the rule
-        changes, which may be within one.
+        They are remembered by its hour in UTC, because calls of any minute come one after another; not where the rule
+        or the clock changes, which may be within one.
         """
         if self.changes:
             return self.hour(at), self.day(at)
-        minute = at.replace(second=0, microsecond=0)
-        found = self._periods.get(minute)
-        if found is None:
-            if len(self._periods) >= _REMEMBERED_MINUTES:
+        hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        if hour in self._periods:
+            found = self._periods[hour]
+        else:
+            if len(self._periods) >= _REMEMBERED_HOURS:
                 self._periods.clear()
-            found = self._periods[minute] = self.hour(at), self.day(at)
-        return found
+            found = self._periods[hour] = self._periods_of(hour)
+        if found is None:
+            return self.hour(at), self.day(at)
+        turn, before, since = found
+        return before if at < turn else since
+
+    def _periods_of(self, hour: datetime) -> _Periods | None:
+        """Return when within an hour of UTC a local one begins, and the periods before and since; None if clocks change.
+
+        No clock is changed twice within an hour.
+        """
+        zone = self.first.zone
+        if hour.astimezone(zone).utcoffset() != (hour + HOUR - INSTANT).astimezone(zone).utcoffset():
+            return None
+        start = self.hour(hour)
+        if start == hour:
+            return hour, (start, self.day(hour)), (start, self.day(hour))
+        turn = start + HOUR
+        return turn, (start, self.day(hour)), (turn, self.day(turn))
 
     def next_day(self, at: datetime) -> datetime:
         """Return when the local day after that of an instant begins."""
