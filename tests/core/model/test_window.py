@@ -209,6 +209,7 @@ def test_the_keys_of_roll_ups_change_with_the_calendar() -> None:
         ("America/St_Johns", "2010-11-07T02:31Z"),  # a minute past midnight, so the day before was shown again
         ("America/Sao_Paulo", "2018-11-04T03:00Z"),  # midnight was left out
         ("Australia/Lord_Howe", "2026-04-04T15:00Z"),  # by half an hour
+        ("Australia/Lord_Howe", "2026-10-03T15:30Z"),
         ("Asia/Pyongyang", "2018-05-04T15:00Z"),
         ("Asia/Kathmandu", "2026-11-21T18:15Z"),  # a midnight without a change
     ],

@@ -143,7 +143,7 @@ class Calendar:
         return before if at < turn else since
 
     def _periods_of(self, hour: datetime) -> _Periods | None:
-        """Return when within an hour of UTC a local one begins, and the periods before and since; None if clocks change.
+        """Return when in an hour of UTC a local one begins, and the periods before and since; None if clocks change.
 
         No clock is changed twice within an hour.
         """
