@@ -13,6 +13,7 @@ from itertools import islice
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.batch.outcomes import Outcome
 from token_ledger.core.model.window import FIRST_INSTANT
+from token_ledger.imports.alike import AlikeCalls
 from token_ledger.imports.rows import CallRow, Place, Row, SkippedRow
 from token_ledger.imports.spool import Spool
 from token_ledger.imports.summary import Summary
@@ -56,11 +57,11 @@ async def book(
             waiting.popleft()
             summary.add(place, outcomes)
 
-    following = iter(calls)
+    following, alike = iter(calls), AlikeCalls(counts_since)
     try:
         while piece := [*islice(following, CALLS_OF_A_PIECE)]:
             for call in piece:
-                if (commands := _commands_of(call, counts_since, summary)) is not None:
+                if (commands := _commands_of(call, alike, summary)) is not None:
                     waiting.append((call.place, [begin(command) for command in commands]))
             await next_piece(len(piece))
             if len(waiting) >= WAITING_CALLS:
@@ -76,9 +77,9 @@ async def try_out(
     calls: Iterable[CallRow], decide: TryOut, counts_since: datetime, summary: Summary, next_piece: NextPiece
 ) -> None:  # fmt: skip
     """Count what would become of calls if they were booked now, and book nothing."""
-    following = iter(calls)
+    following, alike = iter(calls), AlikeCalls(counts_since)
     while chosen := [*islice(following, CALLS_OF_A_TRIAL)]:
-        read_calls = [(call.place, _commands_of(call, counts_since, summary)) for call in chosen]
+        read_calls = [(call.place, _commands_of(call, alike, summary)) for call in chosen]
         outcomes = iter(await decide([each for _, commands in read_calls for each in commands or ()]))
         for place, commands in read_calls:
             if commands is not None:
@@ -94,9 +95,12 @@ def kept_since(now: datetime, retention_months: int | None) -> datetime:
     return datetime(year, month + 1, 1, tzinfo=UTC)
 
 
-def _commands_of(call: CallRow, counts_since: datetime, summary: Summary) -> Commands | None:
+def _commands_of(call: CallRow, alike: AlikeCalls, summary: Summary) -> Commands | None:
+    record = alike.record_of(call.event)
+    if record is not None:
+        return (record,)
     try:
-        commands, _ = event_commands(call.event, "event", counts_since)
+        commands, _ = event_commands(call.event, "event", alike.counts_since)
     except ProblemError as problem:
         summary.refuse(call.place, problem.code, problem.detail)
         return None
