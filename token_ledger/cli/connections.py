@@ -54,9 +54,9 @@ def on_same_database(options: argparse.Namespace) -> str:
 
 
 @asynccontextmanager
-async def open_database(url: str) -> AsyncIterator[Database]:
-    """Open a database with one connection."""
-    database = Database(url, writers=1, readers=1)
+async def open_database(url: str, writers: int = 1) -> AsyncIterator[Database]:
+    """Open a database with one connection for each writer."""
+    database = Database(url, writers=writers, readers=1)
     try:
         yield database
     finally:
@@ -64,18 +64,19 @@ async def open_database(url: str) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def open_ledger(url: str) -> AsyncIterator[tuple[Database, GroupCommit]]:
+async def open_ledger(url: str, writers: int = 1) -> AsyncIterator[tuple[Database, GroupCommit]]:
     """Open a database and a ledger that books to it; it works beside any running service.
 
-    Raises ValueError if the price book is empty.
+    With two writers a batch is decided while the one before is being written. Raises ValueError if the price book is
+    empty.
     """
-    async with open_database(url) as database:
+    async with open_database(url, writers) as database:
         async with database.reading() as connection:
             try:
                 prices = await load_price_book(connection)
             except LookupError as error:
                 raise ValueError(str(error)) from None
-        commits = GroupCommit(database, prices, writers=1)
+        commits = GroupCommit(database, prices, writers=writers)
         yield database, commits
         await commits.drain()
 

@@ -62,7 +62,7 @@ async def _import(
     url: str, retention_months: int | None, options: argparse.Namespace, kind: ImportKind, defaults: Defaults,
     mapping: TableMapping | None, spool: Spool,
 ) -> Summary:  # fmt: skip
-    async with open_ledger(url) as (database, commits):
+    async with open_ledger(url, writers=2) as (database, commits):
         tenant = await chosen_tenant(database, options.tenant)
         async with database.reading(tenant) as connection:
             calendar, _ = await load_calendar(connection, tenant)
