@@ -11,8 +11,9 @@ import pytest
 from tests.imports.log_reading import ADA, events_of, problem_of, skipped_in, sums_of, written
 from tests.imports.log_samples import CLAUDE_CODE, bytes_of, stated_rows
 from token_ledger.core.model.details import Kind
-from token_ledger.imports import claude_code
+from token_ledger.imports import claude_code, claude_code_file
 from token_ledger.imports.claude_code import read
+from token_ledger.imports.claude_code_file import SUB_AGENT_TYPE
 from token_ledger.imports.rows import CallRow, Defaults, SkippedRow, UnreadableFile
 from token_ledger.wire.commands.events import event_commands
 
@@ -82,7 +83,7 @@ def test_every_session_adds_up_to_what_others_counted_in_it(sample: Path) -> Non
     writes = sums.get("cache_write_5m_tokens", 0) + sums.get("cache_write_1h_tokens", 0)
     assert writes == int(stated["cache_write_tokens"])
     assert sums["output_tokens"] == int(stated["output_tokens"])
-    assert sum(event["agent_type"] == claude_code.SUB_AGENT_TYPE for event in events) == int(stated["of_sub_agents"])
+    assert sum(event["agent_type"] == SUB_AGENT_TYPE for event in events) == int(stated["of_sub_agents"])
     assert sum(event.get("estimated", False) for event in events) == int(stated["not_final"])
 
 
@@ -301,7 +302,7 @@ def test_reading_again_gives_the_same_events() -> None:
 
 
 def test_however_few_calls_are_held_none_is_lost_or_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claude_code, "MOST_OPEN", 3)
+    monkeypatch.setattr(claude_code_file, "MOST_OPEN", 3)
     monkeypatch.setattr(claude_code, "MOST_UNFINISHED", 5)
 
     events = events_of(read, *CLAUDE_CODE)
@@ -313,7 +314,7 @@ def test_however_few_calls_are_held_none_is_lost_or_repeated(monkeypatch: pytest
 def test_of_a_long_file_only_the_last_calls_are_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str | None, held: int
 ) -> None:
-    monkeypatch.setattr(claude_code, "MOST_OPEN", 3)
+    monkeypatch.setattr(claude_code_file, "MOST_OPEN", 3)
     monkeypatch.setattr(claude_code, "MOST_UNFINISHED", 5)
     lines = [line(f"msg_{number}", stop=stop) for number in range(40)]
     rows = read([written(tmp_path / "s.jsonl", *lines, "broken")], ADA)

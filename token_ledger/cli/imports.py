@@ -6,7 +6,7 @@ import getpass
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any, cast
 
@@ -70,7 +70,9 @@ async def _import(
         summary = Summary(calendar)
         collect_less_garbage()
         with _progress("reading", None) as told:
-            read(rows_of(kind, options.files, defaults, summary.stated, mapping), spool, summary, told)
+            rows = rows_of(kind, options.files, defaults, summary.stated, mapping, in_two=True)
+            with closing(rows):
+                read(rows, spool, summary, told)
         doing = "trying out" if options.dry_run else "booking"
         with _progress(doing, spool.count) as told:
             await _deal_with(commits, tenant, spool, since, summary, told, dry_run=options.dry_run)

@@ -4,7 +4,7 @@ To add a kind, write a module with a generator `read` that yields rows (see `row
 """
 
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -30,13 +30,17 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImportKind:
-    """One kind of file: its name, the module that reads it, its form, what it is in words, and whether it has costs."""
+    """One kind of file: its name, the module that reads it, its form, what it is in words, and whether it has costs.
+
+    Some are large enough to be read `in_two` processes.
+    """
 
     name: str
     module: str
     form: Form
     what: str
     states_costs: bool = False
+    in_two: bool = False
 
 
 KINDS = {
@@ -48,7 +52,7 @@ KINDS = {
         ImportKind("litellm", "litellm", Form.EXPORT, "spend logs of LiteLLM: JSON, CSV or a copy of the table", True),
         ImportKind("openai-usage", "openai_usage", Form.EXPORT, "OpenAI's usage API"),
         ImportKind("anthropic-usage", "anthropic_usage", Form.EXPORT, "Anthropic's usage report"),
-        ImportKind("claude-code", "claude_code", Form.SESSIONS, "session logs of Claude Code"),
+        ImportKind("claude-code", "claude_code", Form.SESSIONS, "session logs of Claude Code", in_two=True),
         ImportKind("codex", "codex", Form.SESSIONS, "session logs of Codex"),
         ImportKind("langfuse", "langfuse", Form.SESSIONS, "traces exported from Langfuse"),
         ImportKind("otlp", "otlp", Form.SESSIONS, "OpenTelemetry traces as OTLP JSON"),
@@ -58,13 +62,14 @@ KINDS = {
 
 def rows_of(
     kind: ImportKind, paths: Sequence[Path], defaults: Defaults, stated: StatedCosts,
-    mapping: "TableMapping | None" = None,
-) -> Iterator[Row]:  # fmt: skip
+    mapping: "TableMapping | None" = None, *, in_two: bool = False,
+) -> Generator[Row, None, None]:  # fmt: skip
     """Yield every row of files of a kind; `stated` gets what they say that it costs. A table needs its mapping.
 
-    Raises UnreadableFile.
+    With `in_two` another process may help to read large files. Raises UnreadableFile.
     """
-    read = pkgutil.resolve_name(f"token_ledger.imports.{kind.module}:read")
+    name = "read_in_two" if in_two and kind.in_two else "read"
+    read = pkgutil.resolve_name(f"token_ledger.imports.{kind.module}:{name}")
     if kind.form is Form.SESSIONS:
         yield from read(paths, defaults)
         return
