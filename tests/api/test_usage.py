@@ -15,6 +15,7 @@ from token_ledger.reports.live_feed import events_after
 USAGE = {"input_tokens": 1_000, "output_tokens": 100}
 MEASURED = {
     "latency_ms": 2_140, "first_token_ms": 380, "retries": 1, "error_kind": "rate_limit", "finish_reason": "stop",
+    "estimate_rule": "input counted",
     "stages": {
         "credit_checked": 1, "context_prepared": 2, "agent_started": 3, "first_tool": 4, "first_chunk": 380,
         "stream_complete": 2_140, "ours": 7,

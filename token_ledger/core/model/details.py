@@ -41,6 +41,7 @@ class Details:
     retries: int | None = None
     error_kind: str | None = None
     finish_reason: str | None = None
+    estimate_rule: str | None = None
     tool_source: str | None = None
     from_cache: bool = False
     saved: Saved | None = None
@@ -63,7 +64,8 @@ def opposite(details: Details | None) -> Details | None:
 
 
 _SIMPLE = (
-    "latency_ms", "first_token_ms", "retries", "error_kind", "finish_reason", "tool_source", "from_cache",
+    "latency_ms", "first_token_ms", "retries", "error_kind", "finish_reason", "estimate_rule", "tool_source",
+    "from_cache",
 )  # fmt: skip
 
 

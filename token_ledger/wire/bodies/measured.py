@@ -55,6 +55,9 @@ class MeasuredBody(Body):
     ] = None
     error_kind: Annotated[Label | None, doc("What kind of error it ended with, if it did.", "rate_limit")] = None
     finish_reason: Annotated[Label | None, doc("Why the provider ended the answer.", "stop")] = None
+    estimate_rule: Annotated[
+        Label | None, doc("How an `estimated` usage was found.", "input counted, output limit")
+    ] = None
 
 
 MeasuredField = Annotated[MeasuredBody | None, doc("What was measured of the call.", A_MEASUREMENT)]

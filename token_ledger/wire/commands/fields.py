@@ -56,7 +56,7 @@ def details_of(
     body = measured or MeasuredBody()
     details = Details(
         body.latency_ms, body.first_token_ms, tuple(sorted(body.stages.items())), body.retries, body.error_kind,
-        body.finish_reason, tool_source, from_cache,
+        body.finish_reason, body.estimate_rule, tool_source, from_cache,
     )  # fmt: skip
     return None if details == NO_DETAILS else details
 
