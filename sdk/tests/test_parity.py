@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 
 import token_ledger_sdk
+from token_ledger_sdk._async.guard import AsyncGuard
+from token_ledger_sdk._async.guarded_call import AsyncGuardedCall
+from token_ledger_sdk._sync.guard import Guard
+from token_ledger_sdk._sync.guarded_call import GuardedCall
 
 SDK = Path(__file__).resolve().parent.parent
 PAIRS = [
@@ -21,6 +25,8 @@ PAIRS = [
     (token_ledger_sdk.AsyncHold, token_ledger_sdk.Hold),
     (token_ledger_sdk.AsyncLeases, token_ledger_sdk.Leases),
     (token_ledger_sdk.AsyncLeasedCall, token_ledger_sdk.LeasedCall),
+    (AsyncGuard, Guard),
+    (AsyncGuardedCall, GuardedCall),
 ]
 SYNC_NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 
@@ -43,7 +49,9 @@ def signature_of(member: Any) -> str:
     kind = "property " if isinstance(member, property) else ""
     # Names of types are strings here, so the asynchronous ones can be renamed like the generator does.
     text = re.sub(
-        r"\bAsync(TokenLedger|Run|Hold|LeasedCall|Leases|Flusher|Sender)\b", r"\1", str(inspect.signature(function))
+        r"\bAsync(TokenLedger|Run|Hold|LeasedCall|Leases|Flusher|Sender|KnownModels|GuardedCall)\b",
+        r"\1",
+        str(inspect.signature(function)),
     )
     return kind + text.replace("httpx2.AsyncBaseTransport", "httpx2.BaseTransport")
 

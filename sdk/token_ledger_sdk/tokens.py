@@ -10,12 +10,18 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import tempfile
+import re
+from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 
 import anyio.to_thread
+
+from .cache_home import cache_directory, write_whole
+from .request_tokens import characters_of, count_chat
 
 try:
     import tiktoken
@@ -60,28 +66,72 @@ _VENDOR_PREFIXES = ("openai/", "openai.", "azure/", "ft:")
 _DEFAULT_ENCODING = "o200k_base"
 _SMALL_BYTES = 64 * 1024
 
+# tiktoken's regular expressions try every end of a run: its time grows with the square of its length, and a million
+# blanks end in a panic of Rust, which is no Exception. No prompt that means anything has such a run.
+_LONGEST_RUN = 10_000
+_RUNS = re.compile(r"\s+|\S+")
+
 _loading = Lock()
 _loaded: dict[str, tiktoken.Encoding] = {}
 
 
-def count_tokens(text: str, model: str) -> tuple[int, bool]:
-    """Count the tokens of a text; returns the count, and whether it is exact for this model.
+def count_tokens(content: str | Sequence[object], model: str, *, tools: Sequence[object] = ()) -> tuple[int, bool]:
+    """Count the tokens of a text, or of messages with their tools; returns the count, and whether it is surely exact.
 
-    It is exact for OpenAI's models since 2022; all others are approximated with o200k_base. Only the text is counted:
-    chat formats add a few tokens per message. Special tokens in the text count as ordinary text.
+    Messages and tools are those of OpenAI's chat or Responses, images among them, or of another provider, which are
+    approximated by the same rules; answers that were asked for by earlier calls of tools, and the size of images that
+    are only named, are estimated. Texts are exact for OpenAI's models since 2022; all others are approximated with
+    o200k_base. Special tokens in a text count as ordinary text. A text with a run of more than 10,000 characters that
+    are all blank, or none of them, is cut there, and its count is not exact.
     """
+    if isinstance(content, str) and not tools:
+        return _count_text(content, model)
+    is_exact = True
+
+    def count(text: str) -> int:
+        nonlocal is_exact
+        tokens, exact = _count_text(text, model)
+        is_exact = is_exact and exact
+        return tokens
+
+    messages = [{"role": "user", "content": content}] if isinstance(content, str) else content
+    counted = count_chat(messages, tools, count, model)
+    return counted.tokens, counted.exact and is_exact and encoding_for(model)[1]
+
+
+def _count_text(text: str, model: str) -> tuple[int, bool]:
     encoding_name, exact = encoding_for(model)
-    return len(_encoding(encoding_name).encode_ordinary(text)), exact
+    encoding = _encoding(encoding_name)
+    pieces = _pieces(text)
+    return sum(len(encoding.encode_ordinary(piece)) for piece in pieces), exact and len(pieces) == 1
 
 
-async def count_tokens_async(text: str, model: str) -> tuple[int, bool]:
+async def count_tokens_async(
+    content: str | Sequence[object], model: str, *, tools: Sequence[object] = ()
+) -> tuple[int, bool]:
     """Count like `count_tokens`, in a thread if it takes long, so that other tasks can run.
 
     It takes long for more than 64 kB of text, and for the first text of an encoding, which loads its ranks.
     """
-    if len(text) <= _SMALL_BYTES and encoding_for(model)[0] in _loaded:
-        return count_tokens(text, model)
-    return await anyio.to_thread.run_sync(count_tokens, text, model)
+    counting = partial(count_tokens, content, model, tools=tools)
+    if is_loaded(model) and characters_of([content, tools]) <= _SMALL_BYTES:
+        return counting()
+    return await anyio.to_thread.run_sync(counting)
+
+
+def is_loaded(model: str) -> bool:
+    """Whether the vocabulary of a model was loaded, so that counting takes no time but the text's."""
+    return encoding_for(model)[0] in _loaded
+
+
+def _pieces(text: str) -> list[str]:
+    """Cut a text within runs that are too long; most texts are one piece."""
+    if len(text) <= _LONGEST_RUN:
+        return [text]
+    cuts = [0]
+    for run in _RUNS.finditer(text):
+        cuts += range(run.start() + _LONGEST_RUN, run.end(), _LONGEST_RUN)
+    return [text[begin:end] for begin, end in pairwise([*cuts, len(text)])]
 
 
 def encoding_for(model: str) -> tuple[str, bool]:
@@ -118,7 +168,7 @@ def _load(name: str) -> tiktoken.Encoding:
 def _provide_ranks(encoding_name: str) -> Path:
     """Write the ranks of an encoding to where tiktoken looks for them; returns the directory."""
     ranks_name, cache_name, sha256 = _RANKS[encoding_name]
-    directory = _cache_directory()
+    directory = cache_directory("tiktoken")
     path = directory / cache_name
     if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
         return directory
@@ -127,7 +177,7 @@ def _provide_ranks(encoding_name: str) -> Path:
         raise RuntimeError(
             f"the {ranks_name} ranks of bpe-openai are not those that tiktoken expects: upgrade both packages"
         )
-    _write_whole(path, ranks)
+    write_whole(path, ranks)
     return directory
 
 
@@ -137,23 +187,3 @@ def _packaged_ranks(ranks_name: str) -> Path:
     if spec is None or spec.origin is None:
         raise ImportError("count_tokens needs more packages: pip install 'token-ledger-sdk[tokens]'")
     return Path(spec.origin).parent / "data" / f"{ranks_name}.tiktoken.gz"
-
-
-def _cache_directory() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    directory = Path(home) / "token-ledger" / "tiktoken"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        writable = os.access(directory, os.W_OK)
-    except OSError:
-        writable = False
-    # With a read-only home, ranks are unpacked again at each start.
-    return directory if writable else Path(tempfile.mkdtemp(prefix="token-ledger-tiktoken-"))
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    # Several processes may start at once: each writes a file of its own, and the last rename wins with the same bytes.
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    Path(name).replace(path)

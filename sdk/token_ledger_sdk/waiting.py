@@ -10,10 +10,14 @@ import atexit
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import anyio
+import anyio.to_thread
 
 from .errors import Unreachable
+
+Value = TypeVar("Value")
 
 # The longest that the end of a block may keep a task that is being canceled.
 _SHIELDED_SECONDS = 10.0
@@ -80,6 +84,16 @@ async def _limited(end: Callable[[], Awaitable[None]]) -> None:
         raise Unreachable(
             f"leaving the block took more than {_SHIELDED_SECONDS:.0f} s and was given up: what it sent may be done"
         ) from error
+
+
+async def computed_async(compute: Callable[[], Value], *, is_quick: bool) -> Value:
+    """Compute something, in a thread unless it is quick, so that other tasks can run."""
+    return compute() if is_quick else await anyio.to_thread.run_sync(compute)
+
+
+def computed_sync(compute: Callable[[], Value], *, is_quick: bool) -> Value:
+    """Compute something."""
+    return compute()
 
 
 def run_later_async(seconds: float, do: Callable[[], Awaitable[None]]) -> Callable[[], None] | None:

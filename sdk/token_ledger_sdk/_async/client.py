@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack
 
 import httpx2
 
 from ..connection import POOL, Connection
 from ..errors import NotEnded
+from ..guard.context import ContextBlock, ContextFields, context_of
+from ..guard.models import ModelCache
 from ..leases.terms import Terms
 from ..retry import RetryPolicy
 from ..wire import runs
@@ -18,9 +20,13 @@ from ..wire.events import Recorded, ReportedEvent, reports
 from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.runs import Opening, RunSnapshot
 from .hold import AsyncHold, reserve
+from .known_models import AsyncKnownModels
 from .leases import AsyncLeases
 from .run import AsyncRun
 from .sender import AsyncSender
+from .wrapping import wrap
+
+Client = TypeVar("Client")
 
 
 class AsyncTokenLedger:
@@ -51,15 +57,16 @@ class AsyncTokenLedger:
             )
 
         self._sender = AsyncSender(connect, RetryPolicy(max_retries))
+        self._models = AsyncKnownModels(self._sender, ModelCache(f"{connection.base_url} {connection.key}"))
 
     def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> AsyncRun:
         """Prepare a run for a user; entering its block opens it, leaving the block closes it."""
         request = runs.open_request(opening, user=user, cost_center=cost_center)
-        return AsyncRun(self._sender, opening=request, closes=not opening.get("attach", False))
+        return AsyncRun(self._sender, self._models, opening=request, closes=not opening.get("attach", False))
 
     def attach(self, run_id: str) -> AsyncRun:
         """Take part in a run that somebody else has opened and will close; sends nothing."""
-        return AsyncRun(self._sender, run_id=run_id)
+        return AsyncRun(self._sender, self._models, run_id=run_id)
 
     async def get_run(self, run_id: str) -> RunSnapshot:
         """Read a run's state and balances; raises NotFound."""
@@ -106,6 +113,30 @@ class AsyncTokenLedger:
         for report in reports(events):
             recorded += report.read(await self._sender.send(report.request))
         return tuple(recorded)
+
+    def context(self, **said: Unpack[ContextFields]) -> ContextBlock:
+        """Say whose the calls of wrapped clients are within a block: `with ledger.context(user="ada"):`, also in tasks.
+
+        Blocks within it, and tasks that it starts, inherit what they do not say themselves; tags add up.
+        """
+        return ContextBlock(context_of(said))
+
+    def wrap(
+        self,
+        client: Client,
+        *,
+        provider: str | None = None,
+        limit_output: bool = True,
+        **said: Unpack[ContextFields],
+    ) -> Client:
+        """Return a copy of a provider's client, of the same type, whose calls are held before and booked after.
+
+        What is said here counts for calls outside of any `context` that says otherwise. `provider` is found by the
+        client's address. A call without an output limit may have as much output as its model, or what fits, which is
+        then sent as its limit; with `limit_output=False` it is denied instead. Calls raise BudgetExceeded and what else
+        a reserve raises. Raises TypeError for a client that can't be wrapped.
+        """
+        return wrap(client, self._sender, self._models, context_of(said), provider=provider, limit_output=limit_output)
 
     async def aclose(self) -> None:
         """Close the connections; open holds and runs are not touched.

@@ -49,6 +49,11 @@ class AsyncPermission(AsyncBlock):
         return self._most.output_tokens
 
     @property
+    def most(self) -> Usage:
+        """The most that this call may use."""
+        return self._most
+
+    @property
     def warnings(self) -> tuple[Refusal, ...]:
         """Soft and shadow limits that had no room."""
         return self._grant.warnings

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self, Unpack
+from typing import Literal, Self, TypeVar, Unpack
 
 from ..errors import LedgerError, RunNotOpen
+from ..guard.context import ContextFields, context_of
 from ..leases.terms import Terms
 from ..wire import runs
 from ..wire.amounts import Share
@@ -15,8 +16,12 @@ from ..wire.requests import ApiRequest
 from ..wire.runs import Opening, RunSnapshot, Step
 from .block import AsyncBlock
 from .hold import AsyncHold, reserve
+from .known_models import AsyncKnownModels
 from .leases import AsyncLeases
 from .sender import AsyncSender
+from .wrapping import wrap
+
+Client = TypeVar("Client")
 
 
 class AsyncRun(AsyncBlock):
@@ -26,9 +31,16 @@ class AsyncRun(AsyncBlock):
     """
 
     def __init__(
-        self, sender: AsyncSender, *, opening: ApiRequest | None = None, run_id: str = "", closes: bool = True
+        self,
+        sender: AsyncSender,
+        models: AsyncKnownModels,
+        *,
+        opening: ApiRequest | None = None,
+        run_id: str = "",
+        closes: bool = True,
     ) -> None:
         self._sender = sender
+        self._models = models
         self._opening = opening
         self._closes = closes and opening is not None
         self._run_id = run_id
@@ -68,6 +80,28 @@ class AsyncRun(AsyncBlock):
         terms = Terms(call, calls=calls, longest_call_seconds=longest_call_seconds, flush_seconds=flush_seconds)
         return AsyncLeases(self._sender, terms, self._scope)
 
+    def wrap(
+        self,
+        client: Client,
+        *,
+        provider: str | None = None,
+        limit_output: bool = True,
+        **said: Unpack[ContextFields],
+    ) -> Client:
+        """Return a copy of a provider's client, of the same type, whose calls are calls of this run.
+
+        All else is as with `ledger.wrap`.
+        """
+        return wrap(
+            client,
+            self._sender,
+            self._models,
+            context_of(said),
+            provider=provider,
+            limit_output=limit_output,
+            run_id=self.run_id,
+        )
+
     async def step(self, label: str | None = None, *, idempotency_key: str | None = None) -> Step:
         """Begin another iteration; raises IterationsExceeded once this run or one it is a part of has used all.
 
@@ -78,7 +112,7 @@ class AsyncRun(AsyncBlock):
     def sub_run(self, **opening: Unpack[Opening]) -> AsyncRun:
         """Prepare a part of this run, with limits of its own within this run's; its block opens and closes it."""
         request = runs.open_request(opening, parent_run_id=self.run_id)
-        return AsyncRun(self._sender, opening=request, closes=not opening.get("attach", False))
+        return AsyncRun(self._sender, self._models, opening=request, closes=not opening.get("attach", False))
 
     async def preflight(self, calls: Sequence[PlannedCall]) -> Preflight:
         """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""

@@ -45,6 +45,16 @@ class AsyncSender:
 
     async def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer to accept, or only once unless `again`; raises a LedgerError."""
+        return _read(await self._outcome(request, again=again), request)
+
+    async def fetch(self, request: ApiRequest) -> tuple[Fields | None, str | None]:
+        """Send a request once; returns the answer with its tag, and None for one with the tag that is known."""
+        outcome = await self._outcome(request, again=False)
+        if isinstance(outcome, Answer) and outcome.is_unchanged:
+            return None, request.known_tag
+        return _read(outcome, request), outcome.tag if isinstance(outcome, Answer) else None
+
+    async def _outcome(self, request: ApiRequest, *, again: bool) -> Answer | NoAnswer:
         if self._process != os.getpid():
             # This is a fork: on the copied connections it would read answers that are for the parent process.
             self._http, self._process = self._connect(), os.getpid()
@@ -55,19 +65,21 @@ class AsyncSender:
             outcome = await self._try(request)
             delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
             if delay_seconds is None or not again:
-                return _read(outcome, request)
+                return outcome
             await self._pause(delay_seconds)
             if self._http.is_closed:  # during the pause; the previous attempt may have been served
-                return _read(outcome, request)
+                return outcome
         raise AssertionError("count() is endless")
 
     async def _try(self, request: ApiRequest) -> Answer | NoAnswer:
+        headers = None if request.known_tag is None else {"If-None-Match": request.known_tag}
         try:
-            response = await self._http.request(request.method, request.path, content=request.content)
+            response = await self._http.request(request.method, request.path, content=request.content, headers=headers)
         except httpx2.RequestError as error:
             return NoAnswer(error, may_retry=not isinstance(error, _NEVER_SENT))
         header = response.headers.get("Retry-After")
-        return Answer(response.status_code, response.content, retry_after_seconds(header, datetime.now(UTC)))
+        retry_after = retry_after_seconds(header, datetime.now(UTC))
+        return Answer(response.status_code, response.content, retry_after, response.headers.get("ETag"))
 
     async def aclose(self) -> None:
         """Send the ends of holds that got no answer once more, and close the connections; raises NotEnded."""

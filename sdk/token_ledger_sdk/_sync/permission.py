@@ -50,6 +50,11 @@ class Permission(Block):
         return self._most.output_tokens
 
     @property
+    def most(self) -> Usage:
+        """The most that this call may use."""
+        return self._most
+
+    @property
     def warnings(self) -> tuple[Refusal, ...]:
         """Soft and shadow limits that had no room."""
         return self._grant.warnings

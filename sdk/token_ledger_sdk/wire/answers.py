@@ -12,11 +12,17 @@ from .problems import error_from, problem_from
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer; `retry_after_seconds` is what its Retry-After header asks for."""
+    """An HTTP answer; `retry_after_seconds` is what its Retry-After header asks for, `tag` its entity tag."""
 
     status: int
     content: bytes
     retry_after_seconds: float | None = None
+    tag: str | None = None
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the answer is the one whose tag was sent."""
+        return self.status == 304
 
     def read(self) -> Fields:
         """Return the fields of the body, or raise the ApiError that it describes."""

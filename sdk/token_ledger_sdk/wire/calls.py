@@ -58,6 +58,7 @@ class Measured(TypedDict, total=False):
 
     `latency_ms` is how long it took, `first_token_ms` when the first token came, and `stages` when each stage was
     reached, by its name. `retries` is how often it was tried again, `error_kind` and `finish_reason` how it ended.
+    `estimate_rule` is how an estimated usage was found.
     """
 
     latency_ms: int
@@ -66,6 +67,7 @@ class Measured(TypedDict, total=False):
     retries: int
     error_kind: str
     finish_reason: str
+    estimate_rule: str
 
 
 class Actual(TypedDict, total=False):

@@ -16,12 +16,16 @@ from urllib.parse import quote
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One call to the service; `content` is its JSON body (None for a read) with `idempotency_key` inside."""
+    """One call to the service; `content` is its JSON body (None for a read) with `idempotency_key` inside.
+
+    `known_tag` is the entity tag of an earlier answer, which the service need not repeat.
+    """
 
     method: str
     path: str
     content: bytes | None = None
     idempotency_key: str | None = None
+    known_tag: str | None = None
 
 
 def new_key() -> str:
@@ -35,9 +39,9 @@ def post(path: str, body: Mapping[str, object]) -> ApiRequest:
     return ApiRequest("POST", path, json_text(given(body)).encode(), key if isinstance(key, str) else None)
 
 
-def get(path: str) -> ApiRequest:
+def get(path: str, known_tag: str | None = None) -> ApiRequest:
     """Build a GET."""
-    return ApiRequest("GET", path)
+    return ApiRequest("GET", path, known_tag=known_tag)
 
 
 def path_to(*segments: str) -> str:

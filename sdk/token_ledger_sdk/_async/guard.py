@@ -1,0 +1,73 @@
+"""Admits calls of providers: whose they are, how much output they may have, and the hold for it."""
+
+from __future__ import annotations
+
+from ..errors import BudgetExceeded
+from ..guard.ask import Ask
+from ..guard.context import CallContext, current_context
+from ..guard.output_limits import OutputLimit, fitting, limit_of_model, limit_on_wire
+from .guarded_call import AsyncGuardedCall
+from .hold import AsyncHold, reserve
+from .known_models import AsyncKnownModels
+from .sender import AsyncSender
+
+_MOST_TRIES = 4
+
+
+class AsyncGuard:
+    """What stands before the calls of one wrapped client, or of one adapter.
+
+    `defaults` are what was said when it was made; a context of the calling block counts before them, and `run_id`
+    before both. Without `limit_output`, a call without a limit of its own that does not fit is denied, and not cut.
+    """
+
+    def __init__(
+        self,
+        sender: AsyncSender,
+        models: AsyncKnownModels,
+        defaults: CallContext,
+        *,
+        run_id: str | None = None,
+        limit_output: bool = True,
+    ) -> None:
+        self._sender = sender
+        self._models = models
+        self._defaults = defaults
+        self._run_id = run_id
+        self._limit_output = limit_output
+
+    async def admit(self, ask: Ask) -> AsyncGuardedCall:
+        """Hold what a call may cost; raises BudgetExceeded, with what would fit, and all that a reserve raises."""
+        context = current_context().within(self._defaults).pinned_to(self._run_id)
+        limit = await self._limit_of(ask)
+        hold = await self._hold(ask, context, limit)
+        return AsyncGuardedCall(hold, ask, output_limit=limit_on_wire(ask, limit, hold.max_output_tokens))
+
+    async def _limit_of(self, ask: Ask) -> OutputLimit:
+        if not ask.has_output:
+            return OutputLimit(0, is_callers=True)
+        if ask.output_limit is not None:
+            return OutputLimit(ask.output_limit, is_callers=True)
+        return limit_of_model(ask, await self._models.find(ask.provider, ask.model))
+
+    async def _hold(self, ask: Ask, context: CallContext, limit: OutputLimit) -> AsyncHold:
+        most = limit.tokens * ask.choices
+        for _ in range(_MOST_TRIES):
+            try:
+                return await self._reserve(ask, context, most)
+            except BudgetExceeded as denial:
+                fits = fitting(ask, denial.fits) if self._limit_output and not limit.is_callers else None
+                if fits is None or fits >= most:
+                    raise
+                most = fits
+        return await self._reserve(ask, context, most)
+
+    async def _reserve(self, ask: Ask, context: CallContext, max_output_tokens: int) -> AsyncHold:
+        call = ask.call(context, max_output_tokens=max_output_tokens)
+        hold = await reserve(self._sender, call, context.scope())
+        if hold.provider == ask.provider or "apply" not in call:
+            return hold
+        # A stand-in of another provider, which this client can't call: ask for the model itself.
+        await hold.release(reason="the client can't call this provider")
+        del call["apply"]
+        return await reserve(self._sender, call, context.scope())

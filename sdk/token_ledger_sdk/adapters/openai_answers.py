@@ -1,0 +1,157 @@
+"""Watches the bytes of an answer of OpenAI's format: what was used, and what has come if it is cut.
+
+Bytes are watched, and not the library's objects, because every way of the library leads over them: `create`, `parse`,
+`stream()`, `with_raw_response` and `with_streaming_response`. Most events are not parsed: only those that may say a
+usage or an error, and all of them once a stream was cut.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ..guard.attempts import Received
+from ..providers import OpenAIStreamUsage, Reading, UsageMissing
+from ..providers.bodies import member, members, text
+from ..providers.output_text import output_text
+
+_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_TELLING = (b'"usage"', b'"response"', b'"error"')
+
+
+class WatchedEvents:
+    """A stream of server-sent events; with `hides_usage`, the chunk that only has the usage is not passed on."""
+
+    has_begun = True
+
+    def __init__(self, *, hides_usage: bool) -> None:
+        self._hides_usage = hides_usage
+        self._stream = OpenAIStreamUsage()
+        self._events: list[bytes] = []
+        self._rest = b""
+        self.has_text = False
+        self.error_kind: str | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Take in bytes; returns those to pass on, as soon as their event is whole."""
+        if not self._rest and data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2 and b"\r" not in data:
+            return data if self._passes(data) else b""
+        return self._feed_any(self._rest + data, len(self._rest))
+
+    def _feed_any(self, data: bytes, held: int) -> bytes:
+        start, passed = 0, []
+        for end in _END.finditer(data):
+            event = data[start : end.end()]
+            start = end.end()
+            if self._passes(event):
+                passed.append(event)
+        self._rest = data[start:]
+        # What may be hidden is held back until it is whole; else nothing is.
+        return b"".join(passed) if self._hides_usage else data[held:]
+
+    def rest(self) -> bytes:
+        """Take in the end of the stream; returns what was held back."""
+        rest, self._rest = self._rest, b""
+        return rest if rest and self._passes(rest) and self._hides_usage else b""
+
+    def _passes(self, event: bytes) -> bool:
+        self._events.append(event)
+        if not self.has_text:
+            self.has_text = bool(output_text(_parsed(event)))
+        if not any(name in event for name in _TELLING) or b'"usage":null' in event:
+            return True
+        parsed = _parsed(event)
+        self._stream.add(parsed)
+        if (member(parsed, "error") and member(parsed, "choices") is None) or text(parsed, "type") == "error":
+            self.error_kind = "error_event"
+        return not (self._hides_usage and _is_usage_only(parsed))
+
+    def reading(self) -> Reading | None:
+        """Return what the stream said; None if it ended without its final figures."""
+        if self.error_kind is not None:
+            return None
+        try:
+            return self._stream.reading()
+        except UsageMissing:
+            return None
+
+    def finish_reason(self) -> str | None:
+        """Return why the answer ended."""
+        for event in reversed(self._events[-4:]):
+            reason = finish_reason_of(_parsed(event))
+            if reason is not None:
+                return reason
+        return None
+
+    def received(self) -> Received:
+        """Return what has come so far."""
+        return Received(self._stream.partial(), "".join(output_text(_parsed(event)) for event in self._events))
+
+
+class WatchedBody:
+    """An answer that is one JSON object."""
+
+    has_begun = False
+    """Until it is whole, nothing is known of what was generated."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.has_text = False
+        self.error_kind: str | None = None
+        self._body: object = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Take in bytes, and return them."""
+        self._parts.append(data)
+        return data
+
+    def rest(self) -> bytes:
+        """Take in the end of the answer."""
+        return b""
+
+    def reading(self) -> object:
+        """Return the body, None if it is not whole."""
+        self._body = _json(b"".join(self._parts))
+        return self._body
+
+    def finish_reason(self) -> str | None:
+        """Return why the answer ended."""
+        return finish_reason_of(self._body)
+
+    def received(self) -> Received:
+        """Return that nothing is known."""
+        return Received()
+
+
+Watched = WatchedEvents | WatchedBody
+
+
+def watch_answer(content_type: str, *, hides_usage: bool) -> Watched:
+    """Return what watches an answer of this type."""
+    return WatchedEvents(hides_usage=hides_usage) if content_type.startswith("text/event-stream") else WatchedBody()
+
+
+def finish_reason_of(body: object) -> str | None:
+    """Return why an answer, or the last chunk of one, ended."""
+    reasons = [text(choice, "finish_reason") for choice in members(member(body, "choices"))]
+    response = member(body, "response") or body
+    return next((reason for reason in reasons if reason), None) or text(
+        member(response, "incomplete_details"), "reason"
+    )
+
+
+def _is_usage_only(chunk: object) -> bool:
+    return member(chunk, "choices") == [] and member(chunk, "usage") is not None
+
+
+def _parsed(event: bytes) -> Any:
+    lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
+    return _json(b"\n".join(lines))
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        return None

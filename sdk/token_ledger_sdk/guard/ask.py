@@ -1,0 +1,70 @@
+"""What an adapter knows of a call before it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..wire.calls import Call
+from .context import CallContext
+
+TOOLS = "tools"
+STRUCTURED_OUTPUT = "structured_output"
+VISION = "vision"
+AUDIO = "audio"
+LONG_CONTEXT = "long_context"
+"""The words that `requires` uses; a model that stands in must have all of them among its capabilities."""
+
+LONG_CONTEXT_TOKENS = 128_000
+"""From how many tokens on, of input and output, a call requires LONG_CONTEXT."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One call of a provider, as its request describes it.
+
+    `output_limit` is what the caller allows for each of `choices` answers, None without a limit; `least_output` is the
+    smallest limit that the provider's API takes. An embedding `has_output` not. `requires` are words of this module.
+    `takes_limit` says whether a limit of ours can be put into the request.
+    """
+
+    provider: str
+    model: str
+    input_tokens: int
+    output_limit: int | None = None
+    choices: int = 1
+    least_output: int = 1
+    has_output: bool = True
+    takes_limit: bool = True
+    requires: tuple[str, ...] = ()
+    request_type: str | None = None
+    service_tier: str | None = None
+    max_usage: Mapping[str, int] = field(default_factory=dict)
+
+    def call(self, context: CallContext, *, max_output_tokens: int) -> Call:
+        """Return what a reserve says of this call, with so much output in all."""
+        call: Call = {
+            "agent_type": context.required_agent_type(),
+            "provider": self.provider,
+            "model": self.model,
+            "input_tokens": self.input_tokens,
+            "max_output_tokens": max_output_tokens,
+        }
+        requires = self._all_required(max_output_tokens)
+        if requires:
+            call["requires"] = requires
+        if context.request_type or self.request_type:
+            call["request_type"] = context.request_type or self.request_type or ""
+        if context.tags:
+            call["tags"] = context.tags
+        if context.apply:
+            call["apply"] = context.apply
+        if self.service_tier is not None:
+            call["service_tier"] = self.service_tier
+        if self.max_usage:
+            call["max_usage"] = self.max_usage
+        return call
+
+    def _all_required(self, max_output_tokens: int) -> tuple[str, ...]:
+        is_long = self.input_tokens + max_output_tokens > LONG_CONTEXT_TOKENS
+        return (*self.requires, LONG_CONTEXT) if is_long else self.requires

@@ -1,0 +1,41 @@
+"""What a failed attempt at a call proves: whether its provider may charge for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+NEVER_BILLED = frozenset({400, 401, 403, 404, 413, 422, 429, 503, 529})
+"""Answers that a provider gives instead of running a model, before any byte of an answer. All others may come from a
+gateway that gave up on a call which the provider still ran, and charges: 408, 499, 500, 502, 504, 520 to 524."""
+
+# Compared by class name, so that httpx, httpx2, requests and others need not be installed. The openai SDK passes on
+# errors of a TLS handshake as they are; those of a connection in use are read errors.
+_NOT_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "SSLError", "UnsupportedProtocol"})
+_KINDS = (
+    ("PoolTimeout", "no_connection"), ("ConnectTimeout", "no_connection"), ("ConnectError", "no_connection"),
+    ("SSLError", "no_connection"), ("UnsupportedProtocol", "no_connection"), ("CancelledError", "cancelled"),
+    ("Cancelled", "cancelled"), ("GeneratorExit", "closed_early"), ("KeyboardInterrupt", "cancelled"),
+    ("TimeoutException", "timeout"), ("TimeoutError", "timeout"), ("TransportError", "cut_connection"),
+    ("ConnectionError", "cut_connection"),
+)  # fmt: skip
+
+
+def may_be_billed(status: int) -> bool:
+    """Whether a provider may charge for a call that was answered with this error status."""
+    return status not in NEVER_BILLED
+
+
+def was_not_sent(error: BaseException) -> bool:
+    """Whether an exception proves that no connection was made: refused, not found, or no TLS."""
+    return any(kind.__name__ in _NOT_CONNECTED for kind in type(error).__mro__)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an exception ends the caller's own work, and is no answer to it."""
+    return isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit | GeneratorExit)
+
+
+def kind_of(error: BaseException) -> str:
+    """Name what kind of error this is, for reports."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    return next((kind for name, kind in _KINDS if name in names), type(error).__name__[:64])

@@ -1,0 +1,129 @@
+"""A wrapped client of the openai library against a running service: what its budget is worth, and what is booked."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+from token_ledger_sdk import BudgetExceeded
+
+from sdk.tests.wrapped.provider import Provider, running_provider
+from tests.client.conftest import Client
+
+MODEL = "gpt-5.4-mini"
+MESSAGES: list[Any] = [{"role": "user", "content": "What is the capital of the UK?"}]
+ANSWER = {
+    "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": MODEL,
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "London"}}],
+    "usage": {"prompt_tokens": 14, "completion_tokens": 7, "total_tokens": 21},
+}  # fmt: skip
+BEGUN = (
+    'data: {"id":"chatcmpl-2","object":"chat.completion.chunk","model":"gpt-5.4-mini",'
+    '"choices":[{"index":0,"delta":{"content":"London"}}],"usage":null}'
+)
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with running_provider() as made:
+        yield made
+
+
+@pytest.fixture
+async def bare(provider: Provider) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=provider.url, api_key="sk", max_retries=0, timeout=5) as made:
+        yield made
+
+
+async def ask(guarded: AsyncOpenAI, **options: Any) -> Any:
+    return await guarded.chat.completions.create(model=MODEL, messages=MESSAGES, **options)
+
+
+async def test_a_call_without_a_limit_gets_what_fits(client: Client, provider: Provider, bare: AsyncOpenAI) -> None:
+    await client.budget(tokens=1_014)
+    provider.json(ANSWER)
+    guarded = client.ledger.wrap(bare, user="ada", agent_type="data_agent")
+    await ask(guarded)
+    assert provider.asked[0].body["max_completion_tokens"] == 1_000
+    (event,) = await client.booked()
+    assert (event["input_tokens"], event["output_tokens"], event["estimated"]) == (14, 7, False)
+    assert json.loads(event["details"])["finish_reason"] == "stop"
+    assert await client.holds() == {"settled": 1}
+
+
+async def test_a_model_with_room_is_sent_no_limit(client: Client, provider: Provider, bare: AsyncOpenAI) -> None:
+    provider.json(ANSWER)
+    await ask(client.ledger.wrap(bare, user="ada", agent_type="data_agent"))
+    assert "max_completion_tokens" not in provider.asked[0].body
+    (row,) = await client.world.rows("select max_output_tokens from reservations")
+    assert row["max_output_tokens"] == 128_000
+
+
+async def test_a_call_that_does_not_fit_is_denied(client: Client, provider: Provider, bare: AsyncOpenAI) -> None:
+    await client.budget(tokens=200)
+    guarded = client.ledger.wrap(bare, user="ada", agent_type="data_agent", limit_output=False)
+    with pytest.raises(BudgetExceeded) as denied:
+        await ask(guarded)
+    assert denied.value.fits is not None
+    assert denied.value.fits.max_output_tokens == 186
+    assert provider.asked == []
+
+
+async def test_refusals_of_the_provider_cost_nothing(client: Client, provider: Provider, bare: AsyncOpenAI) -> None:
+    await client.budget(tokens=1_014)
+    provider.json({"error": {"message": "slow down"}}, 429)
+    guarded = client.ledger.wrap(bare, user="ada", agent_type="data_agent")
+    for _ in range(3):
+        with pytest.raises(openai.RateLimitError):
+            await ask(guarded, max_completion_tokens=1_000)
+    assert (await client.holds(), await client.booked()) == ({"released": 3}, [])
+
+
+async def test_an_attempt_that_timed_out_is_a_part(client: Client, provider: Provider, bare: AsyncOpenAI) -> None:
+    provider.json(ANSWER)
+    provider.json(ANSWER)
+    provider.replies[0].wait_seconds = 1.0
+    guarded = client.ledger.wrap(bare, user="ada", agent_type="data_agent")
+    await ask(guarded.with_options(max_retries=1, timeout=0.3), max_completion_tokens=100)
+    part, rest = await client.booked()
+    assert (part["output_tokens"], part["estimated"], part["failed"]) == (100, True, True)
+    assert json.loads(part["details"])["estimate_rule"] == "input counted, output limit"
+    assert (rest["output_tokens"], rest["estimated"], json.loads(rest["details"])["retries"]) == (7, False, 1)
+
+
+async def test_a_cut_stream_is_an_estimate(client: Client, provider: Provider, bare: AsyncOpenAI) -> None:
+    provider.stream(BEGUN, cut_after=1)
+    guarded = client.ledger.wrap(bare, user="ada", agent_type="data_agent")
+    with pytest.raises(openai.APIConnectionError):
+        async for _ in await ask(guarded, stream=True):
+            pass
+    (event,) = await client.booked()
+    assert (event["input_tokens"], event["output_tokens"], event["estimated"]) == (14, 1, True)
+    assert json.loads(event["details"])["estimate_rule"] == "input counted, output from text (tiktoken)"
+
+
+async def test_two_users_share_a_client_and_not_a_budget(client: Client, provider: Provider, bare: AsyncOpenAI) -> None:
+    body = {"idempotency_key": "b", "name": "each", "selector": {"user": "ada"}, "limits": {"tokens": 100}}
+    await client.world.made("/v1/budgets", {**body, "window": "total"})
+    provider.json(ANSWER)
+    guarded = client.ledger.wrap(bare, agent_type="data_agent")
+
+    async def call(user: str) -> bool:
+        with client.ledger.context(user=user):
+            try:
+                await ask(guarded, max_completion_tokens=500)
+            except BudgetExceeded:
+                return False
+            return True
+
+    assert await asyncio.gather(*(call(user) for user in ("ada", "bob", "ada", "bob"))) == [False, True, False, True]
+    assert {event["user_id"] for event in await client.booked()} == {"bob"}
