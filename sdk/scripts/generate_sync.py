@@ -29,6 +29,8 @@ NAMES = {
     "AsyncGuard": "Guard",
     "AsyncGuardedCall": "GuardedCall",
     "AsyncKnownModels": "KnownModels",
+    "AsyncLeasePool": "LeasePool",
+    "AsyncWrapper": "Wrapper",
     "AsyncOpenAICalls": "OpenAICalls",
     "AsyncOpenAI": "OpenAI",
     "aclosing": "closing",

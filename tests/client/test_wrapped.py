@@ -4,12 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_type
 
 import openai
 import pytest
-from openai import AsyncOpenAI
-from token_ledger_sdk import BudgetExceeded
+from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI
+from openai.types.chat import ChatCompletion
+from token_ledger_sdk import AsyncRun, BudgetExceeded, TokenLedger
 
 from sdk.tests.wrapped.provider import Provider, running_provider
 from tests.client.conftest import Client
@@ -127,3 +128,41 @@ async def test_two_users_share_a_client_and_not_a_budget(client: Client, provide
 
     assert await asyncio.gather(*(call(user) for user in ("ada", "bob", "ada", "bob"))) == [False, True, False, True]
     assert {event["user_id"] for event in await client.booked()} == {"bob"}
+
+
+async def test_leased_calls_ask_for_no_hold_of_their_own(client: Client, provider: Provider, bare: AsyncOpenAI) -> None:
+    provider.json(ANSWER)
+    async with client.ledger.run(user="ada") as run:
+        guarded = run.wrap(bare, agent_type="data_agent", lease_calls=10)
+        for number in range(5):
+            provider.replies[0].parts = [json.dumps({**ANSWER, "id": f"chatcmpl-{number}"}).encode()]
+            await ask(guarded, max_completion_tokens=100)
+        provider.json({"error": {"message": "no"}}, 429)
+        provider.replies.pop(0)
+        with pytest.raises(openai.RateLimitError):
+            await ask(guarded, max_completion_tokens=100)
+    assert sum(path == "/v1/reservations" for path in client.network.sent) == 0
+    assert [event["output_tokens"] for event in await client.booked()] == [7] * 5
+    assert "held" not in await client.holds()
+
+
+async def test_leased_calls_are_booked_when_the_client_is_closed(
+    client: Client, provider: Provider, bare: AsyncOpenAI
+) -> None:
+    provider.json(ANSWER)
+    async with client.ledger:
+        guarded = client.ledger.wrap(bare, user="ada", agent_type="data_agent", lease_calls=10)
+        await ask(guarded, max_completion_tokens=100)
+    assert [event["output_tokens"] for event in await client.booked()] == [7]
+    assert "held" not in await client.holds()
+
+
+def test_a_wrapped_client_keeps_its_type_for_type_checkers() -> None:
+    """Mypy reads this as part of `make check`."""
+
+    def checked(ledger: TokenLedger, run: AsyncRun, plain: OpenAI, asynchronous: AsyncAzureOpenAI) -> None:
+        assert_type(ledger.wrap(plain, user="ada"), OpenAI)
+        assert_type(run.wrap(asynchronous), AsyncAzureOpenAI)
+        assert_type(ledger.wrap(plain).chat.completions.create(model="x", messages=[]), ChatCompletion)
+
+    assert callable(checked)

@@ -37,9 +37,9 @@ def service_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Models
 def found(models: Models, *, key: str = KEY, age: float = 0.0) -> ModelFacts:
     """Ask as a process of its own, so many seconds later."""
     with TokenLedger(URL, key, transport=httpx2.MockTransport(models), max_retries=0) as ledger:
-        clock = ledger._models._cache._clock
-        ledger._models._cache._clock = lambda: clock() + age
-        return ledger._models.find("openai", "gpt-5.4")
+        clock = ledger._wrapper._models._cache._clock
+        ledger._wrapper._models._cache._clock = lambda: clock() + age
+        return ledger._wrapper._models.find("openai", "gpt-5.4")
 
 
 def test_another_process_finds_it_on_disk(service_of_models: Models) -> None:

@@ -150,6 +150,23 @@ def test_a_streaming_response_that_is_not_read_is_an_estimate(
     assert granting.settled["measured"]["estimate_rule"] == "input counted, output limit"
 
 
+def test_an_answer_without_figures_is_counted(client: OpenAI, provider: Provider, granting: GrantingLedger) -> None:
+    body = chat_body("It is Paris")
+    del body["usage"]
+    provider.json(body)
+    client.chat.completions.create(model="gpt-5.4", messages=MESSAGES)
+    settled = granting.settled
+    assert (settled["usage"]["output_tokens"], settled["estimated"], settled["outcome"]) == (3, True, "ok")
+    assert settled["measured"]["estimate_rule"] == "input counted, output from text (tiktoken)"
+
+
+def test_an_answer_that_is_no_json_is_the_limit(client: OpenAI, provider: Provider, granting: GrantingLedger) -> None:
+    provider.json("<html>")
+    with pytest.raises(json.JSONDecodeError):
+        client.chat.completions.create(model="gpt-5.4", messages=MESSAGES, max_completion_tokens=300)
+    assert granting.settled["usage"]["output_tokens"] == 300
+
+
 def test_copies_are_guarded(client: OpenAI, provider: Provider, granting: GrantingLedger) -> None:
     provider.json(chat_body())
     client.with_options(timeout=3).chat.completions.create(model="gpt-5.4", messages=MESSAGES)

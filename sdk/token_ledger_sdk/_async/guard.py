@@ -6,9 +6,12 @@ from ..errors import BudgetExceeded
 from ..guard.ask import Ask
 from ..guard.context import CallContext, current_context
 from ..guard.output_limits import OutputLimit, fitting, limit_of_model, limit_on_wire
+from ..wire.calls import Call, Scope
 from .guarded_call import AsyncGuardedCall
 from .hold import AsyncHold, reserve
 from .known_models import AsyncKnownModels
+from .lease_pool import AsyncLeasePool
+from .leased_call import AsyncLeasedCall
 from .sender import AsyncSender
 
 _MOST_TRIES = 4
@@ -19,19 +22,24 @@ class AsyncGuard:
 
     `defaults` are what was said when it was made; a context of the calling block counts before them, and `run_id`
     before both. Without `limit_output`, a call without a limit of its own that does not fit is denied, and not cut.
+    With `lease_calls`, calls draw from leases for so many of them, and not each has a hold of its own.
     """
 
     def __init__(
         self,
         sender: AsyncSender,
         models: AsyncKnownModels,
+        pool: AsyncLeasePool,
         defaults: CallContext,
         *,
         run_id: str | None = None,
         limit_output: bool = True,
+        lease_calls: int | None = None,
     ) -> None:
         self._sender = sender
         self._models = models
+        self._pool = pool
+        self._lease_calls = lease_calls
         self._defaults = defaults
         self._run_id = run_id
         self._limit_output = limit_output
@@ -50,7 +58,7 @@ class AsyncGuard:
             return OutputLimit(ask.output_limit, is_callers=True)
         return limit_of_model(ask, await self._models.find(ask.provider, ask.model))
 
-    async def _hold(self, ask: Ask, context: CallContext, limit: OutputLimit) -> AsyncHold:
+    async def _hold(self, ask: Ask, context: CallContext, limit: OutputLimit) -> AsyncHold | AsyncLeasedCall:
         most = limit.tokens * ask.choices
         for _ in range(_MOST_TRIES):
             try:
@@ -62,12 +70,17 @@ class AsyncGuard:
                 most = fits
         return await self._reserve(ask, context, most)
 
-    async def _reserve(self, ask: Ask, context: CallContext, max_output_tokens: int) -> AsyncHold:
+    async def _reserve(self, ask: Ask, context: CallContext, max_output_tokens: int) -> AsyncHold | AsyncLeasedCall:
         call = ask.call(context, max_output_tokens=max_output_tokens)
-        hold = await reserve(self._sender, call, context.scope())
+        hold = await self._permit(call, context.scope())
         if hold.provider == ask.provider or "apply" not in call:
             return hold
         # A stand-in of another provider, which this client can't call: ask for the model itself.
         await hold.release(reason="the client can't call this provider")
         del call["apply"]
-        return await reserve(self._sender, call, context.scope())
+        return await self._permit(call, context.scope())
+
+    async def _permit(self, call: Call, scope: Scope) -> AsyncHold | AsyncLeasedCall:
+        if self._lease_calls is None:
+            return await reserve(self._sender, call, scope)
+        return await self._pool.reserve(call, scope, self._lease_calls)

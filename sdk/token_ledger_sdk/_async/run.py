@@ -16,10 +16,9 @@ from ..wire.requests import ApiRequest
 from ..wire.runs import Opening, RunSnapshot, Step
 from .block import AsyncBlock
 from .hold import AsyncHold, reserve
-from .known_models import AsyncKnownModels
 from .leases import AsyncLeases
 from .sender import AsyncSender
-from .wrapping import wrap
+from .wrapping import AsyncWrapper
 
 Client = TypeVar("Client")
 
@@ -33,14 +32,14 @@ class AsyncRun(AsyncBlock):
     def __init__(
         self,
         sender: AsyncSender,
-        models: AsyncKnownModels,
+        wrapper: AsyncWrapper,
         *,
         opening: ApiRequest | None = None,
         run_id: str = "",
         closes: bool = True,
     ) -> None:
         self._sender = sender
-        self._models = models
+        self._wrapper = wrapper
         self._opening = opening
         self._closes = closes and opening is not None
         self._run_id = run_id
@@ -86,21 +85,17 @@ class AsyncRun(AsyncBlock):
         *,
         provider: str | None = None,
         limit_output: bool = True,
+        lease_calls: int | None = None,
         **said: Unpack[ContextFields],
     ) -> Client:
         """Return a copy of a provider's client, of the same type, whose calls are calls of this run.
 
         All else is as with `ledger.wrap`.
         """
-        return wrap(
-            client,
-            self._sender,
-            self._models,
-            context_of(said),
-            provider=provider,
-            limit_output=limit_output,
-            run_id=self.run_id,
+        guard = self._wrapper.guard(
+            context_of(said), limit_output=limit_output, lease_calls=lease_calls, run_id=self.run_id
         )
+        return self._wrapper.wrap(client, guard, provider)
 
     async def step(self, label: str | None = None, *, idempotency_key: str | None = None) -> Step:
         """Begin another iteration; raises IterationsExceeded once this run or one it is a part of has used all.
@@ -112,7 +107,7 @@ class AsyncRun(AsyncBlock):
     def sub_run(self, **opening: Unpack[Opening]) -> AsyncRun:
         """Prepare a part of this run, with limits of its own within this run's; its block opens and closes it."""
         request = runs.open_request(opening, parent_run_id=self.run_id)
-        return AsyncRun(self._sender, self._models, opening=request, closes=not opening.get("attach", False))
+        return AsyncRun(self._sender, self._wrapper, opening=request, closes=not opening.get("attach", False))
 
     async def preflight(self, calls: Sequence[PlannedCall]) -> Preflight:
         """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
@@ -154,6 +149,7 @@ class AsyncRun(AsyncBlock):
     async def _leave(self, error: BaseException | None) -> None:
         if self._ended or not self._closes:
             return
+        await self._wrapper.close(self.run_id)
         try:
             await self.close()
         except RunNotOpen:

@@ -1,4 +1,4 @@
-"""Chooses how a client of a provider is wrapped, by the library that it comes from."""
+"""Makes guards, and chooses how a client of a provider is wrapped, by the library that it comes from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 from ..guard.context import CallContext
 from .guard import AsyncGuard
 from .known_models import AsyncKnownModels
+from .lease_pool import AsyncLeasePool
 from .sender import AsyncSender
 
 Client = TypeVar("Client")
@@ -14,22 +15,43 @@ Client = TypeVar("Client")
 _OPENAI = ("openai", "AsyncOpenAI")
 
 
-def wrap(
-    client: Client,
-    sender: AsyncSender,
-    models: AsyncKnownModels,
-    defaults: CallContext,
-    *,
-    provider: str | None,
-    limit_output: bool,
-    run_id: str | None = None,
-) -> Client:
-    """Return a guarded copy of a client; raises TypeError for one of a library that is not known."""
-    guard = AsyncGuard(sender, models, defaults, run_id=run_id, limit_output=limit_output)
-    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(client).__mro__}
-    if _OPENAI in kinds:
-        from .openai_client import wrap_openai
+class AsyncWrapper:
+    """What the guards of one client of the ledger share: its connections, what is known of models, and leases."""
 
-        return cast(Client, wrap_openai(cast(Any, client), guard, provider))
-    name = f"{type(client).__module__}.{type(client).__name__}"
-    raise TypeError(f"{name} can't be wrapped here: give one of {', '.join('.'.join(each) for each in (_OPENAI,))}")
+    def __init__(self, sender: AsyncSender, models: AsyncKnownModels) -> None:
+        self._sender = sender
+        self._models = models
+        self._pool = AsyncLeasePool(sender)
+
+    def guard(
+        self,
+        defaults: CallContext,
+        *,
+        limit_output: bool = True,
+        lease_calls: int | None = None,
+        run_id: str | None = None,
+    ) -> AsyncGuard:
+        """Return a guard, for a wrapped client or for an adapter; `lease_calls` are the calls of one lease."""
+        return AsyncGuard(
+            self._sender,
+            self._models,
+            self._pool,
+            defaults,
+            run_id=run_id,
+            limit_output=limit_output,
+            lease_calls=lease_calls,
+        )
+
+    def wrap(self, client: Client, guard: AsyncGuard, provider: str | None) -> Client:
+        """Return a guarded copy of a client; raises TypeError for one of a library that is not known."""
+        kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(client).__mro__}
+        if _OPENAI in kinds:
+            from .openai_client import wrap_openai
+
+            return cast(Client, wrap_openai(cast(Any, client), guard, provider))
+        name = f"{type(client).__module__}.{type(client).__name__}"
+        raise TypeError(f"{name} can't be wrapped here: give one of {', '.join('.'.join(each) for each in (_OPENAI,))}")
+
+    async def close(self, run_id: str | None = None) -> None:
+        """Book what leased calls have used, of all or of a run, and give back the rest."""
+        await self._pool.close(run_id)

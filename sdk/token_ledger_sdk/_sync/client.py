@@ -10,7 +10,7 @@ from typing import Self, TypeVar, Unpack
 import httpx2
 
 from ..connection import POOL, Connection
-from ..errors import NotEnded
+from ..errors import LedgerError
 from ..guard.context import ContextBlock, ContextFields, context_of
 from ..guard.models import ModelCache
 from ..leases.terms import Terms
@@ -25,7 +25,7 @@ from .known_models import KnownModels
 from .leases import Leases
 from .run import Run
 from .sender import Sender
-from .wrapping import wrap
+from .wrapping import Wrapper
 
 Client = TypeVar("Client")
 
@@ -58,16 +58,17 @@ class TokenLedger:
             )
 
         self._sender = Sender(connect, RetryPolicy(max_retries))
-        self._models = KnownModels(self._sender, ModelCache(f"{connection.base_url} {connection.key}"))
+        models = KnownModels(self._sender, ModelCache(f"{connection.base_url} {connection.key}"))
+        self._wrapper = Wrapper(self._sender, models)
 
     def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> Run:
         """Prepare a run for a user; entering its block opens it, leaving the block closes it."""
         request = runs.open_request(opening, user=user, cost_center=cost_center)
-        return Run(self._sender, self._models, opening=request, closes=not opening.get("attach", False))
+        return Run(self._sender, self._wrapper, opening=request, closes=not opening.get("attach", False))
 
     def attach(self, run_id: str) -> Run:
         """Take part in a run that somebody else has opened and will close; sends nothing."""
-        return Run(self._sender, self._models, run_id=run_id)
+        return Run(self._sender, self._wrapper, run_id=run_id)
 
     def get_run(self, run_id: str) -> RunSnapshot:
         """Read a run's state and balances; raises NotFound."""
@@ -128,23 +129,30 @@ class TokenLedger:
         *,
         provider: str | None = None,
         limit_output: bool = True,
+        lease_calls: int | None = None,
         **said: Unpack[ContextFields],
     ) -> Client:
         """Return a copy of a provider's client, of the same type, whose calls are held before and booked after.
 
         What is said here counts for calls outside of any `context` that says otherwise. `provider` is found by the
         client's address. A call without an output limit may have as much output as its model, or what fits, which is
-        then sent as its limit; with `limit_output=False` it is denied instead. Calls raise BudgetExceeded and what else
-        a reserve raises. Raises TypeError for a client that can't be wrapped.
+        then sent as its limit; with `limit_output=False` it is denied instead. With `lease_calls=50`, calls draw from
+        leases for 50 of them, see `lease`. Calls raise BudgetExceeded and what else a reserve raises. Raises TypeError
+        for a client that can't be wrapped.
         """
-        return wrap(client, self._sender, self._models, context_of(said), provider=provider, limit_output=limit_output)
+        guard = self._wrapper.guard(context_of(said), limit_output=limit_output, lease_calls=lease_calls)
+        return self._wrapper.wrap(client, guard, provider)
 
     def close(self) -> None:
         """Close the connections; open holds and runs are not touched.
 
-        Settles and releases that got no answer are sent once more. Raises NotEnded if some get none again.
+        Settles and releases that got no answer are sent once more, and leased calls of wrapped clients are booked.
+        Raises NotEnded, or what leaving a block of leases raises, if that is not done.
         """
-        self._sender.close()
+        try:
+            self._wrapper.close()
+        finally:
+            self._sender.close()
 
     def __enter__(self) -> Self:
         return self
@@ -154,7 +162,7 @@ class TokenLedger:
     ) -> None:
         try:
             self.close()
-        except NotEnded as failure:
+        except LedgerError as failure:
             if error is None:
                 raise
             error.add_note(f"Token Ledger: {failure}")

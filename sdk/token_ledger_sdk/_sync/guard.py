@@ -7,9 +7,12 @@ from ..errors import BudgetExceeded
 from ..guard.ask import Ask
 from ..guard.context import CallContext, current_context
 from ..guard.output_limits import OutputLimit, fitting, limit_of_model, limit_on_wire
+from ..wire.calls import Call, Scope
 from .guarded_call import GuardedCall
 from .hold import Hold, reserve
 from .known_models import KnownModels
+from .lease_pool import LeasePool
+from .leased_call import LeasedCall
 from .sender import Sender
 
 _MOST_TRIES = 4
@@ -20,19 +23,24 @@ class Guard:
 
     `defaults` are what was said when it was made; a context of the calling block counts before them, and `run_id`
     before both. Without `limit_output`, a call without a limit of its own that does not fit is denied, and not cut.
+    With `lease_calls`, calls draw from leases for so many of them, and not each has a hold of its own.
     """
 
     def __init__(
         self,
         sender: Sender,
         models: KnownModels,
+        pool: LeasePool,
         defaults: CallContext,
         *,
         run_id: str | None = None,
         limit_output: bool = True,
+        lease_calls: int | None = None,
     ) -> None:
         self._sender = sender
         self._models = models
+        self._pool = pool
+        self._lease_calls = lease_calls
         self._defaults = defaults
         self._run_id = run_id
         self._limit_output = limit_output
@@ -51,7 +59,7 @@ class Guard:
             return OutputLimit(ask.output_limit, is_callers=True)
         return limit_of_model(ask, self._models.find(ask.provider, ask.model))
 
-    def _hold(self, ask: Ask, context: CallContext, limit: OutputLimit) -> Hold:
+    def _hold(self, ask: Ask, context: CallContext, limit: OutputLimit) -> Hold | LeasedCall:
         most = limit.tokens * ask.choices
         for _ in range(_MOST_TRIES):
             try:
@@ -63,12 +71,17 @@ class Guard:
                 most = fits
         return self._reserve(ask, context, most)
 
-    def _reserve(self, ask: Ask, context: CallContext, max_output_tokens: int) -> Hold:
+    def _reserve(self, ask: Ask, context: CallContext, max_output_tokens: int) -> Hold | LeasedCall:
         call = ask.call(context, max_output_tokens=max_output_tokens)
-        hold = reserve(self._sender, call, context.scope())
+        hold = self._permit(call, context.scope())
         if hold.provider == ask.provider or "apply" not in call:
             return hold
         # A stand-in of another provider, which this client can't call: ask for the model itself.
         hold.release(reason="the client can't call this provider")
         del call["apply"]
-        return reserve(self._sender, call, context.scope())
+        return self._permit(call, context.scope())
+
+    def _permit(self, call: Call, scope: Scope) -> Hold | LeasedCall:
+        if self._lease_calls is None:
+            return reserve(self._sender, call, scope)
+        return self._pool.reserve(call, scope, self._lease_calls)

@@ -15,6 +15,7 @@ from ..guard.attempts import NOTHING_RECEIVED, Attempts, Received, State, readin
 from ..guard.estimates import Estimate, estimate_lost, estimate_received
 from ..guard.failures import is_interruption, kind_of
 from ..providers import Reading, Usage
+from ..providers.output_text import whole_output_text
 from ..text_tokens import is_quick
 from ..waiting import computed_sync, shielded_sync
 from ..wire.calls import Actual, Measured
@@ -85,11 +86,14 @@ class GuardedCall:
     def settle(self, response: object, *, finish_reason: str | None = None) -> None:
         """Book what a whole answer says it used: a response, a StreamUsage or a Reading.
 
-        An answer without figures is booked as an estimate.
+        An answer without figures is booked as an estimate, from its text if that is known.
         """
         reading = reading_or_none(response)
         if reading is None:
-            self.end(None)
+            words = whole_output_text(response)
+            if words:
+                self.answering()
+            self.end(None, Received(text=words))
             return
         measured = self._measured()
         if finish_reason is not None:

@@ -17,10 +17,9 @@ from ..wire.requests import ApiRequest
 from ..wire.runs import Opening, RunSnapshot, Step
 from .block import Block
 from .hold import Hold, reserve
-from .known_models import KnownModels
 from .leases import Leases
 from .sender import Sender
-from .wrapping import wrap
+from .wrapping import Wrapper
 
 Client = TypeVar("Client")
 
@@ -34,14 +33,14 @@ class Run(Block):
     def __init__(
         self,
         sender: Sender,
-        models: KnownModels,
+        wrapper: Wrapper,
         *,
         opening: ApiRequest | None = None,
         run_id: str = "",
         closes: bool = True,
     ) -> None:
         self._sender = sender
-        self._models = models
+        self._wrapper = wrapper
         self._opening = opening
         self._closes = closes and opening is not None
         self._run_id = run_id
@@ -87,21 +86,17 @@ class Run(Block):
         *,
         provider: str | None = None,
         limit_output: bool = True,
+        lease_calls: int | None = None,
         **said: Unpack[ContextFields],
     ) -> Client:
         """Return a copy of a provider's client, of the same type, whose calls are calls of this run.
 
         All else is as with `ledger.wrap`.
         """
-        return wrap(
-            client,
-            self._sender,
-            self._models,
-            context_of(said),
-            provider=provider,
-            limit_output=limit_output,
-            run_id=self.run_id,
+        guard = self._wrapper.guard(
+            context_of(said), limit_output=limit_output, lease_calls=lease_calls, run_id=self.run_id
         )
+        return self._wrapper.wrap(client, guard, provider)
 
     def step(self, label: str | None = None, *, idempotency_key: str | None = None) -> Step:
         """Begin another iteration; raises IterationsExceeded once this run or one it is a part of has used all.
@@ -113,7 +108,7 @@ class Run(Block):
     def sub_run(self, **opening: Unpack[Opening]) -> Run:
         """Prepare a part of this run, with limits of its own within this run's; its block opens and closes it."""
         request = runs.open_request(opening, parent_run_id=self.run_id)
-        return Run(self._sender, self._models, opening=request, closes=not opening.get("attach", False))
+        return Run(self._sender, self._wrapper, opening=request, closes=not opening.get("attach", False))
 
     def preflight(self, calls: Sequence[PlannedCall]) -> Preflight:
         """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
@@ -153,6 +148,7 @@ class Run(Block):
     def _leave(self, error: BaseException | None) -> None:
         if self._ended or not self._closes:
             return
+        self._wrapper.close(self.run_id)
         try:
             self.close()
         except RunNotOpen:

@@ -1,5 +1,5 @@
 # Generated from _async by scripts/generate_sync.py: edit that, and run it.
-"""Chooses how a client of a provider is wrapped, by the library that it comes from."""
+"""Makes guards, and chooses how a client of a provider is wrapped, by the library that it comes from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 from ..guard.context import CallContext
 from .guard import Guard
 from .known_models import KnownModels
+from .lease_pool import LeasePool
 from .sender import Sender
 
 Client = TypeVar("Client")
@@ -15,22 +16,43 @@ Client = TypeVar("Client")
 _OPENAI = ("openai", "OpenAI")
 
 
-def wrap(
-    client: Client,
-    sender: Sender,
-    models: KnownModels,
-    defaults: CallContext,
-    *,
-    provider: str | None,
-    limit_output: bool,
-    run_id: str | None = None,
-) -> Client:
-    """Return a guarded copy of a client; raises TypeError for one of a library that is not known."""
-    guard = Guard(sender, models, defaults, run_id=run_id, limit_output=limit_output)
-    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(client).__mro__}
-    if _OPENAI in kinds:
-        from .openai_client import wrap_openai
+class Wrapper:
+    """What the guards of one client of the ledger share: its connections, what is known of models, and leases."""
 
-        return cast(Client, wrap_openai(cast(Any, client), guard, provider))
-    name = f"{type(client).__module__}.{type(client).__name__}"
-    raise TypeError(f"{name} can't be wrapped here: give one of {', '.join('.'.join(each) for each in (_OPENAI,))}")
+    def __init__(self, sender: Sender, models: KnownModels) -> None:
+        self._sender = sender
+        self._models = models
+        self._pool = LeasePool(sender)
+
+    def guard(
+        self,
+        defaults: CallContext,
+        *,
+        limit_output: bool = True,
+        lease_calls: int | None = None,
+        run_id: str | None = None,
+    ) -> Guard:
+        """Return a guard, for a wrapped client or for an adapter; `lease_calls` are the calls of one lease."""
+        return Guard(
+            self._sender,
+            self._models,
+            self._pool,
+            defaults,
+            run_id=run_id,
+            limit_output=limit_output,
+            lease_calls=lease_calls,
+        )
+
+    def wrap(self, client: Client, guard: Guard, provider: str | None) -> Client:
+        """Return a guarded copy of a client; raises TypeError for one of a library that is not known."""
+        kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(client).__mro__}
+        if _OPENAI in kinds:
+            from .openai_client import wrap_openai
+
+            return cast(Client, wrap_openai(cast(Any, client), guard, provider))
+        name = f"{type(client).__module__}.{type(client).__name__}"
+        raise TypeError(f"{name} can't be wrapped here: give one of {', '.join('.'.join(each) for each in (_OPENAI,))}")
+
+    def close(self, run_id: str | None = None) -> None:
+        """Book what leased calls have used, of all or of a run, and give back the rest."""
+        self._pool.close(run_id)

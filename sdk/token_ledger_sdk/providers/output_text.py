@@ -29,13 +29,30 @@ def output_text(event: object) -> str:
     return "".join(_of_candidate(candidate) for candidate in members(member(event, "candidates")))
 
 
+def whole_output_text(body: object) -> str:
+    """Return what a model generated in a whole answer, in the formats of OpenAI and Anthropic; empty if unknown."""
+    choices = members(member(body, "choices"))
+    said = "".join(_of_message(member(choice, "message")) or text(choice, "text") or "" for choice in choices)
+    items = (*members(member(body, "output")), *members(member(body, "content")))
+    return said + "".join(_of_item(item) for item in items)
+
+
+def _of_message(message: object) -> str:
+    said = "".join(text(message, name) or "" for name in _CHAT)
+    calls = [member(call, "function") for call in members(member(message, "tool_calls"))]
+    return said + "".join(_of_call(call) for call in (*calls, member(message, "function_call")))
+
+
+def _of_item(item: object) -> str:
+    parts = "".join(text(part, "text") or "" for part in members(member(item, "content")))
+    arguments = member(item, "input")
+    called = json.dumps(arguments, default=str) if isinstance(arguments, dict) else ""
+    return (text(item, "text") or "") + parts + _of_call(item) + called
+
+
 def _of_choice(choice: object) -> str:
     delta = member(choice, "delta")
-    if delta is None:
-        return text(choice, "text") or ""
-    said = "".join(text(delta, name) or "" for name in _CHAT)
-    calls = [member(call, "function") for call in members(member(delta, "tool_calls"))]
-    return said + "".join(_of_call(call) for call in (*calls, member(delta, "function_call")))
+    return (text(choice, "text") or "") if delta is None else _of_message(delta)
 
 
 def _of_call(call: object) -> str:
