@@ -1,5 +1,6 @@
 """Lists of events: each event has its own result, and a bad one does not affect the others."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -159,6 +160,13 @@ async def test_the_results_of_256_events_are_in_their_order(world: World) -> Non
     ]
     results = await _send(world, *map(json.dumps, events))
     assert [result.get("tokens") for result in results] == [n if n % 2 else None for n in range(1, 257)]
+
+
+async def test_lists_that_come_together_are_booked_one_after_another(world: World) -> None:
+    lists = [[json.dumps(event()) for _ in range(128)] for _ in range(3)]
+    answers = await asyncio.gather(*(_send(world, *events) for events in lists))
+    ids = sorted([int(result["event_id"]) for result in results] for results in answers)
+    assert [each for event_ids in ids for each in event_ids] == sorted(each for event_ids in ids for each in event_ids)
 
 
 @pytest.mark.parametrize("body", [{}, {"events": []}, {"events": [event()], "source": "batch"}])

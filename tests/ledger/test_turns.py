@@ -72,3 +72,33 @@ async def test_work_of_many_pieces_takes_the_place_of_as_many() -> None:
     assert begun == [FIRST, FIRST]  # three and what goes over the four of this round
     await asyncio.gather(*tasks)
     assert begun == [FIRST, FIRST, FIRST, QUIET]
+
+
+async def test_the_next_list_of_a_tenant_begins_after_the_one_before() -> None:
+    turns = Turns(4)
+    begun: list[str] = []
+
+    async def begin(tenant: TenantId, name: str) -> None:
+        async with turns.one_list(tenant):
+            for _ in range(3):
+                await turns.take(tenant, 4)
+                begun.append(name)
+
+    await asyncio.gather(begin(FIRST, "a"), begin(FIRST, "b"), begin(QUIET, "c"))
+    of_first = [name for name in begun if name != "c"]
+    assert of_first == ["a", "a", "a", "b", "b", "b"]
+    assert begun.index("c") < begun.index("b")  # another tenant does not wait for it
+
+
+async def test_a_list_that_went_away_lets_the_next_one_begin() -> None:
+    turns = Turns(4)
+
+    async def hold() -> None:
+        async with turns.one_list(FIRST):
+            await asyncio.Event().wait()
+
+    gone = asyncio.create_task(hold())
+    await asyncio.sleep(0)
+    gone.cancel()
+    async with asyncio.timeout(60), turns.one_list(FIRST):
+        pass

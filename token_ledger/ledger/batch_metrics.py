@@ -51,11 +51,12 @@ class BatchMetrics:
                 cost_nanos=figures.cost_nanos,
             )  # fmt: skip
         overruns = late = unpriced = 0
+        costs: dict[str, list[int]] = {}
         for event in writes.events:
             if event.is_duplicate:
                 continue
             if event.kind is None:
-                self._metrics.observe_cost(tenant, event.facts.model, event.cost_nanos)
+                costs.setdefault(event.facts.model, []).append(event.cost_nanos)
             overruns += event.overrun
             late += event.late
             unpriced += event.unpriced
@@ -63,6 +64,8 @@ class BatchMetrics:
                 before, after = self._metrics.compression_input_tokens(tenant)
                 before.inc(event.original_input_tokens)
                 after.inc(event.usage.input_tokens)
+        for model, nanos in costs.items():
+            self._metrics.observe_costs(tenant, model, nanos)
         self._metrics.overruns(tenant).inc(overruns)
         self._metrics.late_settles(tenant).inc(late)
         self._metrics.unpriced_calls(tenant).inc(unpriced)

@@ -6,6 +6,7 @@ work of one round and not by all of it.
 
 import asyncio
 from collections import deque
+from weakref import WeakValueDictionary
 
 from token_ledger.core.model.tenant import TenantId
 
@@ -23,6 +24,17 @@ class Turns:
         self._left = pieces
         self._waiting: dict[TenantId, deque[tuple[asyncio.Future[None], int]]] = {}
         self._is_counting = False
+        self._lists: WeakValueDictionary[TenantId, asyncio.Lock] = WeakValueDictionary()
+
+    def one_list(self, tenant: TenantId) -> asyncio.Lock:
+        """Return what a list of a tenant holds while its parts begin, so that those of the next one come after them.
+
+        Otherwise lists that come together would also end together, and each would wait for all.
+        """
+        lock = self._lists.get(tenant)
+        if lock is None:
+            lock = self._lists[tenant] = asyncio.Lock()
+        return lock
 
     async def take(self, tenant: TenantId, pieces: int = 1) -> None:
         """Return when it is this tenant's turn to begin so many pieces; the last of a round may be too many."""

@@ -60,11 +60,16 @@ async def record_events(service: Service, caller: Principal, events: Sequence[An
     caller = replace(caller, request=object())
     reported: list[_Reported] = []
     try:
-        for position, event in enumerate(events):
-            reported.append(_report(service, caller, event, f"events.{position}"))
-            if position % EVENTS_OF_A_TURN == EVENTS_OF_A_TURN - 1 or _is_stream(event):
-                await service.turns.take(caller.tenant, PIECES_OF_A_LIST)
-        return [await _result(each) for each in reported]
+        async with service.turns.one_list(caller.tenant):
+            for position, event in enumerate(events):
+                reported.append(_report(service, caller, event, f"events.{position}"))
+                if position % EVENTS_OF_A_TURN == EVENTS_OF_A_TURN - 1 or _is_stream(event):
+                    await service.turns.take(caller.tenant, PIECES_OF_A_LIST)
+        for each in reported:
+            for future in each.waiting:
+                if not future.done():
+                    await asyncio.wait([future])
+        return [_result(each) for each in reported]
     finally:
         for each in reported:
             for future in each.waiting:
@@ -84,9 +89,9 @@ def _report(service: Service, caller: Principal, event: Any, within: str) -> _Re
     return _Reported([service.begin(caller.tenant, each, caller.key_id, caller.request) for each in commands], at_fault)
 
 
-async def _result(reported: _Reported) -> answers.EventAnswer:
+def _result(reported: _Reported) -> answers.EventAnswer:
     try:
-        return await _answer(reported)
+        return _answer(reported)
     except ProblemError as problem:
         return answers.unbooked_event_answer(problem)
     except Unstorable as error:
@@ -98,13 +103,16 @@ async def record_event(service: Service, caller: Principal, event: Any, within: 
 
     `within` is where the event stands in the request.
     """
-    return await _answer(_report(service, caller, event, within))
+    reported = _report(service, caller, event, within)
+    for future in reported.waiting:
+        await future
+    return _answer(reported)
 
 
-async def _answer(reported: _Reported) -> answers.EventAnswer:
+def _answer(reported: _Reported) -> answers.EventAnswer:
     if reported.problem is not None:
         raise reported.problem
-    whole, *others = [await future for future in reported.waiting]
+    whole, *others = [future.result() for future in reported.waiting]
     if isinstance(whole, Quarantined) and whole.code == Code.IDEMPOTENCY_CONFLICT:
         raise problem_of(whole)
     if not isinstance(whole, Recorded | Quarantined):

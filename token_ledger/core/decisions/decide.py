@@ -71,8 +71,18 @@ _DECISIONS: dict[type[commands.Command], Callable[[Books, Any], outcomes.Outcome
 
 def decide(books: Books, batch: Sequence[commands.Command]) -> list[outcomes.Outcome]:
     """Return one outcome per command, in order; what they change is in `books.writes`."""
+    begin(books)
+    return decide_part(books, batch)
+
+
+def begin(books: Books) -> None:
+    """Do what is due before the first command of a batch."""
     holds.expire_due(books)
     limits.bring_up_to_date(books)
+
+
+def decide_part(books: Books, batch: Sequence[commands.Command]) -> list[outcomes.Outcome]:
+    """Return one outcome per command of a part of a batch, which has begun."""
     decided: list[outcomes.Outcome] = []
     stored_keys = books.loaded.keys
     for command in batch:
