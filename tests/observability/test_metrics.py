@@ -77,7 +77,7 @@ def compress(metrics: Metrics) -> None:
 
 def use_everything(metrics: Metrics) -> None:
     call(metrics)
-    metrics.observe_cost("acme", "gpt-5", 2_000_000)
+    metrics.observe_costs("acme", "gpt-5", [2_000_000])
     metrics.trigger_firings("acme", "high_cost", "model_downgrade", "true").inc()
     metrics.optimizations("acme", "model_downgrade")[0].inc()
     compress(metrics)
@@ -145,7 +145,7 @@ def test_calls_split_input_by_source_and_sum_money_in_dollars(metrics: Metrics, 
 def test_a_correction_with_negative_cost_leaves_counters_alone(metrics: Metrics, registry: CollectorRegistry) -> None:
     call(metrics)
     call(metrics, calls=0, input_tokens=0, output_tokens=0, cost_nanos=-1_000_000)
-    metrics.observe_cost("acme", "gpt-5", -1_000_000)
+    metrics.observe_costs("acme", "gpt-5", [-1_000_000])
     labels = {"tenant": "acme", "cost_center": "research", "model": "gpt-5"}
     assert registry.get_sample_value("token_ledger_cost_dollars_total", labels) == 0.002
     labels = {"tenant": "acme", "model": "gpt-5"}
@@ -190,7 +190,7 @@ def test_both_sides_of_a_ratio_exist_from_the_first_count_on(
 
 
 def test_cost_falls_into_the_bucket_of_its_dollars(metrics: Metrics, registry: CollectorRegistry) -> None:
-    metrics.observe_cost("acme", "gpt-5", 2_400_000)
+    metrics.observe_costs("acme", "gpt-5", [2_400_000])
 
     def bucket(bound: str) -> float | None:
         labels = {"tenant": "acme", "model": "gpt-5", "le": bound}
@@ -225,7 +225,7 @@ def test_label_sets_made_of_free_text_are_capped_and_keep_their_sum(
             calls=1, input_tokens=1, output_tokens=0, cache_read_tokens=0, cache_write_tokens=0,
             cost_nanos=1_000_000_000,
         )  # fmt: skip
-        metrics.observe_cost("acme", text, 1)
+        metrics.observe_costs("acme", text, [1])
         metrics.denials("acme", text, "tokens", "hard").inc()
         metrics.http_request_seconds(text, "GET", "200").observe(0.001)
     series: dict[str, list[float]] = {}

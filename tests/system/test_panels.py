@@ -77,7 +77,7 @@ class Service:
                 cost_nanos=90_000_000,
             )  # fmt: skip
         for cost_nanos in (700_000, 4_500_000, 30_000_000):
-            metrics.observe_cost("acme", "gpt-5", cost_nanos)
+            metrics.observe_costs("acme", "gpt-5", [cost_nanos])
         metrics.trigger_firings("acme", "high_cost", "model_downgrade", "true").inc(2)
         succeeded, failed = metrics.optimizations("acme", "model_downgrade")
         succeeded.inc(9)

@@ -198,10 +198,13 @@ class Metrics:
         _add(self.calls(tenant, agent_type, model), calls)
         _add(self.cost_dollars(tenant, cost_center, model), cost_nanos / NANOS_PER_DOLLAR)
 
-    def observe_cost(self, tenant: str, model: str, cost_nanos: int) -> None:
-        """Observe the cost of one call."""
-        if cost_nanos >= 0:
-            self.request_cost_dollars(tenant, model).observe(cost_nanos / NANOS_PER_DOLLAR)
+    def observe_costs(self, tenant: str, model: str, costs_nanos: Iterable[int]) -> None:
+        """Observe the cost of each of some calls, unless it is a correction below zero."""
+        observed = [nanos for nanos in costs_nanos if nanos >= 0]
+        if observed:
+            histogram = self.request_cost_dollars(tenant, model)
+            for nanos in observed:
+                histogram.observe(nanos / NANOS_PER_DOLLAR)
 
     def count_duty_failure(self, duty: str, tenant: str) -> None:
         """Count that recurring work failed for a tenant."""

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 from token_ledger.core.model.budget import Enforcement, Limits, Overrides, Unit
 from token_ledger.core.model.details import Details, details_data, details_from
 from token_ledger.core.model.hold_cost import Announced
@@ -24,9 +26,14 @@ def parsed(column: Any) -> Any:
     return json.loads(column) if isinstance(column, str) else column
 
 
+def _text(value: Any) -> str:
+    # This takes a quarter of the time of `json.dumps`, and most events have such a column.
+    return to_json(value).decode()
+
+
 def refusals_text(refusals: Sequence[Refusal]) -> str:
     """Return refusals as `denials.refusals` and `reservations.warnings` hold them."""
-    return json.dumps(
+    return _text(
         [
             {
                 "account_id": refusal.account_id,
@@ -71,7 +78,7 @@ def refusals_from(column: Any) -> tuple[Refusal, ...]:
 
 def advice_text(advice: Sequence[Advice]) -> str:
     """Return what a hold's caller was advised, as `reservations.advice` holds it."""
-    return json.dumps(
+    return _text(
         [
             {
                 "trigger": each.kind,
@@ -101,7 +108,7 @@ def advice_from(column: Any) -> tuple[Advice, ...]:
 
 def evidence_text(evidence: Evidence) -> str:
     """Return why a trigger fired, as `trigger_firings.evidence` holds it."""
-    return json.dumps(_evidence_value(evidence))
+    return _text(_evidence_value(evidence))
 
 
 def _evidence_value(evidence: Evidence) -> dict[str, Any]:
@@ -120,7 +127,7 @@ def _evidence_from(value: Mapping[str, Any]) -> Evidence:
 
 def downgrades_text(downgrades: Iterable[Downgrade]) -> str:
     """Return a ladder of models, as `triggers.downgrades` holds it."""
-    return json.dumps([asdict(step) for step in downgrades])
+    return _text([asdict(step) for step in downgrades])
 
 
 def downgrades_from(column: Any) -> tuple[Downgrade, ...]:
@@ -134,7 +141,7 @@ def _downgrade_from(value: Mapping[str, Any]) -> Downgrade:
 
 def cost_centers_text(dated: Iterable[tuple[datetime | None, str]]) -> str:
     """Return dated cost centers, as `users.cost_centers` holds them."""
-    return json.dumps([{"from": since and since.isoformat(), "cost_center": name} for since, name in dated])
+    return _text([{"from": since and since.isoformat(), "cost_center": name} for since, name in dated])
 
 
 def cost_centers_from(column: Any) -> tuple[tuple[datetime | None, str], ...]:
@@ -149,7 +156,7 @@ def other_uses_text(uses: Iterable[OtherUse]) -> str:
 
     Behind these stand how many are priced, the entry whose rate is assumed, and its discount, as far as there are any.
     """
-    return json.dumps(_other_uses_value(uses))
+    return _text(_other_uses_value(uses))
 
 
 UNPRICED_UNITS: Final = (
@@ -176,7 +183,7 @@ def other_uses_from(column: Any) -> tuple[OtherUse, ...]:
 
 def drawn_use_text(drawn: Iterable[DrawnUse]) -> str:
     """Return what parts of a call have used, as `reservations.drawn_use` holds it: an object for each model."""
-    return json.dumps(
+    return _text(
         [
             {
                 "provider": use.provider,
@@ -208,7 +215,7 @@ def drawn_use_from(column: Any) -> tuple[DrawnUse, ...]:
 
 def details_text(details: Details | None) -> str | None:
     """Return what was measured of a call, as `usage_events.details` holds it."""
-    return None if details is None else json.dumps(details_data(details))
+    return None if details is None else _text(details_data(details))
 
 
 def details_from_column(column: Any) -> Details | None:
@@ -221,7 +228,7 @@ def announced_text(announced: Announced) -> str:
     stored = {**asdict(announced), "max_usage": dict(announced.max_usage)}
     if not announced.assumed_by:
         del stored["assumed_by"]
-    return json.dumps(stored)
+    return _text(stored)
 
 
 def announced_from(column: Any) -> Announced:
@@ -235,7 +242,7 @@ def announced_from(column: Any) -> Announced:
 
 def pairs_text(pairs: Iterable[tuple[str, str]]) -> str:
     """Return tags as a JSON object."""
-    return json.dumps(dict(pairs))
+    return _text(dict(pairs))
 
 
 def pairs_from(column: Any) -> tuple[tuple[str, str], ...]:
@@ -245,7 +252,7 @@ def pairs_from(column: Any) -> tuple[tuple[str, str], ...]:
 
 def selector_text(selector: Selector) -> str:
     """Return a selector as `budgets.selector` holds it."""
-    return json.dumps(dict(selector))
+    return _text(dict(selector))
 
 
 def selector_from(column: Any) -> Selector:
@@ -256,7 +263,7 @@ def selector_from(column: Any) -> Selector:
 
 def overrides_text(overrides: Overrides) -> str:
     """Return subjects and their limits, as `budgets.overrides` holds them."""
-    return json.dumps([{"subject": dict(subject.pairs), "limits": asdict(limits)} for subject, limits in overrides])
+    return _text([{"subject": dict(subject.pairs), "limits": asdict(limits)} for subject, limits in overrides])
 
 
 def overrides_from(column: Any) -> Overrides:
@@ -267,4 +274,4 @@ def overrides_from(column: Any) -> Overrides:
 
 def object_text(value: Any) -> str | None:
     """Return plain data as JSON, None for nothing: what the audit log shows, what quarantine keeps."""
-    return None if value is None else json.dumps(value)
+    return None if value is None else _text(value)

@@ -176,7 +176,9 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
     event_id = books.new_id()
     # A clock that is ahead must not open the account of a window that has not begun.
     posted_at = min(occurred_at, books.now)
-    accounts = books.accounts_for(facts, run, posted_at, command.counts_since)
+    accounts = books.accounts_for(
+        facts, run, None if posted_at is books.now else posted_at, command.counts_since
+    )  # fmt: skip
     repetition, earlier = NOTHING
     if command.response_id is not None:
         repetition, earlier = find_earlier(books, command.response_id, facts, usage, on_hold=False)

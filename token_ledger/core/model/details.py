@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from token_ledger.core.model.frozen import value
@@ -67,11 +68,13 @@ _SIMPLE = (
     "latency_ms", "first_token_ms", "retries", "error_kind", "finish_reason", "estimate_rule", "tool_source",
     "from_cache",
 )  # fmt: skip
+_simple = attrgetter(*_SIMPLE)
 
 
 def details_data(details: Details) -> dict[str, Any]:
     """Return details as plain data: what was said, and nothing of what was not."""
-    data = {name: said for name in _SIMPLE if (said := getattr(details, name)) not in (None, False)}
+    said = zip(_SIMPLE, _simple(details), strict=True)
+    data: dict[str, Any] = {name: each for name, each in said if each is not None and each is not False}
     if details.stages:
         data["stages"] = dict(details.stages)
     if details.saved is not None:
