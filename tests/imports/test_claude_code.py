@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from token_ledger_sdk.providers.anthropic import read_anthropic
 
 from tests.imports.log_reading import ADA, events_of, problem_of, skipped_in, sums_of, written
 from tests.imports.log_samples import CLAUDE_CODE, bytes_of, stated_rows
 from token_ledger.core.model.details import Kind
 from token_ledger.imports import claude_code, claude_code_file
 from token_ledger.imports.claude_code import read
-from token_ledger.imports.claude_code_file import SUB_AGENT_TYPE
+from token_ledger.imports.claude_code_file import SUB_AGENT_TYPE, plain_counts
 from token_ledger.imports.rows import CallRow, Defaults, SkippedRow, UnreadableFile
 from token_ledger.wire.commands.events import event_commands
 
@@ -189,6 +192,49 @@ def test_one_hour_writes_searches_and_the_tier_are_read(tmp_path: Path) -> None:
     assert batch["usage"]["cache_write_5m_tokens"] == 4
     assert batch["usage"]["web_searches"] == 2
     assert (batch["service_tier"], quick["service_tier"]) == ("batch", "fast")
+
+
+few = st.integers(0, 3)
+odd = st.none() | st.booleans() | st.just(2.0) | st.integers(-3, -1) | st.text(max_size=2)
+SPLITS = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+PLAIN = st.fixed_dictionaries(
+    dict.fromkeys(USAGE, few),
+    optional={
+        "cache_creation": st.dictionaries(st.sampled_from(SPLITS), few),
+        "server_tool_use": st.dictionaries(st.sampled_from(["web_search_requests"]), st.just(0)),
+        "service_tier": st.just("standard"), "inference_geo": st.just("eu"),
+    },
+)  # fmt: skip
+ODD = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(USAGE, st.none() | st.just(2.0) | st.booleans())),
+    st.fixed_dictionaries({"cache_creation": odd | st.dictionaries(st.sampled_from(SPLITS), odd)}),
+    st.just({"cache_creation": {"ephemeral_1h_input_tokens": -2}}),
+    st.fixed_dictionaries({"server_tool_use": odd | st.just({"web_search_requests": 2})}),
+    st.fixed_dictionaries({"service_tier": st.sampled_from([None, "batch", 5])}),
+    st.just({"speed": "fast"}),
+    st.just({"output_tokens_details": {"thinking_tokens": 1}}),
+    st.just({"iterations": [{"type": "compaction", "input_tokens": 1}]}),
+)
+USAGES = st.builds(lambda plain, odd: {**plain, **odd}, PLAIN, ODD)
+
+
+@given(USAGES)
+def test_a_plain_usage_is_what_any_reader_of_responses_reads_in_it(usage: dict[str, Any]) -> None:
+    reading = read_anthropic({"type": "message", "id": "msg_1", "model": "claude-opus-4-6", "usage": usage})
+
+    found = plain_counts(usage)
+
+    if found is not None:
+        assert reading is not None
+        assert (found, "standard", ()) == (reading.usage.to_json(), reading.service_tier, reading.others)
+
+
+def test_nearly_every_recorded_usage_is_plain() -> None:
+    entries = [json.loads(text) for sample in CLAUDE_CODE for text in bytes_of(sample).splitlines()]
+    usages = [entry["message"]["usage"] for entry in entries if entry["type"] == "assistant"]
+
+    assert sum(plain_counts(usage) is not None for usage in usages) > 0.95 * len(usages)
 
 
 def test_an_advisor_is_booked_with_its_call_and_counts_no_call(tmp_path: Path) -> None:
