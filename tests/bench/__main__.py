@@ -16,7 +16,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import ledger, overload, usage
+from tests.bench import ledger, overload, sdk, usage
 from tests.bench.plan import Measurements, Plan
 from tests.bench.rows import Failure, Row, write_rows
 
@@ -25,6 +25,7 @@ GROUPS: Final[Mapping[str, Group]] = {
     ledger.GROUP: ledger.bench,
     overload.GROUP: overload.bench,
     usage.GROUP: usage.bench,
+    sdk.GROUP: sdk.bench,
 }
 OUTPUT: Final = Path("build/bench.json")
 _TABLE_WIDTH: Final = 160

@@ -140,13 +140,14 @@ class _WatchedResponse:
     async def aiter_bytes(self, chunk_size: int | None = None) -> Any:
         """Yield the bytes of the answer without the chunk that the caller has not asked for."""
         error: BaseException | None = None
-        feed = self._watched.feed
+        feed, is_timed = self._watched.feed, False
         self._is_reading = True
         try:
             async with aclosing(self._read(chunk_size)) as parts:
                 async for data in parts:
                     passed = feed(data)
-                    if self._watched.has_text:
+                    if not is_timed and self._watched.has_text:
+                        is_timed = True
                         self._call.first_token()
                     if passed:
                         self._is_reading = False

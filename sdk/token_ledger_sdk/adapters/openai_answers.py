@@ -17,7 +17,8 @@ from ..providers.bodies import member, members, text
 from ..providers.output_text import output_text
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_TELLING = (b'"usage"', b'"response"', b'"error"')
+_USED = re.compile(rb'"usage":\s*[^n\s]')
+"""A usage that is not null."""
 
 
 class WatchedEvents:
@@ -59,7 +60,8 @@ class WatchedEvents:
         self._events.append(event)
         if not self.has_text:
             self.has_text = bool(output_text(_parsed(event)))
-        if not any(name in event for name in _TELLING) or b'"usage":null' in event:
+        # Searching bytes takes a fraction of what parsing takes, and few events tell anything.
+        if not (b'"usage"' in event and _USED.search(event)) and b'"response"' not in event and b'"error"' not in event:
             return True
         parsed = _parsed(event)
         self._stream.add(parsed)
