@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from token_ledger.cli.connections import named_database, open_ledger, tenant_named
+from token_ledger.cli.event_loop import collect_less_garbage, loop_factory
 from token_ledger.cli.names import read_name
-from token_ledger.cli.process import collect_less_garbage, loop_factory
 from token_ledger.config import Settings
 from token_ledger.core.model.money import format_money
 from token_ledger.core.model.tenant import TenantId

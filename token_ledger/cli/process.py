@@ -1,10 +1,8 @@
-"""What commands that do much work share: their logs, their database, their event loop and when garbage is collected."""
+"""What the processes that serve share: their logs and their database."""
 
-import asyncio
-import gc
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from token_ledger.cli.connections import named_database
@@ -41,22 +39,3 @@ def prepared_database(settings: Settings, *, make: bool) -> Iterator[tuple[str, 
     log.info("database: embedded PostgreSQL in %s", settings.data_dir)
     with share_embedded(settings.data_dir, leave_running=False) as url:
         yield url, prepare_laptop(settings, url)
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return what makes event loops: uvloop's where it is installed."""
-    try:
-        import uvloop
-    except ImportError:  # Windows
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop
-
-
-def collect_less_garbage() -> None:
-    """Collect garbage rarely, and never what is there by now.
-
-    Operations create many short-lived objects and no cycles, so this lowers the tail latency a lot.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)

@@ -15,8 +15,9 @@ from token_ledger.api.app import create_app
 from token_ledger.api.connections import BoundedProtocol, Connections
 from token_ledger.api.early_refusals import EarlyRefusals
 from token_ledger.api.metrics_page import MetricsPage
+from token_ledger.cli.event_loop import collect_less_garbage, loop_factory
 from token_ledger.cli.laptop import Credentials
-from token_ledger.cli.process import collect_less_garbage, loop_factory, prepared_database, start_logs
+from token_ledger.cli.process import prepared_database, start_logs
 from token_ledger.cli.sockets import closing_all, listen, most_connections
 from token_ledger.config import Settings
 from token_ledger.observability.traces import exported_traces

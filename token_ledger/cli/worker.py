@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import signal
 
-from token_ledger.cli.process import loop_factory, prepared_database, start_logs
+from token_ledger.cli.event_loop import loop_factory
+from token_ledger.cli.process import prepared_database, start_logs
 from token_ledger.config import Settings
 from token_ledger.observability.traces import exported_traces
 from token_ledger.runtime import Service
