@@ -1,12 +1,19 @@
 """`import`: a mapping is shown before it is used, a dry run books nothing, and the summary accounts for every row."""
 
+import asyncio
 import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL
 from pathlib import Path
 
 import pytest
 
 from tests.cli.commands import rows, run
 from tests.cli.test_prices import Capture, acme, said
+from tests.imports.log_samples import CLAUDE_CODE, bytes_of
+from token_ledger.cli.main import INTERRUPTED
 from token_ledger.imports.kinds import KINDS, Form, rows_of
 from token_ledger.imports.rows import Defaults
 from token_ledger.imports.stated_costs import StatedCosts
@@ -114,6 +121,23 @@ async def test_of_several_tenants_one_has_to_be_named(acme: str, table: Path, ca
     capsys.readouterr()
     assert await run("import", "csv", str(table), "--guess") == 1
     assert "say with --tenant whose usage this is; there are 2 tenants: acme, globex" in capsys.readouterr().err
+
+
+async def test_an_interrupt_ends_the_reading_at_once_and_nothing_is_booked(acme: str, tmp_path: Path) -> None:
+    pipe = tmp_path / "session.jsonl"
+    os.mkfifo(pipe)
+    program = Path(sys.executable).with_name("token-ledger")
+    process = await asyncio.create_subprocess_exec(
+        program, "import", "claude-code", pipe, "--database-url", acme, stdout=DEVNULL, stderr=DEVNULL
+    )
+    with await asyncio.to_thread(pipe.open, "wb") as written:  # which waits until it is being read
+        written.write(bytes_of(CLAUDE_CODE[0]))
+        written.flush()
+
+        process.send_signal(signal.SIGINT)
+
+        assert await asyncio.wait_for(process.wait(), 60) == INTERRUPTED
+    assert await rows(acme, "select 1 from usage_events") == []
 
 
 @pytest.mark.parametrize("name", KINDS)

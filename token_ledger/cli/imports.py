@@ -4,7 +4,9 @@ import argparse
 import asyncio
 import getpass
 import json
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -71,7 +73,7 @@ async def _import(
         collect_less_garbage()
         with _progress("reading", None) as told:
             rows = rows_of(kind, options.files, defaults, summary.stated, mapping, in_two=True)
-            with closing(rows):
+            with closing(rows), _interrupted_at_once():
                 read(rows, spool, summary, told)
         doing = "trying out" if options.dry_run else "booking"
         with _progress(doing, spool.count) as told:
@@ -148,6 +150,19 @@ def _progress(doing: str, total: int | None) -> Iterator[Any]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(doing, total=total)
         yield lambda more: progress.advance(task, more)
+
+
+@contextmanager
+def _interrupted_at_once() -> Iterator[None]:
+    """Let Ctrl-C end what waits for nothing; the event loop would put it off until something is waited for."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def print_summary(summary: Summary, *, dry_run: bool) -> None:
