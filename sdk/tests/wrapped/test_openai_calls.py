@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
 import pytest
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI, AzureOpenAI, OpenAI
 from pydantic import BaseModel
 
 from token_ledger_sdk import BudgetExceeded, TokenLedger
@@ -313,6 +315,62 @@ def test_a_stand_in_is_called(ledger: TokenLedger, bare: OpenAI, provider: Provi
     assert provider.asked[0].body == {"model": "gpt-5.4-mini", "messages": MESSAGES, "max_completion_tokens": 50}
 
 
+def test_what_is_given_as_extra_body_is_changed_there(
+    client: OpenAI, provider: Provider, granting: GrantingLedger
+) -> None:
+    granting.most_output = 100
+    provider.json(chat_body())
+    client.chat.completions.create(
+        model="gpt-5.4", messages=MESSAGES, extra_body={"max_completion_tokens": None, "own": 1}
+    )
+    assert (provider.asked[0].body["max_completion_tokens"], provider.asked[0].body["own"]) == (100, 1)
+
+
+def test_a_deployment_of_azure_is_called(ledger: TokenLedger, provider: Provider, granting: GrantingLedger) -> None:
+    provider.json(chat_body())
+    address = provider.url.removesuffix("/v1")
+    with AzureOpenAI(azure_endpoint=address, api_key="k", api_version="2026-01-01", max_retries=0) as bare:
+        client = ledger.wrap(bare, user="ada", agent_type="a", apply=["model_downgrade"])
+        client.chat.completions.create(model="gpt-5.4", messages=MESSAGES)
+        granting.stand_in = "gpt-5.4-mini"
+        client.chat.completions.create(model="gpt-5.4", messages=MESSAGES)
+    paths = [each.path.partition("?")[0] for each in provider.asked]
+    assert paths == [f"/openai/deployments/{model}/chat/completions" for model in ("gpt-5.4", "gpt-5.4-mini")]
+    assert granting.reserved["provider"] == "azure"
+
+
+def test_old_completions_are_held_for_each_prompt(client: OpenAI, provider: Provider, granting: GrantingLedger) -> None:
+    choice = {"index": 0, "finish_reason": "length", "text": "one", "logprobs": None}
+    usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+    provider.json({"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "m", "choices": [choice],
+                   "usage": usage})  # fmt: skip
+    client.completions.create(model="gpt-3.5-turbo-instruct", prompt=["a", "b"])
+    assert (granting.reserved["input_tokens"], granting.reserved["max_output_tokens"]) == (2, 32)
+    assert granting.settled["usage"]["output_tokens"] == 3
+
+
+def test_a_parsed_response_is_booked(
+    client: OpenAI, provider: Provider, granting: GrantingLedger, recorded: Recorded
+) -> None:
+    body = json.loads(recorded("251"))
+    (message,) = (item for item in body["output"] if item["type"] == "message")
+    message["content"][0]["text"] = '{"name": "Paris"}'
+    provider.json(body)
+    answer = client.responses.parse(model="gpt-5-nano", input="Which city?", text_format=City)
+    assert answer.output_parsed == City(name="Paris")
+    assert granting.reserved["requires"][0] == "structured_output"
+    assert granting.settled["usage"]["output_tokens"] == body["usage"]["output_tokens"]
+
+
+def test_searches_that_are_announced_are_held(client: OpenAI, provider: Provider, granting: GrantingLedger) -> None:
+    provider.json({"id": "resp_1", "object": "response", "status": "completed", "output": []})
+    client.responses.create(
+        model="gpt-5.4", input="x", tools=[{"type": "web_search"}], max_tool_calls=3, service_tier="flex"
+    )
+    assert (granting.reserved["max_usage"], granting.reserved["service_tier"]) == ({"web_searches": 3}, "flex")
+    assert granting.reserved["input_tokens"] > 10_000
+
+
 def test_the_limits_of_models_are_asked_for_once(
     ledger: TokenLedger, bare: OpenAI, provider: Provider, granting: GrantingLedger
 ) -> None:
@@ -346,6 +404,26 @@ def test_contexts_nest(ledger: TokenLedger, bare: OpenAI, provider: Provider, gr
     assert (inner["user"], inner["agent_type"], inner["tags"]) == ("ada", "data_agent", {"app": "web", "team": "b"})
     assert (in_run["run_id"], "user" in in_run, "cost_center" in in_run) == ("11", False, False)
     assert (other["user"], "cost_center" in other) == ("bob", False)
+
+
+def test_threads_have_contexts_of_their_own(
+    ledger: TokenLedger, bare: OpenAI, provider: Provider, granting: GrantingLedger
+) -> None:
+    provider.json(chat_body())
+    client = ledger.wrap(bare, agent_type="chat")
+    both_are_there = threading.Barrier(2)
+
+    def ask(user: str) -> None:
+        with ledger.context(user=user):
+            both_are_there.wait(5)
+            for _ in range(5):
+                client.chat.completions.create(
+                    model="gpt-5.4", messages=[{"role": "user", "content": user}], max_completion_tokens=10
+                )
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [*pool.map(ask, ("ada", "bob"))] == [None, None]
+    assert sorted(each["user"] for each in granting.sent("/reservations")) == ["ada"] * 5 + ["bob"] * 5
 
 
 def test_a_call_of_nobody_is_not_sent(

@@ -4,12 +4,13 @@ The seam is `request`, which every resource calls once for each call, and `_send
 attempt. A transport of httpx2 was weighed: it would see attempts and not calls, so that retries could only be told by a
 header, would get the body as bytes, and a transport of the caller's own would have to be opened. Patched methods of the
 resources would miss those that a later version adds. Here the library itself writes the request, from the
-caller's own arguments, so it is the same to the byte; where we change it, fields are added in the way of `extra_body`.
+caller's own arguments, so it is the same to the byte; what we change is a field of the body.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -53,6 +54,15 @@ def _guarded_class(kind: Any) -> type:
     return type(kind.__name__, (AsyncOpenAICalls, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
+def _changed(options: Any, changes: Mapping[str, object]) -> Any:
+    """Return the options of a request with other fields in its body, each where the caller's stands."""
+    changed = copy.copy(options)
+    changed.json_data = {**options.json_data, **changes}
+    if options.extra_json is not None:
+        changed.extra_json = {name: changes.get(name, value) for name, value in options.extra_json.items()}
+    return changed
+
+
 class AsyncOpenAICalls:
     """What a guarded client does in place of the library's own."""
 
@@ -71,8 +81,7 @@ class AsyncOpenAICalls:
         try:
             changes = changes_for(url, body, self._ledger_provider, model=call.model, output_limit=call.output_limit)
             if changes:
-                options = copy.copy(options)
-                options.extra_json = {**(options.extra_json or {}), **changes}
+                options = _changed(options, changes)
             running = _running.set(_Running(call, adds_usage(url, body)))
             try:
                 return await send(cast_to, options, stream=stream, stream_cls=stream_cls)
