@@ -101,8 +101,9 @@ def test_what_the_request_requires(client: OpenAI, provider: Provider, granting:
         tools=[TOOL],
         response_format={"type": "json_object"},
     )
-    # The model's limit of 128,000 makes it a long one.
-    assert granting.reserved["requires"] == ["tools", "structured_output", "vision", "long_context"]
+    assert granting.reserved["requires"] == ["tools", "structured_output", "vision"]
+    client.chat.completions.create(model="gpt-5.4", messages=MESSAGES, max_completion_tokens=128_000)
+    assert granting.reserved["requires"] == ["long_context"]
 
 
 def test_a_tool_call_is_booked(client: OpenAI, provider: Provider, granting: GrantingLedger) -> None:

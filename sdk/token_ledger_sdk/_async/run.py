@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Literal, Self, TypeVar, Unpack
 
 from ..errors import LedgerError, RunNotOpen
@@ -149,11 +150,12 @@ class AsyncRun(AsyncBlock):
     async def _leave(self, error: BaseException | None) -> None:
         if self._ended or not self._closes:
             return
-        await self._wrapper.close(self.run_id)
         try:
-            await self.close()
-        except RunNotOpen:
-            return  # somebody else has ended the run, so nothing is left to close
+            await self._wrapper.close(self.run_id)
+        finally:
+            # If somebody else has ended the run, nothing is left to close.
+            with suppress(RunNotOpen):
+                await self.close()
 
     def _failure(self) -> str:
         return f"close run {self.run_id}"

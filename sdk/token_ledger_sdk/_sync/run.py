@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Literal, Self, TypeVar, Unpack
 
 from ..errors import LedgerError, RunNotOpen
@@ -148,11 +149,12 @@ class Run(Block):
     def _leave(self, error: BaseException | None) -> None:
         if self._ended or not self._closes:
             return
-        self._wrapper.close(self.run_id)
         try:
-            self.close()
-        except RunNotOpen:
-            return  # somebody else has ended the run, so nothing is left to close
+            self._wrapper.close(self.run_id)
+        finally:
+            # If somebody else has ended the run, nothing is left to close.
+            with suppress(RunNotOpen):
+                self.close()
 
     def _failure(self) -> str:
         return f"close run {self.run_id}"

@@ -16,7 +16,7 @@ LONG_CONTEXT = "long_context"
 """The words that `requires` uses; a model that stands in must have all of them among its capabilities."""
 
 LONG_CONTEXT_TOKENS = 128_000
-"""From how many tokens on, of input and output, a call requires LONG_CONTEXT."""
+"""From how many tokens on, of input and of the caller's own output limit, a call requires LONG_CONTEXT."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +50,8 @@ class Ask:
             "input_tokens": self.input_tokens,
             "max_output_tokens": max_output_tokens,
         }
-        requires = self._all_required(max_output_tokens)
-        if requires:
-            call["requires"] = requires
+        if self.all_required:
+            call["requires"] = self.all_required
         if context.request_type or self.request_type:
             call["request_type"] = context.request_type or self.request_type or ""
         if context.tags:
@@ -65,6 +64,8 @@ class Ask:
             call["max_usage"] = self.max_usage
         return call
 
-    def _all_required(self, max_output_tokens: int) -> tuple[str, ...]:
-        is_long = self.input_tokens + max_output_tokens > LONG_CONTEXT_TOKENS
+    @property
+    def all_required(self) -> tuple[str, ...]:
+        """What a stand-in must be able to do; a limit that is only the model's says nothing of the length."""
+        is_long = self.input_tokens + (self.output_limit or 0) > LONG_CONTEXT_TOKENS
         return (*self.requires, LONG_CONTEXT) if is_long else self.requires
