@@ -23,6 +23,9 @@ _CORRECTED_PRICE = (
     " where user_id = 'peggy' and others is not null))"
 )
 """A re-costing of a call that had a price."""
+_READING = "(select max(event_id) from usage_events where details ? 'supersedes' and response_id is null)"
+_OTHER_READING = "(select max(event_id) from usage_events where details ? 'supersedes' and response_id is not null)"
+_SUPERSEDED = "(select max((details ->> 'supersedes')::bigint) from usage_events where response_id is null)"
 _DUPLICATE = "(select min(event_id) from usage_events where repetition = 'duplicate' and not part)"
 _PART = "(select max(event_id) from usage_events where part and not late)"
 _OF_SEARCHES = "from usage_events where part and calls = 0 and others is not null"
@@ -314,11 +317,28 @@ BREAKS = {
         "delete from usage_events where event_id = " + _RECOSTING,
         "update usage_events set recosts = recosts + 1 where event_id = " + _RECOSTING,
     ),
-    "every correction is in the audit log, or made by the settle that replaces a call": (
+    "every correction is in the audit log, or made by what takes the place of a call": (
         "delete from audit_log where action = 'calls.reverse'",
         "update usage_events set repetition = 'first', earlier_event_id = null where repetition = 'replaces'",
+        "update usage_events set details = null where event_id = " + _READING,
         "delete from usage_events where event_id = " + _CORRECTION,
         "update usage_events set corrects = corrects + 1 where event_id = " + _CORRECTION,
+    ),
+    "of a call that was imported unfinished, only the newest reading counts, under the key of all": (
+        # As if the later reading were a call of its own, or of another one.
+        "update usage_events set details = details - 'supersedes' where event_id = " + _READING,
+        "update usage_events set details = jsonb_set(details, '{supersedes}', to_jsonb(event_id + 1))"
+        " where event_id = " + _READING,
+        "update usage_events set details = jsonb_set(details, '{supersedes}', to_jsonb(" + _OTHER_READING + "))"
+        " where event_id = " + _READING,
+        "update operation_keys set key = 'another' where target_id = " + _READING,
+        "update operation_keys set source = 'event:elsewhere', key = 'another' where target_id = " + _READING,
+        # As if what the earlier one had booked were still there, or had been more.
+        "delete from usage_events where corrects = " + _SUPERSEDED,
+        "update usage_events set output_tokens = 400 where event_id = " + _SUPERSEDED,
+        "update usage_events set counts_since = null where event_id = " + _READING,
+        "update usage_events set counts_since = null where event_id = " + _SUPERSEDED,
+        "delete from usage_events where event_id = " + _SUPERSEDED,
     ),
     "no response of a provider is booked twice with the same model and usage": (
         # As if another process had not looked.

@@ -408,7 +408,19 @@ async def _import(ledger: Ledger) -> None:
                             user="mallory", counts_since=now - timedelta(days=90))  # fmt: skip
     for days in (0, 1, 2, 2, 80, 400):
         await ledger.ask(replace(event, occurred_at=now - timedelta(days=days)), outcomes.Recorded)
+    await _read_again(ledger, replace(event, may_grow=True, occurred_at=now - timedelta(days=3)))
     await _reverse_calls(ledger, f"user_id = 'mallory' and e.posted_at > now() - interval '{1.5 * 24} hours'")
+
+
+async def _read_again(ledger: Ledger, event: commands.Record) -> None:
+    """Import calls that are unfinished at first: twice, once with a response, and once never priced."""
+    for key, usages, read in (
+        ("read-1", (1, 20, 300), event), ("read-2", (5, 50), replace(event, response_id="resp_read")),
+        ("read-3", (5, 6), replace(event, model="never heard of it")),
+    ):  # fmt: skip
+        for output in usages:
+            again = replace(read, key=key, fingerprint=str(output).encode(), usage=Usage(500, output))
+            await ledger.ask(again, outcomes.Recorded)
 
 
 async def _recost(ledger: Ledger) -> None:

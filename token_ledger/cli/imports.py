@@ -77,23 +77,29 @@ async def _import(
                 read(rows, spool, summary, told)
         doing = "trying out" if options.dry_run else "booking"
         with _progress(doing, spool.count) as told:
-            await _deal_with(commits, tenant, spool, since, summary, told, dry_run=options.dry_run)
+            await _deal_with(commits, tenant, spool, since, summary, told, kind, dry_run=options.dry_run)
         return summary
 
 
 async def _deal_with(
-    commits: GroupCommit, tenant: TenantId, spool: Spool, since: datetime, summary: Summary, told: Any, *,
-    dry_run: bool,
+    commits: GroupCommit, tenant: TenantId, spool: Spool, since: datetime, summary: Summary, told: Any,
+    kind: ImportKind, *, dry_run: bool,
 ) -> None:  # fmt: skip
     async def next_piece(calls: int) -> None:
         told(calls)
         await asyncio.sleep(0)  # so that the batch before begins
 
     if dry_run:
-        await try_out(spool.calls(), lambda commands: commits.try_out(tenant, commands), since, summary, next_piece)
+        await try_out(
+            spool.calls(), lambda commands: commits.try_out(tenant, commands), since, summary, next_piece,
+            may_grow=kind.may_grow,
+        )  # fmt: skip
         return
     try:
-        await book(spool.calls(), lambda command: commits.begin(tenant, command), since, summary, next_piece)
+        await book(
+            spool.calls(), lambda command: commits.begin(tenant, command), since, summary, next_piece,
+            may_grow=kind.may_grow,
+        )  # fmt: skip
     except LedgerError as error:
         done = f"{summary.booked} of {spool.count} calls are booked"
         raise ValueError(f"{error}; {done}: run the command again to book the rest, none is booked twice") from error
@@ -177,6 +183,8 @@ def print_summary(summary: Summary, *, dry_run: bool) -> None:
     console.print(f"  {would}booked: {summary.booked:,}")
     if summary.duplicates:
         console.print(f"  booked before: {summary.duplicates:,}")
+    if summary.corrected:
+        console.print(f"  {would}corrected, unfinished before: {summary.corrected:,}")
     for reason, count in summary.skipped.most_common():
         console.print(f"  skipped, {reason.value}: {count:,}")
     for state, counts in (("quarantined", summary.quarantined), ("refused", summary.refused)):

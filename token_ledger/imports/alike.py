@@ -53,15 +53,16 @@ class _Pattern:
         return Record(
             key, fingerprint(text.encode()), one.event_source, one.agent_type, one.provider, one.model, usage,
             one.run_id, one.user, one.cost_center, one.request_type, at, one.failed, one.estimated, response, one.tool,
-            one.service_tier, one.tags, one.event_kind, one.cost_nanos, one.details, one.counts_since, said,
+            one.service_tier, one.tags, one.event_kind, one.cost_nanos, one.details, one.counts_since, said, one.may_grow,
         )  # fmt: skip
 
 
 class AlikeCalls:
-    """The patterns of the calls of an import; `counts_since` is that of all its commands."""
+    """The patterns of the calls of an import; `counts_since` and `may_grow` are those of all its commands."""
 
-    def __init__(self, counts_since: datetime) -> None:
+    def __init__(self, counts_since: datetime, *, may_grow: bool = False) -> None:
         self.counts_since = counts_since
+        self.may_grow = may_grow
         self._seen_once: set[_Shape] = set()
         self._patterns: dict[_Shape, _Pattern | None] = {}
 
@@ -102,7 +103,7 @@ class AlikeCalls:
         sample = {**event, "idempotency_key": A_KEY, "usage": A_USAGE, "occurred_at": AN_INSTANT}
         sample["response_id"] = response
         try:
-            (command, *others), _ = event_commands(sample, "event", self.counts_since)
+            (command, *others), _ = event_commands(sample, "event", self.counts_since, may_grow=self.may_grow)
         except ProblemError:
             return None
         if others or not isinstance(command, Record):

@@ -38,6 +38,9 @@ class ImportAnswer(TypedDict):
     rows: Annotated[int, doc("Rows that were read.", 2_162)]
     booked: Annotated[int, doc("Calls that were booked.", 969)]
     duplicates: Annotated[int, doc("Calls that were booked before.", 0)]
+    corrected: Annotated[
+        int, doc("Calls that were unfinished when they were imported before; `uses` has what they use more.", 0)
+    ]
     quarantined: Annotated[
         dict[str, int], doc("Calls that were kept in quarantine, by code.", {"time_out_of_range": 1})
     ]
@@ -64,6 +67,7 @@ def import_answer(summary: Summary, *, dry_run: bool) -> ImportAnswer:
         "rows": summary.rows,
         "booked": summary.booked,
         "duplicates": summary.duplicates,
+        "corrected": summary.corrected,
         "quarantined": dict(summary.quarantined),
         "refused": dict(summary.refused),
         "skipped": {reason.value: count for reason, count in summary.skipped.items()},

@@ -45,9 +45,13 @@ def read(rows: Iterable[Row], spool: Spool, summary: Summary, progress: Progress
 
 
 async def book(
-    calls: Iterable[CallRow], begin: Begin, counts_since: datetime, summary: Summary, next_piece: NextPiece
+    calls: Iterable[CallRow], begin: Begin, counts_since: datetime, summary: Summary, next_piece: NextPiece, *,
+    may_grow: bool = False,
 ) -> None:  # fmt: skip
-    """Book calls and count what became of them; see `model.event.counts_on` for `counts_since`."""
+    """Book calls and count what became of them; see `model.event.counts_on` for `counts_since`.
+
+    `may_grow` says that calls may have been unfinished when they were imported before (see `ImportKind`).
+    """
     waiting: deque[tuple[Place, list[asyncio.Future[Outcome]]]] = deque()
 
     async def finish(most_left: int) -> None:
@@ -57,7 +61,7 @@ async def book(
             waiting.popleft()
             summary.add(place, outcomes)
 
-    following, alike = iter(calls), AlikeCalls(counts_since)
+    following, alike = iter(calls), AlikeCalls(counts_since, may_grow=may_grow)
     try:
         while piece := [*islice(following, CALLS_OF_A_PIECE)]:
             for call in piece:
@@ -74,10 +78,11 @@ async def book(
 
 
 async def try_out(
-    calls: Iterable[CallRow], decide: TryOut, counts_since: datetime, summary: Summary, next_piece: NextPiece
+    calls: Iterable[CallRow], decide: TryOut, counts_since: datetime, summary: Summary, next_piece: NextPiece, *,
+    may_grow: bool = False,
 ) -> None:  # fmt: skip
     """Count what would become of calls if they were booked now, and book nothing."""
-    following, alike = iter(calls), AlikeCalls(counts_since)
+    following, alike = iter(calls), AlikeCalls(counts_since, may_grow=may_grow)
     while chosen := [*islice(following, CALLS_OF_A_TRIAL)]:
         read_calls = [(call.place, _commands_of(call, alike, summary)) for call in chosen]
         outcomes = iter(await decide([each for _, commands in read_calls for each in commands or ()]))
@@ -100,7 +105,7 @@ def _commands_of(call: CallRow, alike: AlikeCalls, summary: Summary) -> Commands
     if record is not None:
         return (record,)
     try:
-        commands, _ = event_commands(call.event, "event", alike.counts_since)
+        commands, _ = event_commands(call.event, "event", alike.counts_since, may_grow=alike.may_grow)
     except ProblemError as problem:
         summary.refuse(call.place, problem.code, problem.detail)
         return None

@@ -32,7 +32,8 @@ class Form(StrEnum):
 class ImportKind:
     """One kind of file: its name, the module that reads it, its form, what it is in words, and whether it has costs.
 
-    Some are large enough to be read `in_two` processes.
+    Some are large enough to be read `in_two` processes. `may_grow` says that a file may be read
+    while a call is under way, so that a later reading has more of it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ImportKind:
     what: str
     states_costs: bool = False
     in_two: bool = False
+    may_grow: bool = False
 
 
 KINDS = {
@@ -52,7 +54,9 @@ KINDS = {
         ImportKind("litellm", "litellm", Form.EXPORT, "spend logs of LiteLLM: JSON, CSV or a copy of the table", True),
         ImportKind("openai-usage", "openai_usage", Form.EXPORT, "OpenAI's usage API"),
         ImportKind("anthropic-usage", "anthropic_usage", Form.EXPORT, "Anthropic's usage report"),
-        ImportKind("claude-code", "claude_code", Form.SESSIONS, "session logs of Claude Code", in_two=True),
+        ImportKind(
+            "claude-code", "claude_code", Form.SESSIONS, "session logs of Claude Code", in_two=True, may_grow=True
+        ),
         ImportKind("codex", "codex", Form.SESSIONS, "session logs of Codex"),
         ImportKind("langfuse", "langfuse", Form.SESSIONS, "traces exported from Langfuse"),
         ImportKind("otlp", "otlp", Form.SESSIONS, "OpenTelemetry traces as OTLP JSON"),

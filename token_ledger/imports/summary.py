@@ -56,6 +56,8 @@ class Summary:
     calendar: Calendar
     booked: int = 0
     duplicates: int = 0
+    corrected: int = 0
+    """Calls of which an earlier import had booked less, because they were unfinished."""
     quarantined: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     skipped: Counter[SkipReason] = field(default_factory=Counter)
@@ -70,6 +72,7 @@ class Summary:
         return (
             self.booked
             + self.duplicates
+            + self.corrected
             + sum(counts.total() for counts in (self.quarantined, self.refused, self.skipped))
         )
 
@@ -91,15 +94,20 @@ class Summary:
         elif not isinstance(whole, Recorded):
             problem = problem_of(whole)
             self.refuse(place, problem.code, problem.detail)
+        elif whole.taken_back:
+            self.corrected += 1
         elif whole.replayed or whole.event.is_duplicate:
             self.duplicates += 1
         else:
             self.booked += 1
         for outcome in outcomes:
-            if isinstance(outcome, Recorded) and not (outcome.replayed or outcome.event.is_duplicate):
-                self._use(outcome.event)
+            if isinstance(outcome, Recorded) and not outcome.replayed:
+                for event in (*outcome.taken_back, outcome.event):
+                    self._use(event)
 
     def _use(self, event: UsageEvent) -> None:
+        if event.is_duplicate:
+            return
         key = UseKey(self.calendar.local_date(event.posted_at), event.facts.provider, event.facts.model)
         self.uses.setdefault(key, Use()).add(event)
 

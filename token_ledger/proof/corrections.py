@@ -79,9 +79,15 @@ where r.tenant_id = :tenant and r.event_id > :cut and r.recosts is not null and 
 )
 """
 
-# The settle of a hold replaces a call that was reported without one, and takes it back by itself.
+_RECOSTED_BY = "(select r.recosts from usage_events as r where r.tenant_id = :tenant and r.event_id = {0})"
+
+# The settle of a hold replaces a call that was reported without one, and takes it back by itself. So does a later
+# import of a call that was unfinished before.
 LOGGED = f"""
-with logged as (
+with superseded as (
+    select (details ->> 'supersedes')::bigint as event_id from usage_events
+    where tenant_id = :tenant and details ? 'supersedes'
+), logged as (
     select l.audit_id, each.key::bigint as event_id, each.value::bigint as corrects
     from audit_log as l cross join lateral jsonb_each_text(l.after -> 'corrections') as each
     where l.tenant_id = :tenant and l.action = 'calls.reverse'
@@ -89,12 +95,14 @@ with logged as (
 select coalesce(m.event_id, l.event_id) as event_id, l.audit_id, m.corrects, l.corrects as logged_corrects
 from made as m full join logged as l using (event_id)
 where coalesce(m.event_id, l.event_id) > :cut and m.corrects is distinct from l.corrects
-  and not (l.event_id is null and exists (
-      select from usage_events as e
-      where e.tenant_id = :tenant and e.repetition = '{Repetition.REPLACES}'
-        and e.earlier_event_id in (m.corrects, (
-            select r.recosts from usage_events as r where r.tenant_id = :tenant and r.event_id = m.corrects
-        ))
+  and not (l.event_id is null and (
+      m.corrects in (select event_id from superseded)
+      or coalesce({_RECOSTED_BY.format("m.corrects")}, 0) in (select event_id from superseded)
+      or exists (
+          select from usage_events as e
+          where e.tenant_id = :tenant and e.repetition = '{Repetition.REPLACES}'
+            and e.earlier_event_id in (m.corrects, {_RECOSTED_BY.format("m.corrects")})
+      )
   ))
 """
 
@@ -137,7 +145,7 @@ async def _find_wrong_paths(scope: Scope) -> list[Row]:
 
 CHECKS = (
     sql_check("corrections take back exactly what they correct, once", CORRECTIONS),
-    sql_check("every correction is in the audit log, or made by the settle that replaces a call", LOGGED),
+    sql_check("every correction is in the audit log, or made by what takes the place of a call", LOGGED),
     sql_check("re-costings are of calls whose cost follows from a price, and are taken back with them", RECOSTINGS),
     sql_check("every re-costing is in the audit log", RECOSTINGS_LOGGED),
     Check("corrections are on the accounts that had what they correct", _find_wrong_paths),

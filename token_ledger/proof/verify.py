@@ -31,6 +31,7 @@ from token_ledger.proof import (
     model_names,
     paths,
     price_changes,
+    readings,
     rollovers,
     rollups,
     runs,
@@ -65,6 +66,7 @@ CHECKS: tuple[Check, ...] = (
     *rollups.CHECKS,
     *costs.CHECKS,
     *corrections.CHECKS,
+    *readings.CHECKS,
     *duplicates.CHECKS,
 )
 

@@ -37,7 +37,7 @@ async def import_files(request: Request, admin: Admin, body: ImportBody) -> Impo
     at their date, and on the accounts of windows that have ended, never on one under way. Nothing is booked if a file
     can't be read. What was booked before is not booked again, so an import that was interrupted can be sent again.
     """
-    service = service_of(request)
+    service, kind = service_of(request), KINDS[body.kind]
     mapping, defaults = _mapping(body), _defaults(body)
     async with reading(request, admin.tenant) as connection:
         calendar, _ = await load_calendar(connection, admin.tenant)
@@ -49,19 +49,23 @@ async def import_files(request: Request, admin: Admin, body: ImportBody) -> Impo
 
     with TemporaryDirectory() as directory, Spool() as spool:
         paths = [_stored(Path(directory), place, file, body.kind) for place, file in enumerate(body.files)]
-        rows = rows_of(KINDS[body.kind], paths, defaults, summary.stated, mapping)
+        rows = rows_of(kind, paths, defaults, summary.stated, mapping)
         try:
             # In a thread, because a file takes as long as thousands of requests.
             await asyncio.to_thread(read, rows, spool, summary, lambda more: None)
         except UnreadableFile as error:
             raise invalid_field("files", _named(str(error), paths, body.files)) from None
         if body.dry_run:
-            await try_out(spool.calls(), lambda commands: service.try_out(admin.tenant, commands), since, summary, turn)
+            await try_out(
+                spool.calls(), lambda commands: service.try_out(admin.tenant, commands), since, summary, turn,
+                may_grow=kind.may_grow,
+            )  # fmt: skip
         else:
             begun = object()
             await book(
-                spool.calls(), lambda each: service.begin(admin.tenant, each, admin.key_id, begun), since, summary, turn
-            )
+                spool.calls(), lambda each: service.begin(admin.tenant, each, admin.key_id, begun), since, summary,
+                turn, may_grow=kind.may_grow,
+            )  # fmt: skip
         for code, examples in summary.examples.items():
             summary.examples[code] = [_named(text, paths, body.files) for text in examples]
     return import_answer(summary, dry_run=body.dry_run)

@@ -163,10 +163,26 @@ def other_model_key_space(number: int) -> str:
     return f"{OTHER_MODEL}{number}"
 
 
+MOST_READINGS = 16
+"""How many later readings of one unfinished call are booked; more are kept in quarantine, as contradictions."""
+READING = "reading"
+"""What the key spaces of later readings of imported calls begin with."""
+
+
+def call_key_spaces() -> list[str]:
+    """Return the key spaces in which calls of one recorded event can be booked: itself, other models, readings."""
+    spaces = ["", *map(other_model_key_space, range(1, MOST_OTHER_MODELS + 1))]
+    return [*spaces, *(later for space in spaces for later in _reading_key_spaces(space))]
+
+
+def _reading_key_spaces(key_space: str) -> list[str]:
+    behind = f".{key_space}" if key_space else ""
+    return [f"{READING}{number}{behind}" for number in range(1, MOST_READINGS + 1)]
+
+
 def sources_of_events(event_source: str) -> list[str]:
     """Return every source that keys of events from a source can have."""
-    spaces = ("", CONTRADICTION, *map(other_model_key_space, range(1, MOST_OTHER_MODELS + 1)))
-    return [event_keys(event_source, space) for space in spaces]
+    return [event_keys(event_source, space) for space in (*call_key_spaces(), CONTRADICTION)]
 
 
 @value
@@ -201,6 +217,8 @@ class Record(KeyedCommand):
     """Of a call that is imported: see `model.event.counts_on`. It may be of any age."""
     body: Mapping[str, Any] = field(default_factory=dict)
     """The event as it came, kept where it has to be quarantined. It holds counts and names, never prompts."""
+    may_grow: bool = False
+    """Whether the import may have met the call while it was made, so that a later one of it has more usage."""
 
     @property
     def source(self) -> str:
@@ -248,6 +266,11 @@ CONTRADICTION = "contradiction"
 def kept_apart(report: Report) -> Report:
     """Return a report with the key that it is kept under if its own was used for another request."""
     return replace(report, key=f"{report.fingerprint.hex()}:{report.key}", key_space=CONTRADICTION)
+
+
+def later_readings(record: Record) -> list[Record]:
+    """Return a record of an imported call with each key that a later reading of it can have, in their order."""
+    return [replace(record, key_space=space) for space in _reading_key_spaces(record.key_space)]
 
 
 @value

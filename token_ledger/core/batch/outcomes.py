@@ -144,10 +144,14 @@ class Released:
 
 @value
 class Recorded:
-    """A call without a hold was booked."""
+    """A call without a hold was booked.
+
+    `taken_back` are the corrections of an earlier reading of it, where an import had met the call unfinished.
+    """
 
     event: UsageEvent
     replayed: bool = False
+    taken_back: tuple[UsageEvent, ...] = ()
 
 
 @value

@@ -15,10 +15,13 @@ Found = tuple[Repetition | None, UsageEvent | None]
 NOTHING: Found = None, None
 
 
-def find_earlier(books: Books, response_id: str, facts: CallFacts, usage: Usage, *, on_hold: bool) -> Found:
+def find_earlier(
+    books: Books, response_id: str, facts: CallFacts, usage: Usage, *, on_hold: bool, besides: int | None = None
+) -> Found:  # fmt: skip
     """Return what the response id of a whole call says of it; `on_hold` tells whether the call has one.
 
-    A call that was taken back is none. One that was reported without a hold gives way to the settle of a hold.
+    A call that was taken back is none, nor is `besides`, which is about to be. One that was reported without a hold
+    gives way to the settle of a hold.
     """
     if not books.config.finds_duplicates:
         return NOTHING
@@ -32,7 +35,7 @@ def find_earlier(books: Books, response_id: str, facts: CallFacts, usage: Usage,
     name = _current_name(books, facts)
     corrected = books.loaded.corrected
     calls = [each for _, each in sorted(known.items()) if _current_name(books, each.facts) == name]
-    calls = [each for each in calls if each.event_id not in corrected]
+    calls = [each for each in calls if each.event_id not in corrected and each.event_id != besides]
     if not calls:
         return Repetition.FIRST, None
     same = next((each for each in calls if _is_used(each, usage)), None)

@@ -26,6 +26,7 @@ from token_ledger.core.decisions.recorded_costs import cost_of
 from token_ledger.core.model.account import Account
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.details import NO_DETAILS
 from token_ledger.core.model.event import NO_PRICE, UsageEvent, in_time, representable
 from token_ledger.core.model.parts import DrawnUse, charge_part, drawn_with, earlier_use
 from token_ledger.core.model.plain_data import limits_data
@@ -155,8 +156,13 @@ def sweep(books: Books, command: commands.ExpireDue) -> outcomes.Swept:
     return outcomes.Swept()
 
 
-def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcomes.Quarantined:
-    """Book a call that had no hold, on every account that it falls on; what can't be booked is kept in quarantine."""
+def record(
+    books: Books, command: commands.Record, earlier_reading: UsageEvent | None = None
+) -> outcomes.Recorded | outcomes.Quarantined:  # fmt: skip
+    """Book a call that had no hold, on every account that it falls on; what can't be booked is kept in quarantine.
+
+    What an earlier reading of the call booked is taken back, as if only this one had been imported.
+    """
     run = None
     if command.run_id is not None:
         run = books.loaded.runs.get(command.run_id)
@@ -181,7 +187,8 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
     )  # fmt: skip
     repetition, earlier = NOTHING
     if command.response_id is not None:
-        repetition, earlier = find_earlier(books, command.response_id, facts, usage, on_hold=False)
+        besides = None if earlier_reading is None else earlier_reading.event_id
+        repetition, earlier = find_earlier(books, command.response_id, facts, usage, on_hold=False, besides=besides)
         if repetition is Repetition.DUPLICATE:
             usage, clamped = Usage(), False
     calls = 0 if repetition is Repetition.DUPLICATE or command.event_kind is not None else 1
@@ -191,6 +198,8 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
         price, assumed = price_without_hold(books, asked, posted_at, usage, command.service_tier)
     usage, cost, others, is_priced, details = cost_of(command, price, usage, calls, posted_at, assumed)
     list_price_id, list_nanos = list_cost(books, price, asked, usage, command.service_tier, calls, posted_at)
+    if earlier_reading is not None:
+        details = replace(details or NO_DETAILS, supersedes=earlier_reading.event_id)
     path = [account.account_id for account in accounts]
     price_id = NO_PRICE if price is None else price.price_id
     # What every event has stands in its place: a keyword takes five times as long.
@@ -220,8 +229,9 @@ def record(books: Books, command: commands.Record) -> outcomes.Recorded | outcom
     unbookable = why_unbookable(books, event)
     if unbookable is not None:
         return keep(books, command, *unbookable, command.body)
+    taken_back = () if earlier_reading is None else tuple(take_back(books, earlier_reading))
     books.book(event, accounts)
-    return outcomes.Recorded(event)
+    return outcomes.Recorded(event, taken_back=taken_back)
 
 
 def _settling_event(books: Books, command: commands.Settle, reservation: Reservation) -> UsageEvent:

@@ -33,7 +33,8 @@ class Saved:
 class Details:
     """What a caller measured and said of a call; milliseconds count from its begin.
 
-    `stages` are sorted by name. `from_cache` says that a tool answered from a cache of its own.
+    `stages` are sorted by name. `from_cache` says that a tool answered from a cache of its own. `supersedes` is the
+    event of an earlier reading of the same call, which an import had met unfinished: that is taken back.
     """
 
     latency_ms: int | None = None
@@ -46,6 +47,7 @@ class Details:
     tool_source: str | None = None
     from_cache: bool = False
     saved: Saved | None = None
+    supersedes: int | None = None
 
     def saving(self, usage: Usage, nanos: int) -> "Details":
         """Return these details with what a cache hit saved."""
@@ -66,7 +68,7 @@ def opposite(details: Details | None) -> Details | None:
 
 _SIMPLE = (
     "latency_ms", "first_token_ms", "retries", "error_kind", "finish_reason", "estimate_rule", "tool_source",
-    "from_cache",
+    "from_cache", "supersedes",
 )  # fmt: skip
 _simple = attrgetter(*_SIMPLE)
 

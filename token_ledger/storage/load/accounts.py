@@ -19,6 +19,7 @@ from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.core.model.window import Window
 from token_ledger.storage import rows
 from token_ledger.storage.load.kept_accounts import Known
+from token_ledger.storage.load.keys import readings_of
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.schema.batch_rows import array_text
@@ -114,6 +115,9 @@ def _account_ids(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterabl
     for tenant, reversal in ordered.of(administration.Reverse):
         events = (loaded[tenant].events.get(event_id) for event_id, _ in reversal.events)
         yield from ((tenant, account_id) for event in events if event is not None for account_id in event.path)
+    for tenant, event_id in readings_of(ordered, loaded):
+        event = loaded[tenant].events.get(event_id)
+        yield from ((tenant, account_id) for account_id in (() if event is None else event.path))
     for tenant, recosting in ordered.of(administration.Recost):
         lasts = (loaded[tenant].events.get(call.events[-1][0]) for call in recosting.calls)
         yield from ((tenant, account_id) for event in lasts if event is not None for account_id in event.path)

@@ -1,4 +1,7 @@
-"""Loads the events that commands take back or re-cost, and what was taken back or re-costed of them before."""
+"""Loads the events that commands take back or re-cost, and what was taken back or re-costed of them before.
+
+Who imports a call again may take back what an earlier reading of it booked.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,6 +11,7 @@ from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import rows
+from token_ledger.storage.load.keys import readings_of
 from token_ledger.storage.load.locks import Connection
 from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.load.repeated_keys import LOAD_EVENTS
@@ -43,14 +47,16 @@ async def load_corrected(connection: Connection, ordered: Ordered, loaded: Mappi
     wanted.extend(
         (tenant, *event) for tenant, command in ordered.of(Recost) for call in command.calls for event in call.events
     )
-    if not wanted:
+    if wanted:
+        for row in await connection.fetch(LOAD_EVENTS, *zip(*wanted, strict=True)):
+            loaded[row[0]].events[row[1]] = rows.EVENT.read(row)
+    # Those of earlier readings are loaded already, because their keys led to them.
+    named = [*((tenant, event_id) for tenant, event_id, _ in wanted), *readings_of(ordered, loaded)]
+    if not named:
         return
-    tenants, events, instants = zip(*wanted, strict=True)
-    for row in await connection.fetch(LOAD_EVENTS, tenants, events, instants):
-        loaded[row[0]].events[row[1]] = rows.EVENT.read(row)
-    for tenant, corrected, correction in await connection.fetch(LOAD_CORRECTED, tenants, events):
+    for tenant, corrected, correction in await connection.fetch(LOAD_CORRECTED, *zip(*named, strict=True)):
         loaded[tenant].corrected[corrected] = correction
-    await load_recostings(connection, [(tenant, event_id) for tenant, event_id, _ in wanted], loaded)
+    await load_recostings(connection, named, loaded)
 
 
 async def load_recostings(

@@ -1,8 +1,8 @@
 """Loads what idempotency keys were used for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from token_ledger.core.batch.commands import Report, Settle, kept_apart, other_model_keys
+from token_ledger.core.batch.commands import Record, Report, Settle, kept_apart, later_readings, other_model_keys
 from token_ledger.core.batch.loaded import Loaded, StoredKey
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.load.locks import Connection
@@ -43,8 +43,35 @@ async def load_keys(connection: Connection, ordered: Ordered, loaded: Mapping[Te
             and stored.answer == "event"
             for key in other_model_keys(stored.target_id, len(command.other_models))
         ]
-        replays += await _load(connection, contradictions + beside, loaded)
+        replays += await _load(connection, contradictions + beside + _keys_of_readings(ordered, loaded), loaded)
     return replays
+
+
+def read_again(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterator[tuple[TenantId, Record]]:
+    """Yield the imported calls that are read again, and not as they were before: they may have been unfinished."""
+    for tenant, record in ordered.of(Record):
+        if record.may_grow:
+            stored = loaded[tenant].keys.get((record.source, record.key))
+            if stored is not None and stored.fingerprint != record.fingerprint:
+                yield tenant, record
+
+
+def _keys_of_readings(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> list[tuple[TenantId, str, str]]:
+    return [
+        (tenant, later.source, later.key)
+        for tenant, record in read_again(ordered, loaded)
+        for later in later_readings(record)
+    ]
+
+
+def readings_of(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterator[tuple[TenantId, int]]:
+    """Yield the events that earlier readings of calls were booked as: the newest may be taken back."""
+    for tenant, record in read_again(ordered, loaded):
+        keys = loaded[tenant].keys
+        for each in (record, *later_readings(record)):
+            stored = keys.get((each.source, each.key))
+            if stored is not None and stored.answer == "event":
+                yield tenant, stored.target_id
 
 
 async def _load(

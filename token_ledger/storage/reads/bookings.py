@@ -12,9 +12,9 @@ from token_ledger.core.batch.commands import (
     Lease,
     Reserve,
     Settle,
+    call_key_spaces,
     event_keys,
     is_settle_key,
-    other_model_key_space,
 )
 from token_ledger.core.batch.idempotency import sources_of
 from token_ledger.core.model.tenant import TenantId
@@ -59,8 +59,7 @@ async def find_booked(connection: AsyncConnection, tenant: TenantId, source: str
     Raises ValueError if the key is one of different holds.
     """
     if source is not None:
-        spaces = ("", *map(other_model_key_space, range(1, MOST_OTHER_MODELS + 1)))
-        sources = [event_keys(source, space) for space in spaces]
+        sources = [event_keys(source, space) for space in call_key_spaces()]
     else:
         sources = [*sources_of(Settle.verb), *sources_of(Reserve.verb), *sources_of(Lease.verb)]
     found = await fetch_rows(

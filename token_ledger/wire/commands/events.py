@@ -1,7 +1,7 @@
 """The commands of events: what is booked without a hold, or kept, where it can't be read."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -38,15 +38,17 @@ _KNOWN = frozenset(name for body in USAGE_BODIES for name in body.model_fields) 
 
 
 def event_commands(
-    event: Any, within: str, counts_since: datetime | None = None
-) -> tuple[Commands, str | None]:  # fmt: skip
+    event: Any, within: str, counts_since: datetime | None = None, *, may_grow: bool = False
+) -> tuple[Commands, str | None]:
     """Return the commands for an event, and the field at fault where it can only be kept.
 
-    `within` is where the event stands in the request. With `counts_since` it is imported (see `model.event.counts_on`).
+    `within` is where the event stands in the request. With `counts_since` it is imported (see `model.event.counts_on`),
+    and `may_grow` says that a later import of the same call may have more usage.
     Raises ProblemError for one of which nothing can be kept.
     """
+    record = partial(_record, within=within, counts_since=counts_since, may_grow=may_grow)
     try:
-        return _commands(event, within, counts_since), None
+        return _commands(event, record, within), None
     except ValidationError as error:
         problem = invalid_problem(error, within)
     except ProblemError as error:
@@ -63,8 +65,7 @@ def event_commands(
     return [commands.Quarantine(str(key), print_, str(source), problem.code, problem.detail, kept)], problem.field
 
 
-def _commands(event: Any, within: str, counts_since: datetime | None) -> Commands:
-    record = partial(_record, within=within, counts_since=counts_since)
+def _commands(event: Any, record: Callable[..., commands.Record], within: str) -> Commands:
     if not isinstance(event, dict):
         return [record(EventBody.model_validate(event), said=event)]
     kind = event.get("type", "llm_call")
@@ -95,7 +96,7 @@ def _dumped(body: EventBody) -> Mapping[str, Any]:
 
 def _record(
     body: EventBody | ToolCallBody | CacheHitBody, *, within: str, said: Mapping[str, Any],
-    counts_since: datetime | None, kind: Kind | None = None, key_space: str = "",
+    counts_since: datetime | None, may_grow: bool, kind: Kind | None = None, key_space: str = "",
 ) -> commands.Record:  # fmt: skip
     check_user(body.run_id, body.user, body.cost_center, f"{within}.")
     failed, response_id, cost, tool_source, from_cache = False, None, None, None, False
@@ -133,6 +134,7 @@ def _record(
         counts_since,
         said,
         key_space=key_space,
+        may_grow=may_grow,
     )
 
 
