@@ -23,6 +23,9 @@ _CORRECTED_PRICE = (
     " where user_id = 'peggy' and others is not null))"
 )
 """A re-costing of a call that had a price."""
+_LATE_TOOL = (
+    "(select max(event_id) from usage_events where kind = 'tool_call' and agent_type = 'data' and corrects is null)"
+)
 _READING = "(select max(event_id) from usage_events where details ? 'supersedes' and response_id is null)"
 _OTHER_READING = "(select max(event_id) from usage_events where details ? 'supersedes' and response_id is not null)"
 _SUPERSEDED = "(select max((details ->> 'supersedes')::bigint) from usage_events where response_id is null)"
@@ -323,6 +326,17 @@ BREAKS = {
         "update usage_events set details = null where event_id = " + _READING,
         "delete from usage_events where event_id = " + _CORRECTION,
         "update usage_events set corrects = corrects + 1 where event_id = " + _CORRECTION,
+    ),
+    "only corrections, parts of calls and what bills took off cost less than nothing": (
+        "update usage_events set cost_nanos = -1 where event_id = " + _LATE_TOOL,
+        *(
+            f"update usage_events set {changed} where agent_type = 'reconciliation' and cost_nanos < 0"
+            for changed in (
+                "agent_type = 'another'", "tags = tags - 'bill'",
+                "tool = null", "kind = null", "calls = 1", "counts_since = null", "input_tokens = 1",
+                "price_id = 1", "unpriced = true",
+            )
+        ),
     ),
     "of a call that was imported unfinished, only the newest reading counts, under the key of all": (
         # As if the later reading were a call of its own, or of another one.

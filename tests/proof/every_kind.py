@@ -408,6 +408,13 @@ async def _import(ledger: Ledger) -> None:
                             user="mallory", counts_since=now - timedelta(days=90))  # fmt: skip
     for days in (0, 1, 2, 2, 80, 400):
         await ledger.ask(replace(event, occurred_at=now - timedelta(days=days)), outcomes.Recorded)
+    for nanos in (9_000_000, -4_000_000):  # of bills
+        bill = commands.Record(
+            "k", b"x", "reconciliation", "reconciliation", "openai", "gpt-5.4-mini", Usage(), user="reconciliation",
+            tool="reconciliation", tags=(("bill", "openai"), ("reason", "a bill")), event_kind=Kind.TOOL_CALL,
+            cost_nanos=nanos, counts_since=event.counts_since, occurred_at=now - timedelta(days=2),
+        )  # fmt: skip
+        await ledger.ask(bill, outcomes.Recorded)
     await _read_again(ledger, replace(event, may_grow=True, occurred_at=now - timedelta(days=3)))
     await _reverse_calls(ledger, f"user_id = 'mallory' and e.posted_at > now() - interval '{1.5 * 24} hours'")
 

@@ -1,10 +1,12 @@
-"""Decides what is booked so that the ledger has what a bill has: an event for each cell that the bill has more in.
+"""Decides what is booked so that the ledger has what a bill has: an event for each cell in which they differ.
 
-Books have no negative cost but that of a correction of a certain event. So nothing is booked where the ledger has more
-than the bill: those calls are to be looked at, and reversed if they were not made. What the ledger counted by the piece
-with a model, and the bill in a line of its own, is no difference: it is taken off that line. Rounding is not booked.
+It costs what the bill has more, below zero where that is less: credits, a discount, a price that was too high, calls
+that the bill does not have. What the ledger counted by the piece with a model, and the bill in a line of its own, is no
+difference: it is taken off that line, and what the ledger counted more than all such lines off the model. Rounding is
+not booked.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
@@ -13,13 +15,13 @@ from typing import Final
 
 from token_ledger.core.batch.commands import Record
 from token_ledger.core.batch.idempotency import fingerprint
+from token_ledger.core.model.bills import ADJUSTS, BILL_TAG, ITEM_TAG
 from token_ledger.core.model.details import Kind
-from token_ledger.core.model.money import format_money
 from token_ledger.core.model.usage import Usage
 from token_ledger.reconciliation.cells import Key
 from token_ledger.reconciliation.compare import Compared, Reconciliation
 from token_ledger.reconciliation.reasons import Cause
-from token_ledger.reports.utc_usage import ADJUSTS, BILL_TAG, COST_CENTER, ITEM_TAG
+from token_ledger.reports.utc_usage import COST_CENTER
 
 REASON_TAG: Final = "reason"
 _LONGEST_NAME: Final = 200
@@ -27,39 +29,33 @@ _LONGEST_NAME: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """What is to be booked in a cell, and what the ledger has there before it."""
+    """What is to be booked in a cell, what the ledger has there before it, and how many adjustments are in that."""
 
     key: Key
     nanos: int
     ledger_nanos: int
+    before: int
 
 
 def adjustments_of(found: Reconciliation) -> list[Adjustment]:
-    """Return what is to be booked; ValueError where the ledger has more than the bill, or its days are others."""
+    """Return what is to be booked, what adds to the ledger first; ValueError where the bill has other days."""
     for provider, offset in found.offsets.items():
         if offset:
             raise ValueError(
                 f"the days of the bill of {provider} are not those of UTC, so nothing was booked: export it in UTC"
             )
-    by_the_piece: dict[tuple[object, ...], int] = {}
+    by_the_piece = Counter[tuple[object, ...]]()
     for cell in found.cells:
-        if not cell.key.item:
-            place = _place(cell.key)
-            by_the_piece[place] = by_the_piece.get(place, 0) - min(0, _sum(cell, Cause.FEES))
+        by_the_piece[_place(cell.key)] += _pieces(cell)
     adjustments: list[Adjustment] = []
-    for cell in sorted(found.cells, key=lambda each: each.key.item):
-        nanos = cell.difference_nanos - _sum(cell, Cause.ROUNDING)
-        if not cell.key.item:
-            nanos -= min(0, _sum(cell, Cause.FEES))
-        if cell.key.item and nanos > 0:
-            part = min(nanos, by_the_piece.get(_place(cell.key), 0))
-            by_the_piece[_place(cell.key)] = by_the_piece.get(_place(cell.key), 0) - part
-            nanos -= part
-        if nanos > 0:
-            adjustments.append(Adjustment(cell.key, nanos, cell.ledger_nanos))
-        elif nanos < 0:
-            raise ValueError(_too_much(cell))
-    return adjustments
+    # Items first: what they do not take of the pieces is left for the models.
+    for cell in sorted(found.cells, key=lambda each: not each.key.item):
+        nanos = cell.difference_nanos - _sum(cell, Cause.ROUNDING) + _pieces(cell)
+        taken = max(0, min(nanos if cell.key.item else _pieces(cell), by_the_piece[_place(cell.key)]))
+        by_the_piece[_place(cell.key)] -= taken
+        if nanos != taken:
+            adjustments.append(Adjustment(cell.key, nanos - taken, cell.ledger_nanos, cell.adjustments))
+    return sorted(adjustments, key=lambda each: (each.nanos < 0, each.key.item, each.key))
 
 
 def commands_of(
@@ -67,7 +63,7 @@ def commands_of(
 ) -> list[Record]:
     """Return the commands that book adjustments at noon of their days, once however often they are sent.
 
-    Their keys follow from the cell and from what the ledger had in it: a later difference is another adjustment.
+    Their keys follow from the cell and from what was in it: a later difference is another adjustment.
     """
     return [_command(each, reason, now, counts_since, project_tag) for each in adjustments]
 
@@ -76,7 +72,7 @@ def _command(
     adjustment: Adjustment, reason: str, now: datetime, counts_since: datetime, project_tag: str | None
 ) -> Record:
     key = adjustment.key
-    identity = repr((*key, adjustment.ledger_nanos)).encode(errors="backslashreplace")
+    identity = repr((*key, adjustment.ledger_nanos, adjustment.before)).encode(errors="backslashreplace")
     tags = {BILL_TAG: key.provider, REASON_TAG: reason}
     if key.item:
         tags[ITEM_TAG] = key.item[:_LONGEST_NAME]
@@ -95,14 +91,10 @@ def _place(key: Key) -> tuple[object, ...]:
     return key.day, key.provider, key.project
 
 
+def _pieces(cell: Compared) -> int:
+    """Return what the ledger counted by the piece with a model, and the bill in lines of their own."""
+    return 0 if cell.key.item else -min(0, _sum(cell, Cause.FEES))
+
+
 def _sum(cell: Compared, cause: Cause) -> int:
     return sum(reason.nanos for reason in cell.reasons if reason.cause is cause)
-
-
-def _too_much(cell: Compared) -> str:
-    key = cell.key
-    return (
-        f"nothing was booked: on {key.day} the ledger has {format_money(-cell.difference_nanos)} dollars more than the"
-        f" bill for {key.provider}/{key.model or key.item}, and no negative cost can be booked; look at these calls,"
-        " and reverse those that were not made (POST /v1/reversals), or leave --book out"
-    )

@@ -91,6 +91,8 @@ class Cell:
     in_utc: Booked
     adjusted_nanos: int
     """What reconciliations booked before."""
+    adjustments: int
+    """How many events that was."""
 
 
 @dataclass(frozen=True, slots=True)

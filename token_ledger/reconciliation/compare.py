@@ -38,6 +38,8 @@ class Compared:
     unpriced: int
     corrections: int
     reasons: tuple[Reason, ...]
+    adjustments: int = 0
+    """How many of the ledger's events were booked of bills."""
 
     @property
     def difference_nanos(self) -> int:
@@ -103,7 +105,7 @@ def _cells(bill: dict[Key, Billed], rows: Iterable[UtcUsage]) -> tuple[list[Cell
     cells = [
         Cell(
             key, bill.get(key, Billed()), booked.get(key, Booked()), in_utc.get(key, Booked()),
-            adjusted.get(key, Booked()).nanos,
+            adjusted.get(key, Booked()).nanos, adjusted.get(key, Booked()).events,
         )
         for key in bill.keys() | booked.keys() | in_utc.keys() | adjusted.keys()
     ]  # fmt: skip
@@ -116,5 +118,5 @@ def _compared(cell: Cell, reasons: tuple[Reason, ...]) -> Compared:
         cell.key, cell.billed.nanos, cell.in_utc.nanos + cell.adjusted_nanos,
         sum(row.list_nanos for row in rows) + cell.adjusted_nanos,
         cell.billed.usage.total_tokens, cell.in_utc.usage.total_tokens, cell.in_utc.events,
-        cell.in_utc.unpriced.events, sum(row.corrections for row in rows), reasons,
+        cell.in_utc.unpriced.events, sum(row.corrections for row in rows), reasons, cell.adjustments,
     )  # fmt: skip

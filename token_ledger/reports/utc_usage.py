@@ -12,6 +12,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.batch.outcomes import Code
+from token_ledger.core.model.bills import ADJUSTS, BILL_TAG, ITEM_TAG
 from token_ledger.core.model.details import Kind
 from token_ledger.core.model.other_kinds import OTHER_KINDS
 from token_ledger.core.model.tenant import TenantId
@@ -51,10 +52,6 @@ class UtcUsage:
     item: str = ""
 
 
-ADJUSTS: Final = "reconciliation"
-"""Agent type, user, tool and source of what reconciliations book."""
-BILL_TAG, ITEM_TAG = "bill", "item"
-"""The tags of what they book: whose bill it is, and the item of it that is no model."""
 COST_CENTER: Final = "cost_center"
 """The column that may say the project, in place of a tag."""
 
