@@ -34,6 +34,7 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("POST", "/v1/events"): _CALLERS,
     ("POST", "/v1/usage"): _CALLERS,
     ("POST", "/v1/imports"): _ADMINS,
+    ("POST", "/v1/reconciliations"): _ADMINS,
     ("POST", "/v1/reversals"): _ADMINS,
     ("POST", "/v1/budgets"): _ADMINS,
     ("GET", "/v1/budgets"): _FINANCE,

@@ -20,6 +20,7 @@ from token_ledger.wire.bodies import (
     preflight,
     prices,
     quarantine,
+    reconciliations,
     recostings,
     reservations,
     reversals,
@@ -240,6 +241,18 @@ VERBS = (
             "kind": "choice", "files": "files", "mapping": "mapping", "dry_run": "flag", "user": "text",
             "cost_center": "text", "agent_type": "text", "provider": "text",
             "time_zone": "zone",
+        },
+        ("kind", "files"), 200,
+    ),
+    Verb(
+        "reconcile", "POST", "/v1/reconciliations", reconciliations.ReconciliationBody,
+        {
+            **reconciliations.A_RECONCILIATION, "provider": "openai", "project_tag": "app", "by_cost_center": False,
+            "reason": "bill of November",
+        },
+        {
+            "kind": "choice", "files": "files", "provider": "text", "project_tag": "text", "by_cost_center": "flag",
+            "reason": "text", "idempotency_key": "text",
         },
         ("kind", "files"), 200,
     ),

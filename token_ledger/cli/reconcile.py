@@ -6,8 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +17,6 @@ from token_ledger.cli.connections import named_database, open_ledger
 from token_ledger.cli.imports import chosen_tenant
 from token_ledger.cli.names import read_name
 from token_ledger.config import Settings
-from token_ledger.core.batch.outcomes import Recorded
 from token_ledger.core.model.money import format_money
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.imports.booking import kept_since
@@ -27,14 +25,13 @@ from token_ledger.reconciliation.bill_files import read_bill
 from token_ledger.reconciliation.bill_kinds import BillKind
 from token_ledger.reconciliation.bill_lines import BillLine
 from token_ledger.reconciliation.compare import Compared, Reconciliation, compare
+from token_ledger.reconciliation.ledger_side import book_all, load_sides
 from token_ledger.reconciliation.tables import csv_rows, data_of, rate_text
-from token_ledger.reconciliation.time_zones import EARLIEST, LATEST
-from token_ledger.reports.utc_usage import COST_CENTER, utc_usage
+from token_ledger.reports.utc_usage import COST_CENTER
 from token_ledger.storage.database import Database
 from token_ledger.storage.price_terms import load_tenant_book
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.upkeep.periods import database_now
-from token_ledger.wire.problems import problem_of
 
 
 def reconcile(settings: Settings, options: argparse.Namespace) -> int:
@@ -47,8 +44,6 @@ def reconcile(settings: Settings, options: argparse.Namespace) -> int:
     project_tag = _project_tag(options)
     tag = None if project_tag == COST_CENTER else project_tag
     lines = read_bill(BillKind(options.kind), options.files, provider=options.provider, tag=tag)
-    if project_tag is None:
-        lines = [replace(line, project=None) for line in lines]
     with named_database(settings) as url:
         found, booked = asyncio.run(
             _reconcile(url, settings.retention_months, options.tenant, lines, project_tag, reason)
@@ -80,25 +75,17 @@ async def _reconcile(
             now = await database_now(connection)
         since = kept_since(now, retention_months)
         commands = commands_of(adjustments_of(found), reason, now, since, project_tag)
-        for command in commands:
-            outcome = await commits.submit(tenant, command)
-            if not isinstance(outcome, Recorded):
-                raise problem_of(outcome)
-        return await _compare(database, tenant, lines, project_tag), len(commands)
+        booked = await book_all(commands, lambda command: commits.submit(tenant, command))
+        return await _compare(database, tenant, lines, project_tag), booked
 
 
 async def _compare(
     database: Database, tenant: TenantId, lines: Sequence[BillLine], project_tag: str | None
 ) -> Reconciliation:
-    days = [line.begin.astimezone(UTC).date() for line in lines]
-    since = datetime.combine(min(days), time(), UTC) - LATEST
-    until = datetime.combine(max(days), time(), UTC) + timedelta(days=1) - EARLIEST
     async with database.reading(tenant) as connection:
         book = await load_tenant_book(connection, tenant, await load_price_book(connection))
-        named = [replace(line, provider=book.provider_named(line.provider)) for line in lines]
-        providers = {line.provider for line in named}
-        rows = await utc_usage(connection, tenant, providers, since, until, project_tag)
-    return compare(named, rows, book)
+        sides = await load_sides(connection, tenant, book, lines, project_tag)
+    return compare(sides.lines, sides.rows, book)
 
 
 def _show(found: Reconciliation, options: argparse.Namespace) -> None:

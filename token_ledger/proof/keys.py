@@ -23,7 +23,7 @@ _ANSWERED = """
         and action in (
             'users.set', 'user.erase', 'calendar.set', 'duplicates.set', 'tenant.stop', 'tenant.resume',
             'calls.reverse', 'calls.recost', 'model.rename', 'model.set', 'price.set', 'alias.set', 'discount.set',
-            'quarantine.resolve_many', 'quarantine.dismiss_many'
+            'quarantine.resolve_many', 'quarantine.dismiss_many', 'reconciliation.book'
         )
 """
 

@@ -18,6 +18,33 @@ _INSERT = text(
     " values (:tenant, :audit_id, :actor, :action, :target, cast(:before as jsonb), cast(:after as jsonb), :at)"
 )
 
+_FIND = text(
+    "select k.fingerprint, a.after from operation_keys as k"
+    " join audit_log as a on a.tenant_id = k.tenant_id and a.audit_id = k.target_id"
+    " where k.tenant_id = :tenant and k.source = :action and k.key = :key"
+)
+_NOTE_KEY = text(
+    "insert into operation_keys (tenant_id, source, key, fingerprint, answer, target_id, booked_at)"
+    " select :tenant, :action, :key, :fingerprint, 'audit', audit_id, booked_at from audit_log"
+    " where tenant_id = :tenant and audit_id = :audit_id returning 1"
+)
+
+
+async def find_change(
+    connection: AsyncConnection, tenant: TenantId, action: str, key: str
+) -> tuple[bytes, dict[str, Any]] | None:
+    """Return the fingerprint of the request that made a change under a key, and what it left; None for none."""
+    found = (await connection.execute(_FIND, {"tenant": tenant, "action": action, "key": key})).one_or_none()
+    return None if found is None else (found.fingerprint, found.after)
+
+
+async def note_key(
+    connection: AsyncConnection, tenant: TenantId, action: str, key: str, fingerprint: bytes, audit_id: int
+) -> None:
+    """Remember the key that a change was made under."""
+    values = {"tenant": tenant, "action": action, "key": key, "fingerprint": fingerprint, "audit_id": audit_id}
+    await connection.execute(_NOTE_KEY, values)
+
 
 async def note_change(
     connection: AsyncConnection, tenant: TenantId, actor: str, action: str, target: str,

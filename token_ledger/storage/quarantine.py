@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.storage.audit_log import note_change
+from token_ledger.storage.audit_log import find_change, note_change, note_key
 from token_ledger.storage.tenant_lock import lock_tenant
 
 Verdict = Literal["resolved", "dismissed"]
@@ -118,16 +118,6 @@ _DECIDE_ALL = text(
     " select :tenant, quarantine_id, :state, :audit_id from unnest(cast(:ids as bigint[])) as chosen (quarantine_id)"
     " returning 1"
 )
-_DONE = text(
-    "select k.fingerprint, jsonb_array_length(a.after -> 'items') as decided from operation_keys as k"
-    " join audit_log as a on a.tenant_id = k.tenant_id and a.audit_id = k.target_id"
-    " where k.tenant_id = :tenant and k.source = :source and k.key = :key"
-)
-_NOTE_KEY = text(
-    "insert into operation_keys (tenant_id, source, key, fingerprint, answer, target_id, booked_at)"
-    " select :tenant, :source, :key, :fingerprint, 'audit', audit_id, booked_at from audit_log"
-    " where tenant_id = :tenant and audit_id = :audit_id returning 1"
-)
 
 
 async def decide_chosen(
@@ -136,16 +126,16 @@ async def decide_chosen(
 ) -> Decided | None:  # fmt: skip
     """Decide on the oldest open items that are chosen, at most MOST_DECIDED; None if the key was used for another."""
     await lock_tenant(connection, tenant)
-    named = {"tenant": tenant, "source": MANY[verdict], "key": key}
-    done = (await connection.execute(_DONE, named)).one_or_none()
+    done = await find_change(connection, tenant, MANY[verdict], key)
     values = {"tenant": tenant, **asdict(chosen)}
     if done is not None:
-        if done.fingerprint != fingerprint:
+        known, left = done
+        if known != fingerprint:
             return None
-        return Decided(done.decided, (await connection.execute(_COUNT, values)).scalar_one(), replayed=True)
+        return Decided(len(left["items"]), (await connection.execute(_COUNT, values)).scalar_one(), replayed=True)
     ids = list((await connection.execute(_CHOOSE, values)).scalars())
     after = {"state": verdict, "note": note, "items": [str(each) for each in ids]}
     entry = await note_change(connection, tenant, actor, MANY[verdict], key, before={"state": "open"}, after=after)
     await connection.execute(_DECIDE_ALL, {"tenant": tenant, "state": verdict, "audit_id": entry, "ids": ids})
-    await connection.execute(_NOTE_KEY, {**named, "fingerprint": fingerprint, "audit_id": entry})
+    await note_key(connection, tenant, MANY[verdict], key, fingerprint, entry)
     return Decided(len(ids), (await connection.execute(_COUNT, values)).scalar_one())

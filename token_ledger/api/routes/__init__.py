@@ -23,6 +23,7 @@ from token_ledger.api.routes import (
     preflight,
     prices,
     quarantine,
+    reconciliations,
     recostings,
     reports,
     reservations,
@@ -37,8 +38,8 @@ from token_ledger.api.routes import (
 
 NOUNS = (
     reservations, preflight, operations, runs, events, imports, reversals, quarantine, budgets, accounts, increases,
-    triggers, reports, live, users, prices, recostings, model_names, calendar, duplicates, stop, audit, api_keys,
-    tokens, me, tenants, identity_providers, health,
+    triggers, reports, reconciliations, live, users, prices, recostings, model_names, calendar, duplicates, stop, audit,
+    api_keys, tokens, me, tenants, identity_providers, health,
 )  # fmt: skip
 """In the order in which the documentation shows them."""
 

@@ -1,10 +1,6 @@
 """The route of imports: usage from files of other systems."""
 
 import asyncio
-import re
-from base64 import b64decode
-from binascii import Error as NoBase64
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +9,7 @@ from pydantic import ValidationError
 
 from token_ledger.api.access import Admin
 from token_ledger.api.service import reading, service_of
+from token_ledger.api.uploads import as_sent, stored_files
 from token_ledger.imports.answer import ImportAnswer, import_answer
 from token_ledger.imports.booking import book, kept_since, read, try_out
 from token_ledger.imports.kinds import KINDS, Form, rows_of
@@ -23,7 +20,7 @@ from token_ledger.imports.summary import Summary
 from token_ledger.ledger.turns import PIECES_OF_A_LIST
 from token_ledger.storage.tenants import check_zone
 from token_ledger.storage.upkeep.periods import database_now, load_calendar
-from token_ledger.wire.bodies.imports import FileBody, ImportBody
+from token_ledger.wire.bodies.imports import ImportBody
 from token_ledger.wire.problems import invalid_field, invalid_problem
 
 router = APIRouter(prefix="/v1", tags=["events"])
@@ -48,13 +45,13 @@ async def import_files(request: Request, admin: Admin, body: ImportBody) -> Impo
         await service.turns.take(admin.tenant, PIECES_OF_A_LIST)
 
     with TemporaryDirectory() as directory, Spool() as spool:
-        paths = [_stored(Path(directory), place, file, body.kind) for place, file in enumerate(body.files)]
+        paths = stored_files(Path(directory), body.files, binary=body.kind == "parquet")
         rows = rows_of(kind, paths, defaults, summary.stated, mapping)
         try:
             # In a thread, because a file takes as long as thousands of requests.
             await asyncio.to_thread(read, rows, spool, summary, lambda more: None)
         except UnreadableFile as error:
-            raise invalid_field("files", _named(str(error), paths, body.files)) from None
+            raise invalid_field("files", as_sent(str(error), paths, body.files)) from None
         if body.dry_run:
             await try_out(
                 spool.calls(), lambda commands: service.try_out(admin.tenant, commands), since, summary, turn,
@@ -67,7 +64,7 @@ async def import_files(request: Request, admin: Admin, body: ImportBody) -> Impo
                 turn, may_grow=kind.may_grow,
             )  # fmt: skip
         for code, examples in summary.examples.items():
-            summary.examples[code] = [_named(text, paths, body.files) for text in examples]
+            summary.examples[code] = [as_sent(text, paths, body.files) for text in examples]
     return import_answer(summary, dry_run=body.dry_run)
 
 
@@ -90,24 +87,3 @@ def _defaults(body: ImportBody) -> Defaults:
     except ValueError as error:
         raise invalid_field("time_zone", str(error)) from None
     return Defaults(body.user, body.cost_center, body.agent_type, body.provider, zone)
-
-
-def _stored(directory: Path, place: int, file: FileBody, kind: str) -> Path:
-    """Write a file down under a name that ends as its own does, and return where."""
-    folder = directory / str(place)
-    folder.mkdir()
-    path = folder / re.sub(r"[^\w.-]", "_", f"file-{file.name[-100:]}", flags=re.ASCII)
-    try:
-        content = b64decode(file.content, validate=True) if kind == "parquet" else file.content.encode()
-    except (NoBase64, ValueError):
-        needed = "base64" if kind == "parquet" else "text without halves of surrogate pairs"
-        raise invalid_field(f"files.{place}.content", f"this is no {needed}") from None
-    path.write_bytes(content)
-    return path
-
-
-def _named(text: str, paths: Sequence[Path], files: Sequence[FileBody]) -> str:
-    """Return a text with the files called as they were sent."""
-    for path, file in zip(paths, files, strict=True):
-        text = text.replace(str(path), file.name)
-    return text
