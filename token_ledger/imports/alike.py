@@ -53,7 +53,8 @@ class _Pattern:
         return Record(
             key, fingerprint(text.encode()), one.event_source, one.agent_type, one.provider, one.model, usage,
             one.run_id, one.user, one.cost_center, one.request_type, at, one.failed, one.estimated, response, one.tool,
-            one.service_tier, one.tags, one.event_kind, one.cost_nanos, one.details, one.counts_since, said, one.may_grow,
+            one.service_tier, one.tags, one.event_kind, one.cost_nanos, one.details, one.counts_since, said,
+            one.may_grow,
         )  # fmt: skip
 
 

@@ -386,6 +386,10 @@ class Books:
     def _note(self, source: str, key: str, fingerprint: bytes, answer: str, target_id: int) -> None:
         self.loaded.keys[source, key] = self.noted[source, key] = StoredKey(fingerprint, answer, target_id)
 
+    def day_of(self, at: datetime) -> datetime:
+        """Return the begin of the tenant's day that an instant lies in."""
+        return self._period(at)[1]
+
     def _period(self, at: datetime) -> tuple[datetime, datetime]:
         found = self._periods.get(at)
         if found is None:

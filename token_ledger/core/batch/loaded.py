@@ -1,6 +1,7 @@
 """Owns the rows that one batch of one tenant decides on; what was not loaded does not exist for it."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
@@ -90,6 +91,11 @@ class Loaded:
     """By response ids of commands: the calls that are known by them, by event id."""
     transfers = OnDemand(dict[int, list[Transfer]])
     """By the account that they are from, those that what is on loaded accounts may have gone along with."""
+
+    summed_days = OnDemand(set[datetime])
+    """Days of imported calls, by their begin, of which the tenant has calls in sums only: their keys are gone."""
+    kept_since: datetime | None = None
+    """If there are any: the instant from which on every call was booked under a key that is kept."""
 
     def __init__(self, **given: Any) -> None:
         """Begin with some fields given."""

@@ -1,12 +1,29 @@
 """Decides whether the database has room for an event and for the sums that it is a part of."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from token_ledger.core.batch import outcomes
 from token_ledger.core.batch.books import Books
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
 from token_ledger.core.model.usage import LARGEST_USE
+
+
+def why_maybe_booked(books: Books, occurred_at: datetime) -> str | None:
+    """Return why nobody can tell whether an imported call is booked already, None where it surely is not.
+
+    Of months beyond retention there are sums and no keys. A call of a day in these sums may be one of them.
+    """
+    loaded = books.loaded
+    if not loaded.summed_days or loaded.kept_since is None or occurred_at >= loaded.kept_since:
+        return None
+    if books.day_of(occurred_at) not in loaded.summed_days:
+        return None
+    return (
+        f"calls of the day of {occurred_at.isoformat()} are kept as sums only, without their keys, so this one may be"
+        " booked already; the event is kept in quarantine for review"
+    )
 
 
 def why_unbookable(
@@ -17,8 +34,8 @@ def why_unbookable(
     Those `beside` it are booked only together with it.
 
     All events of the tenant add up to the largest amount at most. What has the sum of some of them, an account, a
-    roll-up, a line of a report, has no more: only corrections and parts of calls are negative, and stand where the
-    events stand that they take back, or lower.
+    roll-up, a line of a report, has no more: corrections and parts of calls, which are negative, stand where the events
+    stand that they take back, or lower. So do what bills took off, unless bills of more than all that was booked did.
     """
     tokens, nanos = event.usage.total_tokens, event.cost_nanos
     largest = max(event.usage.counts)
@@ -31,7 +48,7 @@ def why_unbookable(
         detail = f"no call uses more than {LARGEST_USE} of a kind; the usage is kept in quarantine for review"
         return outcomes.Code.INVALID_REQUEST, detail
     booked = books.loaded
-    if booked.booked_nanos + nanos > LARGEST_AMOUNT or booked.booked_tokens + tokens > LARGEST_AMOUNT:
+    if abs(booked.booked_nanos + nanos) > LARGEST_AMOUNT or booked.booked_tokens + tokens > LARGEST_AMOUNT:
         where = "all calls of the tenant"
     elif drawn_nanos + nanos > LARGEST_AMOUNT:
         where = "all calls of the hold"

@@ -10,7 +10,7 @@ from token_ledger.core.batch import commands, outcomes
 from token_ledger.core.batch.administration import ForceRelease
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.call_facts import call_facts, posting_instant, served_facts
-from token_ledger.core.decisions.bookable import why_unbookable
+from token_ledger.core.decisions.bookable import why_maybe_booked, why_unbookable
 from token_ledger.core.decisions.call_prices import (
     assumed_on_hold,
     price_of_other_model,
@@ -177,6 +177,9 @@ def record(
             " review"
         )
         return keep(books, command, outcomes.Code.TIME_OUT_OF_RANGE, detail, command.body)
+    maybe_booked = None if command.counts_since is None else why_maybe_booked(books, occurred_at)
+    if maybe_booked is not None and earlier_reading is None:
+        return keep(books, command, outcomes.Code.TIME_OUT_OF_RANGE, maybe_booked, command.body)
     facts = call_facts(command, run, books.loaded.users, books.now, books.use_model_name)
     usage, clamped = clamp(command.usage)
     event_id = books.new_id()

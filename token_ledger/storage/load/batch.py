@@ -30,6 +30,7 @@ from token_ledger.storage.load.repeated_keys import load_replay_targets
 from token_ledger.storage.load.reservations import load_reservations
 from token_ledger.storage.load.responses import load_responses
 from token_ledger.storage.load.runs import load_attachable_runs, load_runs
+from token_ledger.storage.load.summed_days import load_summed_days
 from token_ledger.storage.load.transfers import load_renamed_accounts, load_transfers
 from token_ledger.storage.load.users import load_users
 
@@ -64,6 +65,7 @@ async def load(
             lay_over_runs(into, before)
     if replays:
         await load_replay_targets(connection, loaded, replays)
+    await load_summed_days(connection, ordered, configs, loaded)
     await load_users(connection, ordered, configs, loaded)
     decided = before.writes.model_names if before is not None else {}
     await load_model_names(connection, ordered, configs, loaded, names, touched, decided)
