@@ -23,7 +23,7 @@ from token_ledger.worker.retention import Retention
 MONTHS = 3
 AGO = 150
 """How many days ago the first import was made: longer than three whole months and the current one."""
-BEGUN = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+BEGUN = datetime.now(UTC)
 
 
 def calls(*days_ago: int, model: str = "gpt-5.4", name: str = "call") -> list[CallRow]:
@@ -41,7 +41,7 @@ def calls(*days_ago: int, model: str = "gpt-5.4", name: str = "call") -> list[Ca
     ]  # fmt: skip
 
 
-OLD = (AGO + 1, AGO + 40, AGO + 400, AGO + 401, AGO + 800)
+OLD = (AGO, AGO + 1, AGO + 40, AGO + 400, AGO + 401, AGO + 800)
 
 
 @pytest.fixture
@@ -120,8 +120,21 @@ async def test_other_days_beyond_retention_are_still_imported(ledger: Ledger) ->
     assert (never_seen.booked, never_seen.quarantined) == (3, {})
     again = await imported(ledger, calls(AGO + 300, AGO + 500, AGO + 900, name="new"))
     assert (again.booked, again.duplicates) == (0, 3)
-    of_a_day_in_sums = await imported(ledger, calls(AGO + 400, model="gpt-4o", name="another"))
-    assert of_a_day_in_sums.quarantined == {"time_out_of_range": 1}
+    together = await imported(ledger, calls(AGO + 400, AGO + 301, model="gpt-4o", name="another"))
+    assert (together.booked, together.quarantined) == (1, {"time_out_of_range": 1})
+
+
+async def test_what_was_made_after_the_last_call_that_is_gone_was_not_booked_before(ledger: Ledger) -> None:
+    """Also on the day of that call, which has sums."""
+    await Retention(ledger.database, MONTHS).drop_months()
+    cut = await ledger.owner.fetchval("select booked_at from checkpoints")
+    for minutes, expected in ((10, 1), (-10, 0)):
+        [call] = calls(AGO, name=f"{minutes} minutes later")
+        at = cut + timedelta(minutes=minutes)
+        again = await imported(ledger, [CallRow(call.place, {**call.event, "occurred_at": at.isoformat()})])
+        days = "select count(distinct day) from daily_checkpoints where day > $1::timestamptz - interval '24 hours' and day <= $1"
+        is_in_sums = await ledger.owner.fetchval(days, at)
+        assert again.booked == (expected or 1 - is_in_sums)
 
 
 async def test_what_is_kept_is_known_by_its_key(ledger: Ledger) -> None:

@@ -1,5 +1,6 @@
 """Sessions that are imported while they still run: a call that was unfinished is corrected by a later import."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +13,7 @@ import pytest
 from tests.imports.log_reading import ADA, written
 from tests.imports.log_samples import CLAUDE_CODE, CODEX, bytes_of
 from tests.imports.test_claude_code import line
+from tests.proof.every_kind import recost_all
 from tests.proof.ledger import Ledger, open_ledger
 from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.batch.commands import Command, Record
@@ -27,6 +29,7 @@ from token_ledger.imports.stated_costs import StatedCosts
 from token_ledger.imports.summary import Summary, totals
 from token_ledger.proof.verify import verify_database
 from token_ledger.reports.spend import spend_by
+from token_ledger.storage.prices import check_rates
 from token_ledger.storage.upkeep.periods import load_calendar
 
 GROWING = CLAUDE_CODE[0]
@@ -165,6 +168,8 @@ async def test_what_has_less_or_as_much_is_known(ledger: Ledger, tmp_path: Path)
     ):  # fmt: skip
         summary = await imported(ledger, written(log, line(output=output, stop=stop)))
         assert getattr(summary, expected) == summary.rows == 1, (output, stop, summary)
+        total = await spent(ledger)
+        assert (total.calls, total.output_tokens >= 50) == (1, True), (output, stop)
     kept = await ledger.owner.fetch(
         "select output_tokens, estimated, posted_at from usage_events as e where corrects is null and not exists"
         " (select from usage_events as c where c.corrects = e.event_id)"
@@ -205,6 +210,65 @@ async def test_what_an_admin_took_back_is_not_booked_by_a_later_reading(ledger: 
     assert (await spent(ledger)).calls == 0
     summary = await imported(ledger, written(log, line(output=300, stop="end_turn")))
     assert summary.quarantined == {"idempotency_conflict": 1}
+    for output in (1, 20):  # what was read before is known
+        assert (await imported(ledger, written(log, line(output=output)))).duplicates == 1
+    assert (await spent(ledger)).calls == 0
+
+
+async def test_a_copy_of_a_call_in_another_session_is_the_same_call(ledger: Ledger, tmp_path: Path) -> None:
+    log = tmp_path / "s.jsonl"
+    await imported(ledger, written(log, line(output=20, stop="end_turn")))
+    copied = await imported(ledger, written(log, line(output=20, stop="end_turn", sessionId="s2")))
+    assert (copied.duplicates, copied.quarantined) == (1, {})
+
+
+UNFINISHED = Record(
+    "key", b"1", "claude-code", "dev", "openai", "gpt-5.4", Usage(10, 1), user="ada", counts_since=FIRST_INSTANT,
+    may_grow=True,
+)  # fmt: skip
+"""A call without the id of a response, by which it would be found as well."""
+
+
+async def test_a_later_reading_may_fall_on_other_accounts(ledger: Ledger) -> None:
+    for window in (Window.DAY, Window.WEEK):
+        budget = administration.CreateBudget(
+            "k", b"x", f"agents {window}", (("agent_type", "*"),), Limits(tokens=5), window
+        )
+        await ledger.ask(budget, outcomes.BudgetAnswer)
+    long_ago = await ledger.owner.fetchval("select now() - interval '40 days'")
+    first = replace(UNFINISHED, occurred_at=long_ago)
+    await ledger.ask(first, outcomes.Recorded)
+    await ledger.restart()
+    later = replace(first, fingerprint=b"2", usage=Usage(10, 5), agent_type="sub-agent")
+    await ledger.ask(later, outcomes.Recorded)
+    rows = await ledger.owner.fetch("select subject, settled_tokens from accounts where budget like 'agents%'")
+    assert sorted((row["subject"], row["settled_tokens"]) for row in rows) == [
+        ('{"agent_type":"dev"}', 0), ('{"agent_type":"dev"}', 0),
+        ('{"agent_type":"sub-agent"}', 15), ('{"agent_type":"sub-agent"}', 15),
+    ]  # fmt: skip
+
+
+async def test_what_was_re_costed_or_reversed_of_an_earlier_reading_is_known(ledger: Ledger) -> None:
+    hour_ago = await ledger.owner.fetchval("select now() - interval '1 hour'")
+    first = replace(UNFINISHED, provider="house", model="late-priced", occurred_at=hour_ago)
+    await ledger.ask(first, outcomes.Recorded)
+    rates = {"base": {"input": "2", "output": "4"}}
+    price = administration.SetPrice(
+        "k", b"x", "house", "late-priced", json.dumps(rates), check_rates(rates), "root", FIRST_INSTANT
+    )
+    await ledger.ask(price, outcomes.Changed)
+    await ledger.restart()
+    await recost_all(ledger)
+    later = replace(first, fingerprint=b"2", usage=Usage(10, 5))
+    corrected = await ledger.ask(later, outcomes.Recorded)
+    assert len(corrected.taken_back) == 2
+    assert (await spent(ledger)).cost_nanos == corrected.event.cost_nanos == 40_000
+
+    [row] = await ledger.owner.fetch("select booked_at from usage_events where event_id = $1", corrected.event.event_id)
+    booked = ((corrected.event.event_id, row["booked_at"]),)
+    await ledger.ask(administration.Reverse("key", b"x", "claude-code", booked, "a test", "root"), outcomes.Reversed)
+    await ledger.restart()
+    await ledger.ask(replace(later, fingerprint=b"3", usage=Usage(10, 6)), outcomes.Quarantined)
     assert (await spent(ledger)).calls == 0
 
 

@@ -453,19 +453,19 @@ async def _recost(ledger: Ledger) -> None:
             "k", b"x", provider, model, json.dumps(rates), check_rates(rates), "root", since
         )
         await ledger.ask(set_price, outcomes.Changed)
-        await _recost_all(ledger)
+        await recost_all(ledger)
     discount = administration.SetDiscount("k", b"x", "openai", "gpt-4o", 500_000_000, "root", since)
     await ledger.ask(discount, outcomes.Changed)
     alias = administration.SetAlias("k", b"x", "azure", "late-deployed", ModelName("openai", "gpt-4o"), "root")
     await ledger.ask(alias, outcomes.Changed)
-    await _recost_all(ledger)
+    await recost_all(ledger)
     await _reverse_calls(
         ledger, "e.event_id = (select max(recosts) from usage_events where model = 'late-priced')"
     )  # fmt: skip
     await _reverse_calls(ledger, f"user_id = '{USER}' and reservation_id is null and e.kind is null")
 
 
-async def _recost_all(ledger: Ledger) -> None:
+async def recost_all(ledger: Ledger) -> None:
     async with ledger.database.reading(ledger.tenant) as connection:
         book = await load_tenant_book(connection, ledger.tenant, await load_price_book(connection))
         found = await look(connection, ledger.tenant, book, Wanted())
