@@ -132,8 +132,8 @@ async def test_what_was_made_after_the_last_call_that_is_gone_was_not_booked_bef
         [call] = calls(AGO, name=f"{minutes} minutes later")
         at = cut + timedelta(minutes=minutes)
         again = await imported(ledger, [CallRow(call.place, {**call.event, "occurred_at": at.isoformat()})])
-        days = "select count(distinct day) from daily_checkpoints where day > $1::timestamptz - interval '24 hours' and day <= $1"
-        is_in_sums = await ledger.owner.fetchval(days, at)
+        days = "select count(distinct day) from daily_checkpoints where day > $1 and day <= $2"
+        is_in_sums = await ledger.owner.fetchval(days, at - timedelta(hours=24), at)
         assert again.booked == (expected or 1 - is_in_sums)
 
 
