@@ -363,6 +363,30 @@ def test_a_parsed_response_is_booked(
     assert granting.settled["usage"]["output_tokens"] == body["usage"]["output_tokens"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_earlier_response_is_part_of_the_input(
+    stream: bool, client: OpenAI, provider: Provider, granting: GrantingLedger, recorded: Recorded
+) -> None:
+    if stream:
+        provider.stream(recorded("284"))
+        (first,) = [
+            event.response
+            for event in client.responses.create(model="gpt-4.1", input="x", stream=True)
+            if event.type == "response.completed"
+        ]
+    else:
+        provider.json(recorded("251"))
+        first = client.responses.create(model="gpt-4.1", input="x")
+    alone = granting.reserved["input_tokens"]
+    provider.replies.clear()
+    provider.json(recorded("251"))
+    client.with_options(timeout=9).responses.create(model="gpt-4.1", input="x", previous_response_id=first.id)
+    assert first.usage is not None
+    assert granting.reserved["input_tokens"] == alone + first.usage.total_tokens
+    client.responses.create(model="gpt-4.1", input="x", previous_response_id="resp_of_another_process")
+    assert granting.reserved["input_tokens"] == alone
+
+
 def test_searches_that_are_announced_are_held(client: OpenAI, provider: Provider, granting: GrantingLedger) -> None:
     provider.json({"id": "resp_1", "object": "response", "status": "completed", "output": []})
     client.responses.create(

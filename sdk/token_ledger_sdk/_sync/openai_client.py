@@ -19,9 +19,11 @@ from functools import cache, cached_property, partial
 from inspect import getattr_static
 from typing import Any, cast
 
+from ..adapters.earlier_responses import EarlierResponses
 from ..adapters.openai_answers import Watched, watch_answer
 from ..adapters.openai_requests import adds_usage, ask_of, body_of, changes_for, provider_at
 from ..guard.ask import Ask
+from ..guard.attempts import reading_or_none
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
 from ..waiting import computed_sync
@@ -32,6 +34,7 @@ from .guarded_call import GuardedCall
 @dataclass(frozen=True, slots=True)
 class _Running:
     call: GuardedCall
+    earlier: EarlierResponses
     hides_usage: bool
 
 
@@ -46,6 +49,7 @@ def wrap_openai(client: Any, guard: Guard, provider: str | None) -> Any:
     made = {name for name in vars(client) if isinstance(getattr_static(kind, name, None), cached_property)}
     vars(guarded).update({name: value for name, value in vars(client).items() if name not in made})
     guarded._ledger_guard = guard
+    guarded._ledger_earlier = EarlierResponses()
     guarded._ledger_provider = provider or provider_at(str(client.base_url), kind.__name__)
     return guarded
 
@@ -69,6 +73,7 @@ class OpenAICalls:
 
     __slots__ = ()  # else an object of the library's class could not become one of a class with this base
     _ledger_guard: Guard
+    _ledger_earlier: EarlierResponses
     _ledger_provider: str
 
     def request(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
@@ -83,7 +88,7 @@ class OpenAICalls:
             changes = changes_for(url, body, self._ledger_provider, model=call.model, output_limit=call.output_limit)
             if changes:
                 options = _changed(options, changes)
-            running = _running.set(_Running(call, adds_usage(url, body)))
+            running = _running.set(_Running(call, self._ledger_earlier, adds_usage(url, body)))
             try:
                 return send(cast_to, options, stream=stream, stream_cls=stream_cls)
             finally:
@@ -93,7 +98,7 @@ class OpenAICalls:
             raise
 
     def _ask(self, url: str, body: dict[str, Any]) -> Ask:
-        ask = partial(ask_of, url, body, self._ledger_provider, count_text)
+        ask = partial(ask_of, url, body, self._ledger_provider, self._ledger_earlier, count_text)
         return computed_sync(ask, is_quick=is_quick(characters_of(body), body["model"]))
 
     def _send_request(self, request: Any, *, stream: bool, **options: Any) -> Any:
@@ -114,16 +119,19 @@ class OpenAICalls:
             return response
         watched = watch_answer(response.headers.get("content-type", ""), hides_usage=running.hides_usage)
         if stream:
-            _WatchedResponse(call, response, watched)
+            _WatchedResponse(running, response, watched)
         else:
             watched.feed(response.content)
-            call.settle(watched.reading(), finish_reason=watched.finish_reason())
+            answer = watched.reading()
+            running.earlier.note(reading_or_none(answer))
+            call.settle(answer, finish_reason=watched.finish_reason())
         return response
 
     def copy(self, **changes: Any) -> Any:
         """Return a copy with other options, which is guarded as well."""
         made = cast(Any, super()).copy(**changes)
         made._ledger_guard, made._ledger_provider = self._ledger_guard, self._ledger_provider
+        made._ledger_earlier = self._ledger_earlier
         return made
 
     with_options = copy
@@ -136,14 +144,15 @@ class _WatchedResponse:
     class stays the one that the library knows, also where it comes from the older httpx.
     """
 
-    def __init__(self, call: GuardedCall, response: Any, watched: Watched) -> None:
-        self._call = call
+    def __init__(self, running: _Running, response: Any, watched: Watched) -> None:
+        self._call = running.call
+        self._earlier = running.earlier
         self._watched = watched
         self._read = response.iter_bytes
         self._close = response.close
         self._is_reading = False
         if watched.has_begun:
-            call.answering()
+            self._call.answering()
         response.iter_bytes = self.iter_bytes
         response.close = self.close
 
@@ -188,6 +197,7 @@ class _WatchedResponse:
         watched = self._watched
         reading = watched.reading()
         if reading is not None:
+            self._earlier.note(reading_or_none(reading))
             self._call.settle(reading, finish_reason=watched.finish_reason())
         else:
             self._call.end(error, watched.received(), error_kind=watched.error_kind)

@@ -10,6 +10,7 @@ from ..guard.ask import AUDIO, STRUCTURED_OUTPUT, TOOLS, VISION, Ask
 from ..providers.bodies import member, members, text
 from ..providers.reading import STANDARD, tier_named
 from ..request_tokens import Count, Counted, count_chat, count_responses
+from .earlier_responses import EarlierResponses
 
 CHAT = "/chat/completions"
 COMPLETIONS = "/completions"
@@ -46,7 +47,9 @@ def body_of(url: str, method: str, json_data: object, extra_json: object) -> dic
     return body if isinstance(body.get("model"), str) else None
 
 
-def ask_of(url: str, body: Mapping[str, Any], provider: str, count: Callable[[str, str], int]) -> Ask:
+def ask_of(
+    url: str, body: Mapping[str, Any], provider: str, earlier: EarlierResponses, count: Callable[[str, str], int]
+) -> Ask:
     """Return what a guard asks for this call; `count` counts a text for a model."""
     model = str(body["model"])
 
@@ -58,7 +61,7 @@ def ask_of(url: str, body: Mapping[str, Any], provider: str, count: Callable[[st
     return Ask(
         provider=provider,
         model=model,
-        input_tokens=_input_tokens(url, body, count_text).tokens,
+        input_tokens=_input_tokens(url, body, count_text).tokens + earlier.tokens_of(body.get("previous_response_id")),
         output_limit=_output_limit(url, body),
         choices=_choices(url, body),
         least_output=_RESPONSES_LEAST if url == RESPONSES else 1,
