@@ -57,7 +57,7 @@ def _constants() -> Iterator[tuple[str, str]]:
             text = value.text if isinstance(value, ArrayStatement | TextClause) else value
             if isinstance(text, str) and text.lstrip().startswith(("select", "insert", "update", "delete", "with")):
                 yield f"{module.name}.{name}", text
-    yield from ((rollup.row.name, rollup.statement) for rollup in rollups.ROLLUPS)
+    yield from ((rollup.row.name, rollups.statement_of((rollup,))) for rollup in rollups.ROLLUPS)
 
 
 def test_every_statement_keeps_the_forms() -> None:

@@ -1,6 +1,7 @@
 """Writes roll-ups: what the events of a batch add to the sums of their hours, days, tags and runs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Table
@@ -34,22 +35,25 @@ class Rollup:
         self._of = sums
         self._shorten = compile_function("lock, key", tuple_of(("lock", *(f"key.{name}" for name in self.key))))
         key, figures = ", ".join(quoted(self.key)), ", ".join(Figures._fields)
-        self.statement = (
+        self._adds = (
             f"insert into {table.name} as t (tenant_id, {key}, {figures}, segment)"
-            f" select (select $2::text::bigint[])[v.lock], {key}, {figures}, (select $3::text::bigint[])[v.lock]"
-            f" from unnest($1::{self.row.name}[]) as v"
+            f" select (select $1::text::bigint[])[v.lock], {key}, {figures}, (select $2::text::bigint[])[v.lock]"
+            f" from unnest({{rows}}::{self.row.name}[]) as v"
             f" on conflict (tenant_id, {key}, segment) do update"
-            f" set {', '.join(f'{name} = t.{name} + excluded.{name}' for name in Figures._fields)}"
+            f" set {', '.join(f'{name} = t.{name} + excluded.{name}' for name in Figures._fields)} returning 1"
         )
 
-    def plan(self, decided: Sequence[Decided], tenants: str | None, segments: str | None) -> list[Write]:
-        """Return the statement with what the batches add, nothing where they add nothing."""
+    def adds(self, place: int) -> str:
+        """Return the insert that adds the rows in a place of the arguments of `statement_of`."""
+        return self._adds.format(rows=f"${place}")
+
+    def rows(self, decided: Sequence[Decided]) -> Rows:
+        """Return the rows with what the batches add."""
         sums: dict[tuple[Any, ...], list[int]] = {}
         for lock, (_, _, writes) in enumerate(decided, start=1):
             for key, figures in self._of(writes).items():
                 _add(sums, self._shorten(lock, key), figures)
-        rows: Rows = [(*key, *figures) for key, figures in sums.items()]
-        return [(self.statement, (rows, tenants, segments))] if rows else []
+        return [(*key, *figures) for key, figures in sums.items()]
 
 
 HOURLY = Rollup(rollup_tables.hourly_usage, lambda writes: writes.rollups)
@@ -60,10 +64,22 @@ ROLLUPS = (HOURLY, DAILY, TAGS, RUNS)
 
 
 def plan_rollups(decided: Sequence[Decided]) -> list[Write]:
-    """Return the statements for all roll-ups that the batches add to."""
+    """Return the one statement for all roll-ups that the batches add to, nothing where they add nothing."""
+    added = [(rollup, rows) for rollup in ROLLUPS if (rows := rollup.rows(decided))]
+    if not added:
+        return []
     tenants = array_text([tenant for tenant, _, _ in decided])
     segments = array_text([_segment(writes) for _, _, writes in decided])
-    return [write for rollup in ROLLUPS for write in rollup.plan(decided, tenants, segments)]
+    statement = statement_of(tuple(rollup for rollup, _ in added))
+    return [(statement, (tenants, segments, *(rows for _, rows in added)))]
+
+
+@cache
+def statement_of(rollups: tuple[Rollup, ...]) -> str:
+    """Return the statement that adds rows `$3` and so on to roll-ups; `$1` are the tenants, `$2` their segments."""
+    # One statement, because between two of them PostgreSQL waits for this process, which has other work.
+    adds = (f"r{place} as ({rollup.adds(place)})" for place, rollup in enumerate(rollups, start=3))
+    return f"with {', '.join(adds)} select 1"
 
 
 def _segment(writes: Writes) -> int:
