@@ -1,6 +1,8 @@
 """How much output models give at most, as their providers publish it: for where the service does not say it.
 
-Read in November 2026. The first matching begin of a name decides; vendors before a slash are passed over.
+Compared in November 2026 with the model list of litellm 1.110.2: 282 of its 287 models that are named here have the
+same limit there. It has less for `gpt-4` and for `gpt-5-pro` on Azure. The first matching begin of a name decides;
+vendors before a slash are passed over.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ _LIMITS = (
     ("o1-mini", 65_536), ("o1-preview", 32_768), ("o1", 100_000), ("o3", 100_000), ("o4", 100_000),
     ("claude-3-5", 8_192), ("claude-3-7", 64_000), ("claude-3", 4_096), ("claude-opus-4-5", 64_000),
     ("claude-opus-4-0", 32_000), ("claude-opus-4-1", 32_000), ("claude-opus-4-2", 32_000), ("claude-opus-4", 128_000),
-    ("claude-haiku-4", 64_000), ("claude-sonnet-4", 64_000), ("gemini-2.0", 8_192), ("gemini-1.5", 8_192),
-    ("gemini-2.5", 65_536), ("gemini-3", 65_536),
+    ("claude-haiku-4", 64_000), ("claude-sonnet-4-6", 128_000), ("claude-sonnet-4", 64_000),
+    ("gemini-2.0", 8_192), ("gemini-1.5", 8_192),
+    ("gemini-2.5-computer-use", 64_000), ("gemini-2.5-pro-preview-tts", 16_384), ("gemini-2.5", 65_536),
+    ("gemini-3", 65_536),
 )  # fmt: skip
 
 
