@@ -9,11 +9,15 @@ import pytest
 from tests.cli.commands import rows, run
 from tests.cli.test_prices import Capture, acme, said
 from token_ledger.cli.connections import open_ledger, tenant_named
+from token_ledger.cli.recostings import Pace
+from token_ledger.core.batch.books import ORDINAL_BITS
 from token_ledger.core.batch.commands import Record
 from token_ledger.core.batch.outcomes import Recorded
+from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.usage import Usage
 from token_ledger.proof.verify import verify_database
+from token_ledger.storage.reads.recostings import Look
 
 __all__ = ["acme"]
 AGO = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds")
@@ -150,3 +154,16 @@ async def test_an_alias_and_a_file_offer_it_too(acme: str, tmp_path: Path, capsy
 )
 async def test_complaints_say_what_would_be_right(words: list[str], complaint: str, acme: str, capsys: Capture) -> None:
     assert complaint in await said(capsys, "prices", "recost", "acme", *words, status=1)
+
+
+def test_batches_are_small_until_nobody_else_has_booked_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("_FEW", 2), ("_MANY", 5), ("_BATCHES_OF_FEW", 3)):
+        monkeypatch.setattr(f"token_ledger.cli.recostings.{name}", value)
+    pace = Pace()
+    found = Look([None] * 27, None)  # type: ignore[list-item]
+    sequences = iter((7, 8, 9, 10, 12, 13, 14, 15, 16))  # somebody else has booked the eleventh
+    sizes = []
+    for part in pace.slices(found):
+        sizes.append(len(part.calls))
+        pace.note(AuditEntry((next(sequences) << ORDINAL_BITS) + 5, "root", "calls.recost", "*/*", None, {}))
+    assert sizes == [2, 2, 2, 5, 5, 2, 2, 2, 5]

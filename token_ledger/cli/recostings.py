@@ -1,6 +1,6 @@
 """The command `prices recost`: what calls cost whose price was set or corrected after them, and the booking of it.
 
-It goes through the calls in pages, and books each page in a batch of its own: between batches the tenant's other calls
+It goes through the calls in pages, and books each page in batches of its own: between batches the tenant's other calls
 go on, and one that is interrupted has booked whole batches.
 """
 
@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +17,9 @@ from token_ledger.cli.connections import named_database, new_idempotency_key, op
 from token_ledger.cli.prices import instant_text, read_model
 from token_ledger.config import Settings
 from token_ledger.core.batch.administration import Recost
+from token_ledger.core.batch.books import ORDINAL_BITS
 from token_ledger.core.batch.outcomes import Recosted
+from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.plain_data import totals_data
 from token_ledger.core.model.recosting import totals_of
 from token_ledger.core.model.tenant import TenantId
@@ -32,8 +35,13 @@ from token_ledger.wire.problems import problem_of
 Row = dict[str, Any]
 _NOTHING_PRICED = "nothing to change: no call without a price has one by now that is valid at its time"
 _NOTHING_CORRECTED = "nothing to change: every call costs what the price of its time says by now"
-_SLICE = 25
-"""How many calls a batch re-costs: with 100 the slowest of the tenant's other calls took ten times as long."""
+_PAGE = 1_000
+"""How many calls one look finds, for which nobody waits."""
+_FEW, _MANY = 60, 250
+"""How many calls a batch re-costs beside others who book for the tenant, and alone. The others wait for a whole batch:
+one of 60 takes some 4 ms, as long as the slowest of their own."""
+_BATCHES_OF_FEW = 100
+"""How many batches are of few calls once somebody else has booked between two."""
 _COSTS = ("cost_before", "cost_after", "difference", "list_cost_before", "list_cost_after")
 
 
@@ -79,33 +87,54 @@ async def _recost(url: str, tenant_name: str, wanted: Wanted, *, accept: bool) -
         return await recost_calls(database, commits, tenant, wanted, accept=accept)
 
 
+class Pace:
+    """Divides what looks find into batches: small ones while others book for the tenant, as the numbers of ids tell."""
+
+    def __init__(self) -> None:
+        self._sequence: int | None = None
+        self._of_few = _BATCHES_OF_FEW
+
+    def slices(self, found: Look) -> Iterator[Look]:
+        """Yield what a look has found in parts, each as large as it may be by then."""
+        first = 0
+        while first < len(found.calls):
+            size = _FEW if self._of_few else _MANY
+            yield replace(found, calls=found.calls[first : first + size])
+            first += size
+
+    def note(self, entry: AuditEntry) -> None:
+        """Note the batch that has an entry of the audit log."""
+        sequence = entry.audit_id >> ORDINAL_BITS
+        if self._sequence is not None and sequence != self._sequence + 1:
+            self._of_few = _BATCHES_OF_FEW
+        elif self._of_few:
+            self._of_few -= 1
+        self._sequence = sequence
+
+
 async def recost_calls(
     database: Database, commits: GroupCommit, tenant: TenantId, wanted: Wanted, *, accept: bool
 ) -> list[Row]:  # fmt: skip
-    """Return what re-costing changes, by model; book it, page by page, if it is accepted."""
+    """Return what re-costing changes, by model; book it, batch by batch, if it is accepted."""
     models: dict[tuple[str, str], Row] = {}
+    pace = Pace()
     async for found in _looks(database, tenant, wanted):
         rows: Iterable[Row] = map(totals_data, totals_of(each for _, each in found.calls))
-        if accept and found.calls:
-            rows = [row for part in _slices(found) for row in await _book(commits, tenant, wanted, part)]
+        if accept:
+            rows = [row for part in pace.slices(found) for row in await _book(commits, tenant, wanted, part, pace)]
         for row in rows:
             _add(models.setdefault((row["provider"], row["model"]), {}), row)
     return [models[name] for name in sorted(models)]
 
 
-def _slices(found: Look) -> Iterator[Look]:
-    """Yield what a look has found in slices, so that calls which wait for a batch of one do not wait long."""
-    for first in range(0, len(found.calls), _SLICE):
-        yield Look(found.calls[first : first + _SLICE], found.following)
-
-
-async def _book(commits: GroupCommit, tenant: TenantId, wanted: Wanted, found: Look) -> list[Row]:
+async def _book(commits: GroupCommit, tenant: TenantId, wanted: Wanted, found: Look, pace: Pace) -> list[Row]:
     """Re-cost what a look has found; return what it changes, by model."""
     calls = tuple(call for call, _ in found.calls)
     command = Recost(new_idempotency_key(), b"", calls, wanted.target, actor(), found.following)
     outcome = await commits.submit(tenant, command)
     if not isinstance(outcome, Recosted):
         raise problem_of(outcome)
+    pace.note(outcome.entry)
     models: list[Row] = outcome.entry.after["models"]
     return models
 
@@ -116,7 +145,7 @@ async def _looks(database: Database, tenant: TenantId, wanted: Wanted) -> AsyncI
         async with database.reading(tenant) as connection:
             prices = await (load_price_book(connection) if prices is None else current_price_book(connection, prices))
             book = await load_tenant_book(connection, tenant, prices)
-            found = await look(connection, tenant, book, wanted, after)
+            found = await look(connection, tenant, book, wanted, after, most=_PAGE)
         yield found
         after = found.following
         if after is None:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.batch.outcomes import Denied, Outcome, Quarantined, Refused
 from token_ledger.core.batch.writes import Writes
+from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.repetition import DOUBTFUL, Repetition
-from token_ledger.core.model.usage import Figures, figures_of
+from token_ledger.core.model.usage import Figures, Usage, figures_of
 from token_ledger.ledger.group_commit import BatchReport
 from token_ledger.observability.metrics import Metrics
 
@@ -108,10 +109,11 @@ def _booked(writes: Writes) -> Iterable[tuple[_Labels, Figures]]:
         ((key.user_id, key.agent_type, key.cost_center, key.model), Figures(*sums))
         for key, sums in writes.rollups.items()
     ]
-    if not writes.corrections:
+    taken = [*map(_taken_back, writes.corrections), *map(_taken_by, writes.recostings)]
+    if not taken:
         return rolled_up
     booked: dict[_Labels, Figures] = {}
-    for labels, figures in (*rolled_up, *map(_taken_back, writes.corrections)):
+    for labels, figures in (*rolled_up, *taken):
         before = booked.get(labels)
         booked[labels] = figures if before is None else Figures(*map(sum, zip(before, figures, strict=True)))
     return booked.items()
@@ -122,6 +124,12 @@ def _taken_back(correction: UsageEvent) -> tuple[_Labels, Figures]:
     facts = correction.facts
     figures = figures_of(correction.calls, correction.usage, correction.cost_nanos)
     return (facts.user, facts.agent_type, facts.cost_center, facts.model), Figures(*(-figure for figure in figures))
+
+
+def _taken_by(recosting: RecostedEvent) -> tuple[_Labels, Figures]:
+    """Return what a re-costing took off the roll-ups, to add it again."""
+    facts = recosting.recosted.facts
+    return (facts.user, facts.agent_type, facts.cost_center, facts.model), figures_of(0, Usage(), -recosting.cost_nanos)
 
 
 def _result(outcome: Outcome) -> str:

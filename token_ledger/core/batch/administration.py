@@ -20,6 +20,7 @@ from token_ledger.core.model.frozen import value
 from token_ledger.core.model.model_facts import ModelFacts
 from token_ledger.core.model.price import ModelName, Price
 from token_ledger.core.model.principal import Role
+from token_ledger.core.model.recosting import FoundRecosting
 from token_ledger.core.model.selector import Selector
 from token_ledger.core.model.subject import Subject
 from token_ledger.core.model.tenant import User
@@ -270,12 +271,14 @@ class RecostedCall:
     """A call to re-cost: its events with the instants of their booking, the newest last, and the name it is priced by.
 
     They are the parts of one call by one model, whose hold has ended, or one event. All of it is re-costed by the price
-    of the instant `whole_at`; if that is None, only what had no price.
+    of the instant `whole_at`; if that is None, only what had no price. `found` is what was decided when it was found,
+    which is decided again only if something has changed since.
     """
 
     events: tuple[tuple[int, datetime], ...]
     called: ModelName
     whole_at: datetime | None = None
+    found: FoundRecosting | None = None
 
 
 @value

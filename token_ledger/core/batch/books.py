@@ -4,14 +4,14 @@ The rows that the batch may need are loaded before. Ids are the batch's sequence
 the order of ids is the order of decisions. Nothing here does I/O: with nothing loaded, books are a ledger in memory.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from datetime import datetime, timedelta
 from typing import Any
 
 from token_ledger.core.batch.commands import Command, Reserve
 from token_ledger.core.batch.loaded import AskedName, Loaded, StoredKey
-from token_ledger.core.batch.rollups import roll_up
+from token_ledger.core.batch.rollups import costs_by_path, roll_up, roll_up_recostings
 from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.account import (
     NO_BOUNDS,
@@ -27,6 +27,7 @@ from token_ledger.core.model.account import (
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.budget import Budget, Counts, Limits, Terms
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.event import UsageEvent, counts_on
 from token_ledger.core.model.money import LARGEST_AMOUNT
 from token_ledger.core.model.price import ModelName, PriceBook
@@ -353,25 +354,29 @@ class Books:
         self.writes.corrections.append(correction)
         self.loaded.corrected[corrected] = correction.event_id
 
-    def recost(self, recosting: UsageEvent, recosted: int) -> list[Account]:
-        """Book an event that says what another one costs more or less; it has no key of its own.
+    def recost(self, recostings: Sequence[RecostedEvent]) -> None:
+        """Book what others cost more or less; these have no keys of their own. Thresholds see all of them at once."""
+        changed: dict[int, Account] = {}
+        for path, nanos in costs_by_path(recostings).items():
+            for account in self.accounts_on(path):
+                account.settle(0, nanos, 0)
+                changed[account.account_id] = account
+            self.loaded.booked_nanos += nanos
+        for account in changed.values():
+            self.watch(account)
+        self.writes.changed_accounts.update(changed)
+        self.writes.recostings += recostings
+        self.loaded.note_recostings(recostings)
+        roll_up_recostings(self.writes, recostings, self._period)
 
-        Returns the accounts that it is on, which are to be watched when all of a command are booked.
-        """
-        accounts = self.accounts_on(recosting.path)
-        self._settle(recosting, accounts, watched=False)
-        self.writes.corrections.append(recosting)
-        self.loaded.recostings[recosted] = (*self.loaded.recostings.get(recosted, ()), recosting)
-        return accounts
-
-    def _settle(self, event: UsageEvent, accounts: Iterable[Account], *, watched: bool = True) -> None:
+    def _settle(self, event: UsageEvent, accounts: Iterable[Account]) -> None:
         tokens, uncached = event.usage.total_tokens, event.usage.uncached_tokens
         changed = self.writes.changed_accounts
         # A correction may fall below thresholds, and so may a part of a call that corrects the parts before it.
         may_fall = event.corrects is not None or event.cost_nanos < 0
         for account in accounts:
             counted = tokens if account.counts is Counts.ALL else uncached
-            if (account.settle(counted, event.cost_nanos, event.calls) or may_fall) and watched:
+            if account.settle(counted, event.cost_nanos, event.calls) or may_fall:
                 self.watch(account)
             changed[account.account_id] = account
         self.loaded.booked_tokens += event.usage.total_tokens

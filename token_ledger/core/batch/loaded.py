@@ -1,6 +1,6 @@
 """Owns the rows that one batch of one tenant decides on; what was not loaded does not exist for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -10,6 +10,7 @@ from token_ledger.core.batch.outcomes import Denial
 from token_ledger.core.model.account import Account, AccountKey, Grant
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.budget import Budget
+from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.increase import Increase
@@ -87,6 +88,8 @@ class Loaded:
     """Of the events that commands take back, those that were taken back before, with the events that did."""
     recostings = OnDemand(dict[int, tuple[UsageEvent, ...]])
     """By the events that commands re-cost or take back: what was re-costed of them before, the newest last."""
+    recosted = OnDemand(dict[int, tuple[RecostedEvent, ...]])
+    """What this batch has re-costed of them."""
     responses = OnDemand(dict[str, dict[int, UsageEvent]])
     """By response ids of commands: the calls that are known by them, by event id."""
     transfers = OnDemand(dict[int, list[Transfer]])
@@ -100,6 +103,17 @@ class Loaded:
     def __init__(self, **given: Any) -> None:
         """Begin with some fields given."""
         vars(self).update(given)
+
+    def recostings_of(self, event_id: int) -> tuple[UsageEvent, ...]:
+        """Return what was re-costed of an event, before this batch and in it, the newest last."""
+        before, new = self.recostings.get(event_id, ()), self.recosted.get(event_id)
+        return before if new is None else (*before, *(each.as_event for each in new))
+
+    def note_recostings(self, recostings: Iterable[RecostedEvent]) -> None:
+        """Let later commands of this batch know what was re-costed."""
+        for each in recostings:
+            event_id = each.recosted.event_id
+            self.recosted[event_id] = (*self.recosted.get(event_id, ()), each)
 
     def note_response(self, event: UsageEvent) -> None:
         """Let later reports be compared with a call, if it is one that its response id says something about."""

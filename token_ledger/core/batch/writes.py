@@ -10,6 +10,7 @@ from token_ledger.core.batch.outcomes import Denial
 from token_ledger.core.model.account import Account, Grant, LimitEntry, ThresholdEvent
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.budget import Budget, Terms
+from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.discount import Discount
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.increase import Increase
@@ -90,7 +91,9 @@ class Writes:
     parts = OnDemand(list[UsageEvent])
     """Events that do not end their hold."""
     corrections = OnDemand(list[UsageEvent])
-    """Events that take others back or re-cost them; they have no keys."""
+    """Events that take others back; they have no keys."""
+    recostings = OnDemand(list[RecostedEvent])
+    """Events that re-cost others; they have no keys."""
     denials = OnDemand(list[Denial])
     firings = OnDemand(list[tuple[int, Advice]])
     kept = OnDemand(list[KeptEvent])

@@ -7,7 +7,7 @@ fixed before stays as it is.
 
 from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.batch.books import Books
-from token_ledger.core.decisions.derived_events import derived_event
+from token_ledger.core.model.derived_event import derived_event
 from token_ledger.core.model.details import opposite
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import format_money
@@ -77,13 +77,14 @@ def _events(books: Books, command: administration.Reverse) -> list[UsageEvent]:
 
 def take_back(books: Books, event: UsageEvent) -> list[UsageEvent]:
     """Book the opposites of an event and of what was re-costed of it, and return them."""
-    return [_take_back(books, each) for each in (event, *books.loaded.recostings.get(event.event_id, ()))]
+    return [_take_back(books, each) for each in (event, *books.loaded.recostings_of(event.event_id))]
 
 
 def _take_back(books: Books, event: UsageEvent) -> UsageEvent:
     correction = derived_event(
-        books,
         event,
+        books.new_id(),
+        books.located(event.path, event.event_id),
         usage=Usage(*(-count for count in event.usage.counts)),
         cost_nanos=-event.cost_nanos,
         list_cost_nanos=None if event.list_cost_nanos is None else -event.list_cost_nanos,

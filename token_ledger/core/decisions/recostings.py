@@ -7,18 +7,15 @@ windows have ended; and as the call it may go above every limit. A rollover that
 
 from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.batch.books import Books
-from token_ledger.core.decisions.derived_events import derived_event
-from token_ledger.core.model.account import Account
-from token_ledger.core.model.event import UsageEvent
+from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
 from token_ledger.core.model.plain_data import totals_data
 from token_ledger.core.model.recosting import RecostableCall, Recosting, recosting_of, totals_of
-from token_ledger.core.model.usage import Usage
 
 
 def recost(books: Books, command: administration.Recost) -> outcomes.Recosted | outcomes.Refused:
     """Book what the calls cost more or less; those that were taken back or re-costed meanwhile are left as they are."""
-    found = [each for call in command.calls if (each := _find(books, call)) is not None]
+    found = [(call, each) for call in command.calls if (each := _find(books, call)) is not None]
     more = sum(each.difference.nanos for _, each in found)
     if books.loaded.booked_nanos + more > LARGEST_AMOUNT:
         detail = (
@@ -26,13 +23,11 @@ def recost(books: Books, command: administration.Recost) -> outcomes.Recosted | 
             f" {format_money(LARGEST_AMOUNT)} dollars; set a lower price"
         )
         return outcomes.Refused(outcomes.Code.NOT_BOOKABLE, detail)
-    touched: dict[int, Account] = {}
-    booked = [_book(books, call, each, touched) for call, each in found]
-    for account in touched.values():
-        books.watch(account)
+    booked = [_recosted(books, call, each) for call, each in found]
+    books.recost(booked)
     after = {
         "models": [totals_data(each) for each in totals_of(each for _, each in found)],
-        "recostings": {str(each.event_id): str(each.recosts) for each in booked},
+        "recostings": {str(each.event_id): str(each.recosted.event_id) for each in booked},
         "next": command.following,
     }
     entry = books.audit(command, "calls.recost", command.target, None, after)
@@ -40,34 +35,25 @@ def recost(books: Books, command: administration.Recost) -> outcomes.Recosted | 
     return outcomes.Recosted(entry)
 
 
-def _find(books: Books, command: administration.RecostedCall) -> tuple[RecostableCall, Recosting] | None:
+def _find(books: Books, command: administration.RecostedCall) -> Recosting | None:
     loaded = books.loaded
     ids = [event_id for event_id, _ in command.events]
     if any(event_id not in loaded.events or event_id in loaded.corrected for event_id in ids):
         return None
+    before, found = loaded.recostings_of(ids[-1]), command.found
+    if found is not None and found.stands(books.prices.edition, before):
+        return found.recosting
     events = tuple(loaded.events[event_id] for event_id in ids)
-    call = RecostableCall(events, command.called, loaded.recostings.get(ids[-1], ()), command.whole_at)
-    found = recosting_of(books.prices, call)
-    return None if found is None else (call, found)
+    return recosting_of(books.prices, RecostableCall(events, command.called, before, command.whole_at))
 
 
-def _book(books: Books, call: RecostableCall, found: Recosting, touched: dict[int, Account]) -> UsageEvent:
-    last, price, difference = call.last, found.price, found.difference
-    is_listed = difference.is_listed and found.listed is not None and found.listed.price_id != price.price_id
-    recosting = derived_event(
-        books,
-        last,
-        usage=Usage(),
-        cost_nanos=difference.nanos,
-        price_id=price.price_id,
-        discount_id=price.discount_id,
-        list_price_id=found.listed.price_id if is_listed and found.listed is not None else None,
-        list_cost_nanos=difference.list_nanos,
-        calls=0,
-        unpriced=False,
-        recosts=last.event_id,
-        others=difference.lines,
-        details=None,
-    )
-    touched.update((account.account_id, account) for account in books.recost(recosting, last.event_id))
-    return recosting
+def _recosted(books: Books, call: administration.RecostedCall, found: Recosting) -> RecostedEvent:
+    """Return what books a re-costing: on the accounts of the call's last event, wherever what was on them has gone."""
+    event_id, booked_at = call.events[-1]
+    last, price, listed, difference = books.loaded.events[event_id], found.price, found.listed, found.difference
+    is_listed = difference.is_listed and listed is not None and listed.price_id != price.price_id
+    return RecostedEvent(
+        books.new_id(), last, booked_at, books.located(last.path, event_id), difference.nanos, price.price_id,
+        price.discount_id, listed.price_id if is_listed and listed is not None else None, difference.list_nanos,
+        difference.lines,
+    )  # fmt: skip

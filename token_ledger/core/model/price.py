@@ -307,6 +307,11 @@ class PriceBook:
         self._entries = {price.price_id: price for prices in models.values() for price in prices.entries}
 
     @property
+    def edition(self) -> object:
+        """What the book is made of: books of one edition price alike. None where it was not loaded."""
+        return self.version
+
+    @property
     def base(self) -> "PriceBook":
         """The book without what a tenant has added."""
         return self

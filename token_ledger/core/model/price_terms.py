@@ -54,6 +54,15 @@ class PriceTerms:
     discounts: tuple[Discount, ...] = ()
     facts: tuple[OwnFacts, ...] = ()
 
+    @property
+    def ids(self) -> tuple[frozenset[int], ...]:
+        """The ids of all that changes what calls cost."""
+        return (
+            frozenset(each.price_id for each in self.prices),
+            frozenset(each.alias_id for each in self.aliases),
+            frozenset(each.discount_id for each in self.discounts),
+        )
+
     def own_price_at(self, provider: str, model: str, at: datetime) -> OwnPrice | None:
         """Return the entry of exactly this name or pattern that is in force at an instant."""
         dated = (each for each in self.prices if _same(each, provider, model) and each.valid_from <= at)
@@ -175,6 +184,12 @@ class TenantPriceBook(PriceBook):
         self._discounts = {each.discount_id: each for each in terms.discounts}
         self._discounted_names = named(terms.discounts)
         self._made: dict[tuple[int, int], Price] = {}
+        self._terms = terms.ids
+
+    @property
+    def edition(self) -> object:
+        """What the book is made of: nothing that a tenant has added is ever changed or taken away."""
+        return None if self.version is None else (self.version, self._terms)
 
     @property
     def base(self) -> PriceBook:

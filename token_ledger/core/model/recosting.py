@@ -107,6 +107,20 @@ class Recosting:
     """The call before."""
 
 
+@value
+class FoundRecosting:
+    """A re-costing that was decided before the batch that books it, with what it follows from and nothing else."""
+
+    call: RecostableCall
+    recosting: Recosting
+    edition: object
+    """Of the price book."""
+
+    def stands(self, edition: object, recostings: tuple[UsageEvent, ...]) -> bool:
+        """Tell whether it would be decided again by a book of an edition, after so many re-costings of the call."""
+        return edition is not None and edition == self.edition and recostings == self.call.recostings
+
+
 def recosting_of(prices: PriceBook, call: RecostableCall) -> Recosting | None:
     """Return what re-costs a call by the price that its model has at its instant, None where that changes nothing."""
     last = call.last
@@ -138,18 +152,16 @@ def recosting_of(prices: PriceBook, call: RecostableCall) -> Recosting | None:
 
 def booked_call(events: tuple[UsageEvent, ...], old: Price | None) -> BookedCall:
     """Return what a call was booked with; `old` is the price that it was booked by."""
-    drawn: tuple[DrawnUse, ...] = ()
-    for each in events:
-        use = DrawnUse(
-            events[-1].facts.provider, events[-1].facts.model, each.usage, each.cost_nanos, each.listed_nanos,
-            each.others,
-        )  # fmt: skip
-        drawn = drawn_with(drawn, use)
     last = events[-1]
-    fee = has_fee(old, drawn[0].others, last.service_tier, last.posted_at)
+    name = last.facts.provider, last.facts.model
+    uses = [DrawnUse(*name, each.usage, each.cost_nanos, each.listed_nanos, each.others) for each in events]
+    use = uses[0]
+    for part in uses[1:]:
+        [use] = drawn_with((use,), part)
+    fee = has_fee(old, use.others, last.service_tier, last.posted_at)
     is_listed = last.list_cost_nanos is not None
     calls = sum(each.calls for each in events)
-    return BookedCall(drawn[0], calls, last.service_tier, last.posted_at, fee, is_listed=is_listed)
+    return BookedCall(use, calls, last.service_tier, last.posted_at, fee, is_listed=is_listed)
 
 
 def has_fee(price: Price | None, lines: tuple[OtherUse, ...], service_tier: str | None, at: datetime) -> bool:
@@ -226,22 +238,29 @@ def whole_difference(
     with_tokens = rates.has_token_rates or not any(said.rated)
     if not with_tokens:
         after += call.use.cost_nanos - sum(line.nanos or 0 for line in call.use.others)
-    booked = {line.kind: line for line in call.use.others}
-    charged = {line.kind: line for line in lines if line.nanos is not None}
-    if call.has_fee and not any(line.kind == REQUESTS for line in lines):
-        charged[REQUESTS] = OtherUse(REQUESTS, 0, 0)
-    after += sum(line.nanos or 0 for kind, line in booked.items() if kind not in charged)
+    changes: tuple[OtherUse, ...] = ()
+    if lines or call.use.others or call.has_fee:  # hardly ever
+        charged = {line.kind: line for line in lines if line.nanos is not None}
+        if call.has_fee and not any(line.kind == REQUESTS for line in lines):
+            charged[REQUESTS] = OtherUse(REQUESTS, 0, 0)
+        after += sum(line.nanos or 0 for line in call.use.others if line.kind not in charged)
+        changes = _changes(call.use.others, charged)
     list_after, is_listed = after, False
     if listed is not None:
         cost, _, is_listed = charge(listed, said, call.service_tier, call.calls, call.at)
         list_after = cost if is_listed else after
-    changes = (_change(booked.get(kind), charged[kind]) for kind in OTHER_KINDS if kind in charged)
     nanos, list_nanos = after - call.use.cost_nanos, list_after - call.use.list_nanos
     return Difference(
-        nanos, None if list_nanos == nanos else list_nanos,
-        tuple(line for line in changes if line.count or line.nanos or line.priced),
+        nanos, None if list_nanos == nanos else list_nanos, changes,
         tokens=said.total_tokens if tokens_had_none and with_tokens else 0, is_listed=is_listed,
     )  # fmt: skip
+
+
+def _changes(before: tuple[OtherUse, ...], charged: dict[str, OtherUse]) -> tuple[OtherUse, ...]:
+    """Return the lines of a re-costing, those that change something, in the order of all kinds."""
+    booked = {line.kind: line for line in before}
+    lines = (_change(booked.get(kind), charged[kind]) for kind in OTHER_KINDS if kind in charged)
+    return tuple(line for line in lines if line.count or line.nanos or line.priced)
 
 
 def _said(call: BookedCall) -> Usage:

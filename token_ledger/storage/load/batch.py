@@ -106,4 +106,6 @@ def _put_pseudonyms(config: TenantConfig, loaded: Loaded) -> None:
 
 def _of_pseudonym(config: TenantConfig, event: UsageEvent) -> UsageEvent:
     user = config.user_of(event.facts.user, event.event_id)
+    if user == event.facts.user:
+        return event
     return replace(event, facts=event.facts._replace(user=user))

@@ -15,7 +15,7 @@ from token_ledger.core.batch.administration import RecostedCall
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.name_patterns import ANYTHING, Names, is_pattern
 from token_ledger.core.model.price import ModelName, PriceBook
-from token_ledger.core.model.recosting import RecostableCall, Recosting, recosting_of
+from token_ledger.core.model.recosting import FoundRecosting, RecostableCall, Recosting, recosting_of
 from token_ledger.core.model.reservation import HoldState
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT
@@ -124,7 +124,8 @@ async def look(
         recosting_of_it = recosting_of(book, call)
         if recosting_of_it is not None:
             named = tuple((part.event_id, booked_at) for part, booked_at in events)
-            found.append((RecostedCall(named, called, whole_at), recosting_of_it))
+            decided = FoundRecosting(call, recosting_of_it, book.edition)
+            found.append((RecostedCall(named, called, whole_at, decided), recosting_of_it))
         if len(found) == most:
             return Look(found, place_of(event))
     return Look(found, place_of(page[-1].event) if len(page) == limit else None)
@@ -162,6 +163,8 @@ def _filter(book: PriceBook, wanted: Wanted) -> Callable[[Candidate], bool]:
 
     The provider stands for itself, and for the one that the name leads to.
     """
+    if wanted.provider is None and wanted.model is None:
+        return lambda each: True
     owner = None if wanted.provider is None else book.provider_named(wanted.provider)
     names: Names[bool] = Names()
     names.put("", wanted.model or ANYTHING, True)

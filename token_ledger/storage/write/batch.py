@@ -7,6 +7,7 @@ from token_ledger.storage import json_columns, rows
 from token_ledger.storage.schema.ledger_tables import operation_keys, trigger_firings
 from token_ledger.storage.write.bookings import Total, plan_bookings
 from token_ledger.storage.write.limits import plan_limits
+from token_ledger.storage.write.recostings import plan_recostings
 from token_ledger.storage.write.rollups import plan_rollups
 from token_ledger.storage.write.setup import plan_setup
 from token_ledger.storage.write.statements import Decided, Rows, Write, insert, insert_columns, update
@@ -32,6 +33,7 @@ def plan_writes(decided: Sequence[Decided], totals: Sequence[Total]) -> list[Wri
     return [
         *INSERT_ACCOUNTS.plan_values(others, lambda writes: writes.new_accounts),
         *plan_bookings(decided, totals),
+        *plan_recostings(others),
         *plan_rollups(decided),
         *plan_limits(others),
         *INSERT_KEYS.plan(_keys(others)),

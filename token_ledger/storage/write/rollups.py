@@ -84,7 +84,7 @@ def statement_of(rollups: tuple[Rollup, ...]) -> str:
 
 def _segment(writes: Writes) -> int:
     """Return the segment of a batch; 0 for one that booked nothing, which adds to no roll-up."""
-    events = writes.events or writes.parts or writes.corrections
+    events = writes.events or writes.parts or writes.corrections or writes.recostings
     return segment_of(events[0].event_id) if events else 0
 
 
