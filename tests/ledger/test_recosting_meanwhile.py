@@ -265,3 +265,11 @@ async def _every_kind_of_call(ledger: Ledger) -> None:
     streamed = await ledger.hold(provider="house", model="Chat ")
     await ledger.settle(streamed, 500, 100, 200, part=True)
     await ledger.settle(streamed, 500, 100)
+
+
+async def test_a_call_that_gives_way_takes_its_re_costing_along(ledger: Ledger) -> None:
+    await _priced(ledger, 1, response_id="resp_1")
+    held = await ledger.hold(provider="house", model="chat")
+    await _book(ledger, await found_by(ledger, PERIOD))
+    await ledger.settle(held, 1_000, 0, response_id="resp_1")
+    assert await settled(ledger) == 1_000_000

@@ -65,7 +65,7 @@ async def load_responses(
         for tenant, into in loaded.items()
         for events in into.responses.values()
         for event_id, event in events.items()
-        if event.unpriced
+        if event.reservation_id is None
     ]
     if calls:
         await load_recostings(connection, calls, loaded)
