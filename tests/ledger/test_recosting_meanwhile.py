@@ -196,7 +196,8 @@ async def test_one_batch_re_costs_once_and_takes_back_all(ledger: Ledger) -> Non
     found = await found_by(ledger, PERIOD)
     reversal = await _reversal(ledger, first)
     twice = [replace(_command(found), key=key) for key in ("a", "b")]
-    answers = await asyncio.gather(*(ledger.commits.submit(ledger.tenant, each) for each in (*twice, reversal)))
+    together: tuple[commands.Command, ...] = (*twice, reversal)
+    answers = await asyncio.gather(*(ledger.commits.submit(ledger.tenant, each) for each in together))
     recosted = [each.entry.after["recostings"] for each in answers[:2]]  # type: ignore[union-attr]
     assert [*map(len, recosted)] == [2, 0]
     taken_back = answers[2].entry.after["corrections"].values()  # type: ignore[union-attr]
