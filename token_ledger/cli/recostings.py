@@ -14,6 +14,7 @@ from typing import Any
 
 from token_ledger.cli.actor import actor
 from token_ledger.cli.connections import named_database, new_idempotency_key, open_ledger, tenant_named
+from token_ledger.cli.event_loop import collect_less_garbage, loop_factory
 from token_ledger.cli.prices import instant_text, read_model
 from token_ledger.config import Settings
 from token_ledger.core.batch.administration import Recost
@@ -57,8 +58,8 @@ def recost(settings: Settings, options: argparse.Namespace) -> int:
         also_priced=options.also_priced,
     )
     wanted = wanted_calls(body.provider, body.model, body.since, body.until, also_priced=body.also_priced)
-    with named_database(settings) as url:
-        models = asyncio.run(_recost(url, options.tenant, wanted, accept=options.accept))
+    with named_database(settings) as url, asyncio.Runner(loop_factory=loop_factory()) as runner:
+        models = runner.run(_recost(url, options.tenant, wanted, accept=options.accept))
     total: Row = {}
     for each in models:
         _add(total, each)
@@ -84,6 +85,7 @@ def recost(settings: Settings, options: argparse.Namespace) -> int:
 async def _recost(url: str, tenant_name: str, wanted: Wanted, *, accept: bool) -> list[Row]:
     async with open_ledger(url) as (database, commits):
         tenant = await tenant_named(database, tenant_name)
+        collect_less_garbage()
         return await recost_calls(database, commits, tenant, wanted, accept=accept)
 
 
