@@ -33,18 +33,11 @@ from token_ledger.core.model.budget import Enforcement, Limits
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
-from token_ledger.ledger import batch_transaction
 from token_ledger.ledger.batch_transaction import BatchTransactions, Predecessor
 from token_ledger.ledger.errors import Unstorable
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage import database
 from token_ledger.storage.prices import load_price_book
-
-
-@pytest.fixture(params=[1, batch_transaction.DECIDED_AT_ONCE], autouse=True, ids=["one by one", "in one go"])
-def decided_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decide ahead with and without pauses, in which the batch before goes on."""
-    monkeypatch.setattr(batch_transaction, "DECIDED_AT_ONCE", request.param)
 
 
 class Wrapped:

@@ -20,7 +20,7 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.commands import Command, KeepUnbooked, Report
 from token_ledger.core.batch.loaded import RowMissing
 from token_ledger.core.batch.outcomes import Outcome, Quarantined
-from token_ledger.core.decisions.decide import begin, decide, decide_part
+from token_ledger.core.decisions.decide import decide
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.price_terms import book_with
 from token_ledger.core.model.tenant import TenantConfig, TenantId
@@ -37,9 +37,6 @@ from token_ledger.storage.load.setup import load_configs
 from token_ledger.storage.prices import load_newer_book
 from token_ledger.storage.write.batch import plan_writes, send
 from token_ledger.storage.write.statements import Decided
-
-DECIDED_AT_ONCE = 64
-"""How many commands are decided ahead in one go. In between, the batch before can go on to its next statement."""
 
 BATCHES_NOT_AHEAD = 32
 """How many batches of a tenant are not decided ahead once another process was found working for the same tenant."""
@@ -88,12 +85,10 @@ class Committed:
 class _Plan:
     """The decisions of a batch, with the statements that write them."""
 
-    def __init__(
-        self, books: Sequence[Books], known: dict[TenantId, Known], outcomes: Mapping[TenantId, Sequence[Outcome]]
-    ) -> None:
+    def __init__(self, books: Sequence[Books], known: dict[TenantId, Known], commands: Commands) -> None:
         self.books = books
         self.known = known
-        self.outcomes = outcomes
+        self.outcomes = {each.config.tenant_id: decide(each, commands[each.config.tenant_id]) for each in books}
         self.changes: list[Decided] = [(each.config.tenant_id, each.now, each.writes) for each in books]
         totals = [(each.loaded.booked_tokens, each.loaded.booked_nanos) for each in books]
         self.writes = plan_writes(self.changes, totals)
@@ -297,9 +292,7 @@ class BatchTransactions:
             for lock in locked
             for tenant in (lock.tenant_id,)
         ]
-        return _Plan(
-            books, known, {each.config.tenant_id: decide(each, commands[each.config.tenant_id]) for each in books}
-        )
+        return _Plan(books, known, commands)
 
     async def _decide_ahead(self, connection: Any, commands: Commands, predecessor: Predecessor) -> _Plan:
         (tenant,) = commands
@@ -311,8 +304,7 @@ class BatchTransactions:
         known = {tenant: predecessor.known.pop(tenant)}
         prices = {tenant: books.prices}
         loaded = await load(connection, [assumed], config, commands, prices, known, self._recent, self._names, books)
-        ahead = Books(books.config, books.prices, assumed.sequence, now, loaded[tenant])
-        plan = _Plan([ahead], known, {tenant: await _decide_in_parts(ahead, commands[tenant])})
+        plan = _Plan([Books(books.config, books.prices, assumed.sequence, now, loaded[tenant])], known, commands)
         lock = await lock_at(connection, tenant, now, self._clocks)
         # This does not wait long: we have the lock, so the predecessor has ended.
         if await predecessor.committed and lock == assumed:
@@ -343,15 +335,6 @@ class BatchTransactions:
                 self._recent.forget(lock.tenant_id)
                 self._names.forget(lock.tenant_id)
         return self._configs
-
-
-async def _decide_in_parts(books: Books, commands: Sequence[Command]) -> Sequence[Outcome]:
-    begin(books)
-    outcomes = decide_part(books, commands[:DECIDED_AT_ONCE])
-    for first in range(DECIDED_AT_ONCE, len(commands), DECIDED_AT_ONCE):
-        await asyncio.sleep(0)
-        outcomes += decide_part(books, commands[first : first + DECIDED_AT_ONCE])
-    return outcomes
 
 
 def is_about_one(error: BaseException) -> bool:

@@ -22,7 +22,6 @@ from token_ledger.core.decisions import (
     tenancy,
     triggers,
 )
-from token_ledger.core.decisions.readings import read_again
 from token_ledger.core.decisions.repeated_keys import conflict, kept_conflict, stored_answer
 
 _STOPS = (commands.Release, commands.EndRun, administration.ForceRelease, administration.StopTenant)
@@ -72,18 +71,8 @@ _DECISIONS: dict[type[commands.Command], Callable[[Books, Any], outcomes.Outcome
 
 def decide(books: Books, batch: Sequence[commands.Command]) -> list[outcomes.Outcome]:
     """Return one outcome per command, in order; what they change is in `books.writes`."""
-    begin(books)
-    return decide_part(books, batch)
-
-
-def begin(books: Books) -> None:
-    """Do what is due before the first command of a batch."""
     holds.expire_due(books)
     limits.bring_up_to_date(books)
-
-
-def decide_part(books: Books, batch: Sequence[commands.Command]) -> list[outcomes.Outcome]:
-    """Return one outcome per command of a part of a batch, which has begun."""
     decided: list[outcomes.Outcome] = []
     stored_keys = books.loaded.keys
     for command in batch:
@@ -99,7 +88,7 @@ def decide_part(books: Books, batch: Sequence[commands.Command]) -> list[outcome
             again = replace(command, key=str(books.new_id()), key_space=BY_STATE)
             decided.append(_DECISIONS[type(command)](books, again))
         elif isinstance(command, commands.Report):
-            decided.append(read_again(books, command, stored) or kept_conflict(books, command, stored))
+            decided.append(kept_conflict(books, command, stored))
         else:
             decided.append(conflict(books, command, stored))
     return decided
