@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from tests.api.verbs import MODEL, budget, event, reservation
 from tests.api.world import World, check_problem, fresh
-from token_ledger.wire.answers.denials import RefusalAnswer
+from token_ledger.wire.answers.denial_problem import RefusalAnswer
 
 REFUSALS = TypeAdapter(list[RefusalAnswer])
 

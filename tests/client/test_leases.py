@@ -21,8 +21,8 @@ from token_ledger_sdk import (
     Unreachable,
     Usage,
 )
-from token_ledger_sdk.leases import outage
-from token_ledger_sdk.leases.outage import FLUSH_AT_CALLS
+from token_ledger_sdk.leases import lease_outage
+from token_ledger_sdk.leases.lease_outage import FLUSH_AT_CALLS
 from token_ledger_sdk.leases.terms import Terms
 from token_ledger_sdk.wire.calls import Scope
 
@@ -419,7 +419,7 @@ async def test_what_many_tasks_end_together_is_booked_together(client: Client) -
 async def test_while_the_service_is_away_calls_are_admitted_without_waiting_for_it(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outage, "RETRY_SECONDS", 3_600.0)
+    monkeypatch.setattr(lease_outage, "RETRY_SECONDS", 3_600.0)
     async with client.ledger.lease(user="ada", calls=500, flush_seconds=0.02, **client.call) as leases:
 
         async def is_known_to_be_away() -> bool:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from token_ledger.core.batch.outcomes import Code, Denied, Outcome, Quarantined, Refused
 from token_ledger.core.model.secrets import without_secrets
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
-from token_ledger.wire.answers.denials import DENIED, denial_detail, denial_members
+from token_ledger.wire.answers.denial_problem import DENIED, denial_detail, denial_members
 
 RETRY_AFTER_SECONDS = "1"
 

@@ -18,7 +18,7 @@ from ..errors import (
     Unreachable,
 )
 from ..leases.admission import LeaseBook, Part
-from ..leases.outage import Contact
+from ..leases.lease_outage import Contact
 from ..leases.terms import Terms
 from ..waiting import lock_async, run_later_async
 from ..wire.leases import Booked, operations_request, read_results

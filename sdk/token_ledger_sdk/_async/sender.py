@@ -11,7 +11,7 @@ from itertools import count
 import httpx2
 
 from ..errors import ClientClosed, NotEnded, Unavailable, Unreachable
-from ..retry import RetryPolicy, retry_after_seconds
+from ..outage import RetryPolicy, retry_after_seconds
 from ..waiting import sleep_async
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields

@@ -14,7 +14,7 @@ from ..errors import LedgerError
 from ..guard.context import ContextBlock, ContextFields, context_of
 from ..guard.models import ModelCache
 from ..leases.terms import Terms
-from ..retry import RetryPolicy
+from ..outage import RetryPolicy
 from ..wire import runs
 from ..wire.calls import Call, PlannedCall, Scope
 from ..wire.events import Recorded, ReportedEvent, reports

@@ -12,7 +12,7 @@ from itertools import count
 import httpx2
 
 from ..errors import ClientClosed, NotEnded, Unavailable, Unreachable
-from ..retry import RetryPolicy, retry_after_seconds
+from ..outage import RetryPolicy, retry_after_seconds
 from ..waiting import sleep_sync
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields

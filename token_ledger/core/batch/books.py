@@ -367,7 +367,7 @@ class Books:
         self.writes.changed_accounts.update(changed)
         self.writes.recostings += recostings
         self.loaded.note_recostings(recostings)
-        roll_up_recostings(self.writes, recostings, self._period)
+        roll_up_recostings(self.writes, recostings, self.period)
 
     def _settle(self, event: UsageEvent, accounts: Iterable[Account]) -> None:
         tokens, uncached = event.usage.total_tokens, event.usage.uncached_tokens
@@ -381,7 +381,7 @@ class Books:
             changed[account.account_id] = account
         self.loaded.booked_tokens += event.usage.total_tokens
         self.loaded.booked_nanos += event.cost_nanos
-        roll_up(self.writes, event, *self._period(event.posted_at))
+        roll_up(self.writes, event, *self.period(event.posted_at))
 
     def note_key(self, command: Command, answer: str, target_id: int) -> None:
         """Remember what a command's key led to; holds and events carry their keys themselves."""
@@ -391,11 +391,8 @@ class Books:
     def _note(self, source: str, key: str, fingerprint: bytes, answer: str, target_id: int) -> None:
         self.loaded.keys[source, key] = self.noted[source, key] = StoredKey(fingerprint, answer, target_id)
 
-    def day_of(self, at: datetime) -> datetime:
-        """Return the begin of the tenant's day that an instant lies in."""
-        return self._period(at)[1]
-
-    def _period(self, at: datetime) -> tuple[datetime, datetime]:
+    def period(self, at: datetime) -> tuple[datetime, datetime]:
+        """Return the begins of the hour and of the tenant's day that an instant lies in."""
         found = self._periods.get(at)
         if found is None:
             found = self._periods[at] = self.config.calendar.period(at)

@@ -18,7 +18,7 @@ def why_maybe_booked(books: Books, occurred_at: datetime) -> str | None:
     loaded = books.loaded
     if not loaded.summed_days or loaded.kept_since is None or occurred_at >= loaded.kept_since:
         return None
-    if books.day_of(occurred_at) not in loaded.summed_days:
+    if books.period(occurred_at)[1] not in loaded.summed_days:
         return None
     return (
         f"calls of the day of {occurred_at.isoformat()} are kept as sums only, without their keys, so this one may be"

@@ -1,9 +1,10 @@
 """Owns what a call used: token counts by kind, and the figures that sums of calls have.
 
-Everything about kinds of tokens stands here: a new one is a field of `Usage`, a count, what its rate applies to, its
-place in `PARTS` and, where reports show it by itself, a figure. Its rate stands in `price.Rates`. Columns, reports and
-`verify` follow from these lists; its fields on the wire, with their descriptions, stand in `wire.token_kinds`. These
-lists are written out because every call goes through them.
+Everything about the kinds that every call has stands here (a kind that few calls have begins in `other_kinds`): a new
+one is a field of `Usage`, a count, what its rate applies to, its place in `PARTS` and, where reports show it by itself,
+a figure. Its rate stands in `price.Rates`. Columns, reports and `verify` follow from these lists; its fields on the
+wire, with their descriptions, stand in `wire.token_kinds`. These lists are written out because every call goes through
+them.
 """
 
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ from typing_extensions import TypedDict
 
 from token_ledger.core.batch.outcomes import Denied, PreflightAnswer, Refused
 from token_ledger.core.model.money import format_money
-from token_ledger.wire.answers.denials import RefusalAnswer, refusal_answer
+from token_ledger.wire.answers.denial_problem import RefusalAnswer, refusal_answer
 from token_ledger.wire.fields import answer, doc, example_of
 from token_ledger.wire.problems import problem_of
 

@@ -4,7 +4,7 @@ from typing import Annotated, NotRequired
 
 from typing_extensions import TypedDict
 
-from token_ledger.wire.answers.denials import DenialMembers
+from token_ledger.wire.answers.denial_problem import DenialMembers
 from token_ledger.wire.fields import answer, doc, example_of
 
 

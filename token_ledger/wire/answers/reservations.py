@@ -13,7 +13,7 @@ from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import HoldState, Reservation
 from token_ledger.core.model.trigger import Advice, Technique, TriggerKind
 from token_ledger.wire.answers.amounts import HELD, Amounts, amount_in, amounts
-from token_ledger.wire.answers.denials import RefusalAnswer, refusal_answer
+from token_ledger.wire.answers.denial_problem import RefusalAnswer, refusal_answer
 from token_ledger.wire.fields import InstantText, Replayed, answer, doc, example_of, optional_id
 from token_ledger.wire.token_kinds import OtherUseAnswer, other_answer
 

@@ -20,7 +20,7 @@ from token_ledger_sdk import (
     Unreachable,
 )
 from token_ledger_sdk._sync.sender import Sender
-from token_ledger_sdk.retry import RetryPolicy, retry_after_seconds
+from token_ledger_sdk.outage import RetryPolicy, retry_after_seconds
 from token_ledger_sdk.wire.answers import Answer, NoAnswer
 from token_ledger_sdk.wire.requests import ApiRequest, post
 

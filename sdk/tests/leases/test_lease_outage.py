@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from token_ledger_sdk.leases.outage import FLUSH_AT_CALLS, RETRY_SECONDS, Contact
+from token_ledger_sdk.leases.lease_outage import FLUSH_AT_CALLS, RETRY_SECONDS, Contact
 
 
 class Clock:

@@ -2,7 +2,7 @@
 
 Every request that changes something carries an idempotency key, so sending it again is always safe; the question is
 only whether another answer can be expected. A denial (402) is an answer and never retried. How leases bridge a longer
-outage is in `leases/outage.py`.
+outage is in `leases/lease_outage.py`.
 """
 
 from __future__ import annotations
