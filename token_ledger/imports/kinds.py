@@ -1,6 +1,7 @@
 """The table of what can be imported: the name of each kind, and the module that reads it.
 
-To add a kind, write a module with a generator `read` that yields rows (see `rows`), and add a line here.
+To add a kind, write a module with a generator `read` that yields rows (see `rows`), and add a line here and the name to
+`Kind` in `wire.bodies.imports`.
 """
 
 import pkgutil

@@ -2,7 +2,7 @@
 
 Hours or days that lie wholly in the span are read from the roll-up that has the dimension, and what is left at both
 ends from the usage events. So every dimension has the same total, whatever the span. To group by something new, add it
-to `Dimension` and name its roll-up and column in `_ROLLUP_OF`.
+to `Dimension` and name its roll-up and column in `_ROLLUP_OF`; if none has it, begin in `storage.schema.rollup_tables`.
 """
 
 from collections.abc import Callable, Mapping

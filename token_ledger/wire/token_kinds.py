@@ -1,6 +1,7 @@
 """Owns what kinds of tokens look like on the wire: the usage of a call, the rates of a price, the sums of a report.
 
-A new kind begins in `core.model.usage`; its fields here are written out, each with a description.
+A new kind begins in `core.model.usage`, one that few calls have in `core.model.other_kinds`; its fields here are
+written out, each with a description.
 """
 
 from decimal import Decimal

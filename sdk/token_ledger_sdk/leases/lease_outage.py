@@ -2,7 +2,7 @@
 
 During an outage calls are still admitted from what leases hold, until these expire. Ended calls wait, and the
 service is tried again in the background, at most once a `RETRY_SECONDS`; no call waits for it. How a single request is
-repeated is in `retry`.
+repeated is in `outage`.
 """
 
 from __future__ import annotations

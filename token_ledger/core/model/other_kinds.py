@@ -1,7 +1,8 @@
 """Owns the kinds of use that few calls have: tokens with a rate of their own inside other tokens, and counted units.
 
-A new one is a line here, with its field on the wire in `wire.token_kinds` and, if the price data publishes it, its name
-there in `storage.published_prices`. An event stores those it has in one column, so that other events stay as they are.
+A new one is a line here, with its field on the wire in `wire.token_kinds`, in `providers/usage.py` of the SDK and, if
+the price data publishes it, its name there in `storage.published_prices`. An event stores those it has in one column,
+so that other events stay as they are.
 """
 
 from collections.abc import Mapping
