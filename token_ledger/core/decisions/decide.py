@@ -22,6 +22,7 @@ from token_ledger.core.decisions import (
     tenancy,
     triggers,
 )
+from token_ledger.core.decisions.readings import read_again
 from token_ledger.core.decisions.repeated_keys import conflict, kept_conflict, stored_answer
 
 _STOPS = (commands.Release, commands.EndRun, administration.ForceRelease, administration.StopTenant)
@@ -88,7 +89,7 @@ def decide(books: Books, batch: Sequence[commands.Command]) -> list[outcomes.Out
             again = replace(command, key=str(books.new_id()), key_space=BY_STATE)
             decided.append(_DECISIONS[type(command)](books, again))
         elif isinstance(command, commands.Report):
-            decided.append(kept_conflict(books, command, stored))
+            decided.append(read_again(books, command, stored) or kept_conflict(books, command, stored))
         else:
             decided.append(conflict(books, command, stored))
     return decided
