@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, assert_type
 
+import httpx2
 import openai
 import pytest
 from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion
 from token_ledger_sdk import AsyncRun, BudgetExceeded, TokenLedger
 
-from sdk.tests.wrapped.provider import Provider, running_provider
+from sdk.tests.wrapped.provider import AsyncLateAnswers, Provider, running_provider
 from tests.client.conftest import Client
 
 MODEL = "gpt-5.4-mini"
@@ -41,7 +42,8 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture
 async def bare(provider: Provider) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=provider.url, api_key="sk", max_retries=0, timeout=5) as made:
+    connections = httpx2.AsyncClient(transport=AsyncLateAnswers(provider))
+    async with AsyncOpenAI(base_url=provider.url, api_key="sk", max_retries=0, http_client=connections) as made:
         yield made
 
 
@@ -92,9 +94,9 @@ async def test_refusals_of_the_provider_cost_nothing(client: Client, provider: P
 async def test_an_attempt_that_timed_out_is_a_part(client: Client, provider: Provider, bare: AsyncOpenAI) -> None:
     provider.json(ANSWER)
     provider.json(ANSWER)
-    provider.replies[0].wait_seconds = 1.0
+    provider.replies[0].late = True
     guarded = client.ledger.wrap(bare, user="ada", agent_type="data_agent")
-    await ask(guarded.with_options(max_retries=1, timeout=0.3), max_completion_tokens=100)
+    await ask(guarded.with_options(max_retries=1), max_completion_tokens=100)
     part, rest = await client.booked()
     assert (part["output_tokens"], part["estimated"], part["failed"]) == (100, True, True)
     assert json.loads(part["details"])["estimate_rule"] == "input counted, output limit"

@@ -14,7 +14,7 @@ from openai import OpenAI
 from token_ledger_sdk import AsyncTokenLedger, TokenLedger
 
 from ..conftest import URL, FakeLedger
-from .provider import Provider, running_provider
+from .provider import LateAnswers, Provider, running_provider
 
 KEY = "sk-provider"
 
@@ -110,7 +110,8 @@ def async_ledger(granting: GrantingLedger) -> AsyncTokenLedger:
 @pytest.fixture
 def bare(provider: Provider) -> Iterator[OpenAI]:
     """The client that nobody guards."""
-    with OpenAI(base_url=provider.url, api_key=KEY, max_retries=0, timeout=5) as client:
+    connections = httpx2.Client(transport=LateAnswers(provider))
+    with OpenAI(base_url=provider.url, api_key=KEY, max_retries=0, http_client=connections) as client:
         yield client
 
 

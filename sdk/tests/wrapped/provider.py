@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx2
+
 
 @dataclass
 class Reply:
-    """One answer of the provider: `parts` are sent one by one; `cut` closes the connection without the end."""
+    """One answer of the provider: `parts` are sent one by one; `cut` closes the connection without the end.
+
+    One that is `withheld` is never sent; one that is `late` comes when the client waits no longer (see `LateAnswers`).
+    """
 
     parts: list[bytes]
     status: int = 200
     content_type: str = "application/json"
     cut: bool = False
-    wait_seconds: float = 0.0
+    withheld: bool = False
+    late: bool = False
     between: Callable[[], object] | None = None
 
 
@@ -58,6 +63,40 @@ class Provider:
         )
 
 
+class LateAnswers(httpx2.HTTPTransport):
+    """Connections whose time runs out, at once, where the provider's answer is late."""
+
+    def __init__(self, provider: Provider) -> None:
+        super().__init__()
+        self._provider = provider
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; raises ReadTimeout in place of a late answer."""
+        late = self._provider.replies[0].late
+        response = super().handle_request(request)
+        if late:
+            response.read()
+            raise httpx2.ReadTimeout("the answer is late", request=request)
+        return response
+
+
+class AsyncLateAnswers(httpx2.AsyncHTTPTransport):
+    """The same, without blocking."""
+
+    def __init__(self, provider: Provider) -> None:
+        super().__init__()
+        self._provider = provider
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; raises ReadTimeout in place of a late answer."""
+        late = self._provider.replies[0].late
+        response = await super().handle_async_request(request)
+        if late:
+            await response.aread()
+            raise httpx2.ReadTimeout("the answer is late", request=request)
+        return response
+
+
 def _handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -70,7 +109,10 @@ def _handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
             content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             provider.asked.append(Asked(self.path, self.headers.items(), content))
             reply = provider.replies.pop(0) if len(provider.replies) > 1 else provider.replies[0]
-            time.sleep(reply.wait_seconds)
+            if reply.withheld:
+                self.rfile.read(1)  # until the client goes away
+                self.close_connection = True
+                return
             if reply.cut and not reply.parts:
                 self.close_connection = True
                 return

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import AsyncIterator
+from itertools import count
 
 import openai
 import pytest
@@ -21,7 +22,7 @@ from .test_openai_streams import chat_stream, text_tokens
 
 @pytest.fixture
 async def async_bare(provider: Provider) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=provider.url, api_key=KEY, max_retries=0, timeout=5) as made:
+    async with AsyncOpenAI(base_url=provider.url, api_key=KEY, max_retries=0) as made:
         yield made
 
 
@@ -85,7 +86,7 @@ async def test_a_call_that_is_cancelled_after_sending_is_an_estimate(
     client: AsyncOpenAI, provider: Provider, granting: GrantingLedger
 ) -> None:
     provider.json(chat_body())
-    provider.replies[0].wait_seconds = 1.0
+    provider.replies[0].withheld = True
     calling = asyncio.ensure_future(
         client.chat.completions.create(model="gpt-5.4", messages=MESSAGES, max_completion_tokens=300)
     )
@@ -111,7 +112,8 @@ async def test_a_stream_that_is_cancelled_is_counted(
             if chunk.choices[0].delta.content:
                 begun.set()
 
-    provider.replies[0].between = lambda: may_go_on.wait(0.3)
+    sent = count()
+    provider.replies[0].between = lambda: next(sent) and may_go_on.wait(60)  # after the first word, which is part 1
     reading = asyncio.ensure_future(read())
     await begun.wait()
     reading.cancel()
@@ -129,7 +131,7 @@ async def test_a_stream_that_is_left_lying_is_counted(
     provider.stream(chat_stream("London", " is"))
     async for _ in await client.chat.completions.create(model="gpt-5.4", messages=MESSAGES, stream=True):
         break
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not granting.sent("/settle"):
             gc.collect()  # a stream of the library refers to itself; the loop then closes it
             await asyncio.sleep(0.01)

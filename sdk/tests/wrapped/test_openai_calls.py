@@ -172,7 +172,7 @@ def test_an_answer_that_is_no_json_is_the_limit(client: OpenAI, provider: Provid
 
 def test_copies_are_guarded(client: OpenAI, provider: Provider, granting: GrantingLedger) -> None:
     provider.json(chat_body())
-    client.with_options(timeout=3).chat.completions.create(model="gpt-5.4", messages=MESSAGES)
+    client.with_options(timeout=60).chat.completions.create(model="gpt-5.4", messages=MESSAGES)
     client.copy(max_retries=1).chat.completions.create(model="gpt-5.4", messages=MESSAGES)
     assert len(granting.sent("/settle")) == 2
 
@@ -380,7 +380,7 @@ def test_an_earlier_response_is_part_of_the_input(
     alone = granting.reserved["input_tokens"]
     provider.replies.clear()
     provider.json(recorded("251"))
-    client.with_options(timeout=9).responses.create(model="gpt-4.1", input="x", previous_response_id=first.id)
+    client.with_options(timeout=90).responses.create(model="gpt-4.1", input="x", previous_response_id=first.id)
     assert first.usage is not None
     assert granting.reserved["input_tokens"] == alone + first.usage.total_tokens
     client.responses.create(model="gpt-4.1", input="x", previous_response_id="resp_of_another_process")
@@ -440,7 +440,7 @@ def test_threads_have_contexts_of_their_own(
 
     def ask(user: str) -> None:
         with ledger.context(user=user):
-            both_are_there.wait(5)
+            both_are_there.wait(60)
             for _ in range(5):
                 client.chat.completions.create(
                     model="gpt-5.4", messages=[{"role": "user", "content": user}], max_completion_tokens=10

@@ -74,8 +74,8 @@ def test_attempts_that_timed_out_add_an_estimated_part(
 ) -> None:
     provider.json(chat_body())
     provider.json(chat_body())
-    provider.replies[0].wait_seconds = 1.0
-    call(client.with_options(max_retries=2, timeout=0.3))
+    provider.replies[0].late = True
+    call(client.with_options(max_retries=2))
     part, rest = granting.sent("/settle")
     held = granting.reserved
     assert (part["part"], part["estimated"], part["outcome"]) == (True, True, "error")
@@ -87,9 +87,9 @@ def test_attempts_that_timed_out_add_an_estimated_part(
 
 def test_a_call_that_times_out_is_an_estimate(client: OpenAI, provider: Provider, granting: GrantingLedger) -> None:
     provider.json(chat_body())
-    provider.replies[0].wait_seconds = 1.0
+    provider.replies[0].late = True
     with pytest.raises(openai.APITimeoutError):
-        call(client.with_options(timeout=0.2))
+        call(client)
     assert granting.settled["usage"]["output_tokens"] == 300
     assert granting.settled["measured"]["error_kind"] == "timeout"
 
