@@ -2,10 +2,11 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 from tests.bench import shapes
 from tests.bench.ledger import LedgerBench
 from tests.bench.rows import Failure, Figure, Row, Run, Target, interleave
+from tests.bench.servers import most_memory_bytes
 from tests.bench.traffic import caller, size
 from tests.imports.large_logs import make_logs
 
@@ -45,7 +47,7 @@ def import_csv(ledger: LedgerBench) -> list[Row]:
 
 
 def import_claude_code(ledger: LedgerBench) -> list[Row]:
-    """Measure how many megabytes of session logs a second are imported, and the peak memory of the process."""
+    """Measure how many megabytes of session logs a second are imported, and the peak memory of the processes."""
     folder = ledger.server.directory / "projects"
     make_logs(folder, LOG_BYTES)
     peaks: list[Run] = []
@@ -65,23 +67,33 @@ def import_claude_code(ledger: LedgerBench) -> list[Row]:
 
 
 def _import(ledger: LedgerBench, kind: str, path: Path, *options: str) -> tuple[float, dict[str, object], int]:
-    """Import into a new database; return the seconds, the summary, and the peak memory of the process in bytes."""
+    """Import into a new database; return the seconds, the summary, and the peak memory of its processes in bytes."""
     ledger.server.template(shapes.ONE_ACCOUNT.name, shapes.filling(shapes.ONE_ACCOUNT))
     with ledger.server.copy(shapes.ONE_ACCOUNT.name) as url:
         ledger.server.checkpoint()
         command = [str(_COMMAND), "import", kind, str(path), *options, "--json", "--database-url", url]
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert process.stdout is not None
-        said = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        peaks: dict[int, int] = {}
+        watch = threading.Thread(target=_watch_memory, args=(process, peaks))
+        watch.start()
+        said, _ = process.communicate()
         seconds = time.perf_counter() - started
-        process.stdout.close()
+        watch.join()
         if process.returncode:
             raise Failure(f"the import ended with status {process.returncode}")
         ledger.verify(f"import {kind}", url)
-    return seconds, json.loads(said), used.ru_maxrss * 1024
+    return seconds, json.loads(said), sum(peaks.values())
+
+
+def _watch_memory(process: subprocess.Popen[bytes], peaks: dict[int, int]) -> None:
+    """Note the peak memory of a process and of those that it starts, by their ids, until it ends."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None:
+        with suppress(FileNotFoundError, ProcessLookupError, ValueError):  # one of them has ended
+            for pid in (process.pid, *map(int, children.read_text().split())):
+                peaks[pid] = most_memory_bytes(pid)
+        time.sleep(0.05)
 
 
 def _write_table(table: Path) -> None:
