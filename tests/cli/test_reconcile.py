@@ -136,6 +136,13 @@ async def test_what_the_bill_has_more_is_booked_once(acme: str, tmp_path: Path, 
     more = bill(tmp_path, (0, cost("5.00", project="web")), (0, cost("0.35", "web search", "web")), (1, cost("3.50")))
     found = json.loads(await said(capsys, "reconcile", "openai", more, tokens, *booking[4:]))
     assert found["difference"] == "-0.004000000"
+    noted = await rows(
+        acme, "select after ->> 'reason' as reason, after ->> 'adjustments' as adjustments, after ->> 'cost' as cost"
+        " from audit_log where action = 'reconciliation.book' order by audit_id",
+    )  # fmt: skip
+    assert [tuple(row) for row in noted] == [
+        ("bill of November", "2", "1.600000000"), ("bill of November", "1", "0.250000000"),
+    ]  # fmt: skip
     report = await verify_database(acme)
     assert report.clean, report.as_text()
 

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from token_ledger.cli.connections import named_database, open_ledger
+from token_ledger.cli.actor import actor
+from token_ledger.cli.connections import named_database, new_idempotency_key, open_ledger
 from token_ledger.cli.imports import chosen_tenant
 from token_ledger.cli.names import read_name
 from token_ledger.config import Settings
@@ -31,6 +32,7 @@ from token_ledger.reports.utc_usage import COST_CENTER
 from token_ledger.storage.database import Database
 from token_ledger.storage.price_terms import load_tenant_book
 from token_ledger.storage.prices import load_price_book
+from token_ledger.storage.reconciliations import note_booked_bill
 from token_ledger.storage.upkeep.periods import database_now
 
 
@@ -46,7 +48,7 @@ def reconcile(settings: Settings, options: argparse.Namespace) -> int:
     lines = read_bill(BillKind(options.kind), options.files, provider=options.provider, tag=tag)
     with named_database(settings) as url:
         found, booked = asyncio.run(
-            _reconcile(url, settings.retention_months, options.tenant, lines, project_tag, reason)
+            _reconcile(url, settings.retention_months, options.tenant, options.kind, lines, project_tag, reason)
         )
     _show(found, options)
     if reason is not None:
@@ -63,7 +65,7 @@ def _project_tag(options: argparse.Namespace) -> str | None:
 
 
 async def _reconcile(
-    url: str, retention_months: int | None, tenant_name: str | None, lines: Sequence[BillLine],
+    url: str, retention_months: int | None, tenant_name: str | None, kind: str, lines: Sequence[BillLine],
     project_tag: str | None, reason: str | None,
 ) -> tuple[Reconciliation, int]:  # fmt: skip
     async with open_ledger(url) as (database, commits):
@@ -74,8 +76,16 @@ async def _reconcile(
         async with database.reading(tenant) as connection:
             now = await database_now(connection)
         since = kept_since(now, retention_months)
-        commands = commands_of(adjustments_of(found), reason, now, since, project_tag)
+        adjustments = adjustments_of(found)
+        commands = commands_of(adjustments, reason, now, since, project_tag)
         booked = await book_all(commands, lambda command: commits.submit(tenant, command))
+        if booked:
+            nanos = sum(each.nanos for each in adjustments)
+            async with database.changing(tenant) as connection:
+                await note_booked_bill(
+                    connection, tenant, new_idempotency_key(), b"", actor=actor(), kind=kind, reason=reason,
+                    adjustments=booked, nanos=nanos,
+                )  # fmt: skip
         return await _compare(database, tenant, lines, project_tag), booked
 
 
