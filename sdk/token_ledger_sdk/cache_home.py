@@ -25,6 +25,10 @@ def write_whole(path: Path, content: bytes) -> None:
     Several processes may write at once: each writes a file of its own, and the last rename wins.
     """
     handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    Path(name).replace(path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except OSError:  # such as a full disk: the part that was written would stay for ever
+        Path(name).unlink()
+        raise
