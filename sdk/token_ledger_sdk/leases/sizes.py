@@ -133,13 +133,13 @@ def hold_cost(price: LeasePrice, size: Size, cache_write: str | None = None) -> 
         base = min(price.tiers, key=_threshold)
         return (
             _rounded(_most_input_cost(price, size, cache_write))
-            + _cost(size.max_output_tokens, max(base.output, base.reasoning))
+            + _cost(size.max_output_tokens, base.dearest_output)
             + _rounded(tier.request)
         )
     return (
         _cost(size.uncached_input_tokens, _uncached_rate(tier, cache_write))
         + _cost(size.cached_input_tokens, tier.cache_read)
-        + _cost(size.max_output_tokens, max(tier.output, tier.reasoning))
+        + _cost(size.max_output_tokens, tier.dearest_output)
         + _rounded(tier.request)
     )
 

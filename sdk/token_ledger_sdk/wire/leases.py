@@ -34,6 +34,11 @@ class Tier:
     reasoning: Decimal
     request: Decimal = Decimal(0)
 
+    @property
+    def dearest_output(self) -> Decimal:
+        """The highest rate that a token of output may have."""
+        return max(self.output, self.reasoning)
+
 
 @dataclass(frozen=True, slots=True)
 class LeasePrice:

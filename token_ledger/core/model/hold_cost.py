@@ -60,7 +60,7 @@ def _held(rates: Rates, cache_write: CacheWrite | None) -> tuple[int, int, int]:
         input_rate = max(
             input_rate, rates.cache_write_1h if cache_write is CacheWrite.ONE_HOUR else rates.cache_write_5m
         )
-    return input_rate, rates.cache_read, max(rates.output, rates.reasoning)
+    return input_rate, rates.cache_read, rates.dearest_output
 
 
 def call_rate(price: Price, size: Size) -> int:

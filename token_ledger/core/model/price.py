@@ -30,6 +30,11 @@ class Rates(NamedTuple):
     cache_write_1h: int
     reasoning: int
 
+    @property
+    def dearest_output(self) -> int:
+        """The highest rate that a token of output may have."""
+        return max(self.output, self.reasoning)
+
 
 STANDARD = "standard"
 SERVICE_TIERS = (STANDARD, "flex", "priority", "batch", "fast")

@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr
 
 from token_ledger.core.model.money import rate_attos
+from token_ledger.core.model.price import Rates
 from token_ledger.wire.bodies.model_names import ModelNameBody
 from token_ledger.wire.fields import LARGEST_TOKENS, Body, IdempotencyKey, Instant, Name, doc, like
 
 LARGEST_RATE = 1_000_000
 _RATES = {"base": {"input": "2", "output": "8", "cache_read": "0.2"}}
+_PARTS = ", ".join(f"`{kind}`" for kind in Rates._fields if kind not in ("input", "output"))
 _ONE = {"provider": "azure", "model": "gpt-5.4"}
 
 
@@ -48,15 +50,15 @@ class PriceTierBody(Body):
 class ScheduleBody(Body):
     """Rates in dollars per million tokens, per thousand of what is counted, and per hour of audio.
 
-    Cached and reasoning tokens without a rate cost what their whole costs; other kinds without one have no price.
+    Tokens that every call may have, such as cached ones, cost what their whole costs if they have no rate; other kinds
+    without one have no price.
     """
 
     base: Annotated[
         KindRates,
         doc(
-            "Rates by kind: `input` and `output`, and where they differ `cache_read`, `cache_write_5m`,"
-            " `cache_write_1h`, `reasoning`; other kinds by their names in `usage` without `_tokens`, such as"
-            " `audio_input` and `web_searches`. Write 0 for what is free.",
+            f"Rates by kind: `input` and `output`, and where they differ {_PARTS}; other kinds by their names in"
+            " `usage` without `_tokens`, such as `audio_input` and `web_searches`. Write 0 for what is free.",
             _RATES["base"],
         ),
     ]
