@@ -88,17 +88,3 @@ async def test_the_next_list_of_a_tenant_begins_after_the_one_before() -> None:
     of_first = [name for name in begun if name != "c"]
     assert of_first == ["a", "a", "a", "b", "b", "b"]
     assert begun.index("c") < begun.index("b")  # another tenant does not wait for it
-
-
-async def test_a_list_that_went_away_lets_the_next_one_begin() -> None:
-    turns = Turns(4)
-
-    async def hold() -> None:
-        async with turns.one_list(FIRST):
-            await asyncio.Event().wait()
-
-    gone = asyncio.create_task(hold())
-    await asyncio.sleep(0)
-    gone.cancel()
-    async with asyncio.timeout(60), turns.one_list(FIRST):
-        pass

@@ -1,6 +1,7 @@
 """Check: of an imported call that was unfinished at first, only the newest reading counts, and all have one key."""
 
 from token_ledger.core.batch.commands import READING
+from token_ledger.core.model.repetition import Repetition
 from token_ledger.proof.check import sql_check
 
 _SPACE = f"^{READING}[0-9]+[.:]"
@@ -28,7 +29,8 @@ where n.event_id > :cut and (
     or n.counts_since is null or n.reservation_id is not null
     or (e.event_id is null and n.earlier_id > :cut)
     or (e.event_id is not null and (
-        e.counts_since is null or (e.output_tokens > n.output_tokens and n.repetition is distinct from 'duplicate')
+        e.counts_since is null
+        or (e.output_tokens > n.output_tokens and n.repetition is distinct from '{Repetition.DUPLICATE}')
         or not exists (select from usage_events as c where c.tenant_id = :tenant and c.corrects = e.event_id)
         or not exists (
             select from operation_keys as k

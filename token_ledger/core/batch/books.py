@@ -162,7 +162,7 @@ class Books:
                 continue
             account = None
             # Every call looks all its accounts up here, and nearly always finds them.
-            if at is None and (window := windows.get(match[0].window)) is not None:
+            if (at is None or at is self.now) and (window := windows.get(match[0].window)) is not None:
                 account = known.get((match[0].budget_id, match[1].text, window[0]))
             accounts.append(account or self.account_of(match, at))
         return accounts

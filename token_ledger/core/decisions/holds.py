@@ -185,9 +185,7 @@ def record(
     event_id = books.new_id()
     # A clock that is ahead must not open the account of a window that has not begun.
     posted_at = min(occurred_at, books.now)
-    accounts = books.accounts_for(
-        facts, run, None if posted_at is books.now else posted_at, command.counts_since
-    )  # fmt: skip
+    accounts = books.accounts_for(facts, run, posted_at, command.counts_since)
     repetition, earlier = NOTHING
     if command.response_id is not None:
         besides = None if earlier_reading is None else earlier_reading.event_id

@@ -47,7 +47,7 @@ async def load_keys(connection: Connection, ordered: Ordered, loaded: Mapping[Te
     return replays
 
 
-def read_again(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterator[tuple[TenantId, Record]]:
+def _read_again(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterator[tuple[TenantId, Record]]:
     """Yield the imported calls that are read again, and not as they were before: they may have been unfinished."""
     for tenant, record in ordered.of(Record):
         if record.may_grow:
@@ -59,14 +59,14 @@ def read_again(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterator[
 def _keys_of_readings(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> list[tuple[TenantId, str, str]]:
     return [
         (tenant, later.source, later.key)
-        for tenant, record in read_again(ordered, loaded)
+        for tenant, record in _read_again(ordered, loaded)
         for later in later_readings(record)
     ]
 
 
 def readings_of(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterator[tuple[TenantId, int]]:
     """Yield the events that earlier readings of calls were booked as: the newest may be taken back."""
-    for tenant, record in read_again(ordered, loaded):
+    for tenant, record in _read_again(ordered, loaded):
         keys = loaded[tenant].keys
         for each in (record, *later_readings(record)):
             stored = keys.get((each.source, each.key))
