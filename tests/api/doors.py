@@ -113,7 +113,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "quarantine": _of(ours="tenant_id quarantine_id code kept_at", words="source key detail", kept="body"),
     "quarantine_decisions": _of(ours="tenant_id audit_id", id="quarantine_id", choice="state"),
     "reservations": _of(
-        _FACTS, name="requested_model requested_provider",
+        _FACTS, name="requested_model requested_provider", words="end_reason",
         ours="tenant_id reservation_id state price_id path created_at expires_at ended_at ended_id event_id changes"
         " discount_id",
         count="input_tokens cached_input_tokens max_output_tokens ttl_seconds held_calls",

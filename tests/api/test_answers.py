@@ -90,6 +90,23 @@ async def test_a_settle_after_expiry_is_booked_late(world: World) -> None:
     assert (await world.get(f"/v1/reservations/{held['reservation_id']}")).json()["state"] == "settled"
 
 
+async def test_a_released_hold_says_why_wherever_it_is_read(world: World) -> None:
+    held = await _held(world, user=fresh("user"))
+    path, reason = f"/v1/reservations/{held['reservation_id']}", "the provider answered 429"
+    released = await world.made(f"{path}/release", {"reason": reason})
+    assert (held.get("end_reason"), released["end_reason"]) == (None, reason)
+    TypeAdapter(ReservationAnswer).validate_json(json.dumps(released), strict=True)
+    again = await world.made(f"{path}/release", {"reason": "another", "idempotency_key": fresh()})
+    assert (again["replayed"], again["end_reason"]) == (True, reason)
+    assert (await world.get(path)).json()["end_reason"] == reason
+    [listed] = [
+        each
+        for each in (await world.get("/v1/reservations", state="released", limit=1_000)).json()["reservations"]
+        if each["reservation_id"] == held["reservation_id"]
+    ]
+    assert listed["end_reason"] == reason
+
+
 async def test_an_expired_hold_cannot_be_released(world: World) -> None:
     held = await _expired(world)
     answer = await world.post(f"/v1/reservations/{held['reservation_id']}/release")

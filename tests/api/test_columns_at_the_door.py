@@ -290,6 +290,8 @@ async def _mark_everything(world: World) -> None:
     part = {**settle, "part": True, "idempotency_key": fresh(MARK)}
     for each in (part, settle):
         await world.made(f"/v1/reservations/{hold['reservation_id']}/settle", each)
+    unbilled = await world.made("/v1/reservations", reservation(idempotency_key=fresh(MARK)))
+    await world.made(f"/v1/reservations/{unbilled['reservation_id']}/release", {"reason": MARK})
     denied = await world.post("/v1/reservations", reservation(**{**marked, **mini, "max_output_tokens": 9_000}))
     assert denied.status_code == 402, denied.text
     unknown = {**other, "model": f"{MARK} x"}

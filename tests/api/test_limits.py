@@ -182,7 +182,7 @@ async def test_an_administrator_releases_the_hold_of_a_dead_client(world: World)
     assert hold in [each["reservation_id"] for each in open_holds]
     body = {"idempotency_key": fresh(), "reason": "its pod was evicted"}
     forced = await world.made(f"/v1/reservations/{hold}/force-release", body)
-    assert forced["state"] == "expired"
+    assert (forced["state"], forced["end_reason"]) == ("expired", "its pod was evicted")
     assert (await account(world, number))["balance"]["held"]["tokens"] == 1_500
     late = await world.made(f"/v1/reservations/{hold}/settle", {"usage": {"input_tokens": 8_000, "output_tokens": 0}})
     assert late["late"] is True

@@ -89,6 +89,8 @@ async def test_refusals_of_the_provider_cost_nothing(client: Client, provider: P
         with pytest.raises(openai.RateLimitError):
             await ask(guarded, max_completion_tokens=1_000)
     assert (await client.holds(), await client.booked()) == ({"released": 3}, [])
+    reasons = await client.world.rows("select end_reason from reservations")
+    assert [row["end_reason"] for row in reasons] == ["the provider answered 429"] * 3
 
 
 async def test_an_attempt_that_timed_out_is_a_part(client: Client, provider: Provider, bare: AsyncOpenAI) -> None:

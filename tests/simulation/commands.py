@@ -264,7 +264,7 @@ NOTHING = 7
 
 about_nothing = st.one_of(
     settles(NOTHING),
-    st.just(commands.Release("", b"", NOTHING)),
+    st.just(commands.Release("", b"", NOTHING, "not sent")),
     reserves(()).map(lambda command: replace(command, run_id=NOTHING, user=None, cost_center=None)),
     records(()).map(lambda command: replace(command, run_id=NOTHING, user=None)),
     st.just(commands.EndRun("", b"", NOTHING, RunState.CLOSED)),

@@ -18,7 +18,8 @@ from accounts where tenant_id = $1
 """
 RESERVATIONS = """
 select reservation_id, state, held_tokens, held_uncached_tokens, held_nanos, path, created_at, expires_at, ended_at,
-       ended_id is not null, ended_id = event_id, event_id, user_id, model, requested_model, run_id
+       ended_id is not null, ended_id = event_id, event_id, user_id, model, requested_model, run_id,
+       end_reason
 from reservations where tenant_id = $1
 """
 EVENTS = """
@@ -81,7 +82,7 @@ def kept_rows(memory: MemoryLedger) -> Rows:
                 r.state, r.held_tokens, r.held_uncached_tokens, r.held_nanos, r.path, r.created_at, r.expires_at,
                 r.ended_at,
                 r.ended_id is not None, None if r.ended_id is None or r.event_id is None else r.ended_id == r.event_id,
-                r.event_id, r.facts.user, r.facts.model, r.requested.model, r.facts.run_id,
+                r.event_id, r.facts.user, r.facts.model, r.requested.model, r.facts.run_id, r.end_reason,
             )
             for r in memory.rows.reservations.values()
         },

@@ -183,7 +183,7 @@ RESERVATION = RowFormat(
         "announced", lambda column: None if column is None else json_columns.announced_from(column),
         _text_if_any(json_columns.announced_text),
     ),
-    "discount_id",
+    "discount_id", "end_reason",
 )  # fmt: skip
 
 

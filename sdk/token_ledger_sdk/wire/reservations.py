@@ -36,9 +36,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation(Grant):
-    """A hold for one call, as the service granted it."""
+    """A hold for one call, as the service answered; `end_reason` is why it was released, if that was said."""
 
     reservation_id: str
+    end_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,6 +245,15 @@ def test_release_gives_everything_back() -> None:
     assert given.balance(ended("released")[0]) == [(0, 0, 0)]
 
 
+def test_a_hold_keeps_the_reason_of_its_first_release() -> None:
+    ledger = given.Ledger()
+    first, second = ledger.granted(key="1"), ledger.granted(key="2")
+    reasons = enumerate(("no connection", "late"))
+    releases = [given.release(first.reservation_id, key=f"{n}", reason=reason) for n, reason in reasons]
+    ledger.decide(*releases, given.release(second.reservation_id))
+    assert (first.end_reason, second.end_reason) == ("no connection", None)
+
+
 def test_expiry_gives_everything_back() -> None:
     assert given.balance(ended("expired")[0]) == [(0, 0, 0)]
 

@@ -121,7 +121,7 @@ def force_release(books: Books, command: ForceRelease) -> outcomes.Released | ou
     if isinstance(reservation, outcomes.Refused):
         return reservation
     tokens, _, nanos, calls = reservation.remaining
-    _end(books, reservation, HoldEvent.FORCE, books.new_id())
+    _end(books, reservation, HoldEvent.FORCE, books.new_id(), command.reason)
     target = str(reservation.reservation_id)
     after = {"state": reservation.state.value, "reason": command.reason}
     before = {"state": "held", "held": limits_data(Limits(tokens, nanos, calls))}
@@ -138,7 +138,7 @@ def release(books: Books, command: commands.Release) -> outcomes.Released | outc
     reservation = _find_open(books, command.reservation_id, HoldEvent.RELEASE, "released")
     if isinstance(reservation, outcomes.Refused):
         return reservation
-    _end(books, reservation, HoldEvent.RELEASE, books.new_id())
+    _end(books, reservation, HoldEvent.RELEASE, books.new_id(), command.reason)
     books.note_key(command, "reservation", reservation.reservation_id)
     return outcomes.Released(reservation)
 
@@ -352,12 +352,15 @@ def _accounts_of(books: Books, reservation: Reservation) -> list[Account]:
     return books.accounts_on(books.located(reservation.path, reservation.reservation_id))
 
 
-def _end(books: Books, reservation: Reservation, event: HoldEvent, ended_id: int) -> None:
+def _end(
+    books: Books, reservation: Reservation, event: HoldEvent, ended_id: int, reason: str | None = None
+) -> None:  # fmt: skip
     state = reservation.after(event)
     assert state is not None, "the caller has checked the table"
     reservation.state = state
     reservation.ended_at = books.now
     reservation.ended_id = ended_id
+    reservation.end_reason = reason
     tokens, uncached, nanos, calls = reservation.remaining
     books.hold(_accounts_of(books, reservation), -tokens, -uncached, -nanos, -calls)
     if reservation.lease:

@@ -67,8 +67,8 @@ class Reservation:
     `changes` counts draws and extensions, so that a process can tell whether its copy of the hold is current.
     `discount_id` is the tenant's discount on the price, None if there is none. `advice` are the triggers that fired,
     `warnings` the soft and shadow accounts that had too little left. `announced` is what few calls say of themselves
-    beside their tokens. `key` and `fingerprint` are those of the request that made it, known only to the batch that
-    makes it.
+    beside their tokens. `end_reason` is why it was ended without a settle, if that was said. `key` and `fingerprint`
+    are those of the request that made it, known only to the batch that makes it.
     """
 
     reservation_id: int
@@ -101,6 +101,7 @@ class Reservation:
     drawn_use: tuple[DrawnUse, ...] = ()
     announced: Announced | None = None
     discount_id: int | None = None
+    end_reason: str | None = None
     key: str = ""
     fingerprint: bytes = b""
 

@@ -33,7 +33,7 @@ cross join lateral (
 
 # What may have changed of a reservation that this process gave; of all else `changes` tells.
 LOAD_STATES = """
-select r.tenant_id, r.reservation_id, r.state, r.ended_at, r.ended_id, r.event_id, r.changes
+select r.tenant_id, r.reservation_id, r.state, r.ended_at, r.ended_id, r.event_id, r.end_reason, r.changes
 from unnest($1::text::bigint[], $2::text::bigint[]) as wanted (tenant_id, reservation_id)
 cross join lateral (
     select * from reservations as stored
@@ -72,11 +72,12 @@ async def load_reservations(
             del given[name]
     if given:
         for row in await connection.fetch(LOAD_STATES, *map(array_text, zip(*given, strict=True))):
-            tenant, reservation_id, state, ended_at, ended_id, event_id, changes = row
+            tenant, reservation_id, state, ended_at, ended_id, event_id, end_reason, changes = row
             if changes:
                 continue  # drawn on or extended since: it is loaded in full
             hold = given[tenant, reservation_id]
             hold.state, hold.ended_at, hold.ended_id, hold.event_id = HoldState(state), ended_at, ended_id, event_id
+            hold.end_reason = end_reason
             loaded[tenant].reservations[reservation_id] = hold
             wanted.remove((tenant, reservation_id))
     most = {lock.tenant_id: DUE_BESIDE_COMMANDS for lock in locked}

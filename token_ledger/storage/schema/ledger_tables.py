@@ -260,6 +260,7 @@ reservations = Table(
     Column("drawn_use", JSONB),
     Column("announced", JSONB),
     columns.big("discount_id", null=True),
+    columns.words("end_reason", null=True),
     PrimaryKeyConstraint("tenant_id", "reservation_id"),
     Index("reservations_due", "tenant_id", "expires_at", postgresql_where=text("state = 'held'")),
     CheckConstraint("state in ('held', 'settled', 'released', 'expired')", name="state"),

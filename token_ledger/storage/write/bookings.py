@@ -41,7 +41,7 @@ where a.tenant_id = v.tenant_id and a.account_id = v.account_id
 # What a new hold is stored with; its other columns have their defaults, or follow from the instant of the batch.
 _given = RESERVATION.without(
     "created_at", "expires_at", "state", "ended_at", "ended_id", "event_id", "lease", "held_calls", "drawn_tokens",
-    "drawn_uncached_tokens", "drawn_nanos", "drawn_calls", "changes", "drawn_use",
+    "drawn_uncached_tokens", "drawn_nanos", "drawn_calls", "changes", "drawn_use", "end_reason",
 )  # fmt: skip
 RESERVATION_ROW = BatchRow("held_call_row", (operation_keys.c.key, operation_keys.c.fingerprint, *_given.columns))
 _given_row = _given.writer(
@@ -65,7 +65,7 @@ select 1
 
 END_RESERVATIONS = update_columns(
     reservations.c.tenant_id, reservations.c.reservation_id, reservations.c.state, reservations.c.ended_at,
-    reservations.c.ended_id,
+    reservations.c.ended_id, reservations.c.end_reason,
 )  # fmt: skip
 
 _booked = EVENT.without("calls", "part", "corrects", "recosts")
@@ -118,7 +118,7 @@ def plan_bookings(decided: Sequence[Decided], totals: Sequence[Total]) -> list[W
         _given_row(lock, hold, array_text) for lock, (_, _, writes) in numbered for hold in writes.new_reservations
     ]
     ended: Rows = [
-        (tenant, hold.reservation_id, state, now, hold.ended_id)
+        (tenant, hold.reservation_id, state, now, hold.ended_id, hold.end_reason)
         for tenant, now, writes in decided
         for hold, state in writes.ended_reservations
     ]

@@ -99,6 +99,16 @@ class Hold(TypedDict):
             ),
         ]
     ]
+    end_reason: NotRequired[
+        Annotated[
+            str,
+            doc(
+                "Why the hold was ended without a settle, in the words of its release or force-release; left out if "
+                "there were none.",
+                "the provider answered 429",
+            ),
+        ]
+    ]
 
 
 @answer
@@ -134,6 +144,8 @@ def hold_fields(reservation: Reservation, *, replayed: bool = False) -> Hold:
     }
     if r.announced is not None and r.announced.without_price:
         fields["without_price"] = [*r.announced.without_price]
+    if r.end_reason is not None:
+        fields["end_reason"] = r.end_reason
     return fields
 
 

@@ -135,7 +135,7 @@ class ForceReleaseBody(Body):
     """End a hold whose client is believed dead."""
 
     idempotency_key: IdempotencyKey
-    reason: Annotated[Words, doc("Why the hold is ended; it is kept in the audit log.", "worker 7 was killed")]
+    reason: Annotated[Words, doc("Why the hold is ended; the hold and the audit log keep it.", "worker 7 was killed")]
 
 
 Usage = Annotated[UsageBody, doc("What the call used.", AN_USAGE)]
@@ -205,4 +205,6 @@ class ReleaseBody(Body):
     """Release a hold whose call was not made."""
 
     idempotency_key: OptionalIdempotencyKey = None
-    reason: Annotated[Words | None, doc("Why the call was not made.", "the user closed the chat")] = None
+    reason: Annotated[
+        Words | None, doc("Why nothing is to be paid; the hold keeps it as `end_reason`.", "the provider answered 429")
+    ] = None
