@@ -76,6 +76,8 @@ def test_what_waits_is_awaited() -> None:
 def test_exports_are_listed_sorted_and_there() -> None:
     listed = token_ledger_sdk.__all__
     assert listed == sorted(listed)
+    assert all(getattr(token_ledger_sdk, name) for name in listed)  # clients are loaded when they are asked for
+    assert set(listed) <= set(dir(token_ledger_sdk))
     modules = {name for name, value in vars(token_ledger_sdk).items() if inspect.ismodule(value)}
     public = {name for name in vars(token_ledger_sdk) if not name.startswith("_")} - modules
     assert public == set(listed)

@@ -1,15 +1,8 @@
 """Client of Token Ledger: reserve before an LLM call, settle after it."""
 
-from ._async.client import AsyncTokenLedger
-from ._async.hold import AsyncHold
-from ._async.leased_call import AsyncLeasedCall
-from ._async.leases import AsyncLeases
-from ._async.run import AsyncRun
-from ._sync.client import TokenLedger
-from ._sync.hold import Hold
-from ._sync.leased_call import LeasedCall
-from ._sync.leases import Leases
-from ._sync.run import Run
+import importlib
+import typing
+
 from .directives import Advice, Directive, Evidence, Fits, Refusal
 from .errors import (
     ApiError,
@@ -64,6 +57,18 @@ from .wire.events import CacheHit, Recorded, ReportedEvent, ResponseEvent, ToolC
 from .wire.preflights import Preflight, Stop
 from .wire.reservations import ModelName, OtherModel, Reservation, Settlement
 from .wire.runs import Allocation, Iterations, Opening, RunSnapshot, Step
+
+if typing.TYPE_CHECKING:
+    from ._async.client import AsyncTokenLedger
+    from ._async.hold import AsyncHold
+    from ._async.leased_call import AsyncLeasedCall
+    from ._async.leases import AsyncLeases
+    from ._async.run import AsyncRun
+    from ._sync.client import TokenLedger
+    from ._sync.hold import Hold
+    from ._sync.leased_call import LeasedCall
+    from ._sync.leases import Leases
+    from ._sync.run import Run
 
 __all__ = [
     "Actual",
@@ -150,3 +155,30 @@ __all__ = [
     "usage_from_anthropic",
     "usage_from_openai",
 ]
+
+_MODULES: typing.Final = {
+    "AsyncHold": "._async.hold",
+    "AsyncLeasedCall": "._async.leased_call",
+    "AsyncLeases": "._async.leases",
+    "AsyncRun": "._async.run",
+    "AsyncTokenLedger": "._async.client",
+    "Hold": "._sync.hold",
+    "LeasedCall": "._sync.leased_call",
+    "Leases": "._sync.leases",
+    "Run": "._sync.run",
+    "TokenLedger": "._sync.client",
+}
+"""Where clients stand. They are loaded when they are asked for: an HTTP client takes most of the time of an import, and
+who reads providers' responses needs none.
+"""
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(importlib.import_module(_MODULES[name], __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
