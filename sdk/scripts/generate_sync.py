@@ -41,6 +41,7 @@ NAMES = {
     "aclose": "close",
     "sleep_async": "sleep_sync",
     "shielded_async": "shielded_sync",
+    "check_function_async": "check_function_sync",
     "lock_async": "lock_sync",
     "run_later_async": "run_later_sync",
 }

@@ -34,6 +34,7 @@ from .errors import (
     Unreachable,
     UsageMissing,
 )
+from .guard.current import RunningCall, current_call
 from .leases.sizes import Take
 from .providers import (
     AnthropicStreamUsage,
@@ -133,6 +134,7 @@ __all__ = [
     "Run",
     "RunNotOpen",
     "RunSnapshot",
+    "RunningCall",
     "Settlement",
     "Share",
     "Step",
@@ -149,6 +151,7 @@ __all__ = [
     "Usage",
     "UsageEvent",
     "UsageMissing",
+    "current_call",
     "reading_of",
     "reading_of_recorded",
     "usage_from",

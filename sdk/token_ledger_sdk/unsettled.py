@@ -69,9 +69,14 @@ def proves_not_sent(error: BaseException) -> bool:
     themselves: a wrapped one counts only for a first attempt, as an earlier one may have reached the provider.
     """
     if _is_no_connection(error):
-        return _attempt(error) in (None, "0")
+        return is_first_attempt(error)
     cause = error.__cause__
     return cause is not None and _is_no_connection(cause) and _attempt(error) == "0"
+
+
+def is_first_attempt(error: BaseException) -> bool:
+    """Whether an error ended the first attempt of its SDK, or is one of a library that does not count them."""
+    return _attempt(error) in (None, "0")
 
 
 def outcome_of(error: BaseException | None) -> str:

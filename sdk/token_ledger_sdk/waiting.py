@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -84,6 +85,24 @@ async def _limited(end: Callable[[], Awaitable[None]]) -> None:
         raise Unreachable(
             f"leaving the block took more than {_SHIELDED_SECONDS:.0f} s and was given up: what it sent may be done"
         ) from error
+
+
+def check_function_async(function: object) -> None:
+    """Raise TypeError for what is no function that can be awaited."""
+    if not inspect.iscoroutinefunction(function):
+        raise TypeError(
+            f"{function!r} is no `async def` that returns: guard it with TokenLedger, and a stream with ledger.wrap(…)"
+        )
+
+
+def check_function_sync(function: object) -> None:
+    """Raise TypeError for what is no function that returns when it is done."""
+    is_other = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    if not callable(function) or is_other or inspect.isgeneratorfunction(function):
+        raise TypeError(
+            f"{function!r} is no function that returns: guard an `async def` with AsyncTokenLedger, and a stream with"
+            " ledger.wrap(…)"
+        )
 
 
 async def computed_async(compute: Callable[[], Value], *, is_quick: bool) -> Value:

@@ -1,4 +1,4 @@
-"""The guarded call that the SDK's README shows, as a program of its own, before a service and a provider."""
+"""What the SDK's README shows, as programs of their own, before a service and a provider."""
 
 import asyncio
 import os
@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from sdk.tests.wrapped.provider import Provider, running_provider
+from tests.api.world import fresh
 from tests.documents.pages import blocks
 from tests.faults.processes import PEPPER, ServiceProcess
 from tests.storage.conftest import shared_url
@@ -28,22 +29,30 @@ STREAM = (
 )
 
 
+RESPONSE = {
+    "id": "resp_1", "object": "response", "created_at": 1, "model": "gpt-5.4", "status": "completed",
+    "output": [{"id": "m", "type": "message", "role": "assistant", "status": "completed",
+                "content": [{"type": "output_text", "text": "A storm.", "annotations": []}]}],
+    "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+    "usage": {"input_tokens": 14, "output_tokens": 3, "total_tokens": 17,
+              "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}},
+}  # fmt: skip
+
+
 @pytest.fixture
 def provider() -> Iterator[Provider]:
     with running_provider() as made:
-        made.stream(STREAM)
         yield made
 
 
-async def test_a_newcomer_guards_a_call(shared_url: str, provider: Provider, tmp_path: Path) -> None:
-    (shown,) = (block.text for block in blocks("sdk/README.md") if "ledger.wrap(OpenAI()" in block.text)
+async def printed(shared_url: str, provider: Provider, tmp_path: Path, program: str) -> str:
+    """Run a program before a service and a provider; returns what it prints."""
     process = ServiceProcess(shared_url, tmp_path, {}).start()
     try:
         await process.ready(60)
-        _, key = await make_tenant(Settings(key_pepper=SecretStr(PEPPER)), shared_url, "sdk-readme", "UTC")
+        _, key = await make_tenant(Settings(key_pepper=SecretStr(PEPPER)), shared_url, fresh("sdk-readme"), "UTC")
         told = {"TOKEN_LEDGER_URL": process.url, "TOKEN_LEDGER_KEY": key, "XDG_CACHE_HOME": str(tmp_path)}
         asked = {"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk"}
-        program = f"{shown}\nprint(answer)\n"
         done = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-c", program],
@@ -52,7 +61,40 @@ async def test_a_newcomer_guards_a_call(shared_url: str, provider: Provider, tmp
             text=True,
             check=False,
         )
-        assert (done.stdout, done.stderr) == ("London\n", "")
-        assert provider.asked[0].body["model"] == "gpt-5.4"
     finally:
         process.end()
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def shown(words: str) -> str:
+    """Return the program of the SDK's README that has these words in it."""
+    (found,) = (block.text for block in blocks("sdk/README.md") if words in block.text)
+    return found
+
+
+async def test_a_newcomer_guards_a_call(shared_url: str, provider: Provider, tmp_path: Path) -> None:
+    provider.stream(STREAM)
+    program = f"{shown('ledger.wrap(OpenAI()')}\nprint(answer)\n"
+    assert await printed(shared_url, provider, tmp_path, program) == "London\n"
+    assert provider.asked[0].body["model"] == "gpt-5.4"
+
+
+CALL_THE_TOOL = """
+import asyncio
+from mcp import Client
+
+async def call():
+    async with Client(server) as agent:
+        return (await agent.call_tool("weather", {"city": "Ulm"})).structured_content
+
+print(summary, asyncio.run(call()))
+"""
+
+
+async def test_a_newcomer_guards_a_function_and_a_tool(shared_url: str, provider: Provider, tmp_path: Path) -> None:
+    provider.json(RESPONSE)
+    program = shown("@ledger.guard(") + CALL_THE_TOOL
+    assert await printed(shared_url, provider, tmp_path, program) == "A storm. {'result': 'rain in Ulm'}\n"
+    assert provider.asked[0].body["max_output_tokens"] == 500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -11,6 +11,7 @@ import httpx2
 from ..connection import POOL, Connection
 from ..errors import LedgerError
 from ..guard.context import ContextBlock, ContextFields, context_of
+from ..guard.functions import FunctionFields
 from ..guard.models import ModelCache
 from ..leases.terms import Terms
 from ..outage import RetryPolicy
@@ -19,6 +20,7 @@ from ..wire.calls import Call, PlannedCall, Scope
 from ..wire.events import Recorded, ReportedEvent, reports
 from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.runs import Opening, RunSnapshot
+from .guarded_function import Function
 from .hold import AsyncHold, reserve
 from .known_models import AsyncKnownModels
 from .leases import AsyncLeases
@@ -141,6 +143,16 @@ class AsyncTokenLedger:
         """
         guard = self._wrapper.guard(context_of(said), limit_output=limit_output, lease_calls=lease_calls)
         return self._wrapper.wrap(client, guard, provider)
+
+    def guard(self, **said: Unpack[FunctionFields]) -> Callable[[Function], Function]:
+        """Return a decorator for functions that call a model, and for tools, such as those of an MCP server.
+
+        Each call is held before, and booked after from what the function returns; if it raises, the hold is released
+        where that proves that nothing is to be paid, else an estimate is booked. What is said here counts outside of
+        any `context` that says otherwise. Calls raise BudgetExceeded and what else a reserve raises. Raises TypeError
+        for names that are unknown or do not go together.
+        """
+        return self._wrapper.guard_function(said)
 
     async def aclose(self) -> None:
         """Close the connections; open holds and runs are not touched.

@@ -44,9 +44,13 @@ class AsyncGuard:
         self._run_id = run_id
         self._limit_output = limit_output
 
+    def context(self) -> CallContext:
+        """Return whose a call is that is made here."""
+        return current_context().within(self._defaults).pinned_to(self._run_id)
+
     async def admit(self, ask: Ask) -> AsyncGuardedCall:
         """Hold what a call may cost; raises BudgetExceeded, with what would fit, and all that a reserve raises."""
-        context = current_context().within(self._defaults).pinned_to(self._run_id)
+        context = self.context()
         limit = await self._limit_of(ask)
         hold = await self._hold(ask, context, limit)
         return AsyncGuardedCall(hold, ask, output_limit=limit_on_wire(ask, limit, hold.max_output_tokens))

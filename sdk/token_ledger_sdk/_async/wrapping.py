@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from ..guard.context import CallContext
+from ..guard.functions import FunctionFields, terms_of
 from .guard import AsyncGuard
+from .guarded_function import Function, guard_function, guard_tool
 from .known_models import AsyncKnownModels
 from .lease_pool import AsyncLeasePool
 from .sender import AsyncSender
@@ -51,6 +54,14 @@ class AsyncWrapper:
             return cast(Client, wrap_openai(cast(Any, client), guard, provider))
         name = f"{type(client).__module__}.{type(client).__name__}"
         raise TypeError(f"{name} can't be wrapped here: give one of {', '.join('.'.join(each) for each in (_OPENAI,))}")
+
+    def guard_function(self, said: FunctionFields, run_id: str | None = None) -> Callable[[Function], Function]:
+        """Return a decorator for functions that call a model, or for tools; raises TypeError for what does not fit."""
+        terms, defaults = terms_of(said)
+        guard = self.guard(defaults, run_id=run_id)
+        if terms.tool is not None:
+            return guard_tool(guard, terms, self._sender)
+        return guard_function(guard, terms)
 
     async def close(self, run_id: str | None = None) -> None:
         """Book what leased calls have used, of all or of a run, and give back the rest."""

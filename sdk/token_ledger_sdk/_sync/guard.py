@@ -45,9 +45,13 @@ class Guard:
         self._run_id = run_id
         self._limit_output = limit_output
 
+    def context(self) -> CallContext:
+        """Return whose a call is that is made here."""
+        return current_context().within(self._defaults).pinned_to(self._run_id)
+
     def admit(self, ask: Ask) -> GuardedCall:
         """Hold what a call may cost; raises BudgetExceeded, with what would fit, and all that a reserve raises."""
-        context = current_context().within(self._defaults).pinned_to(self._run_id)
+        context = self.context()
         limit = self._limit_of(ask)
         hold = self._hold(ask, context, limit)
         return GuardedCall(hold, ask, output_limit=limit_on_wire(ask, limit, hold.max_output_tokens))

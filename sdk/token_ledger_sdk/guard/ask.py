@@ -40,6 +40,7 @@ class Ask:
     request_type: str | None = None
     service_tier: str | None = None
     max_usage: Mapping[str, int] = field(default_factory=dict)
+    tool: str | None = None
 
     def call(self, context: CallContext, *, max_output_tokens: int) -> Call:
         """Return what a reserve says of this call, with so much output in all."""
@@ -62,6 +63,8 @@ class Ask:
             call["service_tier"] = self.service_tier
         if self.max_usage:
             call["max_usage"] = self.max_usage
+        if self.tool is not None:
+            call["tool"] = self.tool
         return call
 
     @property
