@@ -33,6 +33,10 @@ NAMES = {
     "AsyncWrapper": "Wrapper",
     "AsyncOpenAICalls": "OpenAICalls",
     "AsyncOpenAI": "OpenAI",
+    "AsyncAnthropicCalls": "AnthropicCalls",
+    "AsyncAnthropic": "Anthropic",
+    "AsyncWatchedResponse": "WatchedResponse",
+    "AsyncResultsBooking": "ResultsBooking",
     "aclosing": "closing",
     "aiter_bytes": "iter_bytes",
     "computed_async": "computed_sync",
@@ -50,6 +54,7 @@ REWRITTEN = {
     "Callable[[float], Awaitable[None]]": "Callable[[float], None]",
     "import Awaitable, Callable": "import Callable",
     "Callable[[], Awaitable[object]]": "Callable[[], object]",
+    "Callable[[Any], Awaitable[Any]]": "Callable[[Any], Any]",
     "The asynchronous client, written by hand; `_sync` is generated from it.": "The synchronous client.",
 }
 

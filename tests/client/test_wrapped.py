@@ -1,4 +1,4 @@
-"""A wrapped client of the openai library against a running service: what its budget is worth, and what is booked."""
+"""Wrapped clients against a running service: what their budget is worth, and what is booked."""
 
 import asyncio
 import json
@@ -9,11 +9,13 @@ from typing import Any, assert_type
 import httpx2
 import openai
 import pytest
+from anthropic import Anthropic, AsyncAnthropic
+from anthropic.types import Message
 from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion
 from token_ledger_sdk import AsyncRun, BudgetExceeded, TokenLedger
 
-from sdk.tests.wrapped.provider import AsyncLateAnswers, Provider, running_provider
+from sdk.tests.wrapped.provider import AsyncLateAnswers, Provider, Reply, running_provider
 from tests.client.conftest import Client
 
 MODEL = "gpt-5.4-mini"
@@ -161,12 +163,82 @@ async def test_leased_calls_are_booked_when_the_client_is_closed(
     assert "held" not in await client.holds()
 
 
+# --- Anthropic ---
+
+
+CLAUDE = "claude-sonnet-4-6"
+GIVEN: Any = {"model": CLAUDE, "messages": MESSAGES, "max_tokens": 100}
+MESSAGE = {
+    "id": "msg_1", "type": "message", "role": "assistant", "model": CLAUDE, "stop_reason": "end_turn",
+    "content": [{"type": "text", "text": "London"}],
+    "usage": {"input_tokens": 4, "cache_creation_input_tokens": 10, "output_tokens": 7},
+}  # fmt: skip
+
+
+@pytest.fixture
+async def claude(client: Client, provider: Provider) -> AsyncIterator[AsyncAnthropic]:
+    async with AsyncAnthropic(base_url=provider.root, api_key="sk", max_retries=0) as made:
+        yield client.ledger.wrap(made, user="ada", agent_type="data_agent")
+
+
+async def test_a_message_is_held_and_booked_at_its_price(
+    client: Client, provider: Provider, claude: AsyncAnthropic
+) -> None:
+    provider.json(MESSAGE)
+    system: Any = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
+    await claude.messages.create(**GIVEN, system=system)
+    (event,) = await client.booked()
+    assert (event["input_tokens"], event["cache_write_5m_tokens"], event["output_tokens"]) == (14, 10, 7)
+    # In nano-dollars: 4 tokens at 3 $, 10 written to the cache at 3.75 $, and 7 at 15 $ a million.
+    assert event["cost_nanos"] == 4 * 3_000 + 10 * 3_750 + 7 * 15_000
+    (row,) = await client.world.rows("select max_output_tokens from reservations")
+    assert row["max_output_tokens"] == 100
+
+
+async def test_a_message_that_does_not_fit_is_denied(
+    client: Client, provider: Provider, claude: AsyncAnthropic
+) -> None:
+    await client.budget(tokens=60)
+    with pytest.raises(BudgetExceeded) as denied:
+        await claude.with_options(max_retries=3).messages.create(**GIVEN)
+    assert denied.value.fits is not None
+    assert 30 <= (denied.value.fits.max_output_tokens or 0) < 60
+    assert provider.asked == []
+
+
+async def test_a_message_that_is_refused_costs_nothing(
+    client: Client, provider: Provider, claude: AsyncAnthropic
+) -> None:
+    provider.json({"type": "error", "error": {"type": "overloaded_error", "message": "no"}}, 529)
+    with pytest.raises(Exception, match="overloaded_error"):
+        await claude.messages.create(**GIVEN)
+    assert (await client.holds(), await client.booked()) == ({"released": 1}, [])
+
+
+async def test_results_of_a_batch_are_booked_once(client: Client, provider: Provider, claude: AsyncAnthropic) -> None:
+    results = f"{provider.root}/v1/messages/batches/msgbatch_1/results"
+    line = {"custom_id": "a", "result": {"type": "succeeded", "message": MESSAGE}}
+    provider.json({"id": "msgbatch_1", "processing_status": "ended", "results_url": results})
+    provider.replies.append(Reply([json.dumps(line).encode()], content_type="application/x-jsonl"))
+    provider.replies += provider.replies
+    for _ in range(2):
+        assert [each.custom_id async for each in await claude.messages.batches.results("msgbatch_1")] == ["a"]
+    (event,) = await client.booked()
+    assert (event["user_id"], event["output_tokens"], event["service_tier"]) == ("ada", 7, "batch")
+    assert event["cost_nanos"] == (4 * 3_000 + 10 * 3_750 + 7 * 15_000) / 2
+
+
 def test_a_wrapped_client_keeps_its_type_for_type_checkers() -> None:
     """Mypy reads this as part of `make check`."""
 
-    def checked(ledger: TokenLedger, run: AsyncRun, plain: OpenAI, asynchronous: AsyncAzureOpenAI) -> None:
+    def checked(
+        ledger: TokenLedger, run: AsyncRun, plain: OpenAI, asynchronous: AsyncAzureOpenAI, claude: Anthropic
+    ) -> None:
         assert_type(ledger.wrap(plain, user="ada"), OpenAI)
         assert_type(run.wrap(asynchronous), AsyncAzureOpenAI)
         assert_type(ledger.wrap(plain).chat.completions.create(model="x", messages=[]), ChatCompletion)
+
+        assert_type(ledger.wrap(claude), Anthropic)
+        assert_type(ledger.wrap(claude).messages.create(model="x", messages=[], max_tokens=1), Message)
 
     assert callable(checked)

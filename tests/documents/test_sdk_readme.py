@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from sdk.tests.wrapped.provider import Provider, running_provider
+from sdk.tests.wrapped.test_anthropic_streams import message_stream
 from tests.api.world import fresh
 from tests.documents.pages import blocks
 from tests.faults.processes import PEPPER, ServiceProcess
@@ -20,13 +21,15 @@ from token_ledger.config import Settings
 
 __all__ = ["shared_url"]
 
-STREAM = (
+OPENAI_STREAM = (
     'data: {"id":"chatcmpl-2","object":"chat.completion.chunk","model":"gpt-5.4",'
     '"choices":[{"index":0,"delta":{"content":"London"},"finish_reason":"stop"}],"usage":null}\n\n'
     'data: {"id":"chatcmpl-2","object":"chat.completion.chunk","model":"gpt-5.4","choices":[],'
     '"usage":{"prompt_tokens":14,"completion_tokens":7,"total_tokens":21}}\n\n'
     "data: [DONE]"
 )
+SHOWN = {"OpenAI": ("gpt-5.4", OPENAI_STREAM), "Anthropic": ("claude-sonnet-4-6", message_stream("Lon", "don"))}
+"""The clients whose guarded call is shown, with the model that is called and what it answers."""
 
 
 RESPONSE = {
@@ -53,6 +56,7 @@ async def printed(shared_url: str, provider: Provider, tmp_path: Path, program: 
         _, key = await make_tenant(Settings(key_pepper=SecretStr(PEPPER)), shared_url, fresh("sdk-readme"), "UTC")
         told = {"TOKEN_LEDGER_URL": process.url, "TOKEN_LEDGER_KEY": key, "XDG_CACHE_HOME": str(tmp_path)}
         asked = {"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk"}
+        asked |= {"ANTHROPIC_BASE_URL": provider.root, "ANTHROPIC_API_KEY": "sk"}
         done = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-c", program],
@@ -74,11 +78,13 @@ def shown(words: str) -> str:
     return found
 
 
-async def test_a_newcomer_guards_a_call(shared_url: str, provider: Provider, tmp_path: Path) -> None:
-    provider.stream(STREAM)
-    program = f"{shown('ledger.wrap(OpenAI()')}\nprint(answer)\n"
+@pytest.mark.parametrize("library", SHOWN)
+async def test_a_newcomer_guards_a_call(library: str, shared_url: str, provider: Provider, tmp_path: Path) -> None:
+    model, stream = SHOWN[library]
+    provider.stream(stream)
+    program = f"{shown(f'ledger.wrap({library}()')}\nprint(answer)\n"
     assert await printed(shared_url, provider, tmp_path, program) == "London\n"
-    assert provider.asked[0].body["model"] == "gpt-5.4"
+    assert provider.asked[0].body["model"] == model
 
 
 CALL_THE_TOOL = """

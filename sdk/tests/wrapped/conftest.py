@@ -1,4 +1,4 @@
-"""A ledger that grants what is asked, and clients of the openai library before it."""
+"""A ledger that grants what is asked, and clients of providers' libraries before it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from anthropic import Anthropic
 from openai import OpenAI
 
 from token_ledger_sdk import AsyncTokenLedger, TokenLedger
@@ -26,11 +27,15 @@ def provider() -> Iterator[Provider]:
 
 
 class GrantingLedger(FakeLedger):
-    """Grants what is asked for, as long as it is within `most_output`; knows the limit of every model."""
+    """Grants what is asked for, as long as it is within `most_output`; knows the limit of every model.
+
+    Of output, it holds `most_granted` at most, as a directive that cuts the output does.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.most_output: int | None = None
+        self.most_granted = 1_000_000
         self.model_limit: int | None = 128_000
         self.stand_in: str | None = None
         self.models_asked = 0
@@ -58,7 +63,8 @@ class GrantingLedger(FakeLedger):
                 402, "budget_exceeded", denial_id="41", refusals=[], fits=fits, directive={"stop": False}
             )
         self.provider = body["provider"]
-        self.directive = {"model": self.stand_in or body["model"], "max_output_tokens": body["max_output_tokens"]}
+        output = min(body["max_output_tokens"], self.most_granted)
+        self.directive = {"model": self.stand_in or body["model"], "max_output_tokens": output}
         return httpx2.Response(201, json=self.reservation("held"))
 
     def sent(self, verb: str) -> list[dict[str, Any]]:
@@ -119,3 +125,11 @@ def bare(provider: Provider) -> Iterator[OpenAI]:
 def client(bare: OpenAI, ledger: TokenLedger) -> OpenAI:
     """The client with one changed line."""
     return ledger.wrap(bare, user="ada", agent_type="data_agent")
+
+
+@pytest.fixture
+def bare_anthropic(provider: Provider) -> Iterator[Anthropic]:
+    """The client of the anthropic library that nobody guards."""
+    connections = httpx2.Client(transport=LateAnswers(provider))
+    with Anthropic(base_url=provider.root, api_key=KEY, max_retries=0, http_client=connections) as made:
+        yield made

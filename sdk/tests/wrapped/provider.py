@@ -51,6 +51,11 @@ class Provider:
     asked: list[Asked] = field(default_factory=list)
     url: str = ""
 
+    @property
+    def root(self) -> str:
+        """Its address without the version."""
+        return self.url.removesuffix("/v1")
+
     def json(self, body: str | dict[str, Any], status: int = 200) -> None:
         text = body if isinstance(body, str) else json.dumps(body)
         self.replies.append(Reply([text.encode()], status))
@@ -132,6 +137,9 @@ def _handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = reply.cut
             except OSError:
                 self.close_connection = True  # the caller has hung up
+
+        def do_GET(self) -> None:
+            self.do_POST()
 
         def log_message(self, *args: Any) -> None:
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..adapters.batch_results import ResultEvents
 from ..errors import BudgetExceeded
 from ..guard.ask import Ask
 from ..guard.context import CallContext, current_context
@@ -12,6 +13,7 @@ from .hold import AsyncHold, reserve
 from .known_models import AsyncKnownModels
 from .lease_pool import AsyncLeasePool
 from .leased_call import AsyncLeasedCall
+from .results_booking import AsyncResultsBooking
 from .sender import AsyncSender
 
 _MOST_TRIES = 4
@@ -54,6 +56,10 @@ class AsyncGuard:
         limit = await self._limit_of(ask)
         hold = await self._hold(ask, context, limit)
         return AsyncGuardedCall(hold, ask, output_limit=limit_on_wire(ask, limit, hold.max_output_tokens))
+
+    def watch_results(self, provider: str, batch: str) -> AsyncResultsBooking:
+        """Return what books the results of a batch while they are read; raises ConfigurationError without an owner."""
+        return AsyncResultsBooking(self._sender, ResultEvents(self.context(), provider, batch))
 
     async def _limit_of(self, ask: Ask) -> OutputLimit:
         if not ask.has_output:

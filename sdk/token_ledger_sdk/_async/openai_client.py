@@ -11,23 +11,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from inspect import getattr_static
+from functools import partial
 from typing import Any, cast
 
+from ..adapters.answers import watch_answer
 from ..adapters.earlier_responses import EarlierResponses
-from ..adapters.openai_answers import Watched, watch_answer
 from ..adapters.openai_requests import adds_usage, ask_of, body_of, changes_for, provider_at
 from ..guard.ask import Ask
 from ..guard.attempts import reading_or_none
+from ..providers import OpenAIStreamUsage
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
 from ..waiting import computed_async
+from .copied_client import guarded_copy
 from .guard import AsyncGuard
 from .guarded_call import AsyncGuardedCall
+from .watched_response import AsyncWatchedResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +43,11 @@ _running: ContextVar[_Running | None] = ContextVar("token_ledger_openai_call", d
 
 def wrap_openai(client: Any, guard: AsyncGuard, provider: str | None) -> Any:
     """Return a copy of a client of the openai library whose calls of models are guarded; it shares the connections."""
-    kind: Any = type(client)
-    guarded: Any = object.__new__(_guarded_class(kind))
-    # Resources that the client has made already call the client that made them, so the copy makes its own.
-    made = {name for name in vars(client) if isinstance(getattr_static(kind, name, None), cached_property)}
-    vars(guarded).update({name: value for name, value in vars(client).items() if name not in made})
+    guarded = guarded_copy(client, AsyncOpenAICalls)
     guarded._ledger_guard = guard
     guarded._ledger_earlier = EarlierResponses()
-    guarded._ledger_provider = provider or provider_at(str(client.base_url), kind.__name__)
+    guarded._ledger_provider = provider or provider_at(str(client.base_url), type(client).__name__)
     return guarded
-
-
-@cache
-def _guarded_class(kind: Any) -> type:
-    return type(kind.__name__, (AsyncOpenAICalls, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
 def _changed(options: Any, changes: Mapping[str, object]) -> Any:
@@ -116,9 +108,11 @@ class AsyncOpenAICalls:
         if response.status_code >= 400:
             call.refused(response.status_code)
             return response
-        watched = watch_answer(response.headers.get("content-type", ""), hides_usage=running.hides_usage)
+        watched = watch_answer(
+            response.headers.get("content-type", ""), OpenAIStreamUsage(), hides_usage=running.hides_usage
+        )
         if stream:
-            _WatchedResponse(running, response, watched)
+            AsyncWatchedResponse(call, response, watched, running.earlier.note)
         else:
             watched.feed(response.content)
             answer = watched.reading()
@@ -134,69 +128,3 @@ class AsyncOpenAICalls:
         return made
 
     with_options = copy
-
-
-class _WatchedResponse:
-    """An answer that the caller reads bit by bit: when it has ended, or is closed, its call is booked.
-
-    The methods of the response are replaced on this one object, so that whoever holds it reads through the watch. Its
-    class stays the one that the library knows, also where it comes from the older httpx.
-    """
-
-    def __init__(self, running: _Running, response: Any, watched: Watched) -> None:
-        self._call = running.call
-        self._earlier = running.earlier
-        self._watched = watched
-        self._read = response.aiter_bytes
-        self._close = response.aclose
-        self._is_reading = False
-        if watched.has_begun:
-            self._call.answering()
-        response.aiter_bytes = self.aiter_bytes
-        response.aclose = self.aclose
-
-    async def aiter_bytes(self, chunk_size: int | None = None) -> Any:
-        """Yield the bytes of the answer without the chunk that the caller has not asked for."""
-        error: BaseException | None = None
-        feed, is_timed = self._watched.feed, False
-        self._is_reading = True
-        try:
-            async with aclosing(self._read(chunk_size)) as parts:
-                async for data in parts:
-                    passed = feed(data)
-                    if not is_timed and self._watched.has_text:
-                        is_timed = True
-                        self._call.first_token()
-                    if passed:
-                        self._is_reading = False
-                        yield passed
-                        self._is_reading = True
-            rest = self._watched.rest()
-            if rest:
-                yield rest
-        except BaseException as failure:
-            error = failure
-            raise
-        finally:
-            self._is_reading = False
-            await self._finish(error)
-
-    async def aclose(self) -> None:
-        """Close the response."""
-        try:
-            await self._close()
-        finally:
-            # While it is being read, the reader knows better why it is closed.
-            if not self._is_reading:
-                await self._finish(None)
-
-    async def _finish(self, error: BaseException | None) -> None:
-        if self._call.is_over:
-            return
-        watched = self._watched
-        reading = watched.reading()
-        if reading is not None:
-            self._earlier.note(reading_or_none(reading))
-            await self._call.settle(reading, finish_reason=watched.finish_reason())
-        else:
-            await self._call.end(error, watched.received(), error_kind=watched.error_kind)

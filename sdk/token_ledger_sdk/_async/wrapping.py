@@ -16,6 +16,8 @@ from .sender import AsyncSender
 Client = TypeVar("Client")
 
 _OPENAI = ("openai", "AsyncOpenAI")
+_ANTHROPIC = ("anthropic", "AsyncAnthropic")
+_KNOWN = (_OPENAI, _ANTHROPIC)
 
 
 class AsyncWrapper:
@@ -52,8 +54,12 @@ class AsyncWrapper:
             from .openai_client import wrap_openai
 
             return cast(Client, wrap_openai(cast(Any, client), guard, provider))
+        if _ANTHROPIC in kinds:
+            from .anthropic_client import wrap_anthropic
+
+            return cast(Client, wrap_anthropic(cast(Any, client), guard, provider))
         name = f"{type(client).__module__}.{type(client).__name__}"
-        raise TypeError(f"{name} can't be wrapped here: give one of {', '.join('.'.join(each) for each in (_OPENAI,))}")
+        raise TypeError(f"{name} can't be wrapped here: give one of {', '.join('.'.join(each) for each in _KNOWN)}")
 
     def guard_function(self, said: FunctionFields, run_id: str | None = None) -> Callable[[Function], Function]:
         """Return a decorator for functions that call a model, or for tools; raises TypeError for what does not fit."""

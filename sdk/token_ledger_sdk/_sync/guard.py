@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ..adapters.batch_results import ResultEvents
 from ..errors import BudgetExceeded
 from ..guard.ask import Ask
 from ..guard.context import CallContext, current_context
@@ -13,6 +14,7 @@ from .hold import Hold, reserve
 from .known_models import KnownModels
 from .lease_pool import LeasePool
 from .leased_call import LeasedCall
+from .results_booking import ResultsBooking
 from .sender import Sender
 
 _MOST_TRIES = 4
@@ -55,6 +57,10 @@ class Guard:
         limit = self._limit_of(ask)
         hold = self._hold(ask, context, limit)
         return GuardedCall(hold, ask, output_limit=limit_on_wire(ask, limit, hold.max_output_tokens))
+
+    def watch_results(self, provider: str, batch: str) -> ResultsBooking:
+        """Return what books the results of a batch while they are read; raises ConfigurationError without an owner."""
+        return ResultsBooking(self._sender, ResultEvents(self.context(), provider, batch))
 
     def _limit_of(self, ask: Ask) -> OutputLimit:
         if not ask.has_output:

@@ -119,8 +119,10 @@ class GuardedCall:
             self._attempts.fail(error)
         reason = self._attempts.release_reason
         measured = self._measured()
-        if error_kind is None and error is not None:
-            error_kind = self._attempts.lost[-1] if self._attempts.lost else kind_of(error)
+        if error_kind is None and self._attempts.lost and (error is not None or self._attempts.state is State.OVER):
+            error_kind = self._attempts.lost[-1]
+        elif error_kind is None and error is not None:
+            error_kind = kind_of(error)
         if error_kind is not None:
             measured["error_kind"] = error_kind
         # The caller's own end of a stream is no error of the provider's.

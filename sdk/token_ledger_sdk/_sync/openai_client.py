@@ -12,23 +12,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from inspect import getattr_static
+from functools import partial
 from typing import Any, cast
 
+from ..adapters.answers import watch_answer
 from ..adapters.earlier_responses import EarlierResponses
-from ..adapters.openai_answers import Watched, watch_answer
 from ..adapters.openai_requests import adds_usage, ask_of, body_of, changes_for, provider_at
 from ..guard.ask import Ask
 from ..guard.attempts import reading_or_none
+from ..providers import OpenAIStreamUsage
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
 from ..waiting import computed_sync
+from .copied_client import guarded_copy
 from .guard import Guard
 from .guarded_call import GuardedCall
+from .watched_response import WatchedResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +44,11 @@ _running: ContextVar[_Running | None] = ContextVar("token_ledger_openai_call", d
 
 def wrap_openai(client: Any, guard: Guard, provider: str | None) -> Any:
     """Return a copy of a client of the openai library whose calls of models are guarded; it shares the connections."""
-    kind: Any = type(client)
-    guarded: Any = object.__new__(_guarded_class(kind))
-    # Resources that the client has made already call the client that made them, so the copy makes its own.
-    made = {name for name in vars(client) if isinstance(getattr_static(kind, name, None), cached_property)}
-    vars(guarded).update({name: value for name, value in vars(client).items() if name not in made})
+    guarded = guarded_copy(client, OpenAICalls)
     guarded._ledger_guard = guard
     guarded._ledger_earlier = EarlierResponses()
-    guarded._ledger_provider = provider or provider_at(str(client.base_url), kind.__name__)
+    guarded._ledger_provider = provider or provider_at(str(client.base_url), type(client).__name__)
     return guarded
-
-
-@cache
-def _guarded_class(kind: Any) -> type:
-    return type(kind.__name__, (OpenAICalls, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
 def _changed(options: Any, changes: Mapping[str, object]) -> Any:
@@ -117,9 +109,11 @@ class OpenAICalls:
         if response.status_code >= 400:
             call.refused(response.status_code)
             return response
-        watched = watch_answer(response.headers.get("content-type", ""), hides_usage=running.hides_usage)
+        watched = watch_answer(
+            response.headers.get("content-type", ""), OpenAIStreamUsage(), hides_usage=running.hides_usage
+        )
         if stream:
-            _WatchedResponse(running, response, watched)
+            WatchedResponse(call, response, watched, running.earlier.note)
         else:
             watched.feed(response.content)
             answer = watched.reading()
@@ -135,69 +129,3 @@ class OpenAICalls:
         return made
 
     with_options = copy
-
-
-class _WatchedResponse:
-    """An answer that the caller reads bit by bit: when it has ended, or is closed, its call is booked.
-
-    The methods of the response are replaced on this one object, so that whoever holds it reads through the watch. Its
-    class stays the one that the library knows, also where it comes from the older httpx.
-    """
-
-    def __init__(self, running: _Running, response: Any, watched: Watched) -> None:
-        self._call = running.call
-        self._earlier = running.earlier
-        self._watched = watched
-        self._read = response.iter_bytes
-        self._close = response.close
-        self._is_reading = False
-        if watched.has_begun:
-            self._call.answering()
-        response.iter_bytes = self.iter_bytes
-        response.close = self.close
-
-    def iter_bytes(self, chunk_size: int | None = None) -> Any:
-        """Yield the bytes of the answer without the chunk that the caller has not asked for."""
-        error: BaseException | None = None
-        feed, is_timed = self._watched.feed, False
-        self._is_reading = True
-        try:
-            with closing(self._read(chunk_size)) as parts:
-                for data in parts:
-                    passed = feed(data)
-                    if not is_timed and self._watched.has_text:
-                        is_timed = True
-                        self._call.first_token()
-                    if passed:
-                        self._is_reading = False
-                        yield passed
-                        self._is_reading = True
-            rest = self._watched.rest()
-            if rest:
-                yield rest
-        except BaseException as failure:
-            error = failure
-            raise
-        finally:
-            self._is_reading = False
-            self._finish(error)
-
-    def close(self) -> None:
-        """Close the response."""
-        try:
-            self._close()
-        finally:
-            # While it is being read, the reader knows better why it is closed.
-            if not self._is_reading:
-                self._finish(None)
-
-    def _finish(self, error: BaseException | None) -> None:
-        if self._call.is_over:
-            return
-        watched = self._watched
-        reading = watched.reading()
-        if reading is not None:
-            self._earlier.note(reading_or_none(reading))
-            self._call.settle(reading, finish_reason=watched.finish_reason())
-        else:
-            self._call.end(error, watched.received(), error_kind=watched.error_kind)

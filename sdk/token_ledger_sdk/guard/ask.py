@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ..wire.calls import Call
 from .context import CallContext
@@ -25,7 +26,8 @@ class Ask:
 
     `output_limit` is what the caller allows for each of `choices` answers, None without a limit; `least_output` is the
     smallest limit that the provider's API takes. An embedding `has_output` not. `requires` are words of this module.
-    `takes_limit` says whether a limit of ours can be put into the request.
+    `takes_limit` says whether a limit of ours can be put into the request; `cache_write` for how long the input may be
+    written to the provider's cache, which costs more.
     """
 
     provider: str
@@ -39,6 +41,7 @@ class Ask:
     requires: tuple[str, ...] = ()
     request_type: str | None = None
     service_tier: str | None = None
+    cache_write: Literal["5m", "1h"] | None = None
     max_usage: Mapping[str, int] = field(default_factory=dict)
     tool: str | None = None
 
@@ -61,6 +64,8 @@ class Ask:
             call["apply"] = context.apply
         if self.service_tier is not None:
             call["service_tier"] = self.service_tier
+        if self.cache_write is not None:
+            call["cache_write"] = self.cache_write
         if self.max_usage:
             call["max_usage"] = self.max_usage
         if self.tool is not None:

@@ -1,6 +1,6 @@
-"""Watches the bytes of an answer of OpenAI's format: what was used, and what has come if it is cut.
+"""Watches the bytes of a provider's answer: what was used, and what has come if it is cut.
 
-Bytes are watched, and not the library's objects, because every way of the library leads over them: `create`, `parse`,
+Bytes are watched, and not the library's objects, because every way of a library leads over them: `create`, `parse`,
 `stream()`, `with_raw_response` and `with_streaming_response`. Most events are not parsed: only those that may say a
 usage or an error, and all of them once a stream was cut.
 """
@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from ..guard.attempts import Received
-from ..providers import OpenAIStreamUsage, Reading, UsageMissing
+from ..providers import Reading, StreamUsage, UsageMissing
 from ..providers.bodies import member, members, text
 from ..providers.output_text import output_text
 
@@ -22,13 +22,16 @@ _USED = re.compile(rb'"usage":\s*[^n\s]')
 
 
 class WatchedEvents:
-    """A stream of server-sent events; with `hides_usage`, the chunk that only has the usage is not passed on."""
+    """A stream of server-sent events, whose usage `stream` collects.
+
+    With `hides_usage`, a chunk of OpenAI's chat that only has the usage is not passed on.
+    """
 
     has_begun = True
 
-    def __init__(self, *, hides_usage: bool) -> None:
+    def __init__(self, stream: StreamUsage, *, hides_usage: bool = False) -> None:
         self._hides_usage = hides_usage
-        self._stream = OpenAIStreamUsage()
+        self._stream = stream
         self._events: list[bytes] = []
         self._rest = b""
         self.has_text = False
@@ -129,18 +132,20 @@ class WatchedBody:
 Watched = WatchedEvents | WatchedBody
 
 
-def watch_answer(content_type: str, *, hides_usage: bool) -> Watched:
-    """Return what watches an answer of this type."""
-    return WatchedEvents(hides_usage=hides_usage) if content_type.startswith("text/event-stream") else WatchedBody()
+def watch_answer(content_type: str, stream: StreamUsage, *, hides_usage: bool = False) -> Watched:
+    """Return what watches an answer of this type; `stream` reads its events, if it has any."""
+    if content_type.startswith("text/event-stream"):
+        return WatchedEvents(stream, hides_usage=hides_usage)
+    return WatchedBody()
 
 
 def finish_reason_of(body: object) -> str | None:
-    """Return why an answer, or the last chunk of one, ended."""
+    """Return why an answer, or the last chunk of one, ended, in the words of its provider."""
     reasons = [text(choice, "finish_reason") for choice in members(member(body, "choices"))]
+    reasons.append(text(body, "stop_reason") or text(member(body, "delta"), "stop_reason"))
     response = member(body, "response") or body
-    return next((reason for reason in reasons if reason), None) or text(
-        member(response, "incomplete_details"), "reason"
-    )
+    reasons.append(text(member(response, "incomplete_details"), "reason"))
+    return next((reason for reason in reasons if reason), None)
 
 
 def _is_usage_only(chunk: object) -> bool:
