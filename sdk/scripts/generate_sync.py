@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,9 @@ NAMES = {
     "lock_async": "lock_sync",
     "run_later_async": "run_later_sync",
 }
+ASYNC_ONLY = frozenset({"agents_models.py", "frameworks.py", "inner_clients.py"})
+"""What is for libraries that are asynchronous only; so are lines from `# begin async only` to `# end async only`."""
+_LEFT_OUT = re.compile(r"^ *# begin async only\n.*?^ *# end async only\n", re.MULTILINE | re.DOTALL)
 REWRITTEN = {
     # These are not single names.
     "Callable[[float], Awaitable[None]]": "Callable[[float], None]",
@@ -64,6 +68,11 @@ def generate(target: Path) -> None:
     with tempfile.TemporaryDirectory() as work:
         source = Path(work, "_async")
         shutil.copytree(PACKAGE / "_async", source, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in source.glob("*.py"):
+            if path.name in ASYNC_ONLY:
+                path.unlink()
+            else:
+                path.write_text(_LEFT_OUT.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
         files = sorted(str(path) for path in source.glob("*.py"))
         unasync.unasync_files(files, [unasync.Rule("/_async/", "/_sync/", additional_replacements=NAMES)])
         generated = Path(work, "_sync")

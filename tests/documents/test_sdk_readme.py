@@ -55,7 +55,7 @@ async def printed(shared_url: str, provider: Provider, tmp_path: Path, program: 
         await process.ready(60)
         _, key = await make_tenant(Settings(key_pepper=SecretStr(PEPPER)), shared_url, fresh("sdk-readme"), "UTC")
         told = {"TOKEN_LEDGER_URL": process.url, "TOKEN_LEDGER_KEY": key, "XDG_CACHE_HOME": str(tmp_path)}
-        asked = {"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk"}
+        asked = {"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk", "OPENAI_AGENTS_DISABLE_TRACING": "1"}
         asked |= {"ANTHROPIC_BASE_URL": provider.root, "ANTHROPIC_API_KEY": "sk"}
         done = await asyncio.to_thread(
             subprocess.run,
@@ -104,3 +104,10 @@ async def test_a_newcomer_guards_a_function_and_a_tool(shared_url: str, provider
     program = shown("@ledger.guard(") + CALL_THE_TOOL
     assert await printed(shared_url, provider, tmp_path, program) == "A storm. {'result': 'rain in Ulm'}\n"
     assert provider.asked[0].body["max_output_tokens"] == 500
+
+
+async def test_a_newcomer_guards_an_agent(shared_url: str, provider: Provider, tmp_path: Path) -> None:
+    provider.json(RESPONSE)
+    program = f"{shown('ledger.wrap(MultiProvider()')}\nprint(answer)\n"
+    assert await printed(shared_url, provider, tmp_path, program) == "A storm.\n"
+    assert provider.asked[0].body["model"] == "gpt-5.4"

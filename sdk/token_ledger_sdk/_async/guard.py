@@ -8,7 +8,7 @@ from ..guard.ask import Ask
 from ..guard.context import CallContext, current_context
 from ..guard.output_limits import OutputLimit, fitting, limit_of_model, limit_on_wire
 from ..wire.calls import Call, Scope
-from .guarded_call import AsyncGuardedCall
+from .guarded_call import AsyncGuardedCall, covering_call
 from .hold import AsyncHold, reserve
 from .known_models import AsyncKnownModels
 from .lease_pool import AsyncLeasePool
@@ -51,7 +51,13 @@ class AsyncGuard:
         return current_context().within(self._defaults).pinned_to(self._run_id)
 
     async def admit(self, ask: Ask) -> AsyncGuardedCall:
-        """Hold what a call may cost; raises BudgetExceeded, with what would fit, and all that a reserve raises."""
+        """Hold what a call may cost; raises BudgetExceeded, with what would fit, and all that a reserve raises.
+
+        A call that an adapter around the client holds already is that one.
+        """
+        covering = covering_call(ask)
+        if covering is not None:
+            return covering
         context = self.context()
         limit = await self._limit_of(ask)
         hold = await self._hold(ask, context, limit)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 
@@ -12,7 +14,7 @@ from ..errors import LedgerError
 from ..guard.ask import Ask
 from ..guard.attempts import NOTHING_RECEIVED, Attempts, Received, State, reading_or_none
 from ..guard.estimates import Estimate, estimate_lost, estimate_received
-from ..guard.failures import is_interruption, kind_of
+from ..guard.failures import causes_of, is_interruption, is_misuse, kind_of, missing_connection, status_of
 from ..providers import Reading, Usage
 from ..providers.output_text import whole_output_text
 from ..text_tokens import is_quick
@@ -72,6 +74,36 @@ class AsyncGuardedCall:
     def failed(self, error: BaseException) -> None:
         """Note that an exception ended an attempt whose answer had not begun."""
         self._attempts.fail(error)
+
+    def failed_unseen(self, error: BaseException) -> None:
+        """Note that an exception ended a call of which nobody has seen the attempts, and read from it what it proves.
+
+        Of a call whose answer has begun, or that a wrapped client has told of, nothing new is noted.
+        """
+        if self._attempts.state is not State.NOT_SENT or is_misuse(error):
+            return
+        self._attempts.begin()
+        connection = missing_connection(error)
+        status = next((status for each in causes_of(error) if (status := status_of(each)) is not None), None)
+        if connection is not None:
+            self._attempts.fail(connection)
+        elif status is not None and not is_interruption(error):
+            self._attempts.refuse(status)
+        else:
+            self._attempts.fail(error)
+
+    def covers(self, ask: Ask) -> bool:
+        """Whether this is the call that a wrapped client, inside of what makes it, asks for now."""
+        return not self._is_over and ask.model in (self._ask.model, self.model)
+
+    @contextmanager
+    def covering(self) -> Iterator[None]:
+        """Let a wrapped client that is called within tell this call what happens, instead of one of its own."""
+        token = _covering.set(self)
+        try:
+            yield
+        finally:
+            _covering.reset(token)
 
     def answering(self) -> None:
         """Note that the answer has begun."""
@@ -200,6 +232,18 @@ class AsyncGuardedCall:
 
     def _milliseconds(self, instant: float) -> int:
         return max(0, round((instant - self._began) * 1_000))
+
+
+_covering: ContextVar[AsyncGuardedCall | None] = ContextVar("token_ledger_covering_call", default=None)
+
+
+def covering_call(ask: Ask) -> AsyncGuardedCall | None:
+    """Return the call that was admitted for this one already, by an adapter around the client; None if there is none.
+
+    What else is called within it, such as another model, is a call of its own.
+    """
+    call = _covering.get()
+    return call if call is not None and call.covers(ask) else None
 
 
 def _ruled(measured: Measured, rule: str) -> Measured:

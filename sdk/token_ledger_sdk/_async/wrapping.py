@@ -58,8 +58,16 @@ class AsyncWrapper:
             from .anthropic_client import wrap_anthropic
 
             return cast(Client, wrap_anthropic(cast(Any, client), guard, provider))
+        # begin async only
+        from .frameworks import wrap_framework
+
+        model = wrap_framework(client, kinds, guard, provider, lambda inner: self.wrap(inner, guard, provider))
+        if model is not None:
+            return cast(Client, model)
+        # end async only
         name = f"{type(client).__module__}.{type(client).__name__}"
-        raise TypeError(f"{name} can't be wrapped here: give one of {', '.join('.'.join(each) for each in _KNOWN)}")
+        known = ", ".join(".".join(each) for each in _KNOWN)
+        raise TypeError(f"{name} can't be wrapped here: give one of {known}; AsyncTokenLedger wraps what is awaited")
 
     def guard_function(self, said: FunctionFields, run_id: str | None = None) -> Callable[[Function], Function]:
         """Return a decorator for functions that call a model, or for tools; raises TypeError for what does not fit."""

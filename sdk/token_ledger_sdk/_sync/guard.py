@@ -9,7 +9,7 @@ from ..guard.ask import Ask
 from ..guard.context import CallContext, current_context
 from ..guard.output_limits import OutputLimit, fitting, limit_of_model, limit_on_wire
 from ..wire.calls import Call, Scope
-from .guarded_call import GuardedCall
+from .guarded_call import GuardedCall, covering_call
 from .hold import Hold, reserve
 from .known_models import KnownModels
 from .lease_pool import LeasePool
@@ -52,7 +52,13 @@ class Guard:
         return current_context().within(self._defaults).pinned_to(self._run_id)
 
     def admit(self, ask: Ask) -> GuardedCall:
-        """Hold what a call may cost; raises BudgetExceeded, with what would fit, and all that a reserve raises."""
+        """Hold what a call may cost; raises BudgetExceeded, with what would fit, and all that a reserve raises.
+
+        A call that an adapter around the client holds already is that one.
+        """
+        covering = covering_call(ask)
+        if covering is not None:
+            return covering
         context = self.context()
         limit = self._limit_of(ask)
         hold = self._hold(ask, context, limit)

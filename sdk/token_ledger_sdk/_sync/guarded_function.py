@@ -14,7 +14,8 @@ from typing import Any, TypeVar, cast
 from ..errors import LedgerError, Problem, ReservationNotOpen, RunNotOpen, Unavailable, Unreachable
 from ..guard.context import CallContext
 from ..guard.current import running_call
-from ..guard.functions import FunctionTerms, is_surely_free, status_of
+from ..guard.failures import status_of
+from ..guard.functions import FunctionTerms, is_surely_free
 from ..unsettled import proves_not_sent
 from ..waiting import check_function_sync, shielded_sync
 from ..wire.events import Report, ToolCall, reports

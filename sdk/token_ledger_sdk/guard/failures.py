@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from ..providers.bodies import either, member
+from ..unsettled import is_first_attempt
+
 NEVER_BILLED = frozenset({400, 401, 403, 404, 413, 422, 429, 503, 529})
 """Answers that a provider gives instead of running a model, before any byte of an answer. All others may come from a
 gateway that gave up on a call which the provider still ran, and charges: 408, 499, 500, 502, 504, 520 to 524."""
@@ -39,3 +42,33 @@ def kind_of(error: BaseException) -> str:
     """Name what kind of error this is, for reports."""
     names = [kind.__name__ for kind in type(error).__mro__]
     return next((kind for name, kind in _KINDS if name in names), type(error).__name__[:64])
+
+
+def causes_of(error: BaseException) -> list[BaseException]:
+    """Return an exception and those that it was raised from, the last one first."""
+    found: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in found:
+        found.append(cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return found
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that a provider's SDK, or an HTTP client, raised an exception for; None for others."""
+    found = either(error, "status_code", "code") or member(member(error, "response"), "status_code")
+    return found if isinstance(found, int) and 400 <= found <= 599 else None
+
+
+def missing_connection(error: BaseException) -> BaseException | None:
+    """Return what proves that no connection was made, among an exception and its causes; None without a proof.
+
+    A library that tries again by itself says in its last request that it did: an earlier attempt may have been sent.
+    """
+    found = [each for each in causes_of(error) if was_not_sent(each)]
+    return found[-1] if found and all(map(is_first_attempt, causes_of(error))) else None
+
+
+def is_misuse(error: BaseException) -> bool:
+    """Whether a framework refuses what its user asked of it, before anything is sent."""
+    return any(kind.__name__ == "UserError" for kind in type(error).__mro__)

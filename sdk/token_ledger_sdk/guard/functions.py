@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 from ..errors import Denied
 from ..providers import Usage
-from ..providers.bodies import either, member
+from ..providers.bodies import member
 from ..unsettled import is_first_attempt, proves_not_sent
 from ..wire.calls import Measured, use_of
 from ..wire.events import ToolCall
 from .ask import Ask
 from .attempts import reading_or_none
 from .context import CallContext, ContextFields, context_of
-from .failures import kind_of, may_be_billed
+from .failures import kind_of, may_be_billed, status_of
 
 Value = TypeVar("Value")
 
@@ -166,12 +166,6 @@ def terms_of(fields: FunctionFields) -> tuple[FunctionTerms, CallContext]:
     if terms.tool is None and (terms.cost is not None or terms.tool_source is not None):
         raise TypeError("cost and tool_source are for tools: give tool=… as well")
     return terms, context_of(context)
-
-
-def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that a provider's SDK, or an HTTP client, raised an exception for; None for others."""
-    found = either(error, "status_code", "code") or member(member(error, "response"), "status_code")
-    return found if isinstance(found, int) and 400 <= found <= 599 else None
 
 
 def is_surely_free(error: BaseException) -> bool:
