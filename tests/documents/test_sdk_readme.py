@@ -87,6 +87,13 @@ async def test_a_newcomer_guards_a_call(library: str, shared_url: str, provider:
     assert provider.asked[0].body["model"] == model
 
 
+async def test_a_newcomer_tests_an_agent(tmp_path: Path) -> None:
+    (tmp_path / "test_agent.py").write_text(shown("def test_ada_is_denied_and_bob_is_not"), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_agent.py"]
+    done = await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
 CALL_THE_TOOL = """
 import asyncio
 from mcp import Client
