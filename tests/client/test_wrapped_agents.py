@@ -17,10 +17,14 @@ from agents import (
     function_tool,
 )
 from openai import AsyncOpenAI
+from pydantic_ai import Agent as PydanticAgent
+from pydantic_ai.models import openai as pydantic_openai
+from pydantic_ai.providers.openai import OpenAIProvider as PydanticProvider
 from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded
 
 from sdk.tests.wrapped.provider import Provider, running_provider
 from sdk.tests.wrapped.test_openai_agents import Hidden
+from sdk.tests.wrapped.test_pydantic_ai import Hidden as PydanticHidden
 from tests.client.conftest import Client
 
 MODEL = "gpt-5.4-mini"
@@ -88,6 +92,48 @@ async def test_an_agent_costs_what_the_client_costs(client: Client, provider: Pr
     costs = {(each["cost_nanos"], each["input_tokens"], each["cache_read_tokens"]) for each in events}
     assert (len(events), len(costs)) == (3, 1)
     assert {each["input_tokens"] for each in events} == {1_200}
+
+
+async def test_an_agent_of_pydantic_ai_costs_what_the_client_costs(
+    client: Client, provider: Provider, bare: AsyncOpenAI
+) -> None:
+    said: Any = {"user": "ada", "agent_type": "data_agent"}
+    provider.json(answer(MESSAGE) | {"id": "resp_2"})
+    provider.json(answer(MESSAGE) | {"id": "resp_3"})
+    await client.ledger.wrap(bare, **said).responses.create(model=MODEL, input="x")
+    model = pydantic_openai.OpenAIResponsesModel(MODEL, provider=PydanticProvider(openai_client=bare))
+    guarded = client.ledger.pydantic_ai_capability(**said)
+    await PydanticAgent(model, capabilities=[guarded]).run("x")
+    await PydanticAgent(PydanticHidden(model), capabilities=[guarded]).run("x")
+    events = await client.booked()
+    costs = {(each["cost_nanos"], each["input_tokens"], each["cache_read_tokens"]) for each in events}
+    assert (len(events), len(costs)) == (3, 1)
+    assert {each["reasoning_tokens"] for each in events} == {200}
+
+
+async def test_an_agent_of_pydantic_ai_ends_where_its_budget_does(
+    client: Client, provider: Provider, bare: AsyncOpenAI
+) -> None:
+    await client.budget(tokens=4_000)
+    provider.replies.clear()
+    provider.json(answer(CALL))
+    provider.json(answer(CALL) | {"id": "resp_2"})
+    model = pydantic_openai.OpenAIResponsesModel(MODEL, provider=PydanticProvider(openai_client=bare))
+
+    def get_capital(of: str) -> str:
+        return "London"
+
+    async with client.ledger.run(user="ada") as run:
+        guarded = run.pydantic_ai_capability(agent_type="data_agent")
+        agent: Any = PydanticAgent(
+            model, capabilities=[guarded], tools=[get_capital], model_settings={"max_tokens": 2_000}
+        )
+        with pytest.raises(BudgetExceeded):
+            await agent.run("x")
+    assert len(provider.asked) == 2
+    events = await client.booked()
+    assert sum(each["input_tokens"] + each["output_tokens"] for each in events) == 3_000
+    assert {str(each["run_id"]) for each in events} == {run.run_id}
 
 
 async def test_agents_that_run_as_tools_and_after_handoffs_are_guarded(

@@ -113,8 +113,9 @@ async def test_a_newcomer_guards_a_function_and_a_tool(shared_url: str, provider
     assert provider.asked[0].body["max_output_tokens"] == 500
 
 
-async def test_a_newcomer_guards_an_agent(shared_url: str, provider: Provider, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", ["ledger.wrap(MultiProvider()", "ledger.pydantic_ai_capability("])
+async def test_a_newcomer_guards_an_agent(words: str, shared_url: str, provider: Provider, tmp_path: Path) -> None:
     provider.json(RESPONSE)
-    program = f"{shown('ledger.wrap(MultiProvider()')}\nprint(answer)\n"
+    program = f"{shown(words)}\nprint(answer)\n"
     assert await printed(shared_url, provider, tmp_path, program) == "A storm.\n"
     assert provider.asked[0].body["model"] == "gpt-5.4"

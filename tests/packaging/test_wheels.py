@@ -101,7 +101,7 @@ def wanted(project: dict[str, Any]) -> set[str]:
 
 @pytest.mark.parametrize(
     ("directory", "package", "optional"),
-    [(".", "token_ledger", {"parquet"}), ("sdk", "token_ledger_sdk", {"tokens"})],
+    [(".", "token_ledger", {"parquet"}), ("sdk", "token_ledger_sdk", {"tokens", "pydantic-ai"})],
 )
 def test_everything_imported_is_installed_with_it(directory: str, package: str, optional: set[str]) -> None:
     """The tests' environment has more packages than a user installs, so it would hide a missing dependency."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import httpx2
 
@@ -28,6 +28,11 @@ from .run import AsyncRun
 from .sender import AsyncSender
 from .wrapping import AsyncWrapper
 
+# begin async only
+if TYPE_CHECKING:
+    from .pydantic_ai_capability import PydanticAICapability
+
+# end async only
 Client = TypeVar("Client")
 
 
@@ -144,6 +149,24 @@ class AsyncTokenLedger:
         guard = self._wrapper.guard(context_of(said), limit_output=limit_output, lease_calls=lease_calls)
         return self._wrapper.wrap(client, guard, provider)
 
+    # begin async only
+    def pydantic_ai_capability(
+        self,
+        *,
+        provider: str | None = None,
+        limit_output: bool = True,
+        lease_calls: int | None = None,
+        **said: Unpack[ContextFields],
+    ) -> PydanticAICapability:
+        """Return a capability for an agent of pydantic-ai: `Agent(…, capabilities=[ledger.pydantic_ai_capability()])`.
+
+        Each request of the agent is held before and booked after, whichever model serves it. What is said here, limits
+        and denials are as with `wrap`. Raises ConfigurationError if pydantic-ai is not installed.
+        """
+        guard = self._wrapper.guard(context_of(said), limit_output=limit_output, lease_calls=lease_calls)
+        return self._wrapper.pydantic_ai_capability(guard, provider)
+
+    # end async only
     def guard(self, **said: Unpack[FunctionFields]) -> Callable[[Function], Function]:
         """Return a decorator for functions that call a model, and for tools, such as those of an MCP server.
 

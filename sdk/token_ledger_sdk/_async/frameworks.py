@@ -10,6 +10,7 @@ from .inner_clients import AsyncInnerClients
 
 _AGENTS_MODEL = ("agents", "Model")
 _AGENTS_MODELS = ("agents", "ModelProvider")
+_PYDANTIC_AI_MODEL = ("pydantic_ai", "Model")
 
 
 def wrap_framework(
@@ -32,4 +33,8 @@ def wrap_framework(
         from .agents_models import wrap_agents_models
 
         return wrap_agents_models(given, clients)
+    if _PYDANTIC_AI_MODEL in kinds:
+        from .pydantic_ai_models import wrap_pydantic_ai_model
+
+        return wrap_pydantic_ai_model(given, clients)
     return None

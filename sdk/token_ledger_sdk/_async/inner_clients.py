@@ -29,4 +29,7 @@ class AsyncInnerClients:
             except TypeError:
                 return None
             self._made[id(client)] = client, made  # with the client, so that no other one gets its id
-        return self._made[id(client)][1]
+        made = self._made[id(client)][1]
+        if "_client" in vars(client):
+            made._client = vars(client)["_client"]  # a framework gives a client new connections, for another loop
+        return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 from ..errors import LedgerError, RunNotOpen
 from ..guard.context import ContextFields, context_of
@@ -21,6 +21,11 @@ from .leases import AsyncLeases
 from .sender import AsyncSender
 from .wrapping import AsyncWrapper
 
+# begin async only
+if TYPE_CHECKING:
+    from .pydantic_ai_capability import PydanticAICapability
+
+# end async only
 Client = TypeVar("Client")
 
 
@@ -98,6 +103,25 @@ class AsyncRun(AsyncBlock):
         )
         return self._wrapper.wrap(client, guard, provider)
 
+    # begin async only
+    def pydantic_ai_capability(
+        self,
+        *,
+        provider: str | None = None,
+        limit_output: bool = True,
+        lease_calls: int | None = None,
+        **said: Unpack[ContextFields],
+    ) -> PydanticAICapability:
+        """Return a capability for an agent of pydantic-ai whose requests are calls of this run.
+
+        All else is as with `ledger.pydantic_ai_capability`.
+        """
+        guard = self._wrapper.guard(
+            context_of(said), limit_output=limit_output, lease_calls=lease_calls, run_id=self.run_id
+        )
+        return self._wrapper.pydantic_ai_capability(guard, provider)
+
+    # end async only
     async def step(self, label: str | None = None, *, idempotency_key: str | None = None) -> Step:
         """Begin another iteration; raises IterationsExceeded once this run or one it is a part of has used all.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..guard.context import CallContext
 from ..guard.functions import FunctionFields, terms_of
@@ -13,6 +13,11 @@ from .known_models import AsyncKnownModels
 from .lease_pool import AsyncLeasePool
 from .sender import AsyncSender
 
+# begin async only
+if TYPE_CHECKING:
+    from .pydantic_ai_capability import PydanticAICapability
+
+# end async only
 Client = TypeVar("Client")
 
 _OPENAI = ("openai", "AsyncOpenAI")
@@ -69,6 +74,21 @@ class AsyncWrapper:
         known = ", ".join(".".join(each) for each in _KNOWN)
         raise TypeError(f"{name} can't be wrapped here: give one of {known}; AsyncTokenLedger wraps what is awaited")
 
+    # begin async only
+    def pydantic_ai_capability(self, guard: AsyncGuard, provider: str | None) -> PydanticAICapability:
+        """Return a capability for agents of pydantic-ai; raises ConfigurationError if that is not installed."""
+        from ..errors import ConfigurationError
+        from .inner_clients import AsyncInnerClients
+
+        try:
+            from .pydantic_ai_capability import PydanticAICapability
+        except ImportError as error:
+            raise ConfigurationError(
+                "pydantic-ai is not installed here: pip install 'token-ledger-sdk[pydantic-ai]'"
+            ) from error
+        return PydanticAICapability(AsyncInnerClients(guard, provider, lambda inner: self.wrap(inner, guard, provider)))
+
+    # end async only
     def guard_function(self, said: FunctionFields, run_id: str | None = None) -> Callable[[Function], Function]:
         """Return a decorator for functions that call a model, or for tools; raises TypeError for what does not fit."""
         terms, defaults = terms_of(said)

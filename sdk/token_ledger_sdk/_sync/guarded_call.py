@@ -110,10 +110,10 @@ class GuardedCall:
         """Note that the answer has begun."""
         self._attempts.answer()
 
-    def first_token(self) -> None:
-        """Note that the first text of the answer has come; later ones are passed over."""
+    def first_token(self, *, after_seconds: float | None = None) -> None:
+        """Note that the first text of the answer has come, now or so long after the call began; later ones are not."""
         if self._first_token is None:
-            self._first_token = self._clock()
+            self._first_token = self._clock() if after_seconds is None else self._began + after_seconds
 
     def settle(self, response: object, *, finish_reason: str | None = None) -> None:
         """Book what a whole answer says it used: a response, a StreamUsage or a Reading.
