@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from token_ledger_sdk import AsyncTokenLedger, TokenLedger
+from token_ledger_sdk.calibration import learned
 
 DATA = Path(__file__).parent / "data"
 URL = "http://ledger.test"
@@ -155,6 +156,12 @@ class FakeLedger:
 
     def paths(self) -> list[str]:
         return [f"{request.method} {request.url.path}" for request in self.requests]
+
+
+@pytest.fixture(autouse=True)
+def nothing_learned() -> None:
+    """What one test's answers were charged must not change how the next one's requests are counted."""
+    learned.forget()
 
 
 @pytest.fixture

@@ -40,7 +40,8 @@ def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
         ("gpt-4-0613", 4, True),
         ("gpt-5.6-sol", 4, True),
         ("openai/gpt-oss-120b", 4, True),
-        ("claude-sonnet-4-6", 4, False),
+        ("claude-sonnet-4-6", 5, False),
+        ("mistral-large-latest", 4, False),
         ("", 4, False),
     ],
 )

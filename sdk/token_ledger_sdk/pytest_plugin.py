@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def ledger_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeService:
-    """A fake service of the test's own; what clients keep of models on disk is the test's own, too."""
+    """A fake service of the test's own; what clients keep of models, on disk or learned, is the test's own, too."""
+    from .calibration import learned
     from .testing import FakeService
 
+    learned.forget()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return FakeService()
 

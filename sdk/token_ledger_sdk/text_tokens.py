@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 
+from .vocabularies import encoding_for
+
 ASCII_CHARACTERS_PER_TOKEN = 4
 """Without tiktoken, so many ASCII characters count as a token, and every other character as one of its own."""
 
@@ -33,6 +35,11 @@ def count_text(text: str, model: str) -> int:
     return count_or_estimate(text, model)[0]
 
 
+def is_exact(model: str) -> bool:
+    """Whether texts of a model are counted as its provider does."""
+    return encoding_for(model)[1] and not _is_missing()
+
+
 def is_quick(characters: int, model: str) -> bool:
     """Whether so much text is counted at once: the first text of a vocabulary takes long, whatever its length."""
     if characters > QUICK_CHARACTERS:
@@ -51,10 +58,10 @@ def estimate_tokens(text: str) -> int:
 def _counter() -> Callable[[str, str], tuple[int, bool]] | None:
     # Imported at the first text: it takes longer than all else of this package.
     try:
-        from .tokens import count_tokens
+        from .tokens import count_plain
     except ImportError:
         return None
-    return count_tokens
+    return count_plain
 
 
 @cache

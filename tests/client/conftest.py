@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 from token_ledger_sdk import AsyncTokenLedger
+from token_ledger_sdk.calibration import learned
 
 from tests.api.world import World, open_world
 from token_ledger.core.model.principal import Role
@@ -83,6 +84,12 @@ def client_of(world: World, **options: Any) -> Client:
     network = Network(world)
     key = world.keys["acme", Role.AGENT]
     return Client(world, network, AsyncTokenLedger("http://ledger.test", key, transport=network, **options))
+
+
+@pytest.fixture(autouse=True)
+def nothing_learned() -> None:
+    """What one test's answers were charged must not change how the next one's requests are counted."""
+    learned.forget()
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class AsyncGuard:
         covering = covering_call(ask)
         if covering is not None:
             return covering
-        context = self.context()
+        context, ask = self.context(), ask.corrected()
         limit = await self._limit_of(ask)
         hold = await self._hold(ask, context, limit)
         return AsyncGuardedCall(hold, ask, output_limit=limit_on_wire(ask, limit, hold.max_output_tokens))

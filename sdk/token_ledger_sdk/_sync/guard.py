@@ -59,7 +59,7 @@ class Guard:
         covering = covering_call(ask)
         if covering is not None:
             return covering
-        context = self.context()
+        context, ask = self.context(), ask.corrected()
         limit = self._limit_of(ask)
         hold = self._hold(ask, context, limit)
         return GuardedCall(hold, ask, output_limit=limit_on_wire(ask, limit, hold.max_output_tokens))

@@ -127,6 +127,7 @@ class GuardedCall:
                 self.answering()
             self.end(None, Received(text=words))
             return
+        self._ask.learn(self.model, reading.usage.input_tokens)
         measured = self._measured()
         if finish_reason is not None:
             measured["finish_reason"] = finish_reason[:64]

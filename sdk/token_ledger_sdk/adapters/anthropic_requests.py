@@ -12,6 +12,7 @@ from ..guard.ask import STRUCTURED_OUTPUT, TOOLS, VISION, Ask
 from ..providers.bodies import member, members, text
 from ..providers.reading import STANDARD, tier_named
 from ..request_tokens import count_chat
+from ..vocabularies import EARLIER_CLAUDES, bare_claude, claude_factor
 from .earlier_responses import EarlierResponses
 
 MESSAGES = "/v1/messages"
@@ -20,12 +21,6 @@ _SEARCHES = "web_search_"
 
 _HOSTS = ((".services.ai.azure.com", "azure"), (".azure.com", "azure"), ("openrouter.ai", "openrouter"))
 
-# Anthropic publishes no vocabulary. Its answers count 1.0 to 1.15 times as much as o200k_base does of the same text, up
-# to Claude 4.6, and 1.4 times as much since.
-_EARLIER = ("claude-2", "claude-3", "claude-instant")
-_EARLIER_VERSION = re.compile(r"claude-(?:opus|sonnet|haiku)-4(?:-[0-6])?(?:-\d{8})?$")
-_EARLIER_FACTOR = 1.15
-_FACTOR = 1.4
 _EARLIER_TOKENS_OF_TOOLS = 346
 _TOKENS_OF_TOOLS = 500
 """What Anthropic says besides, once there are tools; up to Claude 3 it said less."""
@@ -56,11 +51,12 @@ def ask_of(body: Mapping[str, Any], provider: str, earlier: EarlierResponses, co
     model = str(body["model"])
     tier = tier_named(body.get("speed"), body.get("service_tier"))
     searches = _searches(body)
+    known = earlier.tokens_of(member(body.get("thread"), "previous_message_id"))
     return Ask(
         provider=provider,
         model=model,
-        input_tokens=_input_tokens(body, model, count)
-        + earlier.tokens_of(member(body.get("thread"), "previous_message_id")),
+        input_tokens=_input_tokens(body, model, count) + known,
+        known_tokens=known,
         output_limit=_number(body.get("max_tokens")),
         least_output=(_number(member(body.get("thinking"), "budget_tokens")) or 0) + 1,
         requires=_required(body),
@@ -102,11 +98,11 @@ def _input_tokens(body: Mapping[str, Any], model: str, count: Callable[[str, str
     schema = _schema(body)
     if schema is not None:
         counted += count_text(str(schema))
-    return ceil(counted * _factor(model)) + (_tokens_of_tools(model, len(tools)) if tools else 0)
+    return ceil(counted * claude_factor(model)) + (_tokens_of_tools(model, len(tools)) if tools else 0)
 
 
 def _tokens_of_tools(model: str, tools: int) -> int:
-    is_earlier = _bare(model).startswith(_EARLIER)
+    is_earlier = bare_claude(model).startswith(EARLIER_CLAUDES)
     return (_EARLIER_TOKENS_OF_TOOLS if is_earlier else _TOKENS_OF_TOOLS) + _TOKENS_OF_A_TOOL * tools
 
 
@@ -129,17 +125,6 @@ def _counted_part(part: object) -> object:
     if isinstance(kept.get("content"), list):
         kept["content"] = [_counted_part(each) for each in kept["content"]]
     return kept
-
-
-def _factor(model: str) -> float:
-    name = _bare(model)
-    is_earlier = name.startswith(_EARLIER) or _EARLIER_VERSION.match(name) is not None
-    return _EARLIER_FACTOR if is_earlier else _FACTOR
-
-
-def _bare(model: str) -> str:
-    """Return a model's name without the vendor that may stand before it."""
-    return model.lower().rpartition("/")[2].rpartition("anthropic.")[2]
 
 
 def _schema(body: Mapping[str, Any]) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from ..guard.ask import AUDIO, STRUCTURED_OUTPUT, TOOLS, VISION, Ask
 from ..providers.bodies import member, members, text
 from ..providers.reading import STANDARD, tier_named
 from ..request_tokens import Count, Counted, count_chat, count_responses
+from ..vocabularies import token_factor
 from .earlier_responses import EarlierResponses
 
 CHAT = "/chat/completions"
@@ -58,10 +60,12 @@ def ask_of(
 
     tier = tier_named(body.get("service_tier"))
     searches = _searches(body)
+    known = earlier.tokens_of(body.get("previous_response_id"))
     return Ask(
         provider=provider,
         model=model,
-        input_tokens=_input_tokens(url, body, count_text).tokens + earlier.tokens_of(body.get("previous_response_id")),
+        input_tokens=ceil(_input_tokens(url, body, count_text).tokens * token_factor(model)) + known,
+        known_tokens=known,
         output_limit=_output_limit(url, body),
         choices=_choices(url, body),
         least_output=_RESPONSES_LEAST if url == RESPONSES else 1,

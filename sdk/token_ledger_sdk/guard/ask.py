@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ..calibration import learned
+from ..text_tokens import is_exact
 from ..wire.calls import Call
 from .context import CallContext
 
@@ -27,7 +29,8 @@ class Ask:
     `output_limit` is what the caller allows for each of `choices` answers, None without a limit; `least_output` is the
     smallest limit that the provider's API takes. An embedding `has_output` not. `requires` are words of this module.
     `takes_limit` says whether a limit of ours can be put into the request; `cache_write` for how long the input may be
-    written to the provider's cache, which costs more.
+    written to the provider's cache, which costs more. Of the input, `known_tokens`
+    were charged before; the rest, where it `is_counted` by an adapter, may have been multiplied by a `correction`.
     """
 
     provider: str
@@ -44,6 +47,9 @@ class Ask:
     cache_write: Literal["5m", "1h"] | None = None
     max_usage: Mapping[str, int] = field(default_factory=dict)
     tool: str | None = None
+    known_tokens: int = 0
+    is_counted: bool = True
+    correction: float = 1.0
 
     def call(self, context: CallContext, *, max_output_tokens: int) -> Call:
         """Return what a reserve says of this call, with so much output in all."""
@@ -71,6 +77,20 @@ class Ask:
         if self.tool is not None:
             call["tool"] = self.tool
         return call
+
+    def corrected(self) -> Ask:
+        """Return this ask with its count, if it is a guess, corrected by what the model was charged before."""
+        if not self.is_counted or is_exact(self.model):
+            return self
+        ratio = learned.ratio(self.model)
+        counted = round((self.input_tokens - self.known_tokens) * ratio)
+        return replace(self, input_tokens=counted + self.known_tokens, correction=ratio)
+
+    def learn(self, served: str, charged: int) -> None:
+        """Note what the input was charged as; what other kinds add to it, or another model, tells nothing."""
+        if self.is_counted and served == self.model and not self.max_usage and not is_exact(self.model):
+            counted = round((self.input_tokens - self.known_tokens) / self.correction)
+            learned.learn(self.model, counted=counted, charged=charged - self.known_tokens)
 
     @property
     def all_required(self) -> tuple[str, ...]:

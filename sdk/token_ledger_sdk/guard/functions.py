@@ -100,6 +100,7 @@ class FunctionTerms:
             service_tier=self.service_tier,
             max_usage=arguments.of(self.max_usage),
             tool=self.tool,
+            is_counted=False,
         )
 
     @contextmanager
