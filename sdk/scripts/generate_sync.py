@@ -38,6 +38,19 @@ NAMES = {
     "AsyncAnthropic": "Anthropic",
     "AsyncWatchedResponse": "WatchedResponse",
     "AsyncResultsBooking": "ResultsBooking",
+    "AsyncLangChainHandler": "LangChainHandler",
+    "AsyncLangChainMiddleware": "LangChainMiddleware",
+    "AsyncCallbackHandler": "BaseCallbackHandler",
+    # LangChain calls one or the other, and the other one is refused.
+    "awrap_model_call": "wrap_model_call",
+    "wrap_model_call": "awrap_model_call",
+    "UNAWAITED": "AWAITED",
+    "check_caller_async": "check_caller_sync",
+    "at_task_end_async": "at_task_end_sync",
+    "AsyncInnerClients": "InnerClients",
+    "root_async_client": "root_client",
+    "_async_client": "_client",
+    "async_client": "client",
     "aclosing": "closing",
     "aiter_bytes": "iter_bytes",
     "computed_async": "computed_sync",
@@ -50,15 +63,14 @@ NAMES = {
     "lock_async": "lock_sync",
     "run_later_async": "run_later_sync",
 }
-ASYNC_ONLY = frozenset(
-    {"agents_models.py", "frameworks.py", "inner_clients.py", "pydantic_ai_capability.py", "pydantic_ai_models.py"}
-)
+ASYNC_ONLY = frozenset({"agents_models.py", "frameworks.py", "pydantic_ai_capability.py", "pydantic_ai_models.py"})
 """What is for libraries that are asynchronous only; so are lines from `# begin async only` to `# end async only`."""
 _LEFT_OUT = re.compile(r"^ *# begin async only\n.*?^ *# end async only\n", re.MULTILINE | re.DOTALL)
 REWRITTEN = {
     # These are not single names.
     "Callable[[float], Awaitable[None]]": "Callable[[float], None]",
     "import Awaitable, Callable": "import Callable",
+    "Awaitable[ModelResponse[Any]]": "ModelResponse[Any]",
     "Callable[[], Awaitable[object]]": "Callable[[], object]",
     "Callable[[Any], Awaitable[Any]]": "Callable[[Any], Any]",
     "The asynchronous client, written by hand; `_sync` is generated from it.": "The synchronous client.",

@@ -15,9 +15,11 @@ import pytest
 import token_ledger_sdk
 from token_ledger_sdk._async.guard import AsyncGuard
 from token_ledger_sdk._async.guarded_call import AsyncGuardedCall
+from token_ledger_sdk._async.inner_clients import AsyncInnerClients
 from token_ledger_sdk._async.wrapping import AsyncWrapper
 from token_ledger_sdk._sync.guard import Guard
 from token_ledger_sdk._sync.guarded_call import GuardedCall
+from token_ledger_sdk._sync.inner_clients import InnerClients
 from token_ledger_sdk._sync.wrapping import Wrapper
 
 SDK = Path(__file__).resolve().parent.parent
@@ -28,6 +30,7 @@ PAIRS = [
     (token_ledger_sdk.AsyncLeases, token_ledger_sdk.Leases),
     (token_ledger_sdk.AsyncLeasedCall, token_ledger_sdk.LeasedCall),
     (AsyncWrapper, Wrapper),
+    (AsyncInnerClients, InnerClients),
     (AsyncGuard, Guard),
     (AsyncGuardedCall, GuardedCall),
 ]
@@ -54,7 +57,7 @@ def signature_of(member: Any) -> str:
     kind = "property " if isinstance(member, property) else ""
     # Names of types are strings here, so the asynchronous ones can be renamed like the generator does.
     text = re.sub(
-        r"\bAsync(TokenLedger|Run|Hold|LeasedCall|Leases|Flusher|Sender|KnownModels|LeasePool|Wrapper|GuardedCall|Guard|ResultsBooking)\b",
+        r"\bAsync(TokenLedger|LangChainHandler|LangChainMiddleware|InnerClients|Run|Hold|LeasedCall|Leases|Flusher|Sender|KnownModels|LeasePool|Wrapper|GuardedCall|Guard|ResultsBooking)\b",
         r"\1",
         str(inspect.signature(function)),
     )

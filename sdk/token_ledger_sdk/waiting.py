@@ -159,6 +159,31 @@ def run_later_sync(seconds: float, do: Callable[[], None]) -> Callable[[], None]
     return call_off
 
 
+def at_task_end_async(do: Callable[[BaseException], Awaitable[None]]) -> Callable[[], None]:
+    """Await `do` if the current task of asyncio ends before what this returns was called."""
+    task = asyncio.current_task()
+
+    def ended(task: asyncio.Task[object]) -> None:
+        end = asyncio.ensure_future(do(asyncio.CancelledError()))
+        _ends.add(end)
+        end.add_done_callback(_ends.discard)
+
+    if task is None:
+        return lambda: None
+    task.add_done_callback(ended)
+
+    def call_off() -> None:
+        task.remove_done_callback(ended)
+
+    return call_off
+
+
+def at_task_end_sync(do: Callable[[BaseException], None]) -> Callable[[], None]:
+    """Do nothing: a thread is not canceled."""
+    return lambda: None
+
+
+_ends: set[asyncio.Future[None]] = set()
 _scheduled: dict[threading.Timer, Callable[[], None]] = {}
 
 

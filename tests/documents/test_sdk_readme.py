@@ -119,3 +119,17 @@ async def test_a_newcomer_guards_an_agent(words: str, shared_url: str, provider:
     program = f"{shown(words)}\nprint(answer)\n"
     assert await printed(shared_url, provider, tmp_path, program) == "A storm.\n"
     assert provider.asked[0].body["model"] == "gpt-5.4"
+
+
+CHAT = {
+    "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-5.4",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "London"}}],
+    "usage": {"prompt_tokens": 14, "completion_tokens": 7, "total_tokens": 21},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", ["ledger.langchain_middleware(agent_type", "ledger.langchain_handler(user"])
+async def test_a_newcomer_guards_langchain(words: str, shared_url: str, provider: Provider, tmp_path: Path) -> None:
+    provider.json(CHAT)
+    assert await printed(shared_url, provider, tmp_path, f"{shown(words)}\nprint(answer)\n") == "London\n"
+    assert provider.asked[0].body["model"] == "gpt-5.4"

@@ -28,11 +28,14 @@ from .run import AsyncRun
 from .sender import AsyncSender
 from .wrapping import AsyncWrapper
 
-# begin async only
 if TYPE_CHECKING:
-    from .pydantic_ai_capability import PydanticAICapability
+    from .langchain_callbacks import AsyncLangChainHandler
+    from .langchain_middleware import AsyncLangChainMiddleware
 
-# end async only
+    # begin async only
+    from .pydantic_ai_capability import PydanticAICapability
+    # end async only
+
 Client = TypeVar("Client")
 
 
@@ -148,6 +151,34 @@ class AsyncTokenLedger:
         """
         guard = self._wrapper.guard(context_of(said), limit_output=limit_output, lease_calls=lease_calls)
         return self._wrapper.wrap(client, guard, provider)
+
+    def langchain_middleware(
+        self,
+        *,
+        provider: str | None = None,
+        limit_output: bool = True,
+        lease_calls: int | None = None,
+        **said: Unpack[ContextFields],
+    ) -> AsyncLangChainMiddleware:
+        """Return middleware for an agent of LangChain: `create_agent(…, middleware=[ledger.langchain_middleware()])`.
+
+        Each call of the agent's model is held before and booked after. What is said here, limits and denials are as
+        with `wrap`. Raises ConfigurationError if LangChain is not installed.
+        """
+        guard = self._wrapper.guard(context_of(said), limit_output=limit_output, lease_calls=lease_calls)
+        return self._wrapper.langchain_middleware(guard, provider)
+
+    def langchain_handler(
+        self, *, provider: str | None = None, lease_calls: int | None = None, **said: Unpack[ContextFields]
+    ) -> AsyncLangChainHandler:
+        """Return a callback handler for chat models of LangChain: `config={"callbacks": [ledger.langchain_handler()]}`.
+
+        Each call is held before and booked after, and can't be changed: a call without an output limit of its own
+        must fit with that of its model, and no directive is applied. What is said here and denials are as with `wrap`.
+        Raises ConfigurationError if LangChain is not installed.
+        """
+        guard = self._wrapper.guard(context_of(said), lease_calls=lease_calls)
+        return self._wrapper.langchain_handler(guard, provider)
 
     # begin async only
     def pydantic_ai_capability(

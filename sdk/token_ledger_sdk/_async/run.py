@@ -21,11 +21,14 @@ from .leases import AsyncLeases
 from .sender import AsyncSender
 from .wrapping import AsyncWrapper
 
-# begin async only
 if TYPE_CHECKING:
-    from .pydantic_ai_capability import PydanticAICapability
+    from .langchain_callbacks import AsyncLangChainHandler
+    from .langchain_middleware import AsyncLangChainMiddleware
 
-# end async only
+    # begin async only
+    from .pydantic_ai_capability import PydanticAICapability
+    # end async only
+
 Client = TypeVar("Client")
 
 
@@ -102,6 +105,33 @@ class AsyncRun(AsyncBlock):
             context_of(said), limit_output=limit_output, lease_calls=lease_calls, run_id=self.run_id
         )
         return self._wrapper.wrap(client, guard, provider)
+
+    def langchain_middleware(
+        self,
+        *,
+        provider: str | None = None,
+        limit_output: bool = True,
+        lease_calls: int | None = None,
+        **said: Unpack[ContextFields],
+    ) -> AsyncLangChainMiddleware:
+        """Return middleware for an agent of LangChain whose calls are calls of this run.
+
+        All else is as with `ledger.langchain_middleware`.
+        """
+        guard = self._wrapper.guard(
+            context_of(said), limit_output=limit_output, lease_calls=lease_calls, run_id=self.run_id
+        )
+        return self._wrapper.langchain_middleware(guard, provider)
+
+    def langchain_handler(
+        self, *, provider: str | None = None, lease_calls: int | None = None, **said: Unpack[ContextFields]
+    ) -> AsyncLangChainHandler:
+        """Return a callback handler for chat models of LangChain whose calls are calls of this run.
+
+        All else is as with `ledger.langchain_handler`.
+        """
+        guard = self._wrapper.guard(context_of(said), lease_calls=lease_calls, run_id=self.run_id)
+        return self._wrapper.langchain_handler(guard, provider)
 
     # begin async only
     def pydantic_ai_capability(

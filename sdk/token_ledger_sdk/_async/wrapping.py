@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..errors import ConfigurationError
 from ..guard.context import CallContext
 from ..guard.functions import FunctionFields, terms_of
 from .guard import AsyncGuard
 from .guarded_function import Function, guard_function, guard_tool
+from .inner_clients import AsyncInnerClients
 from .known_models import AsyncKnownModels
 from .lease_pool import AsyncLeasePool
 from .sender import AsyncSender
 
-# begin async only
 if TYPE_CHECKING:
-    from .pydantic_ai_capability import PydanticAICapability
+    from .langchain_callbacks import AsyncLangChainHandler
+    from .langchain_middleware import AsyncLangChainMiddleware
 
-# end async only
+    # begin async only
+    from .pydantic_ai_capability import PydanticAICapability
+    # end async only
+
 Client = TypeVar("Client")
 
 _OPENAI = ("openai", "AsyncOpenAI")
 _ANTHROPIC = ("anthropic", "AsyncAnthropic")
+_NO_LANGCHAIN = "LangChain is not installed here: pip install 'token-ledger-sdk[langchain]'"
 _KNOWN = (_OPENAI, _ANTHROPIC)
 
 
@@ -74,12 +80,26 @@ class AsyncWrapper:
         known = ", ".join(".".join(each) for each in _KNOWN)
         raise TypeError(f"{name} can't be wrapped here: give one of {known}; AsyncTokenLedger wraps what is awaited")
 
+    def langchain_middleware(self, guard: AsyncGuard, provider: str | None) -> AsyncLangChainMiddleware:
+        """Return middleware for agents of LangChain; raises ConfigurationError if that is not installed."""
+        try:
+            from .langchain_middleware import AsyncLangChainMiddleware
+        except ImportError as error:
+            raise ConfigurationError(_NO_LANGCHAIN) from error
+        clients = AsyncInnerClients(guard, provider, lambda inner: self.wrap(inner, guard, provider))
+        return AsyncLangChainMiddleware(clients)
+
+    def langchain_handler(self, guard: AsyncGuard, provider: str | None) -> AsyncLangChainHandler:
+        """Return a callback handler for chat models of LangChain; raises ConfigurationError if it is not installed."""
+        try:
+            from .langchain_callbacks import AsyncLangChainHandler
+        except ImportError as error:
+            raise ConfigurationError(_NO_LANGCHAIN) from error
+        return AsyncLangChainHandler(guard, provider)
+
     # begin async only
     def pydantic_ai_capability(self, guard: AsyncGuard, provider: str | None) -> PydanticAICapability:
         """Return a capability for agents of pydantic-ai; raises ConfigurationError if that is not installed."""
-        from ..errors import ConfigurationError
-        from .inner_clients import AsyncInnerClients
-
         try:
             from .pydantic_ai_capability import PydanticAICapability
         except ImportError as error:

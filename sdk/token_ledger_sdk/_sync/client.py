@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import httpx2
 
@@ -28,6 +28,11 @@ from .leases import Leases
 from .run import Run
 from .sender import Sender
 from .wrapping import Wrapper
+
+if TYPE_CHECKING:
+    from .langchain_callbacks import LangChainHandler
+    from .langchain_middleware import LangChainMiddleware
+
 
 Client = TypeVar("Client")
 
@@ -144,6 +149,34 @@ class TokenLedger:
         """
         guard = self._wrapper.guard(context_of(said), limit_output=limit_output, lease_calls=lease_calls)
         return self._wrapper.wrap(client, guard, provider)
+
+    def langchain_middleware(
+        self,
+        *,
+        provider: str | None = None,
+        limit_output: bool = True,
+        lease_calls: int | None = None,
+        **said: Unpack[ContextFields],
+    ) -> LangChainMiddleware:
+        """Return middleware for an agent of LangChain: `create_agent(…, middleware=[ledger.langchain_middleware()])`.
+
+        Each call of the agent's model is held before and booked after. What is said here, limits and denials are as
+        with `wrap`. Raises ConfigurationError if LangChain is not installed.
+        """
+        guard = self._wrapper.guard(context_of(said), limit_output=limit_output, lease_calls=lease_calls)
+        return self._wrapper.langchain_middleware(guard, provider)
+
+    def langchain_handler(
+        self, *, provider: str | None = None, lease_calls: int | None = None, **said: Unpack[ContextFields]
+    ) -> LangChainHandler:
+        """Return a callback handler for chat models of LangChain: `config={"callbacks": [ledger.langchain_handler()]}`.
+
+        Each call is held before and booked after, and can't be changed: a call without an output limit of its own
+        must fit with that of its model, and no directive is applied. What is said here and denials are as with `wrap`.
+        Raises ConfigurationError if LangChain is not installed.
+        """
+        guard = self._wrapper.guard(context_of(said), lease_calls=lease_calls)
+        return self._wrapper.langchain_handler(guard, provider)
 
     def guard(self, **said: Unpack[FunctionFields]) -> Callable[[Function], Function]:
         """Return a decorator for functions that call a model, and for tools, such as those of an MCP server.

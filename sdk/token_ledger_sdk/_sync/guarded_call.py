@@ -56,11 +56,17 @@ class GuardedCall:
         self._began = clock()
         self._first_token: float | None = None
         self._is_over = False
+        self._covers_until_sent = False
 
     @property
     def is_over(self) -> bool:
         """Whether the call was ended."""
         return self._is_over
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing was sent yet."""
+        return not self._is_over and self._attempts.state is State.NOT_SENT
 
     def sending(self) -> None:
         """Note that an attempt is about to be sent."""
@@ -95,7 +101,16 @@ class GuardedCall:
 
     def covers(self, ask: Ask) -> bool:
         """Whether this is the call that a wrapped client, inside of what makes it, asks for now."""
-        return not self._is_over and ask.model in (self._ask.model, self.model)
+        is_open = self.is_waiting if self._covers_until_sent else not self._is_over
+        return is_open and ask.model in (self._ask.model, self.model)
+
+    def cover_until_sent(self) -> None:
+        """Do the same as `covering` from here on, also in tasks and threads, until anything was sent.
+
+        That is for adapters that are told when a call begins, and that don't make it.
+        """
+        self._covers_until_sent = True
+        _covering.set(self)
 
     @contextmanager
     def covering(self) -> Iterator[None]:
@@ -250,3 +265,13 @@ def covering_call(ask: Ask) -> GuardedCall | None:
 
 def _ruled(measured: Measured, rule: str) -> Measured:
     return {**measured, "estimate_rule": rule}
+
+
+@contextmanager
+def uncovered() -> Iterator[None]:
+    """Let what is asked for within be a call of its own, whatever covers this block."""
+    token = _covering.set(None)
+    try:
+        yield
+    finally:
+        _covering.reset(token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 from ..errors import LedgerError, RunNotOpen
 from ..guard.context import ContextFields, context_of
@@ -21,6 +21,11 @@ from .hold import Hold, reserve
 from .leases import Leases
 from .sender import Sender
 from .wrapping import Wrapper
+
+if TYPE_CHECKING:
+    from .langchain_callbacks import LangChainHandler
+    from .langchain_middleware import LangChainMiddleware
+
 
 Client = TypeVar("Client")
 
@@ -98,6 +103,33 @@ class Run(Block):
             context_of(said), limit_output=limit_output, lease_calls=lease_calls, run_id=self.run_id
         )
         return self._wrapper.wrap(client, guard, provider)
+
+    def langchain_middleware(
+        self,
+        *,
+        provider: str | None = None,
+        limit_output: bool = True,
+        lease_calls: int | None = None,
+        **said: Unpack[ContextFields],
+    ) -> LangChainMiddleware:
+        """Return middleware for an agent of LangChain whose calls are calls of this run.
+
+        All else is as with `ledger.langchain_middleware`.
+        """
+        guard = self._wrapper.guard(
+            context_of(said), limit_output=limit_output, lease_calls=lease_calls, run_id=self.run_id
+        )
+        return self._wrapper.langchain_middleware(guard, provider)
+
+    def langchain_handler(
+        self, *, provider: str | None = None, lease_calls: int | None = None, **said: Unpack[ContextFields]
+    ) -> LangChainHandler:
+        """Return a callback handler for chat models of LangChain whose calls are calls of this run.
+
+        All else is as with `ledger.langchain_handler`.
+        """
+        guard = self._wrapper.guard(context_of(said), lease_calls=lease_calls, run_id=self.run_id)
+        return self._wrapper.langchain_handler(guard, provider)
 
     def step(self, label: str | None = None, *, idempotency_key: str | None = None) -> Step:
         """Begin another iteration; raises IterationsExceeded once this run or one it is a part of has used all.

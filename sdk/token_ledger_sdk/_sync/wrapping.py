@@ -4,20 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..errors import ConfigurationError
 from ..guard.context import CallContext
 from ..guard.functions import FunctionFields, terms_of
 from .guard import Guard
 from .guarded_function import Function, guard_function, guard_tool
+from .inner_clients import InnerClients
 from .known_models import KnownModels
 from .lease_pool import LeasePool
 from .sender import Sender
+
+if TYPE_CHECKING:
+    from .langchain_callbacks import LangChainHandler
+    from .langchain_middleware import LangChainMiddleware
+
 
 Client = TypeVar("Client")
 
 _OPENAI = ("openai", "OpenAI")
 _ANTHROPIC = ("anthropic", "Anthropic")
+_NO_LANGCHAIN = "LangChain is not installed here: pip install 'token-ledger-sdk[langchain]'"
 _KNOWN = (_OPENAI, _ANTHROPIC)
 
 
@@ -62,6 +70,23 @@ class Wrapper:
         name = f"{type(client).__module__}.{type(client).__name__}"
         known = ", ".join(".".join(each) for each in _KNOWN)
         raise TypeError(f"{name} can't be wrapped here: give one of {known}; AsyncTokenLedger wraps what is awaited")
+
+    def langchain_middleware(self, guard: Guard, provider: str | None) -> LangChainMiddleware:
+        """Return middleware for agents of LangChain; raises ConfigurationError if that is not installed."""
+        try:
+            from .langchain_middleware import LangChainMiddleware
+        except ImportError as error:
+            raise ConfigurationError(_NO_LANGCHAIN) from error
+        clients = InnerClients(guard, provider, lambda inner: self.wrap(inner, guard, provider))
+        return LangChainMiddleware(clients)
+
+    def langchain_handler(self, guard: Guard, provider: str | None) -> LangChainHandler:
+        """Return a callback handler for chat models of LangChain; raises ConfigurationError if it is not installed."""
+        try:
+            from .langchain_callbacks import LangChainHandler
+        except ImportError as error:
+            raise ConfigurationError(_NO_LANGCHAIN) from error
+        return LangChainHandler(guard, provider)
 
     def guard_function(self, said: FunctionFields, run_id: str | None = None) -> Callable[[Function], Function]:
         """Return a decorator for functions that call a model, or for tools; raises TypeError for what does not fit."""

@@ -28,9 +28,10 @@ class Ask:
 
     `output_limit` is what the caller allows for each of `choices` answers, None without a limit; `least_output` is the
     smallest limit that the provider's API takes. An embedding `has_output` not. `requires` are words of this module.
-    `takes_limit` says whether a limit of ours can be put into the request; `cache_write` for how long the input may be
-    written to the provider's cache, which costs more. Of the input, `known_tokens`
-    were charged before; the rest, where it `is_counted` by an adapter, may have been multiplied by a `correction`.
+    `takes_limit` and `takes_model` say whether a limit of ours, and a stand-in, can be put into the request;
+    `cache_write` for how long the input may be written to the provider's cache, which costs more. Of the input,
+    `known_tokens` were charged before; the rest, where it `is_counted` by an adapter, may have been multiplied by a
+    `correction`.
     """
 
     provider: str
@@ -41,6 +42,7 @@ class Ask:
     least_output: int = 1
     has_output: bool = True
     takes_limit: bool = True
+    takes_model: bool = True
     requires: tuple[str, ...] = ()
     request_type: str | None = None
     service_tier: str | None = None
@@ -66,7 +68,7 @@ class Ask:
             call["request_type"] = context.request_type or self.request_type or ""
         if context.tags:
             call["tags"] = context.tags
-        if context.apply:
+        if context.apply and self.takes_model:
             call["apply"] = context.apply
         if self.service_tier is not None:
             call["service_tier"] = self.service_tier

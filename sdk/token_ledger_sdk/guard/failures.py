@@ -22,6 +22,8 @@ _KINDS = (
     ("ConnectionError", "cut_connection"),
 )  # fmt: skip
 
+_MOST_CAUSES = 8
+
 
 def may_be_billed(status: int) -> bool:
     """Whether a provider may charge for a call that was answered with this error status."""
@@ -39,9 +41,15 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def kind_of(error: BaseException) -> str:
-    """Name what kind of error this is, for reports."""
-    names = [kind.__name__ for kind in type(error).__mro__]
-    return next((kind for name, kind in _KINDS if name in names), type(error).__name__[:64])
+    """Name what kind of error this is, for reports; libraries raise errors of their own from the one that says it."""
+    cause: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        names = [] if cause is None else [kind.__name__ for kind in type(cause).__mro__]
+        found = next((kind for name, kind in _KINDS if name in names), None)
+        if found is not None:
+            return found
+        cause = cause.__cause__ if cause is not None else None
+    return type(error).__name__[:64]
 
 
 def causes_of(error: BaseException) -> list[BaseException]:
