@@ -13,13 +13,11 @@ from token_ledger.core.batch.administration import DecideIncrease, GiveGrant, St
 from token_ledger.core.batch.outcomes import Refused
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.principal import Role
-from token_ledger.observability.metrics import Metrics
+from token_ledger.observability.metrics import BookedCalls, Metrics
 from token_ledger.proof.verify import verify_database
 from token_ledger.worker.erasures import Erasures
 from token_ledger.worker.gauges import refresh_gauges
 from token_ledger.worker.schedule import ERASURE_VISIBLE_SECONDS, REFRESH_GAUGES_SECONDS
-
-FIGURES = ("calls", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_nanos")
 
 
 async def limited(world: World, **fields: Any) -> tuple[str, str]:
@@ -307,8 +305,9 @@ async def test_metrics_of_every_process_forget_an_erased_user(own_world: World) 
     await settled(own_world, "zaphodx", 5)
     registry = CollectorRegistry()
     elsewhere = Metrics(registry)
-    elsewhere.count_calls("acme", "zaphodx", "a", "c", "m", **dict.fromkeys(FIGURES, 1))
-    elsewhere.count_calls("acme", "arthur", "a", "c", "m", **dict.fromkeys(FIGURES, 1))
+    elsewhere.count_calls(
+        "acme", [BookedCalls(user, "a", "c", "m", 1, 3, 1, 1, 1, 1) for user in ("zaphodx", "arthur")]
+    )
     assert 'user="zaphodx"' in await own_world.metrics()
     await own_world.made("/v1/users/zaphodx/erase", {"idempotency_key": fresh()})
     assert "zaphodx" not in await own_world.metrics()

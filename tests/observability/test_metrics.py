@@ -12,6 +12,7 @@ from token_ledger.observability.metric_types import HISTOGRAMS_LIMIT, IDLE_SCRAP
 from token_ledger.observability.metrics import (
     BUDGET_ROWS_LIMIT,
     USERS_LIMIT,
+    BookedCalls,
     BudgetUse,
     Metrics,
 )
@@ -66,7 +67,7 @@ def call(metrics: Metrics, user: str = "ada", model: str = "gpt-5", **amounts: i
         "cache_write_tokens": 0,
         "cost_nanos": 2_000_000,
     }
-    metrics.count_calls("acme", user, "data_agent", "research", model, **(figures | amounts))
+    metrics.count_calls("acme", [BookedCalls(user, "data_agent", "research", model, **(figures | amounts))])
 
 
 def compress(metrics: Metrics) -> None:
@@ -220,11 +221,7 @@ def test_label_sets_made_of_free_text_are_capped_and_keep_their_sum(
     total = LABEL_SETS_LIMIT + 5
     for number in range(total):
         text = f"made-up-{number}"
-        metrics.count_calls(
-            "acme", text, text, text, text,
-            calls=1, input_tokens=1, output_tokens=0, cache_read_tokens=0, cache_write_tokens=0,
-            cost_nanos=1_000_000_000,
-        )  # fmt: skip
+        metrics.count_calls("acme", [BookedCalls(text, text, text, text, 1, 1, 0, 0, 0, 1_000_000_000)])
         metrics.observe_costs("acme", text, [1])
         metrics.denials("acme", text, "tokens", "hard").inc()
         metrics.http_request_seconds(text, "GET", "200").observe(0.001)

@@ -24,7 +24,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from token_ledger.observability.metrics import BudgetUse, Metrics
+from token_ledger.observability.metrics import BookedCalls, BudgetUse, Metrics
 from token_ledger.observability.requested_figures import REQUESTED_FIGURES
 
 pytestmark = pytest.mark.system
@@ -70,12 +70,13 @@ class Service:
         """Count one second of traffic, which raises alerts unless `healthy`, and return the scrape."""
         metrics, healthy = self.metrics, self.healthy
         for user in ("ada", "bob"):
-            metrics.count_calls(
-                "acme", user, "data_agent", "research", "gpt-5",
+            booked = BookedCalls(
+                user, "data_agent", "research", "gpt-5",
                 calls=20, input_tokens=40_000, output_tokens=2_000,
                 cache_read_tokens=30_000 if healthy else 2_000, cache_write_tokens=1_000,
                 cost_nanos=90_000_000,
             )  # fmt: skip
+            metrics.count_calls("acme", [booked])
         for cost_nanos in (700_000, 4_500_000, 30_000_000):
             metrics.observe_costs("acme", "gpt-5", [cost_nanos])
         metrics.trigger_firings("acme", "high_cost", "model_downgrade", "true").inc(2)

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.batch.outcomes import Denied, Outcome, Quarantined, Refused
-from token_ledger.core.batch.writes import Writes
+from token_ledger.core.batch.writes import RollupKey, Writes
 from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.repetition import DOUBTFUL, Repetition
 from token_ledger.core.model.usage import Figures, Usage, figures_of
 from token_ledger.ledger.group_commit import BatchReport
-from token_ledger.observability.metrics import Metrics
+from token_ledger.observability.metrics import BookedCalls, Metrics
 
 
 class BatchMetrics:
@@ -44,13 +44,7 @@ class BatchMetrics:
             self._metrics.operations(verb, result).inc(number)
 
     def _count_usage(self, tenant: str, writes: Writes) -> None:
-        for labels, figures in _booked(writes):
-            self._metrics.count_calls(
-                tenant, *labels,
-                calls=figures.calls, input_tokens=figures.input_tokens, output_tokens=figures.output_tokens,
-                cache_read_tokens=figures.cache_read_tokens, cache_write_tokens=figures.cache_write_tokens,
-                cost_nanos=figures.cost_nanos,
-            )  # fmt: skip
+        self._metrics.count_calls(tenant, _booked(writes))
         overruns = late = unpriced = 0
         costs: dict[str, list[int]] = {}
         for event in writes.events:
@@ -103,20 +97,26 @@ _Labels = tuple[str, str, str, str]
 """User, agent type, cost center and model."""
 
 
-def _booked(writes: Writes) -> Iterable[tuple[_Labels, Figures]]:
+def _booked(writes: Writes) -> Iterable[BookedCalls]:
     """Return what was booked, without corrections: counters only rise."""
-    rolled_up = [
-        ((key.user_id, key.agent_type, key.cost_center, key.model), Figures(*sums))
-        for key, sums in writes.rollups.items()
-    ]
     taken = [*map(_taken_back, writes.corrections), *map(_taken_by, writes.recostings)]
     if not taken:
-        return rolled_up
-    booked: dict[_Labels, Figures] = {}
-    for labels, figures in (*rolled_up, *taken):
+        return [_calls(_labels(key), figures) for key, figures in writes.rollups.items()]
+    booked: dict[_Labels, Sequence[int]] = {}
+    for labels, figures in (*((_labels(key), figures) for key, figures in writes.rollups.items()), *taken):
         before = booked.get(labels)
-        booked[labels] = figures if before is None else Figures(*map(sum, zip(before, figures, strict=True)))
-    return booked.items()
+        booked[labels] = figures if before is None else [*map(sum, zip(before, figures, strict=True))]
+    return [_calls(labels, figures) for labels, figures in booked.items()]
+
+
+def _labels(key: RollupKey) -> _Labels:
+    return key.user_id, key.agent_type, key.cost_center, key.model
+
+
+def _calls(labels: _Labels, figures: Sequence[int]) -> BookedCalls:
+    """Return figures as they are counted: there is no counter of reasoning."""
+    calls, of_input, of_output, read, written, _, cost_nanos = figures
+    return BookedCalls(*labels, calls, of_input, of_output, read, written, cost_nanos)
 
 
 def _taken_back(correction: UsageEvent) -> tuple[_Labels, Figures]:
