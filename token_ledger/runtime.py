@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 import token_ledger
 from token_ledger.config import Settings
-from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.commands import Command, Report
 from token_ledger.core.batch.outcomes import Outcome
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.tenant import TenantId
@@ -92,6 +92,14 @@ class Service:
         if self._commits is None:
             raise Unavailable(_NOT_REACHED)
         return self._commits.begin(tenant, command, key_id, request)
+
+    def begin_reports(
+        self, tenant: TenantId, reports: Sequence[Report], key_id: str | None, request: object
+    ) -> "list[asyncio.Future[Outcome]]":
+        """Let reports of one list wait for their batch, as `begin` does for one command."""
+        if self._commits is None:
+            raise Unavailable(_NOT_REACHED)
+        return self._commits.begin_reports(tenant, reports, key_id, request)
 
     async def try_out(self, tenant: TenantId, commands: Sequence[Command]) -> Sequence[Outcome]:
         """Return what commands would come to, as `GroupCommit.try_out` does."""

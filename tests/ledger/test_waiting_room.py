@@ -64,6 +64,15 @@ async def test_what_was_spent_or_is_given_back_has_room_where_nothing_new_has(co
     assert "20 operations of this tenant" in full
 
 
+async def test_reports_of_a_list_wait_together_or_not_at_all() -> None:
+    room = WaitingRoom(Room(most=25, most_of_tenant=10))
+    room.add_reports(FLOODER, "one", [ticket(given.record()) for _ in range(8)])
+    with pytest.raises(Unavailable, match="8 operations of this key"):
+        room.add_reports(FLOODER, "one", [ticket(given.record()) for _ in range(4)])
+    room.add_reports(FLOODER, "one", [ticket(given.record()) for _ in range(2)])
+    assert room.count_of(FLOODER) == 10
+
+
 async def test_a_batch_has_an_equal_share_of_every_tenant_and_what_is_left_of_the_first() -> None:
     room = WaitingRoom()
     for tenant, number in (FLOODER, 50), (QUIET, 2), (TenantId(3), 9):

@@ -112,11 +112,18 @@ class GroupCommit:
         """Let a command wait for its batch, and return its outcome to come. Raises NoRoom if it may not wait."""
         ticket = Ticket(command, asyncio.get_running_loop().create_future(), key_id, request)
         self._room.add(tenant, ticket)
-        if tenant not in self._busy:
-            self._start_worker(gathers=True)
-        elif self._can_decide_ahead(tenant):
-            self._start_worker()
+        self._start_worker_for(tenant)
         return ticket.outcome
+
+    def begin_reports(
+        self, tenant: TenantId, reports: Sequence[Report], key_id: str | None, request: object
+    ) -> "list[asyncio.Future[Outcome]]":
+        """Let reports of one list wait for their batch, as `begin` does."""
+        loop = asyncio.get_running_loop()
+        tickets = [Ticket(report, loop.create_future(), key_id, request) for report in reports]
+        self._room.add_reports(tenant, key_id, tickets)
+        self._start_worker_for(tenant)
+        return [ticket.outcome for ticket in tickets]
 
     async def try_out(self, tenant: TenantId, commands: Sequence[Command]) -> Sequence[Outcome]:
         """Return what commands would come to if they were a batch, and change nothing."""
@@ -128,6 +135,13 @@ class GroupCommit:
         """Return when every waiting command has its outcome."""
         while self._running:
             await asyncio.gather(*self._running)
+
+    def _start_worker_for(self, tenant: TenantId) -> None:
+        """Start a worker for a tenant's waiting commands, unless one that works for it will take them."""
+        if tenant not in self._busy:
+            self._start_worker(gathers=True)
+        elif self._can_decide_ahead(tenant):
+            self._start_worker()
 
     def _start_worker(self, *, gathers: bool = False) -> None:
         if len(self._running) < self._writers:
@@ -208,9 +222,7 @@ class GroupCommit:
                     if under_way:
                         self._busy[tenant] = under_way
 
-    async def _run(
-        self, batch: Batch, predecessor: Predecessor | None = None, *, in_parts: bool = False
-    ) -> None:  # fmt: skip
+    async def _run(self, batch: Batch, predecessor: Predecessor | None = None, *, in_parts: bool = False) -> None:
         """Run a batch until every ticket has an outcome or an error."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:

@@ -106,15 +106,21 @@ class WaitingRoom:
 
     def add(self, tenant: TenantId, ticket: Ticket) -> None:
         """Let a command wait. Raises NoRoom if there is none for it."""
-        asking = isinstance(ticket.command, _ASKING)
-        if (full := self._room.why_full(tenant, ticket.key_id, asking=asking)) is not None:
+        self._let_wait(tenant, ticket.key_id, [ticket], asking=isinstance(ticket.command, _ASKING))
+
+    def add_reports(self, tenant: TenantId, key_id: str | None, tickets: Sequence[Ticket]) -> None:
+        """Let reports of a key wait. Raises NoRoom if there is none for all of them."""
+        self._let_wait(tenant, key_id, tickets, asking=False)
+
+    def _let_wait(self, tenant: TenantId, key_id: str | None, tickets: Sequence[Ticket], *, asking: bool) -> None:
+        if (full := self._room.why_full(tenant, key_id, asking=asking, operations=len(tickets))) is not None:
             raise NoRoom(full)
         waiting, doubts = self._waiting.setdefault(tenant, []), self._doubts.get(tenant)
-        if doubts is not None and ticket.key_id in doubts:
-            doubts.add([ticket])
+        if doubts is not None and key_id in doubts:
+            doubts.add(tickets)
         else:
-            waiting.append(ticket)
-        self._room.enter(tenant, ticket.key_id)
+            waiting.extend(tickets)
+        self._room.enter(tenant, key_id, len(tickets))
 
     def put_back(self, tenant: TenantId, tickets: Sequence[Ticket]) -> None:
         """Let commands that were taken wait again, before newer ones; they keep their place whatever the room."""

@@ -1,11 +1,13 @@
 """Routes of events: what happened without a hold. Each of a list has a result of its own."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
 
 from token_ledger.api import problem_responses
 from token_ledger.api.access import Caller
@@ -17,7 +19,7 @@ from token_ledger.ledger.turns import PIECES_OF_A_LIST
 from token_ledger.runtime import Service
 from token_ledger.wire.answers import events as answers
 from token_ledger.wire.bodies.events import EventsBody, UsageEventsBody
-from token_ledger.wire.commands.events import event_commands
+from token_ledger.wire.commands.events import Commands, event_commands
 from token_ledger.wire.problems import ProblemError, problem_of
 
 router = APIRouter(prefix="/v1", tags=["events"])
@@ -26,33 +28,39 @@ EVENTS_OF_A_TURN = 32
 """How many events of a list are read in one turn; each takes about 30 microseconds."""
 
 
-@router.post("/usage")
-async def report_usage(request: Request, caller: Caller, body: UsageEventsBody) -> answers.EventResults:
+@router.post("/usage", response_model=answers.EventResults)
+async def report_usage(request: Request, caller: Caller, body: UsageEventsBody) -> Response:
     """Report calls of models and tools, and cache hits.
 
     For what was done without asking: imports, tools, answers from a cache, clients that could not reach the service,
     and scripts, which can send a provider's response as it came. Each event is booked or refused for itself, and has a
     result of its own. What cannot be booked is kept in quarantine.
     """
-    return {"results": await record_events(service_of(request), caller, body.events)}
+    return _response(await record_events(service_of(request), caller, body.events))
 
 
-@router.post("/events")
-async def report_events(request: Request, caller: Caller, body: EventsBody) -> answers.EventResults:
+@router.post("/events", response_model=answers.EventResults)
+async def report_events(request: Request, caller: Caller, body: EventsBody) -> Response:
     """Book calls that had no hold.
 
     The same as `/v1/usage`, for up to 256 events.
     """
-    return {"results": await record_events(service_of(request), caller, body.events)}
+    return _response(await record_events(service_of(request), caller, body.events))
+
+
+def _response(results: list[answers.EventAnswer]) -> Response:
+    # A list has up to 1,000 results, which FastAPI would check against their type before it writes them.
+    return Response(to_json({"results": results}), media_type="application/json")
 
 
 @dataclass(slots=True)
 class _Reported:
-    """An event that was sent: what it waits for, or its problem; `at_fault` is the field of one that is kept."""
+    """An event that was sent: its commands and what they wait for, or its problem; `at_fault` is the field at fault."""
 
-    waiting: Sequence["asyncio.Future[Outcome]"] = ()
+    commands: Commands = ()
     at_fault: str | None = None
     problem: ProblemError | None = None
+    waiting: Sequence["asyncio.Future[Outcome]"] = ()
 
 
 async def record_events(service: Service, caller: Principal, events: Sequence[Any]) -> list[answers.EventAnswer]:
@@ -61,10 +69,12 @@ async def record_events(service: Service, caller: Principal, events: Sequence[An
     reported: list[_Reported] = []
     try:
         async with service.turns.one_list(caller.tenant):
-            for position, event in enumerate(events):
-                reported.append(_report(service, caller, event, f"events.{position}"))
-                if position % EVENTS_OF_A_TURN == EVENTS_OF_A_TURN - 1 or _is_stream(event):
+            for piece in _pieces(events):
+                if reported:
                     await service.turns.take(caller.tenant, PIECES_OF_A_LIST)
+                read = [_read(event, f"events.{place}") for place, event in enumerate(piece, start=len(reported))]
+                reported += read
+                _begin(service, caller, read)
         for each in reported:
             for future in each.waiting:
                 if not future.done():
@@ -76,17 +86,33 @@ async def record_events(service: Service, caller: Principal, events: Sequence[An
                 future.cancel()
 
 
-def _is_stream(event: Any) -> bool:
-    """Return whether an event comes with a stream, which takes as long as many events."""
-    return isinstance(event, dict) and isinstance(event.get("body"), list | str)
+def _pieces(events: Sequence[Any]) -> Iterator[list[Any]]:
+    """Yield the events that begin in one turn: a few, and none after a stream, which takes as long as many."""
+    piece: list[Any] = []
+    for event in events:
+        piece.append(event)
+        is_stream = isinstance(event, dict) and isinstance(event.get("body"), list | str)
+        if is_stream or len(piece) == EVENTS_OF_A_TURN:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
 
 
-def _report(service: Service, caller: Principal, event: Any, within: str) -> _Reported:
+def _begin(service: Service, caller: Principal, reported: Sequence[_Reported]) -> None:
+    """Let the commands of events wait for their batch."""
+    commands = [command for each in reported for command in each.commands]
+    if commands:
+        outcomes = iter(service.begin_reports(caller.tenant, commands, caller.key_id, caller.request))
+        for each in reported:
+            each.waiting = [*islice(outcomes, len(each.commands))]
+
+
+def _read(event: Any, within: str) -> _Reported:
     try:
-        commands, at_fault = event_commands(event, within)
+        return _Reported(*event_commands(event, within))
     except ProblemError as problem:
         return _Reported(problem=problem)
-    return _Reported([service.begin(caller.tenant, each, caller.key_id, caller.request) for each in commands], at_fault)
 
 
 def _result(reported: _Reported) -> answers.EventAnswer:
@@ -103,7 +129,8 @@ async def record_event(service: Service, caller: Principal, event: Any, within: 
 
     `within` is where the event stands in the request.
     """
-    reported = _report(service, caller, event, within)
+    reported = _read(event, within)
+    _begin(service, caller, [reported])
     for future in reported.waiting:
         await future
     return _answer(reported)
