@@ -230,8 +230,8 @@ async def test_a_response_is_found_by_one_probe_of_its_index_also_with_a_plan_fo
     pool = await ledger.database.writer_pool()
     async with pool.acquire() as connection:
         await connection.execute(f"set app.tenants = '{{{ledger.tenant}}}'")
-        await connection.execute(f"prepare responses (bigint[], text[], timestamptz[]) as {LOAD_RESPONSES}")
-        rows = await connection.fetch("explain execute responses ('{1}', '{resp_1}', '{2026-11-21}')")
+        await connection.execute(f"prepare responses (bigint[], text[], timestamptz) as {LOAD_RESPONSES}")
+        rows = await connection.fetch("explain execute responses ('{1}', '{resp_1}', '2026-11-21')")
         await connection.execute("deallocate responses")
     plan = "\n".join(row[0] for row in rows)
     found = [line for line in plan.splitlines() if "stored" in line and "Scan" in line]

@@ -1,6 +1,8 @@
 """Loads the calls that are known by the response ids of commands."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from token_ledger.core.batch.commands import Record, Settle
 from token_ledger.core.batch.loaded import Loaded
@@ -14,7 +16,8 @@ from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.schema.ledger_tables import KNOWN_BY_ID
 
-# One more than an id may have is enough to know that it tells nothing. By the instant, older months are left out.
+# One more than an id may have is enough to know that it tells nothing. By the instant, older months are left out, once
+# for all ids and not for each, because it is a parameter.
 # A plan made for a small table takes any index of the tenant's, unless only one has the order. An order by what is
 # equal is none, so the id is asked for as a range.
 LOAD_RESPONSES = f"""
@@ -22,12 +25,12 @@ select {rows.EVENT.select("e")}, (
     select c.event_id from usage_events as c
     where c.tenant_id = e.tenant_id and c.corrects = e.event_id and c.corrects is not null limit 1
 ) as corrected_by
-from unnest($1::bigint[], $2::text[], $3::timestamptz[]) as wanted (tenant_id, response_id, since)
+from unnest($1::bigint[], $2::text[]) as wanted (tenant_id, response_id)
 cross join lateral (
     select * from usage_events as stored
     where stored.tenant_id = wanted.tenant_id and stored.response_id >= wanted.response_id
       and stored.response_id <= wanted.response_id
-      and stored.repetition in ({KNOWN_BY_ID}) and stored.booked_at >= wanted.since
+      and stored.repetition in ({KNOWN_BY_ID}) and stored.booked_at >= $3
     order by stored.response_id limit {MOST_CALLS + 1}
 ) as e
 """
@@ -49,11 +52,11 @@ async def load_responses(
     }
     if not wanted:
         return
-    since = {lock.tenant_id: lock.now - OLDEST for lock in locked}
     # An import may have been made before, whenever that was.
-    since.update((tenant, FIRST_INSTANT) for tenant, record in ordered.of(Record) if record.counts_since is not None)
-    tenants, identifiers = zip(*wanted, strict=True)
-    found = await connection.fetch(LOAD_RESPONSES, tenants, identifiers, [since[tenant] for tenant in tenants])
+    imported = {tenant for tenant, record in ordered.of(Record) if record.counts_since is not None}
+    recent = min(lock.now for lock in locked) - OLDEST
+    found = await _find(connection, [name for name in wanted if name[0] not in imported], recent)
+    found += await _find(connection, [name for name in wanted if name[0] in imported], FIRST_INSTANT)
     for *columns, corrected_by in found:
         event, into = rows.EVENT.read(columns), loaded[columns[0]]
         into.note_response(event)
@@ -69,3 +72,10 @@ async def load_responses(
     ]
     if calls:
         await load_recostings(connection, calls, loaded)
+
+
+async def _find(connection: Connection, wanted: Sequence[tuple[TenantId, str]], since: datetime) -> list[Any]:
+    if not wanted:
+        return []
+    found: list[Any] = await connection.fetch(LOAD_RESPONSES, *zip(*wanted, strict=True), since)
+    return found

@@ -92,7 +92,8 @@ with given as materialized (select * from {USAGE_EVENT_ROW.unpacked()} as v), ke
     update reservations as r
     set state = 'settled', event_id = g.event_id,
         ended_id = coalesce(r.ended_id, g.event_id), ended_at = coalesce(r.ended_at, g.now)
-    from given as g where r.tenant_id = g.tenant_id and r.reservation_id = g.reservation_id
+    from (select * from given where reservation_id is not null) as g
+    where r.tenant_id = g.tenant_id and r.reservation_id = g.reservation_id
 ), stored as (
     insert into usage_events (tenant_id, booked_at, calls, {_BOOKED})
     select tenant_id, now, case when repetition = '{Repetition.DUPLICATE}' or kind is not null then 0 else 1 end,
