@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 from token_ledger.core.batch import administration
@@ -152,6 +153,7 @@ def event_key_source(event_source: str) -> str:
     return f"event:{event_source}"
 
 
+@lru_cache(maxsize=1_024)  # every event asks for it a few times, and most come from few sources
 def event_keys(event_source: str, key_space: str) -> str:
     """Return what the keys of events from a source are unique within, in a key space that only the ledger uses."""
     source = event_key_source(event_source)

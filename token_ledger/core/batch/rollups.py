@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from operator import add
 from typing import TypeVar
 
 from token_ledger.core.batch.writes import RollupKey, RunKey, TagKey, Writes
@@ -52,8 +53,4 @@ def _add_all(writes: Writes, event: UsageEvent, hour: datetime, day: datetime, f
 
 def _add(sums: dict[Key, list[int]], key: Key, amounts: tuple[int, ...]) -> None:
     found = sums.get(key)
-    if found is None:
-        sums[key] = list(amounts)
-    else:
-        for position, amount in enumerate(amounts):
-            found[position] += amount
+    sums[key] = [*amounts] if found is None else [*map(add, found, amounts)]

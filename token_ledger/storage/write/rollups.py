@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from operator import add
 from typing import Any
 
 from sqlalchemy import Table
@@ -90,4 +91,4 @@ def _segment(writes: Writes) -> int:
 
 def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], figures: list[int]) -> None:
     found = sums.get(key)
-    sums[key] = figures if found is None else [a + b for a, b in zip(found, figures, strict=True)]
+    sums[key] = figures if found is None else [*map(add, found, figures)]

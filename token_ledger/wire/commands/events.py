@@ -1,10 +1,9 @@
 """The commands of events: what is booked without a hold, or kept, where it can't be read."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -46,9 +45,8 @@ def event_commands(
     and `may_grow` says that a later import of the same call may have more usage.
     Raises ProblemError for one of which nothing can be kept.
     """
-    record = partial(_record, within=within, counts_since=counts_since, may_grow=may_grow)
     try:
-        return _commands(event, record, within), None
+        return _commands(event, _Origin(within, counts_since, may_grow)), None
     except ValidationError as error:
         problem = invalid_problem(error, within)
     except ProblemError as error:
@@ -65,9 +63,18 @@ def event_commands(
     return [commands.Quarantine(str(key), print_, str(source), problem.code, problem.detail, kept)], problem.field
 
 
-def _commands(event: Any, record: Callable[..., commands.Record], within: str) -> Commands:
+class _Origin(NamedTuple):
+    """Where an event stands in the request, and what is known of one that is imported."""
+
+    within: str
+    counts_since: datetime | None
+    may_grow: bool
+
+
+def _commands(event: Any, origin: _Origin) -> Commands:
     if not isinstance(event, dict):
-        return [record(EventBody.model_validate(event), said=event)]
+        return [_record(EventBody.model_validate(event), event, origin)]
+    within = origin.within
     kind = event.get("type", "llm_call")
     body = _BY_TYPE.get(kind) if isinstance(kind, str) else None
     if body is None:
@@ -78,15 +85,13 @@ def _commands(event: Any, record: Callable[..., commands.Record], within: str) -
         whole, *others = events_of_response(ResponseBody.model_validate(event), within)
         # Another model that the provider called within the call has a key that only the ledger uses.
         return [
-            record(whole, said=_dumped(whole)),
+            _record(whole, _dumped(whole), origin),
             *(
-                record(
-                    each, said=_dumped(each), kind=Kind.OTHER_MODEL, key_space=commands.other_model_key_space(number)
-                )
+                _record(each, _dumped(each), origin, Kind.OTHER_MODEL, commands.other_model_key_space(number))
                 for number, each in enumerate(others, start=1)
             ),
         ]
-    return [record(body.__pydantic_validator__.validate_python(event), said=event)]
+    return [_record(body.__pydantic_validator__.validate_python(event), event, origin)]
 
 
 def _dumped(body: EventBody) -> Mapping[str, Any]:
@@ -95,9 +100,10 @@ def _dumped(body: EventBody) -> Mapping[str, Any]:
 
 
 def _record(
-    body: EventBody | ToolCallBody | CacheHitBody, *, within: str, said: Mapping[str, Any],
-    counts_since: datetime | None, may_grow: bool, kind: Kind | None = None, key_space: str = "",
+    body: EventBody | ToolCallBody | CacheHitBody, said: Mapping[str, Any], origin: _Origin,
+    kind: Kind | None = None, key_space: str = "",
 ) -> commands.Record:  # fmt: skip
+    within, counts_since, may_grow = origin
     check_user(body.run_id, body.user, body.cost_center, f"{within}.")
     failed, response_id, cost, tool_source, from_cache = False, None, None, None, False
     # The class itself is compared: `isinstance` takes ten times as long with classes of pydantic's.

@@ -59,7 +59,8 @@ def details_of(
         body.latency_ms, body.first_token_ms, tuple(sorted(body.stages.items())), body.retries, body.error_kind,
         body.finish_reason, body.estimate_rule, tool_source, from_cache,
     )  # fmt: skip
-    return None if details == NO_DETAILS else details
+    # Nearly every call has its latency, and comparing takes as long as making them.
+    return None if details.latency_ms is None and details == NO_DETAILS else details
 
 
 def service_tier_of(tier: str) -> str | None:
