@@ -150,7 +150,7 @@ def test_an_error_of_the_openai_library_tells_its_status(
     assert granting.settled["usage"]["output_tokens"] > 0
 
 
-def test_what_was_tried_before_may_have_been_billed(
+def test_of_what_a_library_tries_again_the_last_answer_counts(
     ledger: TokenLedger, granting: GrantingLedger, provider: Provider, bare: OpenAI
 ) -> None:
     provider.json({"error": {"message": "slow down"}}, 429)
@@ -158,7 +158,37 @@ def test_what_was_tried_before_may_have_been_billed(
     ask = ledger.guard(**CALL, **OURS)(lambda: retrying.chat.completions.create(model="gpt-5.4", messages=MESSAGES))
     with pytest.raises(openai.RateLimitError):
         ask()
-    assert granting.settled["estimated"] is True
+    assert (len(provider.asked), granting.released["reason"]) == (2, "the provider answered 429")
+
+
+def test_a_wrapped_client_within_makes_the_same_call(
+    ledger: TokenLedger, granting: GrantingLedger, provider: Provider, client: OpenAI
+) -> None:
+    provider.json(chat_body())
+
+    @ledger.guard(**CALL, **OURS)
+    def ask() -> str:
+        answer = client.chat.completions.create(model="gpt-5.4", messages=MESSAGES)
+        return str(answer.choices[0].message.content)
+
+    assert ask() == "Paris"
+    assert len(granting.sent("/reservations")) == 1
+    assert used(granting.settled) == {"input_tokens": 20, "output_tokens": 7}
+    assert granting.settled.get("estimated") is None
+
+
+def test_an_error_of_a_wrapped_client_within_is_told_once(
+    ledger: TokenLedger, granting: GrantingLedger, provider: Provider, client: OpenAI
+) -> None:
+    provider.json({"error": {"message": "no"}}, 502)
+    ask = ledger.guard(**CALL, **OURS)(lambda: client.chat.completions.create(model="gpt-5.4", messages=MESSAGES))
+    with pytest.raises(openai.APIStatusError):
+        ask()
+    settled = granting.settled
+    assert (used(settled), settled["measured"]["error_kind"]) == (
+        {"input_tokens": 100, "output_tokens": 50},
+        "status_502",
+    )
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), httpx2.ReadTimeout("late")])

@@ -67,6 +67,11 @@ class AsyncGuardedCall:
         """Whether nothing was sent yet."""
         return not self._is_over and self._attempts.state is State.NOT_SENT
 
+    @property
+    def is_running(self) -> bool:
+        """Whether an attempt was sent of which nothing is known yet."""
+        return not self._is_over and self._attempts.state is State.RUNNING
+
     def sending(self) -> None:
         """Note that an attempt is about to be sent."""
         if self._attempts.sent == 0:
@@ -80,6 +85,11 @@ class AsyncGuardedCall:
     def failed(self, error: BaseException) -> None:
         """Note that an exception ended an attempt whose answer had not begun."""
         self._attempts.fail(error)
+
+    def sent_unseen(self) -> None:
+        """Note that the call was made, by what tells nothing of its attempts."""
+        if self.is_waiting:
+            self._attempts.begin()
 
     def failed_unseen(self, error: BaseException) -> None:
         """Note that an exception ended a call of which nobody has seen the attempts, and read from it what it proves.

@@ -13,8 +13,8 @@ from typing import Any, TypeVar, cast
 from ..errors import LedgerError, Problem, ReservationNotOpen, RunNotOpen, Unavailable, Unreachable
 from ..guard.context import CallContext
 from ..guard.current import running_call
-from ..guard.failures import status_of
-from ..guard.functions import FunctionTerms, is_surely_free
+from ..guard.failures import may_be_billed, status_of
+from ..guard.functions import FunctionTerms
 from ..unsettled import proves_not_sent
 from ..waiting import check_function_async, shielded_async
 from ..wire.events import Report, ToolCall, reports
@@ -40,11 +40,11 @@ def guard_function(guard: AsyncGuard, terms: FunctionTerms) -> Callable[[Functio
                 call = await guard.admit(terms.ask(args, kwargs))
             running = running_call.set(call)
             try:
-                if not terms.says_when_sent:
-                    call.sending()
-                result = await function(*args, **kwargs)
+                # A wrapped client within, of the same model, makes this very call, and knows more of it.
+                with call.covering():
+                    result = await function(*args, **kwargs)
             except BaseException as error:
-                _tell(call, error)
+                _tell(call, terms, error)
                 await call.end(error)
                 raise
             finally:
@@ -84,18 +84,22 @@ def guard_tool(guard: AsyncGuard, terms: FunctionTerms, sender: AsyncSender) -> 
     return decorate
 
 
-def _tell(call: AsyncGuardedCall, error: BaseException) -> None:
-    """Say of a call what the exception of a library proves."""
+def _tell(call: AsyncGuardedCall, terms: FunctionTerms, error: BaseException) -> None:
+    """Say of a call what an exception proves, unless somebody within has said more."""
+    if not terms.says_when_sent:
+        call.sent_unseen()
+    if not call.is_running:
+        return
     status = status_of(error)
-    if status is not None and is_surely_free(error):
+    if status is not None and not may_be_billed(status):
         call.refused(status)
-    elif proves_not_sent(error):
-        call.failed(error.__cause__ or error)
     else:
-        call.failed(error)
+        call.failed(error.__cause__ or error if proves_not_sent(error) else error)
 
 
 async def _settle(call: AsyncGuardedCall, terms: FunctionTerms, result: object) -> None:
+    if not terms.says_when_sent:
+        call.sent_unseen()
     try:
         response = terms.response(result)
     except Exception:

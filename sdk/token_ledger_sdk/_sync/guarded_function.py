@@ -14,8 +14,8 @@ from typing import Any, TypeVar, cast
 from ..errors import LedgerError, Problem, ReservationNotOpen, RunNotOpen, Unavailable, Unreachable
 from ..guard.context import CallContext
 from ..guard.current import running_call
-from ..guard.failures import status_of
-from ..guard.functions import FunctionTerms, is_surely_free
+from ..guard.failures import may_be_billed, status_of
+from ..guard.functions import FunctionTerms
 from ..unsettled import proves_not_sent
 from ..waiting import check_function_sync, shielded_sync
 from ..wire.events import Report, ToolCall, reports
@@ -41,11 +41,11 @@ def guard_function(guard: Guard, terms: FunctionTerms) -> Callable[[Function], F
                 call = guard.admit(terms.ask(args, kwargs))
             running = running_call.set(call)
             try:
-                if not terms.says_when_sent:
-                    call.sending()
-                result = function(*args, **kwargs)
+                # A wrapped client within, of the same model, makes this very call, and knows more of it.
+                with call.covering():
+                    result = function(*args, **kwargs)
             except BaseException as error:
-                _tell(call, error)
+                _tell(call, terms, error)
                 call.end(error)
                 raise
             finally:
@@ -85,18 +85,22 @@ def guard_tool(guard: Guard, terms: FunctionTerms, sender: Sender) -> Callable[[
     return decorate
 
 
-def _tell(call: GuardedCall, error: BaseException) -> None:
-    """Say of a call what the exception of a library proves."""
+def _tell(call: GuardedCall, terms: FunctionTerms, error: BaseException) -> None:
+    """Say of a call what an exception proves, unless somebody within has said more."""
+    if not terms.says_when_sent:
+        call.sent_unseen()
+    if not call.is_running:
+        return
     status = status_of(error)
-    if status is not None and is_surely_free(error):
+    if status is not None and not may_be_billed(status):
         call.refused(status)
-    elif proves_not_sent(error):
-        call.failed(error.__cause__ or error)
     else:
-        call.failed(error)
+        call.failed(error.__cause__ or error if proves_not_sent(error) else error)
 
 
 def _settle(call: GuardedCall, terms: FunctionTerms, result: object) -> None:
+    if not terms.says_when_sent:
+        call.sent_unseen()
     try:
         response = terms.response(result)
     except Exception:

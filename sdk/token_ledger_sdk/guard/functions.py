@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ..errors import Denied
 from ..providers import Usage
 from ..providers.bodies import member
-from ..unsettled import is_first_attempt, proves_not_sent
+from ..unsettled import proves_not_sent
 from ..wire.calls import Measured, use_of
 from ..wire.events import ToolCall
 from .ask import Ask
@@ -172,12 +172,10 @@ def terms_of(fields: FunctionFields) -> tuple[FunctionTerms, CallContext]:
 def is_surely_free(error: BaseException) -> bool:
     """Whether an exception of a library proves that nothing is billed: a status, or no connection.
 
-    What an SDK has tried before may have been billed: only a first attempt proves it.
+    What its SDK has tried before is not seen.
     """
     status = status_of(error)
-    if status is not None:
-        return not may_be_billed(status) and is_first_attempt(error)
-    return proves_not_sent(error)
+    return proves_not_sent(error) if status is None else not may_be_billed(status)
 
 
 def _event(terms: FunctionTerms, context: CallContext, measured: Measured, *, failed: bool) -> dict[str, Any]:
