@@ -11,6 +11,8 @@ import openai
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
+from google import genai
+from google.genai.client import AsyncClient
 from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion
 from token_ledger_sdk import AsyncRun, BudgetExceeded, TokenLedger
@@ -228,11 +230,56 @@ async def test_results_of_a_batch_are_booked_once(client: Client, provider: Prov
     assert event["cost_nanos"] == (4 * 3_000 + 10 * 3_750 + 7 * 15_000) / 2
 
 
+# --- Gemini ---
+
+
+GEMINI = "gemini-2.5-flash"
+SAID = {
+    "candidates": [{"content": {"role": "model", "parts": [{"text": "London"}]}, "finishReason": "STOP"}],
+    "usageMetadata": {"promptTokenCount": 14, "cachedContentTokenCount": 4, "candidatesTokenCount": 5,
+                      "thoughtsTokenCount": 2, "totalTokenCount": 21},
+    "modelVersion": GEMINI, "responseId": "resp_1",
+}  # fmt: skip
+
+
+@pytest.fixture
+async def gemini(client: Client, provider: Provider) -> AsyncIterator[AsyncClient]:
+    bare = genai.Client(api_key="k", http_options={"base_url": provider.root})
+    guarded = client.ledger.wrap(bare, user="ada", agent_type="data_agent")
+    async with guarded.aio as made:
+        yield made
+
+
+async def test_content_is_held_and_booked_at_its_price(client: Client, provider: Provider, gemini: AsyncClient) -> None:
+    await client.budget(tokens=1_010)
+    provider.json(SAID)
+    await gemini.models.generate_content(model=GEMINI, contents="What is the capital of the UK?")
+    sent = provider.asked[0].body["generationConfig"]["maxOutputTokens"]
+    assert 1_000 <= sent < 1_010  # what fits
+    (event,) = await client.booked()
+    assert (event["input_tokens"], event["cache_read_tokens"], event["output_tokens"]) == (14, 4, 7)
+    assert event["reasoning_tokens"] == 2
+    # In nano-dollars: 10 tokens at 0.30 $, 4 of the cache at 0.03 $, and 7 at 2.50 $ a million.
+    assert event["cost_nanos"] == 10 * 300 + 4 * 30 + 7 * 2_500
+
+
+async def test_content_that_is_refused_costs_nothing(client: Client, provider: Provider, gemini: AsyncClient) -> None:
+    provider.json({"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}}, 503)
+    with pytest.raises(Exception, match="overloaded"):
+        await gemini.models.generate_content(model=GEMINI, contents="x")
+    assert (await client.holds(), await client.booked()) == ({"released": 1}, [])
+
+
 def test_a_wrapped_client_keeps_its_type_for_type_checkers() -> None:
     """Mypy reads this as part of `make check`."""
 
     def checked(
-        ledger: TokenLedger, run: AsyncRun, plain: OpenAI, asynchronous: AsyncAzureOpenAI, claude: Anthropic
+        ledger: TokenLedger,
+        run: AsyncRun,
+        plain: OpenAI,
+        asynchronous: AsyncAzureOpenAI,
+        claude: Anthropic,
+        gemini: genai.Client,
     ) -> None:
         assert_type(ledger.wrap(plain, user="ada"), OpenAI)
         assert_type(run.wrap(asynchronous), AsyncAzureOpenAI)
@@ -240,5 +287,8 @@ def test_a_wrapped_client_keeps_its_type_for_type_checkers() -> None:
 
         assert_type(ledger.wrap(claude), Anthropic)
         assert_type(ledger.wrap(claude).messages.create(model="x", messages=[], max_tokens=1), Message)
+
+        assert_type(ledger.wrap(gemini), genai.Client)
+        assert_type(run.wrap(gemini.aio), AsyncClient)
 
     assert callable(checked)

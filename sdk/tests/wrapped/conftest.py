@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 from anthropic import Anthropic
+from google import genai
 from openai import OpenAI
 
 from token_ledger_sdk import AsyncTokenLedger, TokenLedger
@@ -132,4 +133,12 @@ def bare_anthropic(provider: Provider) -> Iterator[Anthropic]:
     """The client of the anthropic library that nobody guards."""
     connections = httpx2.Client(transport=LateAnswers(provider))
     with Anthropic(base_url=provider.root, api_key=KEY, max_retries=0, http_client=connections) as made:
+        yield made
+
+
+@pytest.fixture
+def bare_google(provider: Provider) -> Iterator[genai.Client]:
+    """The client of the google-genai library that nobody guards."""
+    options: Any = {"base_url": provider.root, "client_args": {"transport": LateAnswers(provider)}}
+    with genai.Client(api_key=KEY, http_options=options) as made:
         yield made

@@ -28,7 +28,9 @@ Client = TypeVar("Client")
 _OPENAI = ("openai", "AsyncOpenAI")
 _ANTHROPIC = ("anthropic", "AsyncAnthropic")
 _NO_LANGCHAIN = "LangChain is not installed here: pip install 'token-ledger-sdk[langchain]'"
-_KNOWN = (_OPENAI, _ANTHROPIC)
+_GOOGLE = ("google.genai", "Client")
+_GOOGLE_SIDE = ("google.genai", "AsyncClient")
+_KNOWN = tuple(dict.fromkeys((_OPENAI, _ANTHROPIC, _GOOGLE, _GOOGLE_SIDE)))
 
 
 class AsyncWrapper:
@@ -60,25 +62,30 @@ class AsyncWrapper:
 
     def wrap(self, client: Client, guard: AsyncGuard, provider: str | None) -> Client:
         """Return a guarded copy of a client; raises TypeError for one of a library that is not known."""
-        kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(client).__mro__}
-        if _OPENAI in kinds:
+        known = _known_kind(client)
+        if known == _OPENAI:
             from .openai_client import wrap_openai
 
             return cast(Client, wrap_openai(cast(Any, client), guard, provider))
-        if _ANTHROPIC in kinds:
+        if known == _ANTHROPIC:
             from .anthropic_client import wrap_anthropic
 
             return cast(Client, wrap_anthropic(cast(Any, client), guard, provider))
+        if known in (_GOOGLE, _GOOGLE_SIDE):
+            from .google_client import wrap_google
+
+            return cast(Client, wrap_google(cast(Any, client), guard, provider))
         # begin async only
         from .frameworks import wrap_framework
 
+        kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(client).__mro__}
         model = wrap_framework(client, kinds, guard, provider, lambda inner: self.wrap(inner, guard, provider))
         if model is not None:
             return cast(Client, model)
         # end async only
         name = f"{type(client).__module__}.{type(client).__name__}"
-        known = ", ".join(".".join(each) for each in _KNOWN)
-        raise TypeError(f"{name} can't be wrapped here: give one of {known}; AsyncTokenLedger wraps what is awaited")
+        names = ", ".join(".".join(each) for each in _KNOWN)
+        raise TypeError(f"{name} can't be wrapped here: give one of {names}; AsyncTokenLedger wraps what is awaited")
 
     def langchain_middleware(self, guard: AsyncGuard, provider: str | None) -> AsyncLangChainMiddleware:
         """Return middleware for agents of LangChain; raises ConfigurationError if that is not installed."""
@@ -120,3 +127,12 @@ class AsyncWrapper:
     async def close(self, run_id: str | None = None) -> None:
         """Book what leased calls have used, of all or of a run, and give back the rest."""
         await self._pool.close(run_id)
+
+
+def _known_kind(client: object) -> tuple[str, str] | None:
+    """Return the library and the class of a client, or of what it is a subclass of; None if it is of no known one."""
+    for kind in type(client).__mro__:
+        for library, name in _KNOWN:
+            if kind.__name__ == name and f"{kind.__module__}.".startswith(f"{library}."):
+                return library, name
+    return None

@@ -142,6 +142,7 @@ def watch_answer(content_type: str, stream: StreamUsage, *, hides_usage: bool = 
 def finish_reason_of(body: object) -> str | None:
     """Return why an answer, or the last chunk of one, ended, in the words of its provider."""
     reasons = [text(choice, "finish_reason") for choice in members(member(body, "choices"))]
+    reasons += [text(candidate, "finishReason") for candidate in members(member(body, "candidates"))]
     reasons.append(text(body, "stop_reason") or text(member(body, "delta"), "stop_reason"))
     response = member(body, "response") or body
     reasons.append(text(member(response, "incomplete_details"), "reason"))

@@ -13,10 +13,13 @@ gateway that gave up on a call which the provider still ran, and charges: 408, 4
 
 # Compared by class name, so that httpx, httpx2, requests and others need not be installed. The openai SDK passes on
 # errors of a TLS handshake as they are; those of a connection in use are read errors.
-_NOT_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "SSLError", "UnsupportedProtocol"})
+_NOT_CONNECTED = frozenset(
+    {"ConnectError", "ConnectTimeout", "PoolTimeout", "SSLError", "UnsupportedProtocol", "ClientConnectorError"}
+)
 _KINDS = (
     ("PoolTimeout", "no_connection"), ("ConnectTimeout", "no_connection"), ("ConnectError", "no_connection"),
-    ("SSLError", "no_connection"), ("UnsupportedProtocol", "no_connection"), ("CancelledError", "cancelled"),
+    ("SSLError", "no_connection"), ("UnsupportedProtocol", "no_connection"), ("ClientConnectorError", "no_connection"),
+    ("CancelledError", "cancelled"), ("ClientPayloadError", "cut_connection"),
     ("Cancelled", "cancelled"), ("GeneratorExit", "closed_early"), ("KeyboardInterrupt", "cancelled"),
     ("TimeoutException", "timeout"), ("TimeoutError", "timeout"), ("TransportError", "cut_connection"),
     ("ConnectionError", "cut_connection"),

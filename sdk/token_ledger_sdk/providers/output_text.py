@@ -30,11 +30,12 @@ def output_text(event: object) -> str:
 
 
 def whole_output_text(body: object) -> str:
-    """Return what a model generated in a whole answer, in the formats of OpenAI and Anthropic; empty if unknown."""
+    """Return what a model generated in a whole answer, of OpenAI, Anthropic or Gemini; empty if unknown."""
     choices = members(member(body, "choices"))
     said = "".join(_of_message(member(choice, "message")) or text(choice, "text") or "" for choice in choices)
     items = (*members(member(body, "output")), *members(member(body, "content")))
-    return said + "".join(_of_item(item) for item in items)
+    candidates = members(member(body, "candidates"))
+    return said + "".join(map(_of_item, items)) + "".join(map(_of_candidate, candidates))
 
 
 def _of_message(message: object) -> str:

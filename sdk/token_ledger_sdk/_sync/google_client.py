@@ -1,0 +1,214 @@
+# Generated from _async by scripts/generate_sync.py: edit that, and run it.
+"""Guards a client of the google-genai library: a copy of it whose models are asked through a guarded connection.
+
+The seam is what the library calls its API client: `_async_request`, which is called once for each call, and
+`_async_request_once`, which that calls for each attempt. Streams are watched as the library has parsed them, because it
+may use any of four HTTP clients. One client of the library has a synchronous and an asynchronous side, and a client of
+the ledger guards one of them: the models of the other side are taken away, so that nothing is called unguarded.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import closing
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
+
+from google.genai.errors import APIError
+
+from ..adapters.answers import finish_reason_of
+from ..adapters.google_answers import WatchedChunks, body_of_answer
+from ..adapters.google_requests import GoogleCall, ask_of, body_for, call_of, url_for
+from ..adapters.withheld import Withheld
+from ..guard.ask import Ask
+from ..request_tokens import characters_of
+from ..text_tokens import count_text, is_quick
+from ..waiting import computed_sync
+from .copied_client import guarded_copy
+from .guard import Guard
+from .guarded_call import GuardedCall
+
+PROVIDER = "google"
+_MODELS = "Models"
+
+
+@dataclass(slots=True)
+class _Running:
+    call: GuardedCall
+    needs_token: bool
+
+
+_opened: ContextVar[list[WatchedSegments] | None] = ContextVar("token_ledger_google_stream", default=None)
+_running: ContextVar[_Running | None] = ContextVar("token_ledger_google_call", default=None)
+
+
+def wrap_google(client: Any, guard: Guard, provider: str | None) -> Any:
+    """Return a copy of a client of the google-genai library whose calls of models are guarded."""
+    connection = guarded_copy(client._api_client, GoogleCalls)
+    connection._ledger_guard = guard
+    connection._ledger_provider = provider or PROVIDER
+    # When a client of the library is forgotten, it closes the connections, which are shared.
+    connection._ledger_original = client
+    return _copied(client, client._api_client, connection)
+
+
+def _copied(part: Any, original: Any, connection: Any) -> Any:
+    """Return a copy of a client, or of a part of one, that works through another connection."""
+    # Only a client closes what it works through when it is forgotten.
+    copied = guarded_copy(part, _Forgettable) if hasattr(type(part), "__del__") else copy.copy(part)
+    copied._api_client = connection
+    for name, value in vars(part).items():
+        if getattr(value, "__dict__", {}).get("_api_client") is not original:
+            continue
+        is_other_side = type(value).__name__.endswith("Models") and type(value).__name__ != _MODELS
+        setattr(copied, name, Withheld(_MODELS) if is_other_side else _copied(value, original, connection))
+    return copied
+
+
+class _Forgettable:
+    """What is copied closes nothing when it is forgotten: the caller's own client does."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        """Do nothing."""
+
+
+class GoogleCalls(_Forgettable):
+    """What a guarded connection does in place of the library's own."""
+
+    __slots__ = ()  # else an object of the library's class could not become one of a class with this base
+    _ledger_guard: Guard
+    _ledger_provider: str
+    _ledger_original: Any
+
+    def _request(self, http_request: Any, http_options: Any = None, stream: bool = False) -> Any:
+        """Make one call, with all of its attempts, under one hold."""
+        send = partial(cast(Any, super())._request, http_options=http_options, stream=stream)
+        asked = call_of(http_request.url, http_request.method, http_request.data)
+        if asked is None:
+            return send(http_request)
+        call = self._ledger_guard.admit(self._ask(asked))
+        try:
+            changed = replace(http_request, url=url_for(asked, call.model), data={**body_for(asked, call.output_limit)})
+            was = _running.set(_Running(call, self._needs_token()))
+            try:
+                response = send(changed)
+            finally:
+                _running.reset(was)
+            if stream:
+                watched = WatchedSegments(call, response)
+                opened = _opened.get()
+                if opened is not None:
+                    opened.append(watched)
+            else:
+                self._settle(call, response)
+        except BaseException as error:
+            call.end(error)
+            raise
+        return response
+
+    def request_streamed(self, *request: Any, **how: Any) -> Any:
+        """Begin a stream, whose call ends with it also if the library leaves the response lying, in a cycle."""
+        opened: list[WatchedSegments] = []
+        was = _opened.set(opened)
+        try:
+            stream = cast(Any, super()).request_streamed(*request, **how)
+        finally:
+            _opened.reset(was)
+        return _ended(stream, opened)
+
+    def _ask(self, asked: GoogleCall) -> Ask:
+        ask = partial(ask_of, asked, self._ledger_provider, count_text)
+        return computed_sync(ask, is_quick=is_quick(characters_of(asked.body), asked.model))
+
+    def _needs_token(self) -> bool:
+        """Whether the library fetches a token before it sends a request."""
+        api = cast(Any, self)
+        return bool(api.vertexai and (api.project or api.location) and not api.api_key)
+
+    def _settle(self, call: GuardedCall, response: Any) -> None:
+        parts = response.response_stream
+        answer = body_of_answer(parts[0] if isinstance(parts, list) and parts else None)
+        call.settle(answer, finish_reason=finish_reason_of(answer))
+
+    def _request_once(self, *request: Any, **how: Any) -> Any:
+        """Make one attempt."""
+        send = cast(Any, super())._request_once
+        running = _running.get()
+        if running is None:
+            return send(*request, **how)
+        if not running.needs_token:
+            running.call.sending()
+        try:
+            return send(*request, **how)
+        except APIError as error:
+            running.call.refused(error.code)
+            raise
+        except BaseException as error:
+            running.call.failed(error)
+            raise
+
+    def _access_token(self) -> Any:
+        """Fetch a token: what is raised before it is there has cost nothing."""
+        token = cast(Any, super())._access_token()
+        running = _running.get()
+        if running is not None:
+            running.call.sending()
+        return token
+
+
+class WatchedSegments:
+    """An answer of which the caller reads chunk by chunk: when it has ended, or is left, its call is booked.
+
+    The method of the response that yields its chunks is replaced on this one object.
+    """
+
+    def __init__(self, call: GuardedCall, response: Any) -> None:
+        self._call = call
+        self._watched = WatchedChunks()
+        self._read = response.segments
+        call.answering()
+        response.segments = self.segments
+
+    def segments(self) -> Any:
+        """Yield the chunks as they are."""
+        error: BaseException | None = None
+        watched, is_timed = self._watched, False
+        try:
+            with closing(self._read()) as chunks:
+                for chunk in chunks:
+                    watched.add(chunk)
+                    if not is_timed and watched.has_text:
+                        is_timed = True
+                        self._call.first_token()
+                    yield chunk
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            self.finish(error)
+
+    def finish(self, error: BaseException | None) -> None:
+        """Book the call, with what came of it so far; only the first time counts."""
+        if self._call.is_over:
+            return
+        reading = self._watched.reading()
+        if reading is not None:
+            self._call.settle(reading, finish_reason=self._watched.finish_reason())
+        else:
+            error_kind = self._watched.error_kind
+            # The library raises what such an event says, and leaves the stream: that is no end of the caller's.
+            self._call.end(None if error_kind else error, self._watched.received(), error_kind=error_kind)
+
+
+def _ended(stream: Any, opened: list[WatchedSegments]) -> Any:
+    with closing(stream) as chunks:
+        try:
+            for chunk in chunks:
+                yield chunk
+        finally:
+            for watched in opened:
+                watched.finish(None)

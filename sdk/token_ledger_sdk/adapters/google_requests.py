@@ -1,0 +1,164 @@
+"""Reads a request of the google-genai library into what a guard asks, and says what is to be changed in it.
+
+What the caller gives within contents and tools is sent with the names of Python (`mime_type`) or of JSON (`mimeType`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..guard.ask import AUDIO, STRUCTURED_OUTPUT, TOOLS, VISION, Ask
+from ..providers.bodies import either, member, members, text
+from ..providers.reading import STANDARD, tier_named
+from ..request_tokens import Count, count_tools
+
+_ADDRESS = re.compile(
+    r"(?P<begin>.*/(?P<kind>models|tunedModels|endpoints)/)(?P<model>[^/:?]+)(?P<end>:(?P<verb>\w+).*)"
+)
+_ANSWERS = frozenset({"generateContent", "streamGenerateContent"})
+_EMBEDDINGS = frozenset({"embedContent", "batchEmbedContents", "predict"})
+
+_TOKENS_OF_AN_IMAGE = 1_120
+"""The most that an image is at the resolution that models take by default."""
+_TOKENS_OF_A_CONTENT = 1
+_TOKENS_OF_A_FILE = 1_500
+"""What a file or a recording is taken for, whose length can't be seen here."""
+_UNREAD = frozenset({"thoughtSignature", "thought_signature", "thought"})
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleCall:
+    """A request that calls a model: `address` are the parts of its URL."""
+
+    address: Mapping[str, str]
+    body: Mapping[str, Any]
+
+    @property
+    def model(self) -> str:
+        """The model that is called."""
+        return self.address["model"]
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether it asks for embeddings, which have no output."""
+        return self.address["verb"] in _EMBEDDINGS
+
+
+def call_of(url: str, method: str, body: object) -> GoogleCall | None:
+    """Return the call of a model that a request makes; None for any other request."""
+    found = _ADDRESS.fullmatch(url) if method.lower() == "post" and isinstance(body, dict) else None
+    if found is None or not isinstance(body, dict) or not _is_guarded(found["verb"], body):
+        return None
+    return GoogleCall(found.groupdict(), body)
+
+
+def _is_guarded(verb: str, body: Mapping[str, Any]) -> bool:
+    # Images are predicted as well, from a prompt; embeddings on Vertex AI have the content of each text.
+    is_prediction = verb != "predict" or any(text(each, "content") for each in members(body.get("instances")))
+    return verb in _ANSWERS or (verb in _EMBEDDINGS and is_prediction)
+
+
+def ask_of(call: GoogleCall, provider: str, count: Callable[[str, str], int]) -> Ask:
+    """Return what a guard asks for this call; `count` counts a text for a model."""
+    body, options = call.body, call.body.get("generationConfig")
+
+    def count_text(words: str) -> int:
+        return count(words, call.model)
+
+    limit, choices = member(options, "maxOutputTokens"), member(options, "candidateCount")
+    tier = tier_named(body.get("serviceTier"))
+    return Ask(
+        provider=provider,
+        model=call.model,
+        input_tokens=_input_tokens(body, count_text),
+        output_limit=limit if type(limit) is int and limit > 0 else None,
+        choices=choices if type(choices) is int and choices > 1 else 1,
+        has_output=not call.is_embedding,
+        requires=_required(body),
+        request_type="embedding" if call.is_embedding else None,
+        service_tier=None if tier == STANDARD else tier,
+    )
+
+
+def url_for(call: GoogleCall, model: str) -> str:
+    """Return the URL to send to, with a stand-in model in place of the caller's."""
+    return f"{call.address['begin']}{model}{call.address['end']}"
+
+
+def body_for(call: GoogleCall, output_limit: int | None) -> Mapping[str, Any]:
+    """Return the body to send, with a limit if there is one of ours."""
+    if output_limit is None:
+        return call.body
+    options = {**(call.body.get("generationConfig") or {}), "maxOutputTokens": output_limit}
+    return {**call.body, "generationConfig": options}
+
+
+def _input_tokens(body: Mapping[str, Any], count: Count) -> int:
+    declared = [each for tool in members(body.get("tools")) for each in _declared(tool)]
+    schema = _schema(body)
+    contents = (body.get("systemInstruction"), *members(body.get("contents")))
+    return (
+        sum(_content_tokens(content, count) for content in contents)
+        + count_tools(declared, count).tokens
+        + (count(json.dumps(schema, default=str)) if schema is not None else 0)
+        + sum(_content_tokens(content, count) for content in _embedded(body))
+    )
+
+
+def _declared(tool: object) -> Sequence[object]:
+    return members(either(tool, "functionDeclarations", "function_declarations"))
+
+
+def _embedded(body: Mapping[str, Any]) -> Iterator[object]:
+    """Yield the contents that embeddings are asked of, in the three shapes of the API and of Vertex AI."""
+    yield body.get("content")
+    for each in (*members(body.get("requests")), *members(body.get("instances"))):
+        yield member(each, "content")
+
+
+def _content_tokens(content: object, count: Count) -> int:
+    if isinstance(content, str):
+        return count(content)
+    parts = members(member(content, "parts"))
+    return sum((_part_tokens(part, count) for part in parts), start=_TOKENS_OF_A_CONTENT if parts else 0)
+
+
+def _part_tokens(part: object, count: Count) -> int:
+    if not isinstance(part, dict):
+        return 0
+    kind = _media_of(part)
+    if kind is not None:
+        return _TOKENS_OF_AN_IMAGE if kind.startswith("image/") else _TOKENS_OF_A_FILE
+    said = [value for name, value in part.items() if name not in _UNREAD]
+    return sum(count(value if isinstance(value, str) else json.dumps(value, default=str)) for value in said)
+
+
+def _media_of(part: object) -> str | None:
+    """Return the type of what a part has in place of a text; None for a text."""
+    data = either(part, "inlineData", "inline_data", "fileData", "file_data")
+    return None if data is None else text(data, "mimeType") or text(data, "mime_type") or "application/octet-stream"
+
+
+def _schema(body: Mapping[str, Any]) -> object:
+    options = body.get("generationConfig")
+    return member(options, "responseJsonSchema") or member(options, "responseSchema")
+
+
+def _required(body: Mapping[str, Any]) -> tuple[str, ...]:
+    required = []
+    options = body.get("generationConfig")
+    if body.get("tools"):
+        required.append(TOOLS)
+    if _schema(body) is not None or text(options, "responseMimeType") == "application/json":
+        required.append(STRUCTURED_OUTPUT)
+    parts = [part for content in members(body.get("contents")) for part in members(member(content, "parts"))]
+    media = {kind.partition("/")[0] for part in parts if (kind := _media_of(part)) is not None}
+    if media & {"image", "video", "application"}:
+        required.append(VISION)
+    if "audio" in media or "AUDIO" in members(member(options, "responseModalities")):
+        required.append(AUDIO)
+    return tuple(required)
