@@ -133,3 +133,25 @@ async def test_a_newcomer_guards_langchain(words: str, shared_url: str, provider
     provider.json(CHAT)
     assert await printed(shared_url, provider, tmp_path, f"{shown(words)}\nprint(answer)\n") == "London\n"
     assert provider.asked[0].body["model"] == "gpt-5.4"
+
+
+ASK_THE_APP = """
+import asyncio, httpx2
+
+async def ask():
+    transport = httpx2.ASGITransport(app=app)
+    async with connected(app), httpx2.AsyncClient(transport=transport, base_url="http://app") as browser:
+        for user in ("ada", "bob"):
+            print((await browser.get("/ask", params={"question": "What?", "user": user})).text)
+        print((await browser.get("/ask", params={"question": "What else?", "user": ""})).text)
+
+asyncio.run(ask())
+"""
+
+
+async def test_a_newcomer_guards_a_web_application(shared_url: str, provider: Provider, tmp_path: Path) -> None:
+    provider.stream(OPENAI_STREAM)
+    done = await printed(shared_url, provider, tmp_path, shown("EventSourceResponse") + ASK_THE_APP)
+    answered = 'event: token\ndata: "London"\n\nevent: done\ndata: {}\n\n\n'
+    assert done.startswith(answered * 2 + "event: error\ndata: ")
+    assert len(provider.asked) == 1
