@@ -32,6 +32,7 @@ NAMES = {
     "AsyncKnownModels": "KnownModels",
     "AsyncLeasePool": "LeasePool",
     "AsyncWrapper": "Wrapper",
+    "AsyncToolBooking": "ToolBooking",
     "AsyncOpenAICalls": "OpenAICalls",
     "AsyncOpenAI": "OpenAI",
     "AsyncAnthropicCalls": "AnthropicCalls",
@@ -50,6 +51,9 @@ NAMES = {
     "AsyncLangChainMiddleware": "LangChainMiddleware",
     "AsyncCallbackHandler": "BaseCallbackHandler",
     # LangChain calls one or the other, and the other one is refused.
+    "AsyncLangChainTools": "LangChainTools",
+    "awrap_tool_call": "wrap_tool_call",
+    "wrap_tool_call": "awrap_tool_call",
     "awrap_model_call": "wrap_model_call",
     "wrap_model_call": "awrap_model_call",
     "UNAWAITED": "AWAITED",
@@ -81,6 +85,7 @@ REWRITTEN = {
     "Awaitable[ModelResponse[Any]]": "ModelResponse[Any]",
     "Callable[[], Awaitable[object]]": "Callable[[], object]",
     "Callable[[Any], Awaitable[Any]]": "Callable[[Any], Any]",
+    "Callable[[ToolCallRequest], Awaitable[Any]]": "Callable[[ToolCallRequest], Any]",
     "The asynchronous client, written by hand; `_sync` is generated from it.": "The synchronous client.",
 }
 

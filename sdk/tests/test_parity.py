@@ -57,7 +57,7 @@ def signature_of(member: Any) -> str:
     kind = "property " if isinstance(member, property) else ""
     # Names of types are strings here, so the asynchronous ones can be renamed like the generator does.
     text = re.sub(
-        r"\bAsync(TokenLedger|LangChainHandler|LangChainMiddleware|InnerClients|Run|Hold|LeasedCall|Leases|Flusher|Sender|KnownModels|LeasePool|Wrapper|GuardedCall|Guard|ResultsBooking)\b",
+        r"\bAsync(TokenLedger|LangChainHandler|LangChainMiddleware|LangChainTools|InnerClients|Run|Hold|LeasedCall|Leases|Flusher|Sender|KnownModels|LeasePool|Wrapper|GuardedCall|Guard|ResultsBooking)\b",
         r"\1",
         str(inspect.signature(function)),
     )

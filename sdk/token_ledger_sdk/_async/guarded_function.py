@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, TypeVar, cast
 
-from ..errors import LedgerError, Problem, ReservationNotOpen, RunNotOpen, Unavailable, Unreachable
-from ..guard.context import CallContext
 from ..guard.current import running_call
 from ..guard.failures import may_be_billed, status_of
 from ..guard.functions import FunctionTerms
 from ..unsettled import proves_not_sent
-from ..waiting import check_function_async, shielded_async
-from ..wire.events import Report, ToolCall, reports
-from ..wire.runs import RunSnapshot, read_request
+from ..waiting import check_function_async
 from .guard import AsyncGuard
 from .guarded_call import AsyncGuardedCall
 from .sender import AsyncSender
+from .tool_booking import AsyncToolBooking
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -65,7 +59,7 @@ def guard_tool(guard: AsyncGuard, terms: FunctionTerms, sender: AsyncSender) -> 
 
         @wraps(function)
         async def guarded(*args: Any, **kwargs: Any) -> Any:
-            tool = _ToolCall(sender, terms, guard.context())
+            tool = AsyncToolBooking(sender, terms, guard.context())
             with terms.admitting():
                 await tool.admit(guard, args, kwargs)
             running = running_call.set(tool.call)
@@ -108,80 +102,3 @@ async def _settle(call: AsyncGuardedCall, terms: FunctionTerms, result: object) 
         await call.end(None)
         return
     await call.settle(response)
-
-
-class _ToolCall:
-    """One call of a tool, under a hold if it has a price."""
-
-    def __init__(
-        self,
-        sender: AsyncSender,
-        terms: FunctionTerms,
-        context: CallContext,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.call: AsyncGuardedCall | None = None
-        self._sender = sender
-        self._terms = terms
-        self._context = context
-        self._clock = clock
-        self._began = clock()
-
-    async def admit(self, guard: AsyncGuard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Hold what the tool's model may cost. What has no price is admitted unless its run has ended."""
-        scope = self._context.scope()
-        self._context.required_agent_type()
-        if self._terms.model is not None:
-            self.call = await guard.admit(self._terms.ask(args, kwargs))
-        elif scope.run_id is not None:
-            run = (await self._sender.send(read_request(scope.run_id))).read(RunSnapshot)
-            if run.state != "open":
-                detail = f"run {run.run_id} is {run.state}: call no further tools for it"
-                raise RunNotOpen(Problem(409, "run_not_open", detail=detail))
-        self._began = self._clock()
-
-    async def returned(self, result: object) -> None:
-        """Book the call of a tool that returned."""
-        try:
-            event = self._terms.event(self._context, result, *self._held)
-        except Exception:
-            _log.warning("the function that says what a tool used or cost has failed", exc_info=True)
-            plain = replace(self._terms, usage=None, cost=None)
-            event = plain.event(self._context, None, *self._held)
-        await self._book(event)
-
-    async def failed(self, error: BaseException) -> None:
-        """Book the call of a tool that raised an exception."""
-        await self._book(self._terms.failed_event(self._context, error, *self._held))
-
-    @property
-    def _held(self) -> tuple[Any, str | None]:
-        return (None, None) if self.call is None else (self.call.permission.most, self.call.model)
-
-    async def _book(self, event: ToolCall) -> None:
-        latency = max(0, round((self._clock() - self._began) * 1_000))
-        (report,) = reports([replace(event, measured={**(event.measured or {}), "latency_ms": latency})])
-
-        async def book() -> None:
-            try:
-                await self._report(report)
-            except (Unreachable, Unavailable) as failure:
-                # The hold stays until it expires: what the tool cost is not booked yet.
-                _log.warning("Token Ledger has not yet booked a call of tool %s: %s", event.tool, failure)
-                self._sender.backlog.keep(event.idempotency_key, partial(self._report, report, again=False))
-            except LedgerError as failure:
-                _log.warning("Token Ledger could not book a call of tool %s: %s", event.tool, failure)
-
-        await shielded_async(book)
-
-    async def _report(self, report: Report, *, again: bool = True) -> None:
-        (recorded,) = report.read(await self._sender.send(report.request, again=again))
-        if recorded.status not in ("booked", "duplicate"):
-            _log.warning(
-                "Token Ledger: a call of tool %s is %s: %s", self._terms.tool, recorded.status, recorded.detail
-            )
-        if self.call is not None:
-            # A hold that has expired meanwhile is free as it is.
-            with suppress(ReservationNotOpen):
-                await self.call.permission.release(reason=f"booked as event {recorded.event_id} of the tool")

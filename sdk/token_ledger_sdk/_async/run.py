@@ -24,6 +24,7 @@ from .wrapping import AsyncWrapper
 if TYPE_CHECKING:
     from .langchain_callbacks import AsyncLangChainHandler
     from .langchain_middleware import AsyncLangChainMiddleware
+    from .langchain_tools import AsyncLangChainTools
 
     # begin async only
     from .pydantic_ai_capability import PydanticAICapability
@@ -122,6 +123,13 @@ class AsyncRun(AsyncBlock):
             context_of(said), limit_output=limit_output, lease_calls=lease_calls, run_id=self.run_id
         )
         return self._wrapper.langchain_middleware(guard, provider)
+
+    def langchain_tools(self, *, tool_source: str | None = None, **said: Unpack[ContextFields]) -> AsyncLangChainTools:
+        """Return middleware for an agent of LangChain that books each call of a tool as one of this run.
+
+        All else is as with `ledger.langchain_tools`.
+        """
+        return self._wrapper.langchain_tools(self._wrapper.guard(context_of(said), run_id=self.run_id), tool_source)
 
     def langchain_handler(
         self, *, provider: str | None = None, lease_calls: int | None = None, **said: Unpack[ContextFields]

@@ -18,6 +18,7 @@ from .sender import AsyncSender
 if TYPE_CHECKING:
     from .langchain_callbacks import AsyncLangChainHandler
     from .langchain_middleware import AsyncLangChainMiddleware
+    from .langchain_tools import AsyncLangChainTools
 
     # begin async only
     from .pydantic_ai_capability import PydanticAICapability
@@ -95,6 +96,14 @@ class AsyncWrapper:
             raise ConfigurationError(_NO_LANGCHAIN) from error
         clients = AsyncInnerClients(guard, provider, lambda inner: self.wrap(inner, guard, provider))
         return AsyncLangChainMiddleware(clients)
+
+    def langchain_tools(self, guard: AsyncGuard, tool_source: str | None) -> AsyncLangChainTools:
+        """Return middleware that books calls of tools; raises ConfigurationError if LangChain is not installed."""
+        try:
+            from .langchain_tools import AsyncLangChainTools
+        except ImportError as error:
+            raise ConfigurationError(_NO_LANGCHAIN) from error
+        return AsyncLangChainTools(guard, self._sender, tool_source)
 
     def langchain_handler(self, guard: AsyncGuard, provider: str | None) -> AsyncLangChainHandler:
         """Return a callback handler for chat models of LangChain; raises ConfigurationError if it is not installed."""

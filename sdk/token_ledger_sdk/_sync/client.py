@@ -32,6 +32,7 @@ from .wrapping import Wrapper
 if TYPE_CHECKING:
     from .langchain_callbacks import LangChainHandler
     from .langchain_middleware import LangChainMiddleware
+    from .langchain_tools import LangChainTools
 
 
 Client = TypeVar("Client")
@@ -165,6 +166,14 @@ class TokenLedger:
         """
         guard = self._wrapper.guard(context_of(said), limit_output=limit_output, lease_calls=lease_calls)
         return self._wrapper.langchain_middleware(guard, provider)
+
+    def langchain_tools(self, *, tool_source: str | None = None, **said: Unpack[ContextFields]) -> LangChainTools:
+        """Return middleware for an agent of LangChain that books each call of a tool as a tool call.
+
+        No tool is called for a run that has ended: RunNotOpen. What is said here is as with `wrap`. Raises
+        ConfigurationError if LangChain is not installed.
+        """
+        return self._wrapper.langchain_tools(self._wrapper.guard(context_of(said)), tool_source)
 
     def langchain_handler(
         self, *, provider: str | None = None, lease_calls: int | None = None, **said: Unpack[ContextFields]

@@ -25,6 +25,7 @@ from .wrapping import Wrapper
 if TYPE_CHECKING:
     from .langchain_callbacks import LangChainHandler
     from .langchain_middleware import LangChainMiddleware
+    from .langchain_tools import LangChainTools
 
 
 Client = TypeVar("Client")
@@ -120,6 +121,13 @@ class Run(Block):
             context_of(said), limit_output=limit_output, lease_calls=lease_calls, run_id=self.run_id
         )
         return self._wrapper.langchain_middleware(guard, provider)
+
+    def langchain_tools(self, *, tool_source: str | None = None, **said: Unpack[ContextFields]) -> LangChainTools:
+        """Return middleware for an agent of LangChain that books each call of a tool as one of this run.
+
+        All else is as with `ledger.langchain_tools`.
+        """
+        return self._wrapper.langchain_tools(self._wrapper.guard(context_of(said), run_id=self.run_id), tool_source)
 
     def langchain_handler(
         self, *, provider: str | None = None, lease_calls: int | None = None, **said: Unpack[ContextFields]

@@ -19,6 +19,7 @@ from .sender import Sender
 if TYPE_CHECKING:
     from .langchain_callbacks import LangChainHandler
     from .langchain_middleware import LangChainMiddleware
+    from .langchain_tools import LangChainTools
 
 
 Client = TypeVar("Client")
@@ -85,6 +86,14 @@ class Wrapper:
             raise ConfigurationError(_NO_LANGCHAIN) from error
         clients = InnerClients(guard, provider, lambda inner: self.wrap(inner, guard, provider))
         return LangChainMiddleware(clients)
+
+    def langchain_tools(self, guard: Guard, tool_source: str | None) -> LangChainTools:
+        """Return middleware that books calls of tools; raises ConfigurationError if LangChain is not installed."""
+        try:
+            from .langchain_tools import LangChainTools
+        except ImportError as error:
+            raise ConfigurationError(_NO_LANGCHAIN) from error
+        return LangChainTools(guard, self._sender, tool_source)
 
     def langchain_handler(self, guard: Guard, provider: str | None) -> LangChainHandler:
         """Return a callback handler for chat models of LangChain; raises ConfigurationError if it is not installed."""

@@ -1,0 +1,101 @@
+# Generated from _async by scripts/generate_sync.py: edit that, and run it.
+"""One call of a tool: admitted before, and booked after it as a tool call."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ..errors import LedgerError, Problem, ReservationNotOpen, RunNotOpen, Unavailable, Unreachable
+from ..guard.context import CallContext
+from ..guard.functions import FunctionTerms
+from ..waiting import shielded_sync
+from ..wire.events import Report, ToolCall, reports
+from ..wire.runs import RunSnapshot, read_request
+from .guard import Guard
+from .guarded_call import GuardedCall
+from .sender import Sender
+
+_log = logging.getLogger("token_ledger_sdk")
+
+
+class ToolBooking:
+    """One call of a tool, under a hold if it has a price: `admit` it, then say that it `returned` or `failed`."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        terms: FunctionTerms,
+        context: CallContext,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.call: GuardedCall | None = None
+        self._sender = sender
+        self._terms = terms
+        self._context = context
+        self._clock = clock
+        self._began = clock()
+
+    def admit(self, guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Hold what the tool's model may cost. What has no price is admitted unless its run has ended."""
+        scope = self._context.scope()
+        self._context.required_agent_type()
+        if self._terms.model is not None:
+            self.call = guard.admit(self._terms.ask(args, kwargs))
+        elif scope.run_id is not None:
+            run = (self._sender.send(read_request(scope.run_id))).read(RunSnapshot)
+            if run.state != "open":
+                detail = f"run {run.run_id} is {run.state}: call no further tools for it"
+                raise RunNotOpen(Problem(409, "run_not_open", detail=detail))
+        self._began = self._clock()
+
+    def returned(self, result: object) -> None:
+        """Book the call of a tool that returned."""
+        try:
+            event = self._terms.event(self._context, result, *self._held)
+        except Exception:
+            _log.warning("the function that says what a tool used or cost has failed", exc_info=True)
+            plain = replace(self._terms, usage=None, cost=None)
+            event = plain.event(self._context, None, *self._held)
+        self._book(event)
+
+    def failed(self, error: BaseException) -> None:
+        """Book the call of a tool that raised an exception."""
+        self._book(self._terms.failed_event(self._context, error, *self._held))
+
+    @property
+    def _held(self) -> tuple[Any, str | None]:
+        return (None, None) if self.call is None else (self.call.permission.most, self.call.model)
+
+    def _book(self, event: ToolCall) -> None:
+        latency = max(0, round((self._clock() - self._began) * 1_000))
+        (report,) = reports([replace(event, measured={**(event.measured or {}), "latency_ms": latency})])
+
+        def book() -> None:
+            try:
+                self._report(report)
+            except (Unreachable, Unavailable) as failure:
+                # The hold stays until it expires: what the tool cost is not booked yet.
+                _log.warning("Token Ledger has not yet booked a call of tool %s: %s", event.tool, failure)
+                self._sender.backlog.keep(event.idempotency_key, partial(self._report, report, again=False))
+            except LedgerError as failure:
+                _log.warning("Token Ledger could not book a call of tool %s: %s", event.tool, failure)
+
+        shielded_sync(book)
+
+    def _report(self, report: Report, *, again: bool = True) -> None:
+        (recorded,) = report.read(self._sender.send(report.request, again=again))
+        if recorded.status not in ("booked", "duplicate"):
+            _log.warning(
+                "Token Ledger: a call of tool %s is %s: %s", self._terms.tool, recorded.status, recorded.detail
+            )
+        if self.call is not None:
+            # A hold that has expired meanwhile is free as it is.
+            with suppress(ReservationNotOpen):
+                self.call.permission.release(reason=f"booked as event {recorded.event_id} of the tool")
