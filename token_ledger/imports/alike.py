@@ -27,6 +27,7 @@ _KINDS: Final = frozenset(KINDS)
 _PLAIN: Final = re.compile(r"[ !#-\[\]-~]{1,200}", re.ASCII)
 """A text that is written in JSON as it is, and that a key or an id may be."""
 _IN_UTC: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?(Z|\+00:00)", re.ASCII)
+_NO_PARTS: Final = frozenset({None, ".000", ".000000"})
 _Shape = tuple[object, ...]
 A_KEY: Final = "a-key"
 AN_INSTANT: Final = "2001-02-03T04:05:06.789012Z"
@@ -157,13 +158,15 @@ def _usage_text(counts: tuple[int, ...]) -> str:
 
 def _instant_of(text: object) -> tuple[datetime, str] | None:
     """Return an instant that is written in UTC, and its text in a fingerprint; None for any other."""
-    if type(text) is not str or not _IN_UTC.fullmatch(text):
+    found = _IN_UTC.fullmatch(text) if type(text) is str else None
+    if found is None or type(text) is not str:
         return None
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return at, f"{at.isoformat()[:-6]}Z"
+    parts = found[1]  # in half the time of writing the instant anew
+    return at, f"{text[:19]}Z" if parts in _NO_PARTS else f"{text[:19]}{parts:0<7}Z"
 
 
 def _is_plain(text: Any) -> bool:

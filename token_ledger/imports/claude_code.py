@@ -5,6 +5,7 @@ those of its sub-agents; `claude_code_file` says what one file knows of it. A ca
 file that has its `stop_reason`; one without is held until the end of all files, because a copy may have more of it.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def read_in_two(paths: Sequence[Path], defaults: Defaults) -> Iterator[Row]:
 def _put_together(rows: Iterable[FileRow]) -> Iterator[Row]:
     """Yield the rows of all files, each call once, with the figures of the file that has the most output of it."""
     yielded: set[bytes] = set()
-    unfinished: dict[bytes, FileCall] = {}
+    # The first of a dict is found by passing over all that was taken out before it.
+    unfinished: OrderedDict[bytes, FileCall] = OrderedDict()
     for row in rows:
         if isinstance(row, SkippedRow):
             yield row
@@ -54,8 +56,7 @@ def _put_together(rows: Iterable[FileRow]) -> Iterator[Row]:
             unfinished[digest] = row
             if len(unfinished) <= MOST_UNFINISHED:
                 continue
-            row = unfinished.pop(next(iter(unfinished)))
-            digest = row.digest
+            digest, row = unfinished.popitem(last=False)
         yielded.add(digest)
         yield _row(row)
     for row in unfinished.values():

@@ -6,6 +6,7 @@ say of a call is put together by `claude_code`.
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from hashlib import blake2b
 from itertools import pairwise
@@ -96,7 +97,7 @@ class _File:
         self._name = str(path)
         self._folder = _project_folder(path)
         self._defaults = defaults
-        self._open: dict[_Key, _Call] = {}
+        self._open: OrderedDict[_Key, _Call] = OrderedDict()
         self._tags: dict[tuple[object, ...], dict[str, str]] = {}
 
     def rows(self) -> Iterator[FileRow]:
@@ -115,7 +116,7 @@ class _File:
                 if reason is not None:
                     skipped.add(reason, number)
                 elif len(self._open) > MOST_OPEN:
-                    yield self._closed(self._open.pop(next(iter(self._open))))
+                    yield self._closed(self._open.popitem(last=False)[1])
         except calls.Malformed as error:
             raise UnreadableFile(Place(self._name, number), str(error)) from None
         for call in self._open.values():
