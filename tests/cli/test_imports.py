@@ -7,7 +7,9 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.cli.commands import rows, run
@@ -70,6 +72,23 @@ async def test_a_dry_run_shows_what_an_import_books(acme: str, table: Path, caps
     assert len(stored) == 3
     assert all(row["counts_since"] is not None for row in stored)
     assert (await verify_database(acme)).clean
+
+
+async def test_only_the_last_batch_waits_for_the_disk(
+    acme: str, table: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    execute = asyncpg.Connection.execute
+
+    async def noted(connection: Any, query: str, *values: Any, **others: Any) -> str:
+        if query.endswith("commit"):
+            ended.append(query)
+        return await execute(connection, query, *values, **others)
+
+    monkeypatch.setattr(asyncpg.Connection, "execute", noted)
+    await said(capsys, "import", "csv", str(table), "--mapping", str(table.parent / "mapping.yaml"))
+    assert ended[0] == "set local synchronous_commit = off; commit"
+    assert ended[-1] == "commit"
 
 
 async def test_the_summary_is_for_people(acme: str, table: Path, capsys: Capture) -> None:

@@ -97,9 +97,10 @@ async def _deal_with(
         return
     try:
         await book(
-            spool.calls(), lambda command: commits.begin(tenant, command), since, summary, next_piece,
+            spool.calls(), lambda command: commits.begin(tenant, command, lasts=False), since, summary, next_piece,
             may_grow=kind.may_grow,
         )  # fmt: skip
+        await commits.sync(tenant)
     except LedgerError as error:
         done = f"{summary.booked} of {spool.count} calls are booked"
         raise ValueError(f"{error}; {done}: run the command again to book the rest, none is booked twice") from error
@@ -153,7 +154,10 @@ def _progress(doing: str, total: int | None) -> Iterator[Any]:
     """Show how far something is on a terminal; yields a function that is told how many rows more were dealt with."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    if not console.is_terminal:
+        yield lambda more: None
+        return
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(doing, total=total)
         yield lambda more: progress.advance(task, more)
 

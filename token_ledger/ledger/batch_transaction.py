@@ -162,7 +162,8 @@ class BatchTransactions:
     """Runs batches on given connections; remembers set-ups and recent holds between them."""
 
     def __init__(self, prices: PriceBook, clocks: ClockWatch) -> None:
-        self._prices = prices
+        self.prices = prices
+        """The global price book, as new as any batch has asked for."""
         self._clocks = clocks
         self._configs: dict[TenantId, TenantConfig] = {}
         self._books: dict[TenantId, PriceBook] = {}
@@ -173,12 +174,16 @@ class BatchTransactions:
         self._not_ahead: dict[TenantId, int] = {}
 
     async def run(
-        self, connection: Any, commands: Commands, predecessor: Predecessor | None, on_decided: OnDecided
-    ) -> Committed:
-        """Run a batch to its commit. Raises OutcomeUnknown if the connection is lost then, or driver errors."""
+        self, connection: Any, commands: Commands, predecessor: Predecessor | None, on_decided: OnDecided,
+        *, lasts: bool = True,
+    ) -> Committed:  # fmt: skip
+        """Run a batch to its commit. Raises OutcomeUnknown if the connection is lost then, or driver errors.
+
+        Unless it `lasts`, it may be undone if the database crashes within a second, until a later one was committed.
+        """
         committed = asyncio.get_running_loop().create_future()
         try:
-            done = await self._run(connection, commands, predecessor, committed, on_decided)
+            done = await self._run(connection, commands, predecessor, committed, on_decided, lasts)
             committed.set_result(True)
         finally:
             if not committed.done():
@@ -192,6 +197,7 @@ class BatchTransactions:
         predecessor: Predecessor | None,
         committed: asyncio.Future[bool],
         on_decided: OnDecided,
+        lasts: bool,
     ) -> Committed:
         tenants = sorted(commands)
         await connection.execute("begin")
@@ -206,7 +212,7 @@ class BatchTransactions:
             if self._may_go_ahead(plan.books[0]):
                 on_decided(tenants[0], Predecessor(plan.books[0], plan.known, committed))
         await send(connection, plan.writes)
-        await _commit(connection)
+        await _commit(connection, lasts=lasts)
         for books in plan.books:
             tenant = books.config.tenant_id
             self._recent.keep(tenant, books.writes)
@@ -327,10 +333,10 @@ class BatchTransactions:
             if (config := self._configs.get(lock.tenant_id)) is None or config.version != lock.config_version
         ]
         if stale:
-            self._prices = await load_newer_book(connection, self._prices)
+            self.prices = await load_newer_book(connection, self.prices)
             loaded = await load_configs(connection, stale)
             self._configs.update(loaded)
-            self._books.update((tenant, book_with(self._prices, each.price_terms)) for tenant, each in loaded.items())
+            self._books.update((tenant, book_with(self.prices, each.price_terms)) for tenant, each in loaded.items())
             for lock in stale:
                 self._recent.forget(lock.tenant_id)
                 self._names.forget(lock.tenant_id)
@@ -358,9 +364,10 @@ def verdict(error: Exception) -> Exception:
     return error
 
 
-async def _commit(connection: Any) -> None:
+async def _commit(connection: Any, *, lasts: bool = True) -> None:
+    """Commit; wait until it is on disk, if it is to last by itself. Others wait for the tenant's lock meanwhile."""
     try:
-        await connection.execute("commit")
+        await connection.execute("commit" if lasts else "set local synchronous_commit = off; commit")
     except Exception as error:
         if failure_of(error) is Failure.AWAY:
             raise OutcomeUnknown(f"the connection was lost at commit: {error}") from error

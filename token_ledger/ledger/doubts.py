@@ -19,6 +19,7 @@ class Ticket:
     """A command, and the future that its caller waits for.
 
     `key_id` is the API key that it came with, if any, and `request` what the commands of one list have in common.
+    Unless it `lasts`, its caller tells nobody before a later command has made it last.
     """
 
     command: Command
@@ -26,6 +27,7 @@ class Ticket:
     key_id: str | None = None
     request: object = None
     doubted: bool = False
+    lasts: bool = True
 
     @property
     def operations(self) -> int:

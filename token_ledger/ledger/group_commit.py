@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from token_ledger.core.batch.commands import Command, Report
+from token_ledger.core.batch.commands import Command, ExpireDue, Report
 from token_ledger.core.batch.outcomes import Code, Outcome, Quarantined
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.tenant import TenantId
@@ -96,21 +96,33 @@ class GroupCommit:
         self._contended: set[TenantId] = set()
         self._running: set[asyncio.Task[None]] = set()
 
+    @property
+    def prices(self) -> PriceBook:
+        """The global price book that batches are decided by; there may be a newer one."""
+        return self._transactions.prices
+
     async def submit(
-        self, tenant: TenantId, command: Command, key_id: str | None = None, request: object = None
-    ) -> Outcome:
+        self, tenant: TenantId, command: Command, key_id: str | None = None, request: object = None,
+        *, lasts: bool = True,
+    ) -> Outcome:  # fmt: skip
         """Return the outcome of a command once it is committed.
 
         `key_id` is the API key that it came with, if any, `request` what the commands of one list have in common.
-        Raises Unavailable, OutcomeUnknown or Unstorable (see `errors`).
+        Without `lasts` that is sooner; tell nobody of the outcome before `sync`. Raises Unavailable, OutcomeUnknown or
+        Unstorable (see `errors`).
         """
-        return await self.begin(tenant, command, key_id, request)
+        return await self.begin(tenant, command, key_id, request, lasts=lasts)
+
+    async def sync(self, tenant: TenantId) -> None:
+        """Return when what has an outcome is on disk, also if it was begun without `lasts`."""
+        await self.submit(tenant, ExpireDue())  # every batch changes the tenant's ledger, and so is written
 
     def begin(
-        self, tenant: TenantId, command: Command, key_id: str | None = None, request: object = None
-    ) -> "asyncio.Future[Outcome]":
+        self, tenant: TenantId, command: Command, key_id: str | None = None, request: object = None,
+        *, lasts: bool = True,
+    ) -> "asyncio.Future[Outcome]":  # fmt: skip
         """Let a command wait for its batch, and return its outcome to come. Raises NoRoom if it may not wait."""
-        ticket = Ticket(command, asyncio.get_running_loop().create_future(), key_id, request)
+        ticket = Ticket(command, asyncio.get_running_loop().create_future(), key_id, request, lasts=lasts)
         self._room.add(tenant, ticket)
         self._start_worker_for(tenant)
         return ticket.outcome
@@ -314,7 +326,8 @@ class GroupCommit:
         try:
             if in_parts:
                 return await self._transactions.run_in_parts(connection, commands)
-            return await self._transactions.run(connection, commands, predecessor, on_decided)
+            lasts = any(ticket.lasts for tickets in batch.values() for ticket in tickets)
+            return await self._transactions.run(connection, commands, predecessor, on_decided, lasts=lasts)
         except BaseException as error:
             if failure_of(error) is Failure.AWAY or not await _rolled_back(connection, error):
                 # It may be in any state, and a new one costs only milliseconds.
