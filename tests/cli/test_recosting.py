@@ -3,13 +3,14 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.commands import rows, run
 from tests.cli.test_prices import Capture, acme, said
 from token_ledger.cli.connections import open_ledger, tenant_named
-from token_ledger.cli.recostings import Pace
+from token_ledger.cli.recostings import Pace, recost_calls
 from token_ledger.core.batch.books import ORDINAL_BITS
 from token_ledger.core.batch.commands import Record
 from token_ledger.core.batch.outcomes import Recorded
@@ -17,7 +18,7 @@ from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.usage import Usage
 from token_ledger.proof.verify import verify_database
-from token_ledger.storage.reads.recostings import Look
+from token_ledger.storage.reads.recostings import Wanted
 
 __all__ = ["acme"]
 AGO = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds")
@@ -132,6 +133,25 @@ async def test_one_that_was_interrupted_is_continued(
     assert (await verify_database(acme)).clean
 
 
+async def test_only_the_last_batch_waits_for_the_disk(
+    acme: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record(acme, *(f"house/{number}" for number in range(5)))
+    await said(capsys, "prices", "set", "acme", "house/*", "--input", "2", "--output", "4", "--from", AGO)
+    monkeypatch.setattr("token_ledger.cli.recostings._PAGE", 3)
+    monkeypatch.setattr("token_ledger.cli.recostings._FEW", 2)
+    said_to_it: list[str] = []
+    async with open_ledger(acme) as (database, commits):
+        async with (await database.writer_pool()).acquire() as connection:
+            connection.add_query_logger(lambda each: said_to_it.append(each.query))
+        wanted = Wanted(also_priced=True)
+        await recost_calls(database, commits, await tenant_named(database, "acme"), wanted, accept=True)
+    ended = [each for each in said_to_it if "commit" in each]
+    at_once = "set local synchronous_commit = off; commit"
+    assert ended == [at_once, at_once, at_once, "commit"]
+    assert (await verify_database(acme)).clean
+
+
 async def test_an_alias_and_a_file_offer_it_too(acme: str, tmp_path: Path, capsys: Capture) -> None:
     await record(acme, "azure/prod-chat", "house/a")
     said_now = await said(capsys, "prices", "alias", "acme", "azure/prod-*", "openai/gpt-4o")
@@ -160,10 +180,10 @@ def test_batches_are_small_until_nobody_else_has_booked_for_a_while(monkeypatch:
     for name, value in (("_FEW", 2), ("_MANY", 5), ("_BATCHES_OF_FEW", 3)):
         monkeypatch.setattr(f"token_ledger.cli.recostings.{name}", value)
     pace = Pace()
-    found = Look([None] * 27, None)  # type: ignore[list-item]
+    calls: list[Any] = [None] * 27
     sequences = iter((7, 8, 9, 10, 12, 13, 14, 15, 16))  # somebody else has booked the eleventh
     sizes = []
-    for part in pace.slices(found):
-        sizes.append(len(part.calls))
+    for part in pace.slices(calls):
+        sizes.append(len(part))
         pace.note(AuditEntry((next(sequences) << ORDINAL_BITS) + 5, "root", "calls.recost", "*/*", None, {}))
     assert sizes == [2, 2, 2, 5, 5, 2, 2, 2, 5]

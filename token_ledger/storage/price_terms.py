@@ -12,7 +12,7 @@ from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms, book_with
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.json_columns import parsed
-from token_ledger.storage.prices import price_from, rates_json
+from token_ledger.storage.prices import VERSION, current_price_book, price_from, rates_json
 
 LOAD_OWN_PRICES = """
 select tenant_id, price_id, provider, model, rates, valid_from, null::time as daily_from, null::time as daily_until
@@ -29,6 +29,12 @@ from tenant_discounts where tenant_id = any($1) order by discount_id
 
 LOAD_FACTS = """
 select tenant_id, facts_id, provider, model, facts from tenant_models where tenant_id = any($1) order by facts_id
+"""
+
+_EXTENT = f"""
+select ({VERSION}) as version, (select count(*) from tenant_prices where tenant_id = :tenant),
+    (select count(*) from tenant_aliases where tenant_id = :tenant),
+    (select count(*) from tenant_discounts where tenant_id = :tenant)
 """
 
 
@@ -74,6 +80,14 @@ async def load_price_terms(connection: AsyncConnection, tenant: TenantId) -> Pri
 async def load_tenant_book(connection: AsyncConnection, tenant: TenantId, prices: PriceBook) -> PriceBook:
     """Return the price book as a tenant sees it."""
     return book_with(prices.base, await load_price_terms(connection, tenant))
+
+
+async def current_tenant_book(connection: AsyncConnection, tenant: TenantId, book: PriceBook) -> PriceBook:
+    """Return the price book as a tenant sees it now: the given one, if that is its own and nothing was added since."""
+    extent = (await connection.execute(text(_EXTENT), {"tenant": tenant})).one()
+    if book.extent == tuple(extent):
+        return book
+    return await load_tenant_book(connection, tenant, await current_price_book(connection, book.base))
 
 
 async def _rows_of(connection: AsyncConnection, statement: str, tenant: TenantId) -> Sequence[Any]:

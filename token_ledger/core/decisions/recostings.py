@@ -15,7 +15,8 @@ from token_ledger.core.model.recosting import RecostableCall, Recosting, recosti
 
 def recost(books: Books, command: administration.Recost) -> outcomes.Recosted | outcomes.Refused:
     """Book what the calls cost more or less; those that were taken back or re-costed meanwhile are left as they are."""
-    found = [(call, each) for call in command.calls if (each := _find(books, call)) is not None]
+    edition = books.prices.edition
+    found = [(call, each) for call in command.calls if (each := _find(books, call, edition)) is not None]
     more = sum(each.difference.nanos for _, each in found)
     if books.loaded.booked_nanos + more > LARGEST_AMOUNT:
         detail = (
@@ -35,15 +36,15 @@ def recost(books: Books, command: administration.Recost) -> outcomes.Recosted | 
     return outcomes.Recosted(entry)
 
 
-def _find(books: Books, command: administration.RecostedCall) -> Recosting | None:
+def _find(books: Books, command: administration.RecostedCall, edition: object) -> Recosting | None:
     loaded = books.loaded
-    ids = [event_id for event_id, _ in command.events]
-    if any(event_id not in loaded.events or event_id in loaded.corrected for event_id in ids):
-        return None
-    before, found = loaded.recostings_of(ids[-1]), command.found
-    if found is not None and found.stands(books.prices.edition, before):
+    for event_id, _ in command.events:
+        if event_id not in loaded.events or event_id in loaded.corrected:
+            return None
+    before, found = loaded.recostings_of(command.events[-1][0]), command.found
+    if found is not None and found.stands(edition, before):
         return found.recosting
-    events = tuple(loaded.events[event_id] for event_id in ids)
+    events = tuple(loaded.events[event_id] for event_id, _ in command.events)
     return recosting_of(books.prices, RecostableCall(events, command.called, before, command.whole_at))
 
 

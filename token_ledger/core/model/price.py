@@ -317,6 +317,11 @@ class PriceBook:
         return self.version
 
     @property
+    def extent(self) -> tuple[object, ...]:
+        """The version, and how many prices, aliases and discounts a tenant has added to it; these only grow."""
+        return self.version, 0, 0, 0
+
+    @property
     def base(self) -> "PriceBook":
         """The book without what a tenant has added."""
         return self

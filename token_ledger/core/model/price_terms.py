@@ -192,6 +192,11 @@ class TenantPriceBook(PriceBook):
         return None if self.version is None else (self.version, self._terms)
 
     @property
+    def extent(self) -> tuple[object, ...]:
+        """The version, and how many prices, aliases and discounts a tenant has added to it; these only grow."""
+        return self.version, *map(len, self._terms)
+
+    @property
     def base(self) -> PriceBook:
         """The book without what the tenant has added."""
         return self._base

@@ -115,6 +115,8 @@ class FoundRecosting:
     recosting: Recosting
     edition: object
     """Of the price book."""
+    sequence: int
+    """Of a batch whose changes are known, and those of all before it."""
 
     def stands(self, edition: object, recostings: tuple[UsageEvent, ...]) -> bool:
         """Tell whether it would be decided again by a book of an edition, after so many re-costings of the call."""
@@ -152,21 +154,23 @@ def recosting_of(prices: PriceBook, call: RecostableCall) -> Recosting | None:
 
 def booked_call(events: tuple[UsageEvent, ...], old: Price | None) -> BookedCall:
     """Return what a call was booked with; `old` is the price that it was booked by."""
-    last = events[-1]
-    name = last.facts.provider, last.facts.model
-    uses = [DrawnUse(*name, each.usage, each.cost_nanos, each.listed_nanos, each.others) for each in events]
-    use = uses[0]
-    for part in uses[1:]:
-        [use] = drawn_with((use,), part)
+    last, use, calls = events[-1], _drawn(events[0]), events[0].calls
+    for each in events[1:]:
+        [use] = drawn_with((use,), _drawn(each))
+        calls += each.calls
     fee = has_fee(old, use.others, last.service_tier, last.posted_at)
     is_listed = last.list_cost_nanos is not None
-    calls = sum(each.calls for each in events)
-    return BookedCall(use, calls, last.service_tier, last.posted_at, fee, is_listed=is_listed)
+    return BookedCall(use, calls, last.service_tier, last.posted_at, fee, False, is_listed)
+
+
+def _drawn(event: UsageEvent) -> DrawnUse:
+    facts = event.facts
+    return DrawnUse(facts.provider, facts.model, event.usage, event.cost_nanos, event.listed_nanos, event.others)
 
 
 def has_fee(price: Price | None, lines: tuple[OtherUse, ...], service_tier: str | None, at: datetime) -> bool:
     """Tell whether a fee for the call is among its lines: by its price, or by the own entry of its model."""
-    if any(line.kind == REQUESTS and line.assumed_by and not line.unpriced for line in lines):
+    if lines and any(line.kind == REQUESTS and line.assumed_by and not line.unpriced for line in lines):
         return True
     return price is not None and REQUESTS in (price.served_as(service_tier, at) or price).others
 

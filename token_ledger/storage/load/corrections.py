@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from token_ledger.core.batch.administration import Recost, RecostedCall, Reverse
+from token_ledger.core.batch.books import last_id
 from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.tenant import TenantId
@@ -15,6 +16,7 @@ from token_ledger.storage.load.keys import readings_of
 from token_ledger.storage.load.locks import Connection
 from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.load.repeated_keys import LOAD_EVENTS
+from token_ledger.storage.schema.batch_rows import Places, array_text, array_text_with_nulls
 
 LOAD_CORRECTED = """
 select c.tenant_id, c.corrects, c.event_id
@@ -40,30 +42,33 @@ cross join lateral (
 
 
 # What is known of a booked event since it was found may have changed: it was taken back or re-costed, its user erased,
-# its month given up. Nothing else of it ever does.
+# its month given up. Nothing else of it ever does. What takes back and re-costs has ids of the batches since then.
 LOAD_CHANGED = """
-select wanted.tenant_id, wanted.event_id
-from unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[], $5::bigint[])
-     as wanted (tenant_id, event_id, booked_at, user_id, recosted_by)
+select known.tenant_id, c.corrects, c.recosts
+from unnest($1::text::bigint[], $2::text::bigint[]) as known (tenant_id, last_id)
+cross join lateral (
+    select * from usage_events as stored
+    where stored.tenant_id = known.tenant_id and stored.event_id > known.last_id
+      and (stored.corrects is not null or stored.recosts is not null)
+    order by stored.event_id
+) as c
+union all
+select wanted.tenant_id, wanted.event_id, null
+from (
+    select tenant_id, event_id, ($6::timestamptz[])[booked] as booked_at, ($8::text[])[named] as user_id
+    from unnest($3::text::bigint[], $4::text::bigint[], $5::text::integer[], $7::text::integer[])
+         as sent (tenant_id, event_id, booked, named)
+) as wanted
 left join lateral (
     select user_id from usage_events as stored
     where stored.tenant_id = wanted.tenant_id and stored.event_id = wanted.event_id
       and stored.booked_at = wanted.booked_at
     order by stored.event_id, stored.booked_at limit 1
 ) as e on true
-left join lateral (
-    select event_id from usage_events as stored
-    where stored.tenant_id = wanted.tenant_id and stored.corrects = wanted.event_id and stored.corrects is not null
-    order by stored.corrects limit 1
-) as c on true
-left join lateral (
-    select max(event_id) as event_id from usage_events as stored
-    where stored.tenant_id = wanted.tenant_id and stored.recosts = wanted.event_id and stored.recosts is not null
-      and stored.corrects is null
-) as r on true
-where e.user_id is distinct from wanted.user_id or c.event_id is not null
-   or r.event_id is distinct from wanted.recosted_by
+where e.user_id is distinct from wanted.user_id
 """
+
+_NO_SEQUENCE = 2**63
 
 
 async def load_corrected(connection: Connection, ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> None:
@@ -90,28 +95,44 @@ async def _load_changed(
     connection: Connection, calls: Sequence[tuple[TenantId, RecostedCall]], loaded: Mapping[TenantId, Loaded]
 ) -> list[tuple[int, int, datetime]]:
     """Take events of calls to re-cost as they were found; return those that have changed, and those not found so."""
-    found = [(tenant, call, call.found.call) for tenant, call in calls if call.found is not None]
-    wanted = [
-        (tenant, event.event_id, booked_at, event.facts.user, _newest(each.recostings) if event is each.last else None)
-        for tenant, call, each in found
-        for event, (_, booked_at) in zip(each.events, call.events, strict=True)
-    ]
-    rows = await connection.fetch(LOAD_CHANGED, *zip(*wanted, strict=True)) if wanted else []
-    changed = {(row[0], row[1]) for row in rows}
+    changed = await _changed(connection, [(tenant, call) for tenant, call in calls if call.found is not None])
     others: list[tuple[int, int, datetime]] = []
     for tenant, call in calls:
         if call.found is None or any((tenant, event_id) in changed for event_id, _ in call.events):
             others.extend((tenant, *event) for event in call.events)
             continue
         into, each = loaded[tenant], call.found.call
-        into.events.update((event.event_id, event) for event in each.events)
+        for event in each.events:
+            into.events[event.event_id] = event
         if each.recostings:
             into.recostings[each.last.event_id] = each.recostings
     return others
 
 
-def _newest(recostings: Sequence[UsageEvent]) -> int | None:
-    return recostings[-1].event_id if recostings else None
+async def _changed(
+    connection: Connection, calls: Sequence[tuple[TenantId, RecostedCall]]
+) -> set[tuple[TenantId, int]]:  # fmt: skip
+    """Return the events of calls that have changed since they were found, with others; `LOAD_CHANGED` says how."""
+    if not calls:
+        return set()
+    known: dict[TenantId, int] = {}
+    tenants: list[int] = []
+    ids: list[int] = []
+    instants, booked = Places[datetime](), list[int | None]()
+    users, named = Places[str](), list[int | None]()
+    for tenant, call in calls:
+        assert call.found is not None
+        if call.found.sequence < known.get(tenant, _NO_SEQUENCE):
+            known[tenant] = call.found.sequence
+        for event, (event_id, booked_at) in zip(call.found.call.events, call.events, strict=True):
+            tenants.append(tenant)
+            ids.append(event_id)
+            booked.append(instants[booked_at])
+            named.append(users[event.facts.user])
+    since = array_text([*known]), array_text([*map(last_id, known.values())])
+    events = array_text(tenants), array_text(ids), array_text_with_nulls(booked), instants.sent
+    found = await connection.fetch(LOAD_CHANGED, *since, *events, array_text_with_nulls(named), users.sent)
+    return {(row[0], event_id) for row in found for event_id in row[1:]}
 
 
 async def load_recostings(

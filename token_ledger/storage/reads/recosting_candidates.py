@@ -4,13 +4,14 @@ It leaves it to `recostings` whether they cost something else by now.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import UsageEvent
+from token_ledger.core.model.frozen import value
 from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import Reservation
@@ -20,23 +21,30 @@ from token_ledger.storage.reads.query import fetch_rows
 from token_ledger.storage.schema.columns import STILL_UNPRICED
 
 # The inner query follows the index to its limit, however few of its rows are wanted, so what it reads is bounded: the
-# condition of row-level security makes the planner expect few rows, and sort all there are. The outer `limit 1` makes a
-# probe of every look-up, also with a plan for a small table.
-FOLLOW_THE_INDEX = "set local enable_sort = off"
+# condition of row-level security makes the planner expect few rows, and sort all there are.
+_FOLLOW_THE_INDEX = """
+select set_config('enable_sort', 'off', true), sequence from tenant_ledgers where tenant_id = :tenant
+"""
 _PAGE = f"""
-select {rows.EVENT.select("e")}, {rows.RESERVATION.select("r")}, e.booked_at, exists (
+select {rows.EVENT.select("e")}, e.booked_at, exists (
     select from usage_events as c where c.tenant_id = e.tenant_id and c.corrects = e.event_id and c.corrects is not null
-) as is_corrected
+) as is_corrected, exists (
+    select from usage_events as r where r.tenant_id = e.tenant_id and r.recosts = e.event_id and r.recosts is not null
+) as is_recosted
 from (
     select * from usage_events as e
     where e.tenant_id = :tenant and {{condition}}
     order by {{order}} limit :limit
 ) as e
-left join lateral (
-    select * from reservations as stored
-    where stored.tenant_id = e.tenant_id and stored.reservation_id = e.reservation_id limit 1
-) as r on true
 order by {{order}}
+"""
+_HOLDS = f"""
+select {rows.RESERVATION.select("r")} from unnest(cast(:ids as bigint[])) as wanted (reservation_id)
+cross join lateral (
+    select * from reservations as stored
+    where stored.tenant_id = :tenant and stored.reservation_id = wanted.reservation_id
+    order by stored.reservation_id limit 1
+) as r
 """
 _UNPRICED_AFTER = f"{STILL_UNPRICED} and (e.model, e.event_id) > (:model, :after)"
 _UNPRICED_OF_MODEL = f"{STILL_UNPRICED} and e.model = :model and e.event_id > :after"
@@ -48,12 +56,11 @@ _OF_SPAN = f"""
     and e.posted_at >= :since and e.posted_at < :until and (e.posted_at, e.event_id) > (:since, :after)
 """
 _OF_MODELS = " and e.model = any(:models)"
-_HOLD_AT = 1 + len(rows.EVENT.columns)
-_BOOKED_AT = _HOLD_AT + 1 + len(rows.RESERVATION.columns)
+_BOOKED_AT = 1 + len(rows.EVENT.columns)
 _NO_PLACE = "there is no such place; give the `next` of another answer"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Candidate:
     """An event that may be re-costed, with its hold, if it has one."""
 
@@ -61,6 +68,7 @@ class Candidate:
     hold: Reservation | None
     booked_at: datetime
     is_corrected: bool
+    is_recosted: bool
 
     @property
     def follows(self) -> bool:
@@ -100,6 +108,12 @@ class Candidate:
         """Whether it is a part of a call, or ends one that was booked in parts."""
         hold = self.hold
         return hold is not None and not hold.lease and (self.event.part or bool(hold.drawn_use))
+
+
+async def follow_the_index(connection: AsyncConnection, tenant: TenantId) -> int:
+    """Prepare a transaction for its pages; return the sequence number of a batch whose changes they will show."""
+    sequence: int = (await connection.execute(text(_FOLLOW_THE_INDEX), {"tenant": tenant})).one().sequence
+    return sequence
 
 
 async def unpriced_page(
@@ -164,14 +178,15 @@ async def _fetch(
     connection: AsyncConnection, tenant: TenantId, condition: str, order: str, **values: object
 ) -> list[Candidate]:  # fmt: skip
     statement = _PAGE.format(condition=condition, order=order)
+    # A row of the reader is read by places in twice the time of a tuple.
+    found = [tuple(row) for row in await fetch_rows(connection, statement, tenant=tenant, **values)]
+    events = [rows.EVENT.read(row) for row in found]
+    ids = {event.reservation_id for event in events if event.reservation_id is not None}
+    read = await fetch_rows(connection, _HOLDS, tenant=tenant, ids=[*ids]) if ids else ()
+    holds = {hold.reservation_id: hold for hold in map(rows.RESERVATION.read, map(tuple, read))}
     return [
-        Candidate(
-            rows.EVENT.read(row),
-            None if row[_HOLD_AT] is None else rows.RESERVATION.read(row[_HOLD_AT:]),
-            row[_BOOKED_AT],
-            row.is_corrected,
-        )
-        for row in await fetch_rows(connection, statement, tenant=tenant, **values)
+        Candidate(event, holds.get(event.reservation_id or 0), *row[_BOOKED_AT:])
+        for event, row in zip(events, found, strict=True)
     ]
 
 

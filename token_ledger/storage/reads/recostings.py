@@ -4,11 +4,11 @@ They are looked at in the order of their models and ids, those of a span of time
 many at a time, from where the look before has ended.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.batch.administration import RecostedCall
@@ -22,8 +22,8 @@ from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT
 from token_ledger.storage import rows
 from token_ledger.storage.reads.query import fetch_rows
 from token_ledger.storage.reads.recosting_candidates import (
-    FOLLOW_THE_INDEX,
     Candidate,
+    follow_the_index,
     span_page,
     span_place,
     unpriced_page,
@@ -34,6 +34,8 @@ MOST_LOOKED_AT = 1_000
 """At how many events one look looks, which takes about a tenth of a second."""
 MOST_FOUND = 500
 """How many calls one look finds: they are re-costed in one batch, for which the tenant's other calls wait."""
+_AT_A_TIME = 50
+"""How many calls are priced in one turn of the event loop, which takes less than a millisecond."""
 
 # Parts of a call, and what ends it, are posted at the instant of its hold. Each is a probe of an index: while a whole
 # set is wanted in the order of ids, the planner reads all events of the tenant in that order, because sorts are off.
@@ -98,7 +100,7 @@ async def look(
 
     Raises ValueError if `after` is not the `following` of another look.
     """
-    await connection.execute(text(FOLLOW_THE_INDEX))
+    sequence = await follow_the_index(connection, tenant)
     # In a span of time every call may cost something else: more than are wanted are not read.
     limit = min(MOST_LOOKED_AT, most) if wanted.also_priced else MOST_LOOKED_AT
     page = await _page(connection, tenant, book, wanted, after, limit, newest_first=newest_first)
@@ -106,15 +108,19 @@ async def look(
     chosen = [
         each for each in page if each.follows and wanted.since <= each.event.posted_at < wanted.until and fits(each)
     ]  # fmt: skip
+    edition = book.edition
     place_of = span_place if wanted.also_priced else unpriced_place
     parts = await _parts_of(connection, tenant, [each for each in chosen if each.is_of_parts])
-    ids = [each.event.event_id for each in chosen]
+    ids = [each.event.event_id for each in chosen if each.is_recosted]
     before: dict[int | None, tuple[UsageEvent, ...]] = {}
-    recostings = map(rows.EVENT.read, await fetch_rows(connection, _BEFORE, tenant=tenant, ids=ids))
+    found_before = await fetch_rows(connection, _BEFORE, tenant=tenant, ids=ids) if ids else ()
+    recostings = map(rows.EVENT.read, found_before)
     for recosting in sorted(recostings, key=lambda each: each.event_id):
         before[recosting.recosts] = (*before.get(recosting.recosts, ()), recosting)
     found: list[tuple[RecostedCall, Recosting]] = []
-    for each in chosen:
+    for number, each in enumerate(chosen, start=1):
+        if number % _AT_A_TIME == 0:
+            await asyncio.sleep(0)  # to let others go on
         event = each.event
         events = parts.get(event.event_id, ()) if each.is_of_parts else ((event, each.booked_at),)
         if not events:
@@ -124,7 +130,7 @@ async def look(
         recosting_of_it = recosting_of(book, call)
         if recosting_of_it is not None:
             named = tuple((part.event_id, booked_at) for part, booked_at in events)
-            decided = FoundRecosting(call, recosting_of_it, book.edition)
+            decided = FoundRecosting(call, recosting_of_it, edition, sequence)
             found.append((RecostedCall(named, called, whole_at, decided), recosting_of_it))
         if len(found) == most:
             return Look(found, place_of(event))

@@ -8,24 +8,25 @@ the driver longer than all the rest of a row. A test compares the lists of colum
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ARRAY, Column
 
 from token_ledger.storage.schema.columns import quoted, sql_type
 
+Sent = TypeVar("Sent")
 
-class Places(dict[datetime | None, int | None]):
-    """The places (from 1) of instants in the array that they travel in, in the order in which they are asked for."""
+
+class Places(dict[Sent | None, int | None], Generic[Sent]):
+    """The places (from 1) of values in the array that they travel in, in the order in which they are asked for."""
 
     def __init__(self) -> None:
         self[None] = None
-        self.instants: list[datetime] = []
+        self.sent: list[Sent] = []
 
-    def __missing__(self, instant: datetime) -> int:
-        self.instants.append(instant)
-        place = self[instant] = len(self.instants)
+    def __missing__(self, value: Sent) -> int:
+        self.sent.append(value)
+        place = self[value] = len(self.sent)
         return place
 
 
@@ -76,3 +77,8 @@ def array_text(numbers: Sequence[int] | None) -> str | None:
     """Return an array as text, in the way that PostgreSQL reads one."""
     # The text of a list takes half the time of joining the texts of its numbers.
     return None if numbers is None else f"{{{str([*numbers])[1:-1]}}}"
+
+
+def array_text_with_nulls(numbers: Sequence[int | None]) -> str:
+    """Return an array of which some may be missing as text, in the way that PostgreSQL reads one."""
+    return f"{{{str([*numbers])[1:-1].replace('None', 'null')}}}"

@@ -5,6 +5,7 @@ same statement. For the rows that are sent see `schema.batch_rows`, for `returni
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from token_ledger.core.batch.commands import Reserve
 from token_ledger.core.model.repetition import Repetition
@@ -123,7 +124,7 @@ def plan_bookings(decided: Sequence[Decided], totals: Sequence[Total]) -> list[W
         for tenant, now, writes in decided
         for hold, state in writes.ended_reservations
     ]
-    places = Places()
+    places = Places[datetime]()
     events: Rows = [
         _event_row(lock, event, array_text, places) for lock, (_, _, writes) in numbered for event in writes.events
     ]
@@ -132,5 +133,5 @@ def plan_bookings(decided: Sequence[Decided], totals: Sequence[Total]) -> list[W
         (UPDATE_BALANCES, (balances, *locks, *map(array_text, zip(*totals, strict=True)))),
         *([(INSERT_RESERVATIONS, (given, *locks))] if given else []),
         *END_RESERVATIONS.plan(ended),
-        *([(INSERT_EVENTS, (events, *locks, places.instants))] if events else []),
+        *([(INSERT_EVENTS, (events, *locks, places.sent))] if events else []),
     ]

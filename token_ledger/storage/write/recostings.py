@@ -1,11 +1,12 @@
 """Writes re-costings: what is their own travels, and the database copies the rest from the events that they re-cost."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.usage import KINDS
 from token_ledger.storage import json_columns
-from token_ledger.storage.schema.batch_rows import array_text
+from token_ledger.storage.schema.batch_rows import Places, array_text, array_text_with_nulls
 from token_ledger.storage.schema.columns import quoted
 from token_ledger.storage.schema.ledger_tables import usage_events
 from token_ledger.storage.write.statements import Decided, Rows, Write
@@ -47,13 +48,19 @@ INSERT_RECOSTINGS = f"""
 with stored as (
     insert into usage_events ({", ".join(quoted(_COLUMNS))})
     select {", ".join(_OWN.get(name) or f"e.{quoted([name])[0]}" for name in _COLUMNS)}
-    from unnest(
-        $1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::text[],
-        $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[]
-    ) as v (
-        tenant_id, event_id, recosts, recosted_at, now, user_id, path, cost_nanos, price_id, discount_id, list_price_id,
-        list_cost_nanos, others
-    )
+    from (
+        select (select $1::text::bigint[])[lock] as tenant_id, ($2::timestamptz[])[lock] as now, event_id, recosts,
+               ($6::timestamptz[])[booked] as recosted_at, ($8::text[])[named] as user_id, cost_nanos, price_id,
+               discount_id, list_price_id, list_cost_nanos, path, others
+        from unnest(
+            $3::text::integer[], $4::text::bigint[], $5::text::bigint[], $7::text::integer[], $9::text::integer[],
+            $10::text::bigint[], $11::text::bigint[], $12::text::bigint[], $13::text::bigint[], $14::text::bigint[],
+            $15::text[], $16::text[]
+        ) as sent (
+            lock, event_id, recosts, booked, named, cost_nanos, price_id, discount_id, list_price_id, list_cost_nanos,
+            path, others
+        )
+    ) as v
     cross join lateral (
         select * from usage_events as stored
         where stored.tenant_id = v.tenant_id and stored.event_id = v.recosts and stored.booked_at = v.recosted_at
@@ -67,16 +74,23 @@ select 1
 
 def plan_recostings(decided: Sequence[Decided]) -> list[Write]:
     """Return the statement for re-costings; none where there are none."""
+    instants, users = Places[datetime](), Places[str]()
     rows: Rows = [
         (
-            tenant, each.event_id, each.recosted.event_id, each.booked_at, now, each.recosted.facts.user, _path(each),
-            each.cost_nanos, each.price_id, each.discount_id, each.list_price_id, each.list_cost_nanos,
+            lock, each.event_id, each.recosted.event_id, instants[each.booked_at], users[each.recosted.facts.user],
+            each.cost_nanos, each.price_id, each.discount_id, each.list_price_id, each.list_cost_nanos, _path(each),
             json_columns.other_uses_text(each.others) if each.others else None,
         )
-        for tenant, now, writes in decided
+        for lock, (_, _, writes) in enumerate(decided, start=1)
         for each in writes.recostings
     ]  # fmt: skip
-    return [(INSERT_RECOSTINGS, tuple(zip(*rows, strict=True)))] if rows else []
+    if not rows:
+        return []
+    *numbers, paths, others = zip(*rows, strict=True)
+    locks, ids, recosted, booked, named, *amounts = map(array_text_with_nulls, numbers)
+    tenants, now = array_text([tenant for tenant, _, _ in decided]), [now for _, now, _ in decided]
+    sent = tenants, now, locks, ids, recosted, instants.sent, booked, users.sent, named, *amounts, paths, others
+    return [(INSERT_RECOSTINGS, sent)]
 
 
 def _path(recosting: RecostedEvent) -> str | None:
