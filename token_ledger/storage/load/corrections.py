@@ -98,7 +98,7 @@ async def _load_changed(
     changed = await _changed(connection, [(tenant, call) for tenant, call in calls if call.found is not None])
     others: list[tuple[int, int, datetime]] = []
     for tenant, call in calls:
-        if call.found is None or any((tenant, event_id) in changed for event_id, _ in call.events):
+        if call.found is None or (changed and any((tenant, event_id) in changed for event_id, _ in call.events)):
             others.extend((tenant, *event) for event in call.events)
             continue
         into, each = loaded[tenant], call.found.call
@@ -112,11 +112,11 @@ async def _load_changed(
 async def _changed(
     connection: Connection, calls: Sequence[tuple[TenantId, RecostedCall]]
 ) -> set[tuple[TenantId, int]]:  # fmt: skip
-    """Return the events of calls that have changed since they were found, with others; `LOAD_CHANGED` says how."""
+    """Return the events of calls that have changed since they were found; `LOAD_CHANGED` says how."""
     if not calls:
         return set()
     known: dict[TenantId, int] = {}
-    tenants: list[int] = []
+    tenants: list[TenantId] = []
     ids: list[int] = []
     instants, booked = Places[datetime](), list[int | None]()
     users, named = Places[str](), list[int | None]()
@@ -132,7 +132,8 @@ async def _changed(
     since = array_text([*known]), array_text([*map(last_id, known.values())])
     events = array_text(tenants), array_text(ids), array_text_with_nulls(booked), instants.sent
     found = await connection.fetch(LOAD_CHANGED, *since, *events, array_text_with_nulls(named), users.sent)
-    return {(row[0], event_id) for row in found for event_id in row[1:]}
+    changed = {(row[0], event_id) for row in found for event_id in row[1:]}
+    return changed.intersection(zip(tenants, ids, strict=True))
 
 
 async def load_recostings(
