@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from token_ledger.core.batch.commands import Command, Preflight
-from token_ledger.core.batch.outcomes import Outcome
+from token_ledger.core.batch.outcomes import Code, Outcome, Quarantined
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +33,17 @@ class Ticket:
     def operations(self) -> int:
         """How much of a batch it takes: a preflight is a decision for each kind of call that it plans."""
         return len(self.command.calls) if isinstance(self.command, Preflight) else 1
+
+
+DOUBTFUL = (Quarantined, Exception, type(None))
+"""Kinds of outcomes that may say that the database refused a command, or that it was not reached."""
+
+
+def is_refused(outcome: Outcome | Exception | None) -> bool:
+    """Tell whether the database refused a command; a report of spend was kept then."""
+    if isinstance(outcome, Quarantined):
+        return outcome.code == Code.NOT_BOOKABLE and not outcome.replayed
+    return isinstance(outcome, Exception)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from token_ledger.core.batch.commands import Command, ExpireDue, Report
-from token_ledger.core.batch.outcomes import Code, Outcome, Quarantined
+from token_ledger.core.batch.outcomes import Outcome
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.ledger.batch_transaction import (
@@ -31,7 +31,7 @@ from token_ledger.ledger.batch_transaction import (
     is_about_one,
     verdict,
 )
-from token_ledger.ledger.doubts import Ticket
+from token_ledger.ledger.doubts import DOUBTFUL, Ticket, is_refused
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable
 from token_ledger.ledger.waiting_room import Batch, WaitingRoom
 from token_ledger.observability.traces import batch_span
@@ -108,8 +108,7 @@ class GroupCommit:
         """Return the outcome of a command once it is committed.
 
         `key_id` is the API key that it came with, if any, `request` what the commands of one list have in common.
-        Without `lasts` that is sooner; tell nobody of the outcome before `sync`. Raises Unavailable, OutcomeUnknown or
-        Unstorable (see `errors`).
+        Without `lasts` that is sooner: tell nobody before `sync`. Raises Unavailable, OutcomeUnknown, Unstorable.
         """
         return await self.begin(tenant, command, key_id, request, lasts=lasts)
 
@@ -369,24 +368,13 @@ class GroupCommit:
     def _learn(self, tenant: TenantId, decided: Sequence[tuple[Ticket, Outcome | Exception | None]]) -> None:
         """Doubt the keys of refused commands and wait with what was left, or doubt less where all was stored."""
         refused, left = [], []
-        if any(issubclass(kind, _DOUBTFUL) for kind in {type(outcome) for _, outcome in decided}):
-            refused = [ticket for ticket, outcome in decided if _is_refused(outcome)]
+        if any(issubclass(kind, DOUBTFUL) for kind in {type(outcome) for _, outcome in decided}):
+            refused = [ticket for ticket, outcome in decided if is_refused(outcome)]
             left = [ticket for ticket, outcome in decided if outcome is None]
         if refused or left:
             self._room.doubt(tenant, refused, left)
         elif decided[0][0].doubted:
             self._room.trust(tenant, decided[0][0].key_id, self._batch_operations)
-
-
-_DOUBTFUL = (Quarantined, Exception, type(None))
-"""Kinds of outcomes that may say that the database refused a command, or that it was not reached."""
-
-
-def _is_refused(outcome: Outcome | Exception | None) -> bool:
-    """Tell whether the database refused a command; a report of spend was kept then."""
-    if isinstance(outcome, Quarantined):
-        return outcome.code == Code.NOT_BOOKABLE and not outcome.replayed
-    return isinstance(outcome, Exception)
 
 
 def _side_by_side(batch: Batch) -> Batch:
