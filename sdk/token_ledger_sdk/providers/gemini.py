@@ -21,9 +21,8 @@ _UNFINISHED = (None, "FINISH_REASON_UNSPECIFIED")
 
 def read_gemini(response: object) -> Reading | None:
     """Read a response of Gemini, or of the embeddings of Vertex AI."""
-    usage = either(response, "usageMetadata", "usage_metadata")
-    usage = response if usage is None else usage
-    if not any(has_count(usage, name) for name in _PROMPT) or member(usage, "generation_token_count") is not None:
+    usage = _usage_part(response)
+    if not _has_figures(usage):
         return _embeddings(response)
     return Reading(
         _usage(usage),
@@ -37,6 +36,16 @@ def read_gemini(response: object) -> Reading | None:
     )
 
 
+def _usage_part(response: object) -> object:
+    usage = either(response, "usageMetadata", "usage_metadata")
+    return response if usage is None else usage
+
+
+def _has_figures(usage: object) -> bool:
+    is_counted = has_count(usage, _PROMPT[0]) or has_count(usage, _PROMPT[1])
+    return is_counted and member(usage, "generation_token_count") is None
+
+
 def either_text(value: object, camel: str, snake: str) -> str | None:
     """Return a string that JSON and the SDK spell differently."""
     return text(value, camel) or text(value, snake)
@@ -47,7 +56,7 @@ class GeminiStreamUsage(StreamUsage):
 
     def __init__(self) -> None:
         super().__init__()
-        self._latest: Reading | None = None
+        self._latest: object = None  # the last chunk with figures, which is read when they are asked for
         self._begun: set[object] = set()
         self._ended: set[object] = set()
 
@@ -65,7 +74,8 @@ class GeminiStreamUsage(StreamUsage):
             if self.response_id not in (None, identifier):
                 self._latest, self._finished, self._begun, self._ended = None, False, set(), set()
             self.response_id = identifier
-        self._latest = read_gemini(chunk) or self._latest
+        if _has_figures(_usage_part(chunk)):
+            self._latest = chunk
         for candidate in members(member(chunk, "candidates")):
             index = member(candidate, "index") or 0
             self._begun.add(index)
@@ -77,13 +87,15 @@ class GeminiStreamUsage(StreamUsage):
 
     def reading(self) -> Reading:
         """Return what the stream said; raises UsageMissing if it was cut off."""
-        if self._latest is None or not self.complete:
+        latest = read_gemini(self._latest)
+        if latest is None or not self.complete:
             raise UsageMissing("the Gemini stream was cut off before its last chunk brought the final usageMetadata")
-        return replace(self._latest, response_id=valid_id(self.response_id))
+        return replace(latest, response_id=valid_id(self.response_id))
 
     def partial(self) -> Usage | None:
         """Return the latest figures, final or not; None if there are none yet."""
-        return None if self._latest is None else self._latest.usage
+        latest = read_gemini(self._latest)
+        return None if latest is None else latest.usage
 
 
 def _content(event: object) -> object:
