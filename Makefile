@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# LiteLLM contradicts other requirements, so it is tested in an environment of its own.
+LITELLM := .venv-litellm
 # The SDK comes from this checkout, so it has no pin.
 PINS := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package token-ledger-sdk
 export UV_PYTHON_DOWNLOADS := never
@@ -26,8 +28,9 @@ test: $(READY) ## run every test that needs pip packages only
 fuzz: $(READY) ## send 10,000 generated requests as every kind of caller, for about half an hour
 	$(BIN)/pytest -s --durations=0 -m fuzz tests/fuzz $(ARGS)
 
-test-system: $(READY) ## install Debian's PostgreSQL 15, Prometheus, Redis and Chromium where that is allowed, and test with them
+test-system: $(READY) $(LITELLM)/.ready ## install Debian's PostgreSQL 15, Prometheus, Redis and Chromium where that is allowed, and test with them, and with LiteLLM
 	tests/system/install.sh
+	PYTHONPATH=sdk $(LITELLM)/bin/pytest sdk/tests/wrapped/litellm_cases.py
 	$(BIN)/pytest -m system $(ARGS)
 
 check: $(READY) ## formatting, lint, types, import contracts, generated files, dependencies, the documentation site
@@ -51,9 +54,10 @@ bench: $(READY) ## measure, print a table and write build/bench.json (ONLY=group
 pins: $(READY) ## resolve the pinned requirements anew
 	$(BIN)/uv pip compile -q $(PINS) pyproject.toml sdk/pyproject.toml --extra tokens --extra parquet --group dev -o requirements/dev.txt
 	$(BIN)/uv pip compile -q $(PINS) pyproject.toml -c requirements/dev.txt -o requirements/service.txt
+	$(BIN)/uv pip compile -q $(PINS) sdk/pyproject.toml --extra openai --extra anthropic --extra google --extra litellm --group litellm -o requirements/litellm.txt
 
 clean: ## remove what the targets have made
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LITELLM) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml sdk/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -62,6 +66,12 @@ $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml sdk/pyproject.
 		$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --no-index -e . -e sdk
 	touch $(READY)
+
+$(LITELLM)/.ready: $(READY) requirements/litellm.txt
+	test -x $(LITELLM)/bin/python || $(PYTHON) -m venv $(LITELLM)
+	$(BIN)/uv pip sync --quiet --python $(LITELLM)/bin/python --require-hashes requirements/litellm.txt || \
+		$(LITELLM)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/litellm.txt
+	touch $(LITELLM)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test fuzz test-system check format bench pins clean

@@ -63,6 +63,7 @@ NAMES = {
     "root_async_client": "root_client",
     "_async_client": "_client",
     "async_client": "client",
+    "AsyncLiteLLMStream": "LiteLLMStream",
     "aclosing": "closing",
     "aiter_bytes": "iter_bytes",
     "computed_async": "computed_sync",

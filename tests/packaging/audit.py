@@ -14,6 +14,8 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
 PINS: Final = ("requirements/dev.txt", "requirements/service.txt", "requirements/uv.txt")
+APART: Final = "requirements/litellm.txt"
+"""Pins of another environment: versions of a package may differ there, so they are asked about by themselves."""
 CONNECT_SECONDS: Final = 5
 """How long one question may go unanswered."""
 AUDIT_SECONDS: Final = 120
@@ -71,10 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Audit the pins and print what was found; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", help="address of another database that speaks the protocol of osv.dev")
-    parser.add_argument("pins", nargs="*", type=Path, default=[ROOT / each for each in PINS])
+    parser.add_argument("pins", nargs="*", type=Path)
     options = parser.parse_args(arguments)
     try:
-        found = vulnerabilities(options.pins, options.database)
+        environments = [options.pins] if options.pins else [[ROOT / each for each in PINS], [ROOT / APART]]
+        found = [line for pins in environments for line in vulnerabilities(pins, options.database)]
     except NotAudited as error:
         print(f"dependencies: not audited, because the database of vulnerabilities can't be asked ({error})")
         return 0

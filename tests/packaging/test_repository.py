@@ -66,7 +66,7 @@ def test_there_is_no_lock_file() -> None:
         assert LOCK_FILES.search(name)
 
 
-@pytest.mark.parametrize("name", ["uv", "service", "dev"])
+@pytest.mark.parametrize("name", ["uv", "service", "dev", "litellm"])
 def test_every_requirement_is_pinned_with_hashes_and_no_url(name: str) -> None:
     text = (REPOSITORY / "requirements" / f"{name}.txt").read_text()
     lines = re.sub(r" \\\n\s*", " ", text).splitlines()
@@ -85,12 +85,20 @@ def test_every_dependency_is_among_the_pins(name: str, projects: list[str]) -> N
         needed = list(document["project"]["dependencies"])
         if name == "dev":
             needed += document.get("dependency-groups", {}).get("dev", [])
-            needed += [
-                text for extra in document["project"].get("optional-dependencies", {}).values() for text in extra
-            ]
+            # What can't be installed beside the others has pins of its own.
+            extras = document["project"].get("optional-dependencies", {})
+            needed += [text for extra, texts in extras.items() for text in texts if extra != "litellm"]
             needed += document["build-system"]["requires"]
         found = {canonical(Requirement(text).name) for text in needed}
         assert found - {"token-ledger-sdk"} <= {canonical(pin) for pin in pins}  # the SDK is built from this checkout
+
+
+def test_what_litellm_is_tested_with_is_among_its_pins() -> None:
+    pins = (REPOSITORY / "requirements" / "litellm.txt").read_text()
+    groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["dependency-groups"]
+    extras = tomllib.loads((REPOSITORY / "sdk" / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    needed = {canonical(Requirement(text).name) for text in (*groups["litellm"], *extras["litellm"], *extras["openai"])}
+    assert needed <= {canonical(pin) for pin in re.findall(r"^([\w.-]+)==", pins, re.MULTILINE)}
 
 
 def test_make_alone_prints_every_target() -> None:

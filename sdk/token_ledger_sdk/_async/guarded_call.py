@@ -94,6 +94,7 @@ class AsyncGuardedCall:
     def failed_unseen(self, error: BaseException) -> None:
         """Note that an exception ended a call of which nobody has seen the attempts, and read from it what it proves.
 
+        That is what the last attempt proves: of those that a library made before it, nothing is known.
         Of a call whose answer has begun, or that a wrapped client has told of, nothing new is noted.
         """
         if self._attempts.state is not State.NOT_SENT or is_misuse(error):

@@ -76,6 +76,10 @@ class AsyncWrapper:
             from .google_client import wrap_google
 
             return cast(Client, wrap_google(cast(Any, client), guard, provider))
+        if callable(client) and str(getattr(client, "__module__", "")).partition(".")[0] == "litellm":
+            from .litellm_functions import wrap_litellm
+
+            return cast(Client, wrap_litellm(client, guard, provider))
         # begin async only
         from .frameworks import wrap_framework
 

@@ -74,6 +74,10 @@ class Wrapper:
             from .google_client import wrap_google
 
             return cast(Client, wrap_google(cast(Any, client), guard, provider))
+        if callable(client) and str(getattr(client, "__module__", "")).partition(".")[0] == "litellm":
+            from .litellm_functions import wrap_litellm
+
+            return cast(Client, wrap_litellm(client, guard, provider))
         name = f"{type(client).__module__}.{type(client).__name__}"
         names = ", ".join(".".join(each) for each in _KNOWN)
         raise TypeError(f"{name} can't be wrapped here: give one of {names}; AsyncTokenLedger wraps what is awaited")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from ..providers.bodies import either, member
-from ..unsettled import is_first_attempt
 
 NEVER_BILLED = frozenset({400, 401, 403, 404, 413, 422, 429, 503, 529})
 """Answers that a provider gives instead of running a model, before any byte of an answer. All others may come from a
@@ -72,12 +71,8 @@ def status_of(error: BaseException) -> int | None:
 
 
 def missing_connection(error: BaseException) -> BaseException | None:
-    """Return what proves that no connection was made, among an exception and its causes; None without a proof.
-
-    A library that tries again by itself says in its last request that it did: an earlier attempt may have been sent.
-    """
-    found = [each for each in causes_of(error) if was_not_sent(each)]
-    return found[-1] if found and all(map(is_first_attempt, causes_of(error))) else None
+    """Return what proves that no connection was made, among an exception and its causes; None without a proof."""
+    return next((each for each in reversed(causes_of(error)) if was_not_sent(each)), None)
 
 
 def is_misuse(error: BaseException) -> bool:

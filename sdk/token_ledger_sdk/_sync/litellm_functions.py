@@ -1,0 +1,131 @@
+# Generated from _async by scripts/generate_sync.py: edit that, and run it.
+"""Guards the functions of litellm that call a model, and the methods of its router.
+
+The seam is the function, and not a callback: callbacks are told neither of a call that is canceled nor of a stream that
+is closed early, and a synchronous call can't be refused by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial, wraps
+from inspect import signature
+from typing import Any
+
+from ..adapters.answers import finish_reason_of
+from ..adapters.earlier_responses import EarlierResponses
+from ..adapters.litellm_requests import (
+    WatchedChunks,
+    body_of,
+    changes_of,
+    is_cached,
+    is_usage_only,
+    named_model,
+    route_of,
+)
+from ..adapters.openai_requests import adds_usage, ask_of
+from ..guard.attempts import reading_or_none
+from ..request_tokens import characters_of
+from ..text_tokens import count_text, is_quick
+from ..waiting import check_function_sync, computed_sync
+from .copied_client import guarded_copy
+from .guard import Guard
+from .guarded_call import GuardedCall
+
+
+def wrap_litellm(function: Callable[..., Any], guard: Guard, provider: str | None) -> Callable[..., Any]:
+    """Return a function like this one whose calls are guarded; raises TypeError for one that calls no model."""
+    route = route_of(function)
+    if route is None:
+        raise TypeError(f"{function!r} of litellm can't be wrapped: give completion, embedding or responses")
+    check_function_sync(function)
+    parameters, earlier = signature(function), EarlierResponses()
+
+    @wraps(function)
+    def guarded(*args: Any, **named: Any) -> Any:
+        arguments = parameters.bind_partial(*args, **named).arguments
+        arguments |= arguments.pop("kwargs", {})
+        name = named_model(str(arguments.get("model")), arguments, provider)
+        body = body_of(name, arguments)
+        ask = partial(ask_of, route, body, name.provider, earlier, count_text)
+        asked = computed_sync(ask, is_quick=is_quick(characters_of(body), name.model))
+        call = guard.admit(asked)
+        changes = changes_of(route, body, name, model=call.model, output_limit=call.output_limit)
+        try:
+            with call.covering():
+                result = function(**{**arguments, **changes})
+        except BaseException as error:
+            call.failed_unseen(error)
+            call.end(error)
+            raise
+        if is_cached(result):
+            call.end(None)
+            return result
+        if body.get("stream"):
+            return _watched(result, call, hides_usage=adds_usage(route, body))
+        earlier.note(reading_or_none(result))
+        call.settle(result, finish_reason=finish_reason_of(result))
+        return result
+
+    return guarded
+
+
+def _watched(stream: Any, call: GuardedCall, *, hides_usage: bool) -> Any:
+    watched = guarded_copy(stream, LiteLLMStream)
+    watched._ledger_call, watched._ledger_hides_usage = call, hides_usage
+    watched._ledger_chunks, watched._ledger_is_reading = WatchedChunks(), False
+    return watched
+
+
+class LiteLLMStream:
+    """What a stream does in place of its own class: when it has ended, or is closed, its call is booked."""
+
+    __slots__ = ()
+    _ledger_call: GuardedCall
+    _ledger_chunks: WatchedChunks
+    _ledger_hides_usage: bool
+    _ledger_is_reading: bool
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the stream itself."""
+        return self
+
+    def __next__(self) -> Any:
+        """Return the next chunk, but for one that the caller has not asked for."""
+        stream: Any = super()
+        own: Any = self
+        while True:
+            own._ledger_is_reading = True  # the library closes the stream itself before it raises
+            try:
+                chunk = stream.__next__()
+            except StopIteration:
+                self._finish(None)
+                raise
+            except BaseException as error:
+                self._finish(error)
+                raise
+            own._ledger_is_reading = False
+            self._ledger_call.answering()
+            if self._ledger_chunks.add(chunk):
+                self._ledger_call.first_token()
+            if not (self._ledger_hides_usage and is_usage_only(chunk)):
+                return chunk
+
+    def close(self) -> None:
+        """Close the stream."""
+        stream: Any = super()
+        try:
+            stream.close()
+        finally:
+            if not self._ledger_is_reading:
+                self._finish(None)
+
+    def _finish(self, error: BaseException | None) -> None:
+        call, chunks = self._ledger_call, self._ledger_chunks
+        reading = chunks.reading()
+        if reading is not None and error is None:
+            call.settle(reading, finish_reason=chunks.finish_reason)
+            return
+        if error is not None:
+            call.failed_unseen(error)
+        call.end(error, chunks.received())
