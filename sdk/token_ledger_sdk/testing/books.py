@@ -78,6 +78,7 @@ class FakeHold:
     state: str = "held"
     end_reason: str | None = None
     drawn: Amounts = NOTHING
+    drawn_uncached: int = 0
     parts: Usage = field(default_factory=lambda: Usage(0, 0))
 
     @property
@@ -85,6 +86,12 @@ class FakeHold:
         """What is still set aside."""
         tokens, nanos, calls = minus(self.amounts, self.drawn)
         return max(0, tokens), max(0, nanos), max(0, calls)
+
+    @property
+    def uncached(self) -> int:
+        """How many of the tokens were not expected from the provider's cache."""
+        cached: int = self.call.get("cached_input_tokens", 0)
+        return self.amounts[0] - cached * (self.calls or 1)
 
     @property
     def model(self) -> str:

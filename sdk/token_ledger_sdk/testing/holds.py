@@ -228,23 +228,26 @@ def _settled(books: FakeBooks, hold: FakeHold, body: Mapping[str, Any]) -> Answe
     calls = 0 if part and hold.calls is None else 1
     amounts = (usage.input_tokens + usage.output_tokens, used, calls)
     over = plus(hold.drawn, (*amounts[:2], 1))
+    uncached = amounts[0] - usage.cache_read_tokens
     call = RecordedCall(
         event_id=str(books.number()), kind="llm_call", user=facts["user"], agent_type=facts["agent_type"],
         cost_center=facts["cost_center"], request_type=facts["request_type"], provider=provider, model=model,
         usage=usage, cost=Decimal(money_text(used)), run_id=hold.run_id, reservation_id=hold.reservation_id,
         tool=body.get("tool") or hold.call.get("tool"), tags=hold.call.get("tags") or {},
         estimated=body.get("estimated", False), failed=body.get("outcome") == "error", part=part,
-        late=hold.state == "expired", overrun=any(one > most for one, most in zip(over, hold.amounts, strict=True)),
+        late=hold.state == "expired", overrun=any(one > most for one, most in zip(over, hold.amounts, strict=True))
+        or hold.drawn_uncached + uncached > hold.uncached,
         unpriced=price is None or any(nanos is None for _, _, nanos in lines),
         response_id=body.get("response_id") if is_whole else None, measured=body.get("measured") or {},
     )  # fmt: skip
     call, earlier, repetition = booked(books, call, path, used, calls)
     if repetition == "duplicate":
         used, lines = 0, []
-        amounts = (0, 0, 0)
+        amounts, uncached = (0, 0, 0), 0
         call = replace(call, overrun=False)
     if part:
         _draw(hold, amounts, usage)
+        hold.drawn_uncached += uncached
     else:
         books.end(hold, "settled")
     ended = hold.state if part else "settled"
