@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from anthropic import Anthropic, AsyncAnthropic
+from anthropic import Anthropic, AsyncAnthropic, beta_tool
 from pydantic import BaseModel
 
 from token_ledger_sdk import BudgetExceeded, TokenLedger
@@ -127,6 +127,27 @@ def test_a_tool_call_is_booked(client: Anthropic, provider: Provider, granting: 
     more: list[Any] = [{"role": "assistant", "content": answer.content}, {"role": "user", "content": [result]}]
     client.messages.create(model=MODEL, messages=[*MESSAGES, *more], max_tokens=300, tools=[TOOL])
     assert alone < granting.reserved["input_tokens"] < alone + 60
+
+
+def test_calls_of_the_tool_runner_are_calls_of_their_own(
+    client: Anthropic, provider: Provider, granting: GrantingLedger
+) -> None:
+    @beta_tool
+    def get_capital(of: str) -> str:
+        """Say the capital of a country.
+
+        Args:
+            of: The country.
+        """
+        return {"UK": "London"}[of]
+
+    call = {"type": "tool_use", "id": "toolu_1", "name": "get_capital", "input": {"of": "UK"}}
+    provider.json(message(stop_reason="tool_use", content=[call]))
+    provider.json(message("London", id="msg_2"))
+    runner = client.beta.messages.tool_runner(model=MODEL, messages=MESSAGES, max_tokens=300, tools=[get_capital])
+    assert runner.until_done().id == "msg_2"
+    assert [each["requires"] for each in granting.sent("/reservations")] == [["tools"]] * 2
+    assert [each["response_id"] for each in granting.sent("/settle")] == ["msg_1", "msg_2"]
 
 
 def test_a_parsed_answer_is_booked(client: Anthropic, provider: Provider, granting: GrantingLedger) -> None:

@@ -58,7 +58,7 @@ async def test_the_asynchronous_side_alone_is_wrapped(
 
 def test_the_synchronous_side_is_not_left_unguarded(bare: genai.Client, async_ledger: AsyncTokenLedger) -> None:
     client = async_ledger.wrap(bare, user="ada", agent_type="a")
-    with pytest.raises(TypeError, match="wrap the client with a TokenLedger for its synchronous calls"):
+    with pytest.raises(TypeError, match="for synchronous calls, wrap the client with the ledger's TokenLedger"):
         client.chats.create(model=MODEL).send_message(QUESTION)
 
 

@@ -205,8 +205,9 @@ def test_connections_live_as_long_as_one_of_the_two(
 
 
 def test_the_asynchronous_side_is_not_left_unguarded(client: genai.Client) -> None:
-    with pytest.raises(TypeError, match="wrap the client with a AsyncTokenLedger for its asynchronous calls"):
+    with pytest.raises(TypeError, match="for asynchronous calls, wrap the client with the ledger's AsyncTokenLedger"):
         client.aio.models.generate_content  # noqa: B018
+    assert not hasattr(client.aio.models, "__deepcopy__")
     with pytest.raises(TypeError, match="can't be wrapped here"):
         TokenLedger("http://ledger.test", "tl_test_1_secret").wrap(client.aio)
 

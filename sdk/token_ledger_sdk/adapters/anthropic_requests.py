@@ -134,7 +134,9 @@ def _schema(body: Mapping[str, Any]) -> object:
 
 def _required(body: Mapping[str, Any]) -> tuple[str, ...]:
     required = []
-    if body.get("tools") or body.get("mcp_servers"):
+    # A thread that is continued keeps the tools with which it was begun, and does not repeat them.
+    may_have_tools = text(body.get("thread"), "type") == "continue"
+    if body.get("tools") or body.get("mcp_servers") or may_have_tools:
         required.append(TOOLS)
     if member(body.get("output_config"), "format") or body.get("output_format"):
         required.append(STRUCTURED_OUTPUT)

@@ -12,6 +12,8 @@ class Withheld:
         self._guarded = guarded
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # those who look whether it can be copied, or awaited, ask for these
+            raise AttributeError(name)
         is_async = self._guarded.startswith("Async")
         side, other = ("synchronous", "TokenLedger") if is_async else ("asynchronous", "AsyncTokenLedger")
-        raise TypeError(f"{name} is not guarded here: wrap the client with a {other} for its {side} calls")
+        raise TypeError(f"{name} is not guarded here: for {side} calls, wrap the client with the ledger's {other}")
