@@ -17,7 +17,8 @@ from tests.api.world import World, open_world
 from tests.client.conftest import Network
 from token_ledger.core.model.principal import Role
 
-RATES = {"input": "2.5", "output": "15", "cache_read": "0.25", "web_searches": "10"}
+RATES = {"input": "2.5", "output": "15", "cache_read": "0.2505", "web_searches": "10"}
+"""A token from the cache costs half a nano-dollar beside whole ones, so that rounding shows."""
 FACTS: Any = {"context_tokens": 200_000, "max_output_tokens": 8_000, "capabilities": ("tools", "vision")}
 LIMITED: Any = {"name": "cap", "selector": {"user": "ada"}, "limits": {"tokens": 10_000}}
 PER_AGENT: Any = {
