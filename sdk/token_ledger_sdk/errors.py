@@ -143,6 +143,11 @@ class ApiError(LedgerError):
         return self.problem.status
 
     @property
+    def status_code(self) -> int:
+        """The same, under the name by which other libraries look for it before they try a call again."""
+        return self.problem.status
+
+    @property
     def code(self) -> str:
         """The service's stable code for this problem; empty if a proxy answered."""
         return self.problem.code

@@ -307,6 +307,65 @@ async def test_two_users_share_a_function(
     assert sorted(each["user"] for each in granting.sent("/reservations")) == ["ada"] * 3 + ["bob"] * 3
 
 
+# --- the router, which its proxy calls models with ---
+
+
+@pytest.fixture
+def router(provider: Provider, async_ledger: AsyncTokenLedger, monkeypatch: pytest.MonkeyPatch) -> litellm.Router:
+    monkeypatch.setattr(litellm, "acompletion", async_ledger.wrap(litellm.acompletion, agent_type="gateway"))
+    named = {"model": "openai/gpt-5.4", "api_key": KEY, "api_base": provider.url, "max_retries": 0}
+    other = {**named, "model": "openai/gpt-5.4-mini"}
+    models = [{"model_name": name, "litellm_params": given} for name, given in (("house", named), ("spare", other))]
+    return litellm.Router(model_list=models, fallbacks=[{"house": ["spare"]}], num_retries=0)
+
+
+async def test_calls_of_a_proxy_are_those_of_its_users(
+    router: litellm.Router, provider: Provider, granting: GrantingLedger, async_ledger: AsyncTokenLedger
+) -> None:
+    provider.json(chat_body())
+    told: Any = {"user_api_key_user_id": "bob", "user_api_key_team_id": "search"}
+    await router.acompletion(model="house", messages=MESSAGES, metadata=told)
+    assert (granting.reserved["user"], granting.reserved["model"]) == ("bob", "gpt-5.4")
+    with async_ledger.context(user="ada"):
+        await router.acompletion(model="house", messages=MESSAGES, metadata=told)
+    assert granting.reserved["user"] == "ada"
+    assert len(granting.sent("/settle")) == 2
+
+
+async def test_each_deployment_that_is_fallen_back_to_is_held_for_itself(
+    router: litellm.Router, provider: Provider, granting: GrantingLedger
+) -> None:
+    provider.json({"error": {"message": "no"}}, 429)
+    provider.json(chat_body())
+    await router.acompletion(model="house", messages=MESSAGES, metadata={"user_api_key_user_id": "bob"})
+    assert [each["model"] for each in granting.sent("/reservations")] == ["gpt-5.4", "gpt-5.4-mini"]
+    assert (len(granting.sent("/release")), len(granting.sent("/settle"))) == (1, 1)
+
+
+async def test_a_stream_of_a_router_is_booked(
+    router: litellm.Router, provider: Provider, granting: GrantingLedger
+) -> None:
+    provider.stream(chat_stream("Lon", "don"))
+    stream: Any = await router.acompletion(
+        model="house", messages=MESSAGES, metadata={"user_api_key_user_id": "bob"}, stream=True
+    )
+    assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == "London"
+    assert granting.settled["usage"]["output_tokens"] == 9
+
+
+async def test_a_denial_leaves_the_router_and_is_not_tried_again(
+    provider: Provider, granting: GrantingLedger, async_ledger: AsyncTokenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litellm, "acompletion", async_ledger.wrap(litellm.acompletion, user="ada", agent_type="a"))
+    named = {"model": "openai/gpt-5.4", "api_key": KEY, "api_base": provider.url}
+    router = litellm.Router(model_list=[{"model_name": "house", "litellm_params": named}])
+    granting.most_output = 64
+    with pytest.raises(BudgetExceeded) as denied:
+        await router.acompletion(model="house", messages=MESSAGES, max_tokens=300)
+    assert denied.value.status_code == 402
+    assert (len(granting.sent("/reservations")), provider.asked) == (1, [])
+
+
 def test_what_can_not_be_wrapped_is_said(ledger: TokenLedger, async_ledger: AsyncTokenLedger) -> None:
     for wrong, function in ((ledger, litellm.acompletion), (async_ledger, litellm.completion), (ledger, litellm.Cache)):
         with pytest.raises(TypeError):

@@ -22,9 +22,11 @@ from ..adapters.litellm_requests import (
     is_usage_only,
     named_model,
     route_of,
+    user_of_proxy,
 )
 from ..adapters.openai_requests import adds_usage, ask_of
 from ..guard.attempts import reading_or_none
+from ..guard.context import ContextBlock, context_of
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
 from ..waiting import check_function_sync, computed_sync
@@ -49,7 +51,10 @@ def wrap_litellm(function: Callable[..., Any], guard: Guard, provider: str | Non
         body = body_of(name, arguments)
         ask = partial(ask_of, route, body, name.provider, earlier, count_text)
         asked = computed_sync(ask, is_quick=is_quick(characters_of(body), name.model))
-        call = guard.admit(asked)
+        context = guard.context()
+        user = user_of_proxy(arguments) if context.user is None and context.run_id is None else None
+        with ContextBlock(context_of({"user": user})):
+            call = guard.admit(asked)
         changes = changes_of(route, body, name, model=call.model, output_limit=call.output_limit)
         try:
             with call.covering():

@@ -120,3 +120,12 @@ def is_cached(answer: object) -> bool:
     """Whether an answer comes from a cache of the library, so that no provider was asked."""
     hidden = member(answer, "_hidden_params")
     return member(hidden, "cache_hit") is True or member(answer, "custom_llm_provider") == "cached_response"
+
+
+def user_of_proxy(arguments: Mapping[str, Any]) -> str | None:
+    """Return the user whose key a proxy of the library has checked; None outside of one."""
+    for name in ("metadata", "litellm_metadata"):
+        user = member(arguments.get(name), "user_api_key_user_id")
+        if isinstance(user, str) and user:
+            return user
+    return None
