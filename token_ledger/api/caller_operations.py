@@ -4,12 +4,12 @@ Each has a route of its own and is an item of `/v1/operations`. The hot ones are
 FastAPI would take longer to call them than the ledger takes to decide them; their OpenAPI entries are made from here.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
@@ -71,8 +71,8 @@ class CallerOperation(Generic[Expected]):
             principal = principal_of(request, CALLERS)
             check_parameters(request, ())
             number = None if self.named is None else parse_id(request.path_params[self.named], self.named)
-            value = await self.run(service_of(request), principal, await _parsed(request, parse), number)
-            return Response(json.dumps(value), self.status, media_type="application/json")
+            value = await self.run(service_of(request), principal, _parsed(request, parse), number)
+            return Response(to_json(value), self.status, media_type="application/json")
 
         return answer
 
@@ -81,8 +81,8 @@ class CallerOperation(Generic[Expected]):
         return _Route(self.path, self.endpoint(), methods=["POST"], name=self.op)
 
 
-async def _parsed(request: Request, parse: Callable[[bytes], Body]) -> Body:
-    body = await request.body()
+def _parsed(request: Request, parse: Callable[[bytes], Body]) -> Body:
+    body: bytes = request.scope["content"]
     if body and not request.headers.get("content-type", "").startswith("application/json"):
         raise media_type_problem(request)
     try:

@@ -91,6 +91,7 @@ class Door:
         chunked = b"transfer-encoding" in headers
         if not chunked and headers.get(b"content-length", b"0") == b"0":
             await self._turns.take(principal.tenant)
+            scope["content"] = b""
             await self._app(scope, receive, send)
             return
         stated = None if chunked else int(headers[b"content-length"])
@@ -105,6 +106,7 @@ class Door:
             try:
                 await self._turns.take(principal.tenant, 1 if operations == 1 else PIECES_OF_A_LIST)
                 check_shape(content)
+                scope["content"] = content
                 await self._app(scope, _again(content, receive), send)
             finally:
                 self._room.leave(principal.tenant, principal.key_id, operations)
