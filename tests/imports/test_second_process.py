@@ -110,6 +110,8 @@ def test_rows_that_nobody_wants_any_more_leave_no_process(tmp_path: Path) -> Non
 def test_however_the_first_process_ends_the_other_one_does_too(tmp_path: Path, how: signal.Signals) -> None:
     paths = files(tmp_path, "a", "b")
     program = (
+        # A program that a script runs in the background is born without Control-C.
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import os, sys\nfrom pathlib import Path\nfrom tests.imports.odd_readers import endless\n"
         "from token_ledger.imports import second_process\nsecond_process.FEWEST_BYTES = 0\n"
         "os.sched_getaffinity = lambda _: {0, 1}\n"
