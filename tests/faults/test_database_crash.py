@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from tests.faults.clients import Caller, reservation
@@ -9,7 +10,12 @@ from tests.faults.conftest import MakeCaller, StartService
 from tests.faults.journal import Journal
 from tests.faults.processes import PATIENCE_SECONDS, PrivatePostgres, ServiceProcess, wait_until
 from tests.faults.workload import Workload
+from token_ledger.cli.connections import open_ledger
 from token_ledger.cli.database import prepare_database
+from token_ledger.core.batch.commands import Record
+from token_ledger.core.batch.outcomes import Recorded
+from token_ledger.core.model.usage import Usage
+from token_ledger.storage.tenants import add_tenant
 
 CRASHES = 2
 
@@ -70,6 +76,34 @@ async def test_a_frozen_server_is_503_in_bounded_time_and_needs_no_restart(
     assert {answer.status_code for answer in again} == {201}
     journal = Journal(postgres.url, caller.tenant)
     assert await journal.count("reservations") == len(bodies)
+    await journal.adds_up()
+
+
+@pytest.mark.parametrize("is_synced", [True, False])
+async def test_what_need_not_last_by_itself_lasts_after_a_sync(postgres: PrivatePostgres, *, is_synced: bool) -> None:
+    """A crash before that undoes all of it, and the same can be booked again."""
+    await asyncio.to_thread(prepare_database, postgres.url)
+    owner = await asyncpg.connect(postgres.url)
+    await owner.execute("alter system set wal_writer_delay = '10s'")  # else it may be on disk before the crash
+    await owner.execute("select pg_reload_conf()")
+    await owner.close()
+    event = Record("a-call", b"x", "batch", "data", "openai", "gpt-4o", Usage(1_000, 100), user="ada")
+    async with open_ledger(postgres.url) as (database, commits):
+        async with database.changing() as connection:
+            tenant = await add_tenant(connection, "acme", "UTC")
+        assert tenant is not None
+        assert isinstance(await commits.submit(tenant, event, lasts=False), Recorded)
+        if is_synced:
+            await commits.sync(tenant)
+        await asyncio.to_thread(postgres.crash)
+    await asyncio.to_thread(postgres.start)
+    journal = Journal(postgres.url, "acme")
+    assert await journal.count("usage_events") == is_synced
+    async with open_ledger(postgres.url) as (_, commits):
+        again = await commits.submit(tenant, event)
+    assert isinstance(again, Recorded)
+    assert again.replayed == is_synced
+    assert await journal.count("usage_events") == 1
     await journal.adds_up()
 
 
