@@ -300,14 +300,14 @@ async def test_of_any_other_model_a_stream_is_counted(way: Way, provider: Provid
 async def test_what_fails_before_the_model_is_called_releases(
     way: Way, provider: Provider, granting: GrantingLedger
 ) -> None:
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(ValueError, match="takes no tools"):
         await way.invoke(agent_of(way, _WithoutTools(url=provider.url), tools=[get_capital]), ASKED)
     assert granting.released["reason"] == "not sent"
 
 
 class _WithoutTools(HomeMade):
     def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
+        raise ValueError("this model takes no tools")
 
 
 # --- both ---
