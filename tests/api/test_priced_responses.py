@@ -17,9 +17,10 @@ from token_ledger_sdk import AnyStreamUsage, AsyncTokenLedger, StreamUsage, Usag
 from token_ledger_sdk.providers import Reading, served_model
 
 from tests.api.world import World
+from token_ledger.core.model.charge import charge
 from token_ledger.core.model.money import format_money
 from token_ledger.core.model.other_kinds import OTHER_KINDS
-from token_ledger.core.model.price import PriceBook, charge
+from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.principal import Role
 from token_ledger.core.model.usage import KINDS, Usage, clamp, usage_from
 from token_ledger.proof.verify import verify_database

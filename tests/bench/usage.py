@@ -23,8 +23,9 @@ from tests.bench.recosting import recost
 from tests.bench.rows import Figure, Row, Target, interleave
 from tests.bench.servers import bench_server
 from tests.bench.shapes import ONE_ACCOUNT, filling
+from token_ledger.core.model.charge import charge
 from token_ledger.core.model.money import cost_nanos
-from token_ledger.core.model.price import PriceBook, charge
+from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.usage import Usage, clamp, usage_from
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book

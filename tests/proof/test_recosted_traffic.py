@@ -15,9 +15,10 @@ from tests.proof.ledger import Ledger, open_ledger
 from tests.proof.test_accounts_and_reports import BUDGETS, MODELS, Traffic, disagreeing_accounts
 from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.model.budget import Enforcement, Limits
+from token_ledger.core.model.charge import charge
 from token_ledger.core.model.discount import read_factor
 from token_ledger.core.model.other_kinds import REQUESTS
-from token_ledger.core.model.price import ModelName, Price, PriceBook, charge
+from token_ledger.core.model.price import ModelName, Price, PriceBook
 from token_ledger.core.model.usage import KINDS, Usage
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage.price_terms import load_tenant_book

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from token_ledger.core.model.charge import charge
 from token_ledger.core.model.money import rate_attos
-from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates, charge
+from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates
 from token_ledger.core.model.usage import Usage
 from token_ledger.imports.rows import Place
 from token_ledger.reconciliation.bill_lines import Amount, BillLine

@@ -9,8 +9,9 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ConditionalPrice, ModelPrice, StartDateConstraint
 from genai_prices.types import Usage as PublishedUsage
 
+from token_ledger.core.model.charge import charge, token_cost_nanos
 from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of, rate_name
-from token_ledger.core.model.price import SERVICE_TIERS, STANDARD, Price, PriceBook, charge, token_cost_nanos
+from token_ledger.core.model.price import SERVICE_TIERS, STANDARD, Price, PriceBook
 from token_ledger.core.model.usage import Usage, usage_from
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book

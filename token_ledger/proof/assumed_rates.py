@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import text
 
 from token_ledger.core.batch.commands import OTHER_MODEL, Settle
+from token_ledger.core.model.charge import NOTHING_ASSUMED, Assumed, OtherUse
 from token_ledger.core.model.details import Kind
 from token_ledger.core.model.hold_cost import Announced
-from token_ledger.core.model.price import NOTHING_ASSUMED, Assumed, OtherUse, Price
+from token_ledger.core.model.price import Price
 from token_ledger.proof.check import Scope
 from token_ledger.storage.json_columns import announced_from
 

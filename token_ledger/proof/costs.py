@@ -5,11 +5,12 @@ from typing import Any
 
 from sqlalchemy import text
 
+from token_ledger.core.model.charge import NOTHING_ASSUMED, Assumed, OtherUse, charge
 from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import NO_PRICE
 from token_ledger.core.model.other_kinds import REQUESTS, others_of
 from token_ledger.core.model.parts import DrawnUse, charge_part, drawn_with, earlier_use
-from token_ledger.core.model.price import NOTHING_ASSUMED, Assumed, OtherUse, Price, charge
+from token_ledger.core.model.price import Price
 from token_ledger.core.model.recosting import BookedCall, Difference, Part, difference_by, has_fee, whole_difference
 from token_ledger.core.model.usage import KINDS, Usage
 from token_ledger.proof.assumed_rates import Holds, assumed_for, assumes, load_holds

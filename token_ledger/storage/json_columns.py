@@ -9,11 +9,11 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from token_ledger.core.model.budget import Enforcement, Limits, Overrides, Unit
+from token_ledger.core.model.charge import OtherUse
 from token_ledger.core.model.details import Details, details_data, details_from
 from token_ledger.core.model.hold_cost import Announced
 from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of
 from token_ledger.core.model.parts import DrawnUse
-from token_ledger.core.model.price import OtherUse
 from token_ledger.core.model.refusal import Refusal
 from token_ledger.core.model.selector import Selector
 from token_ledger.core.model.subject import Subject

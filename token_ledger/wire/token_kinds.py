@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, NotRequired, cast
 
 from typing_extensions import TypedDict
 
+from token_ledger.core.model.charge import OtherUse
 from token_ledger.core.model.money import ATTOS_PER_DOLLAR, format_money
 from token_ledger.core.model.other_kinds import OTHER_KINDS, PER_MILLION
-from token_ledger.core.model.price import OtherUse, Rates
+from token_ledger.core.model.price import Rates
 from token_ledger.core.model.usage import KINDS, Figures, Usage, usage_from
 from token_ledger.wire.fields import Body, Tokens, UsedTokens, answer, doc
 

@@ -12,8 +12,9 @@ from token_ledger.core.batch import administration, commands
 from token_ledger.core.batch.outcomes import Code, Granted, Quarantined, Recorded, Refused, Settled
 from token_ledger.core.model.account import EntryKind
 from token_ledger.core.model.budget import Enforcement, Limits
+from token_ledger.core.model.charge import token_cost_nanos
 from token_ledger.core.model.money import LARGEST_AMOUNT, rate_attos
-from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates, token_cost_nanos
+from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
 

@@ -13,10 +13,11 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.commands import Preflight
 from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.batch.outcomes import Denied, Granted, PreflightAnswer
+from token_ledger.core.model.charge import Assumed, charge
 from token_ledger.core.model.hold_cost import Announced, Size, hold_cost_nanos, most_rates
 from token_ledger.core.model.money import rate_attos
 from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of
-from token_ledger.core.model.price import Assumed, ModelPrices, Price, PriceBook, charge
+from token_ledger.core.model.price import ModelPrices, Price, PriceBook
 from token_ledger.core.model.trigger import Downgrade, Mode, Trigger, TriggerKind
 from token_ledger.core.model.usage import KINDS, clamp, usage_from
 

@@ -13,12 +13,13 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.commands import OtherModel, Preflight
 from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.batch.outcomes import Denied, Granted, PreflightAnswer, Recorded, Refused, Reversed, Settled
+from token_ledger.core.model.charge import OtherUse
 from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.hold_cost import Announced
 from token_ledger.core.model.money import rate_attos
 from token_ledger.core.model.other_kinds import others_of
-from token_ledger.core.model.price import ModelName, ModelPrices, OtherRates, OtherUse, Price, PriceBook
+from token_ledger.core.model.price import ModelName, ModelPrices, OtherRates, Price, PriceBook
 from token_ledger.core.model.price_terms import OwnPrice, PriceTerms, book_with
 from token_ledger.core.model.recosting import RecostableCall, recosting_of
 from token_ledger.core.model.usage import Usage

@@ -11,19 +11,11 @@ from tests.core.given import LARGE, NOW, Ledger, balance, budget, lease, rates, 
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.batch.outcomes import Granted, Settled
+from token_ledger.core.model.charge import Assumed, OtherUse, charge, token_cost_nanos
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.money import rate_attos
 from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of
-from token_ledger.core.model.price import (
-    Assumed,
-    ModelPrices,
-    OtherUse,
-    Price,
-    PriceBook,
-    Rates,
-    charge,
-    token_cost_nanos,
-)
+from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates
 from token_ledger.core.model.price_terms import OwnPrice, PriceTerms, book_with
 from token_ledger.core.model.usage import KINDS, Usage, clamp, usage_from
 

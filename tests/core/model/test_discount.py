@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.given import LARGE, NOW, PRICES, rates
+from token_ledger.core.model.charge import charge
 from token_ledger.core.model.discount import (
     WHOLE,
     Discount,
@@ -18,7 +19,7 @@ from token_ledger.core.model.discount import (
     named,
     read_factor,
 )
-from token_ledger.core.model.price import Price, charge
+from token_ledger.core.model.price import Price
 from token_ledger.core.model.price_terms import OwnPrice, PriceTerms, book_with
 from token_ledger.core.model.usage import Usage
 

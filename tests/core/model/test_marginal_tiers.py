@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.given import LARGE, NOW, rates
+from token_ledger.core.model.charge import charge, token_cost_nanos
 from token_ledger.core.model.discount import WHOLE, Discount, discounted
 from token_ledger.core.model.hold_cost import CacheWrite, Size, hold_cost_nanos, unrounded_cost
 from token_ledger.core.model.marginal_tiers import INPUT_KINDS, INPUT_RATES
 from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of
-from token_ledger.core.model.price import Price, Rates, charge, token_cost_nanos
+from token_ledger.core.model.price import Price, Rates
 from token_ledger.core.model.usage import KINDS, Usage, clamp, usage_from
 
 CLIFF = Price(

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.given import LARGE, NOW, rates
+from token_ledger.core.model.charge import OtherUse, charge, token_cost_nanos
 from token_ledger.core.model.money import rate_attos, unit_cost_nanos
 from token_ledger.core.model.other_kinds import OTHER_KINDS, others_of
-from token_ledger.core.model.price import OtherUse, Price, charge, token_cost_nanos
+from token_ledger.core.model.price import Price
 from token_ledger.core.model.usage import KINDS, Usage, clamp, usage_from
 
 AUDIO = {"audio_input_tokens": "10", "audio_cache_read_tokens": "1", "audio_output_tokens": "20", "web_searches": "5"}

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.given import LARGE, NOW, PRICES, rates
+from token_ledger.core.model.charge import charge, token_cost_nanos
 from token_ledger.core.model.hold_cost import CacheWrite, Size, hold_cost_nanos
 from token_ledger.core.model.money import cost_nanos, rate_attos
-from token_ledger.core.model.price import ModelPrices, Price, charge, token_cost_nanos
+from token_ledger.core.model.price import ModelPrices, Price
 from token_ledger.core.model.usage import Usage
 
 LOW, MIDDLE, HIGH = (rates(*[dollars] * 6) for dollars in ("1", "2", "3"))

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.given import NOW
+from token_ledger.core.model.charge import OtherUse, charge
 from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.parts import DrawnUse
-from token_ledger.core.model.price import OtherUse, Price, charge
+from token_ledger.core.model.price import Price
 from token_ledger.core.model.recosting import BookedCall, Part, difference_by, whole_difference
 from token_ledger.core.model.usage import Usage
 from token_ledger.storage.prices import check_rates

@@ -7,7 +7,8 @@ rate, what stands in for unknown prices.
 from datetime import datetime
 
 from token_ledger.core.batch.books import Books
-from token_ledger.core.model.price import NOTHING_ASSUMED, Assumed, ModelName, Price
+from token_ledger.core.model.charge import NOTHING_ASSUMED, Assumed
+from token_ledger.core.model.price import ModelName, Price
 from token_ledger.core.model.reservation import Reservation
 from token_ledger.core.model.usage import Usage
 

@@ -26,11 +26,12 @@ from token_ledger.core.decisions.recorded_costs import cost_of
 from token_ledger.core.model.account import Account
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.charge import NOTHING_ASSUMED, charge
 from token_ledger.core.model.details import NO_DETAILS
 from token_ledger.core.model.event import NO_PRICE, UsageEvent, in_time, representable
 from token_ledger.core.model.parts import DrawnUse, charge_part, drawn_with, earlier_use
 from token_ledger.core.model.plain_data import limits_data
-from token_ledger.core.model.price import NOTHING_ASSUMED, ModelName, charge
+from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import HoldEvent, HoldState, Reservation
 from token_ledger.core.model.run import RunState

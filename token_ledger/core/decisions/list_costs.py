@@ -3,8 +3,9 @@
 from datetime import datetime
 
 from token_ledger.core.batch.books import Books
+from token_ledger.core.model.charge import charge
 from token_ledger.core.model.parts import DrawnUse, charge_part
-from token_ledger.core.model.price import ModelName, Price, charge
+from token_ledger.core.model.price import ModelName, Price
 from token_ledger.core.model.usage import Usage
 
 

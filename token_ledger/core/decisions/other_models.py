@@ -13,9 +13,10 @@ from token_ledger.core.batch.commands import OtherModel, Settle, other_model_key
 from token_ledger.core.decisions.duplicates import find_earlier
 from token_ledger.core.decisions.list_costs import list_cost
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.charge import Assumed, charge
 from token_ledger.core.model.details import Kind
 from token_ledger.core.model.event import NO_PRICE, UsageEvent
-from token_ledger.core.model.price import Assumed, ModelName, Price, charge
+from token_ledger.core.model.price import ModelName, Price
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.reservation import Reservation
 from token_ledger.core.model.usage import Usage, clamp

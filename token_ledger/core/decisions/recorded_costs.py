@@ -3,8 +3,9 @@
 from datetime import datetime
 
 from token_ledger.core.batch.commands import Record
+from token_ledger.core.model.charge import Assumed, OtherUse, charge
 from token_ledger.core.model.details import NO_DETAILS, Details, Kind
-from token_ledger.core.model.price import Assumed, OtherUse, Price, charge
+from token_ledger.core.model.price import Price
 from token_ledger.core.model.usage import Usage
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from token_ledger.core.model.charge import OtherUse
 from token_ledger.core.model.event import UsageEvent
-from token_ledger.core.model.price import OtherUse
 from token_ledger.core.model.usage import Usage
 
 

@@ -3,9 +3,10 @@
 from datetime import datetime, timedelta
 
 from token_ledger.core.model.call import CallFacts
+from token_ledger.core.model.charge import OtherUse
 from token_ledger.core.model.details import Details, Kind
 from token_ledger.core.model.frozen import value
-from token_ledger.core.model.price import ModelName, OtherUse
+from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.repetition import Repetition
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT

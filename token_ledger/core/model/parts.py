@@ -7,9 +7,10 @@ what the earlier ones cost, and corrects these where the whole has reached anoth
 from dataclasses import replace
 from datetime import datetime
 
+from token_ledger.core.model.charge import NOTHING_ASSUMED, Assumed, OtherUse, charge
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.other_kinds import OTHER_KINDS
-from token_ledger.core.model.price import NOTHING_ASSUMED, Assumed, OtherUse, Price, charge
+from token_ledger.core.model.price import Price
 from token_ledger.core.model.usage import Usage, usage_from
 
 

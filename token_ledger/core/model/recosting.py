@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
+from token_ledger.core.model.charge import OtherUse, charge, other_uses, token_cost_nanos
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.other_kinds import OTHER_KINDS, REQUESTS, others_of
 from token_ledger.core.model.parts import DrawnUse, drawn_with, sums
-from token_ledger.core.model.price import ModelName, OtherUse, Price, PriceBook, charge, other_uses, token_cost_nanos
+from token_ledger.core.model.price import ModelName, Price, PriceBook
 from token_ledger.core.model.usage import Usage
 
 _NOTHING_BOOKED = OtherUse("", 0, None)
