@@ -5,8 +5,9 @@
 do $$
 declare
     journals constant text[] := array[
-        'audit_log', 'calendar_changes', 'denials', 'erasures', 'limit_entries', 'operation_keys', 'quarantine',
-        'quarantine_decisions', 'run_steps', 'threshold_events', 'trigger_firings', 'usage_events'
+        'audit_log', 'budget_terms', 'calendar_changes', 'denials', 'erasures', 'limit_entries', 'model_names',
+        'operation_keys', 'quarantine', 'quarantine_decisions', 'run_steps', 'tenant_aliases', 'tenant_discounts',
+        'tenant_models', 'tenant_prices', 'threshold_events', 'transfers', 'trigger_firings', 'usage_events'
     ];
     states constant text[] := array[
         'accounts', 'api_keys', 'budgets', 'daily_tag_usage', 'daily_usage', 'grants', 'hourly_usage', 'increases',
@@ -37,9 +38,10 @@ begin
 end $$;
 
 -- Tables of no tenant.
+grant select, insert on write_probes to token_ledger_app;
 grant select, insert on tenants to token_ledger_app;
 grant select, insert, update (removed_at) on identity_providers to token_ledger_app;
-grant select on prices, alembic_version to token_ledger_app;
+grant select on prices, price_aliases, alembic_version to token_ledger_app;
 
 do $$
 declare

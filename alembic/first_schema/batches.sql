@@ -14,21 +14,26 @@ create type account_balance_row as (
     held_calls bigint
 );
 
-create type reservation_row as (
+create type held_call_row as (
     lock integer, key text, fingerprint bytea, reservation_id bigint,
     user_id text, cost_center text, agent_type text, request_type text, provider text, model text, run_id bigint,
-    tool text, tags jsonb, requested_model text, input_tokens bigint, cached_input_tokens bigint,
-    max_output_tokens bigint, held_tokens bigint, held_uncached_tokens bigint, held_nanos bigint, price_id bigint,
-    path bigint[], ttl_seconds integer, advice jsonb, warnings jsonb
+    tool text, tags jsonb, requested_provider text, requested_model text, input_tokens bigint,
+    cached_input_tokens bigint, max_output_tokens bigint, held_tokens bigint, held_uncached_tokens bigint,
+    held_nanos bigint, price_id bigint, path text, ttl_seconds integer, advice jsonb, warnings jsonb,
+    announced jsonb, discount_id bigint
 );
 
-create type usage_event_row as (
+create type booked_event_row as (
     lock integer, source text, key text, fingerprint bytea, event_id bigint, reservation_id bigint,
     user_id text, cost_center text, agent_type text, request_type text, provider text, model text, run_id bigint,
     tool text, tags jsonb, input_tokens bigint, output_tokens bigint, cache_read_tokens bigint,
     cache_write_5m_tokens bigint, cache_write_1h_tokens bigint, reasoning_tokens bigint, cost_nanos bigint,
-    price_id bigint, path bigint[], occurred_at timestamptz, posted_at timestamptz, overrun boolean, late boolean,
-    estimated boolean, unpriced boolean, clamped boolean, failed boolean, response_id text, original_input_tokens bigint
+    price_id bigint, path text, occurred_at integer, posted_at integer, overrun boolean, late boolean,
+    estimated boolean, unpriced boolean, clamped boolean, failed boolean, response_id text,
+    original_input_tokens bigint, requested_provider text, requested_model text, served_provider text,
+    served_model text, held_path text, held_at integer,
+    others jsonb, service_tier text, repetition text, earlier_event_id bigint, kind text, details jsonb,
+    discount_id bigint, list_price_id bigint, list_cost_nanos bigint, counts_since integer
 );
 
 create type hourly_usage_row as (

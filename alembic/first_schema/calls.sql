@@ -1,6 +1,7 @@
 -- Holds, the journal of spend, and what could not be booked.
 
--- Holds and leases.
+-- Holds and leases. `announced` is what a call said that it will use beside tokens; `drawn_use` is what the parts of a
+-- call have used, by model, so that they can be priced together.
 create table reservations (
     tenant_id bigint not null,
     reservation_id bigint not null,
@@ -14,6 +15,7 @@ create table reservations (
     run_id bigint,
     tool text,
     tags jsonb,
+    requested_provider text,
     requested_model text not null,
     input_tokens bigint not null,
     cached_input_tokens bigint not null,
@@ -22,6 +24,7 @@ create table reservations (
     held_uncached_tokens bigint not null,
     held_nanos bigint not null,
     price_id bigint not null,
+    discount_id bigint,
     path bigint[] not null,
     created_at timestamptz not null,
     expires_at timestamptz not null,
@@ -38,6 +41,9 @@ create table reservations (
     drawn_nanos bigint not null default 0,
     drawn_calls bigint not null default 0,
     changes integer not null default 0,
+    announced jsonb,
+    drawn_use jsonb,
+    end_reason text,
     primary key (tenant_id, reservation_id),
     constraint reservations_amounts_check check (held_tokens >= 0 and held_uncached_tokens >= 0 and held_nanos >= 0),
     constraint reservations_ended_check check ((state = 'held') = (ended_id is null)),
@@ -58,7 +64,8 @@ create table operation_keys (
     primary key (tenant_id, source, key)
 );
 
--- The journal of spend, partitioned by month of booking.
+-- The journal of spend, partitioned by month of booking. `path` has the accounts that the event is on, `held_path` those
+-- that its hold was on, if these are others. An imported event counts on its accounts since `counts_since`.
 create table usage_events (
     tenant_id bigint not null,
     event_id bigint not null,
@@ -72,6 +79,10 @@ create table usage_events (
     request_type text not null,
     provider text not null,
     model text not null,
+    requested_provider text,
+    requested_model text,
+    served_provider text,
+    served_model text,
     run_id bigint,
     tool text,
     tags jsonb,
@@ -82,9 +93,16 @@ create table usage_events (
     cache_write_1h_tokens bigint not null,
     reasoning_tokens bigint not null,
     original_input_tokens bigint,
+    others jsonb,
+    service_tier text,
     cost_nanos bigint not null,
     price_id bigint not null,
+    discount_id bigint,
+    list_price_id bigint,
+    list_cost_nanos bigint,
     path bigint[] not null,
+    held_path bigint[],
+    held_at timestamptz,
     overrun boolean not null default false,
     late boolean not null default false,
     estimated boolean not null default false,
@@ -94,12 +112,30 @@ create table usage_events (
     response_id text,
     calls smallint not null default 1,
     part boolean not null default false,
+    corrects bigint,
+    recosts bigint,
+    repetition text,
+    earlier_event_id bigint,
+    kind text,
+    details jsonb,
+    counts_since timestamptz,
     primary key (tenant_id, event_id, booked_at),
     constraint usage_events_parts_check check (
-        cache_read_tokens + cache_write_1h_tokens + cache_write_5m_tokens <= input_tokens
-        and reasoning_tokens <= output_tokens
+        corrects is not null or (cache_read_tokens + cache_write_1h_tokens + cache_write_5m_tokens <= input_tokens
+        and reasoning_tokens <= output_tokens)
     )
 ) partition by range (booked_at);
+create index usage_events_posted on usage_events (tenant_id, posted_at);
+create index usage_events_long_held on usage_events (tenant_id, posted_at)
+where posted_at - held_at > interval '01:00:00';
+create index usage_events_others on usage_events (tenant_id, posted_at) where others is not null;
+create index usage_events_imported on usage_events (tenant_id, posted_at) where counts_since is not null;
+create index usage_events_corrections on usage_events (tenant_id, corrects) where corrects is not null;
+create index usage_events_recostings on usage_events (tenant_id, recosts) where recosts is not null;
+create index usage_events_unpriced on usage_events (tenant_id, model, event_id)
+where unpriced and corrects is null and recosts is null;
+create index usage_events_responses on usage_events (tenant_id, response_id)
+where repetition in ('first', 'replaces', 'other_usage');
 
 create table denials (
     tenant_id bigint not null,
@@ -119,6 +155,7 @@ create table denials (
     input_tokens bigint not null,
     max_output_tokens bigint not null,
     fits_output_tokens bigint,
+    calls bigint not null default 1,
     created_at timestamptz not null,
     primary key (tenant_id, denial_id)
 );

@@ -10,6 +10,7 @@ language plpgsql as $$
 declare
     was_part text := '"user":' || to_json(was);
     becomes_part text := '"user":' || to_json(becomes);
+    overriding jsonb := jsonb_build_array(jsonb_build_object('subject', jsonb_build_object('user', was)));
 begin
     if tenant <> all (current_setting('app.tenants')::bigint[]) then
         raise exception 'tenant % is not one of this transaction', tenant;
@@ -17,19 +18,38 @@ begin
     insert into erasures (tenant_id, user_id, pseudonym, last_id, segment, began_at, journal, reached)
     values (tenant, was, becomes, upto, segment_now, began, 'accounts', 0);
     update users set erased = true where tenant_id = tenant and user_id = was;
-    update budgets set selector = jsonb_set(selector, '{user}', to_jsonb(becomes))
-    where tenant_id = tenant and selector ->> 'user' = was;
-    update accounts set subject = replace(subject, was_part, becomes_part)
+    update budgets
+    set selector = token_ledger_renamed(selector, was, becomes),
+        overrides = token_ledger_renamed(overrides, was, becomes)
+    where tenant_id = tenant and (jsonb_exists(selector -> 'user', was) or overrides @> overriding);
+    perform token_ledger_rename_terms(tenant, was, becomes);
+    update accounts set subject = replace(subject, was_part, becomes_part), subject_user = becomes
     where tenant_id = tenant and subject_user = was and subject_run is null
       and (window_end is null or window_end + 2 * (window_end - window_start) > began);
-    if exists (select from budgets where tenant_id = tenant and selector ->> 'user' = '*' and "window" = 'run') then
-        update accounts as a set subject = replace(a.subject, was_part, becomes_part)
+    if exists (
+        select from budgets where tenant_id = tenant and "window" = 'run'
+        and (selector ->> 'user' = '*' or unassigned = 'per_user')
+    ) then
+        update accounts as a set subject = replace(a.subject, was_part, becomes_part), subject_user = becomes
         from runs as r
         where r.tenant_id = tenant and r.user_id = was and r.state = 'open'
           and a.tenant_id = tenant and a.subject_user = was and a.subject_run = r.run_id::text;
     end if;
     update daily_usage set user_id = becomes
     where tenant_id = tenant and segment > 0 and segment = segment_now and user_id = was;
+end $$;
+
+-- Terms of budgets are a journal that the service may not change. Their overrides are read again for every rollover.
+create function token_ledger_rename_terms(tenant bigint, was text, becomes text) returns void
+language plpgsql security definer set search_path from current as $$
+begin
+    if tenant <> all (current_setting('app.tenants')::bigint[]) then
+        raise exception 'tenant % is not one of this transaction', tenant;
+    end if;
+    update budget_terms set overrides = token_ledger_renamed(overrides, was, becomes)
+    where tenant_id = tenant and overrides @> jsonb_build_array(
+        jsonb_build_object('subject', jsonb_build_object('user', was))
+    );
 end $$;
 
 -- One pattern per character of a name, for every way to spell it in text that holds JSON, or JSON within JSON.
@@ -90,15 +110,18 @@ begin
     return replace(body::text, '"user": ' || to_json(erased), '"user": ' || to_json(pseudonym))::jsonb;
 end $$;
 
--- An audit entry without the name: it is the value of "user" or "asked_by", the key of a list of cost centers, or a
--- person who acted.
+-- An audit entry, a selector or overrides without the name: it is the value of "user" or "asked_by", one of a list of
+-- users, the key of a list of cost centers, or a person who acted.
 create function token_ledger_renamed(entry jsonb, erased text, pseudonym text) returns jsonb
 language sql immutable as $$
-    select replace(replace(replace(replace(entry::text,
+    select regexp_replace(replace(replace(replace(replace(entry::text,
         '"user": ' || to_json(erased), '"user": ' || to_json(pseudonym)),
         '"asked_by": ' || to_json(erased), '"asked_by": ' || to_json(pseudonym)),
         to_json(erased) || ': [', to_json(pseudonym) || ': ['),
-        to_json('person:' || erased)::text, to_json('person:' || pseudonym)::text)::jsonb
+        to_json('person:' || erased)::text, to_json('person:' || pseudonym)::text),
+        '("user": \[(?:"(?:[^"\\]|\\.)*", )*)'
+            || regexp_replace(to_json(erased)::text, '([][(){}.*+?^$|\\])', '\\\1', 'g') || '(?=[],])',
+        '\1' || replace(to_json(pseudonym)::text, '\', '\\'), 'g')::jsonb
 $$;
 
 -- Does one slice of the tenant's oldest unfinished erasure: about `most` rows of one journal in the order of ids, then
@@ -163,16 +186,16 @@ begin
         if found then
             update tenant_ledgers set sequence = sequence + 1 where tenant_id = tenant;
             with next_ones as (
-                select account_id from accounts
-                where tenant_id = tenant and subject_user = e.user_id and account_id <= e.last_id
+                select a.account_id, case when exists (
+                    select from accounts as other where other.tenant_id = tenant and other.budget_id = a.budget_id
+                    and other.subject = replace(a.subject, was, becomes) and other.window_start = a.window_start
+                ) then e.pseudonym || '-' || a.account_id else e.pseudonym end as pseudonym
+                from accounts as a
+                where a.tenant_id = tenant and a.subject_user = e.user_id and a.account_id <= e.last_id
                 limit least(most, 500)
             )
             update accounts as a
-            set subject = case when exists (
-                select from accounts as other where other.tenant_id = tenant and other.budget_id = a.budget_id
-                and other.subject = replace(a.subject, was, becomes) and other.window_start = a.window_start
-            ) then replace(a.subject, was, '"user":' || to_json(e.pseudonym || '-' || a.account_id))
-            else replace(a.subject, was, becomes) end
+            set subject = replace(a.subject, was, '"user":' || to_json(n.pseudonym)), subject_user = n.pseudonym
             from next_ones as n where a.tenant_id = tenant and a.account_id = n.account_id;
             upto := 0;
         end if;

@@ -1,7 +1,8 @@
 -- Accounts and what moves their limits.
 
 -- Balances, one row per (budget, subject, window). Updated by every batch. The user and the run of the subject are columns
--- because row-level security keeps the service from an index on what a function makes of the subject.
+-- because row-level security keeps the service from an index on what a function makes of the subject. They are not
+-- generated, because PostgreSQL would read their definitions again for every account that a batch updates.
 create table accounts (
     tenant_id bigint not null,
     account_id bigint not null,
@@ -31,12 +32,10 @@ create table accounts (
     leases integer not null default 0,
     grants_until timestamptz,
     closed_at timestamptz,
-    subject_user text generated always as (
-        case when position('"user":' in subject) > 0 then subject::jsonb ->> 'user' end
-    ) stored,
-    subject_run text generated always as (
-        case when position('"run":' in subject) > 0 then subject::jsonb ->> 'run' end
-    ) stored,
+    subject_user text,
+    subject_run text,
+    earns boolean not null default true,
+    moved_to bigint,
     primary key (tenant_id, account_id),
     unique (tenant_id, budget_id, subject, window_start),
     constraint accounts_held_check check (held_tokens >= 0 and held_nanos >= 0 and held_calls >= 0),
@@ -47,7 +46,8 @@ create index accounts_open on accounts (tenant_id, budget_id) where closed_at is
 create index accounts_to_close on accounts (tenant_id, window_end) where closed_at is null and window_end is not null;
 create index accounts_with_grants on accounts (tenant_id, grants_until) where grants_until is not null;
 
--- The journal of limits. `hard` is 1 where the entry made the account deny and -1 where it ended that.
+-- The journal of limits. `hard` is 1 where the entry made the account deny and -1 where it ended that; `bound_tokens`,
+-- `bound_nanos` and `bound_calls` are 1 where it gave the account a limit in that unit and -1 where it took it away.
 create table limit_entries (
     tenant_id bigint not null,
     account_id bigint not null,
@@ -58,11 +58,14 @@ create table limit_entries (
     calls bigint,
     booked_at timestamptz not null,
     hard smallint not null default 0,
+    bound_tokens smallint not null default 0,
+    bound_nanos smallint not null default 0,
+    bound_calls smallint not null default 0,
     reason text,
     actor text,
     primary key (tenant_id, account_id, entry_id),
     constraint limit_entries_kind_check check (
-        kind in ('opening', 'rollover', 'grant', 'lapse', 'increase', 'change', 'rebalance')
+        kind in ('opening', 'rollover', 'grant', 'lapse', 'increase', 'change', 'rebalance', 'cut')
     )
 );
 
@@ -105,7 +108,7 @@ create table increases (
     constraint increases_state_check check (state in ('asked', 'approved', 'refused'))
 );
 
--- Thresholds that an account reached (`fired`) or lies below again.
+-- Thresholds that an account reached (`fired`), lies below again, or no longer has (`withdrawn`).
 create table threshold_events (
     tenant_id bigint not null,
     threshold_id bigint not null,
@@ -113,8 +116,26 @@ create table threshold_events (
     unit text not null,
     percent smallint not null,
     fired boolean not null default false,
+    withdrawn boolean not null default false,
     settled bigint not null,
     limit_amount bigint not null,
     booked_at timestamptz not null,
     primary key (tenant_id, threshold_id)
 );
+
+-- What goes from one account to another when a model is renamed.
+create table transfers (
+    tenant_id bigint not null,
+    transfer_id bigint not null,
+    from_account bigint not null,
+    to_account bigint not null,
+    settled_tokens bigint not null,
+    settled_nanos bigint not null,
+    settled_calls bigint not null,
+    held_tokens bigint not null,
+    held_nanos bigint not null,
+    held_calls bigint not null,
+    booked_at timestamptz not null,
+    primary key (tenant_id, transfer_id)
+);
+create index transfers_tenant_id_from_account_idx on transfers (tenant_id, from_account);

@@ -19,6 +19,9 @@ create table tenant_ledgers (
     config_version bigint not null default 1,
     booked_at timestamptz not null default 'epoch',
     stopped_reason text,
+    booked_tokens bigint not null default 0,
+    booked_nanos bigint not null default 0,
+    finds_duplicates boolean not null default true,
     primary key (tenant_id),
     foreign key (tenant_id) references tenants (tenant_id)
 ) with (fillfactor = 10);
@@ -84,10 +87,30 @@ create table budgets (
     rollover_tokens bigint,
     rollover_nanos bigint,
     rollover_calls bigint,
+    overrides jsonb not null default '[]',
+    unassigned text not null default 'shared',
+    named jsonb not null default '{}',
     primary key (tenant_id, budget_id),
+    constraint budgets_unassigned_check check (unassigned in ('shared', 'per_user')),
     constraint budgets_limits_check check (limit_tokens >= 0 and limit_nanos >= 0 and limit_calls >= 0)
 );
 create unique index budgets_name_in_use on budgets (tenant_id, name) where archived_at is null;
+
+-- Limits, overrides and rollover of a budget, each with the batch from which they are in force.
+create table budget_terms (
+    tenant_id bigint not null,
+    budget_id bigint not null,
+    terms_id bigint not null,
+    since timestamptz not null,
+    limit_tokens bigint,
+    limit_nanos bigint,
+    limit_calls bigint,
+    rollover_tokens bigint,
+    rollover_nanos bigint,
+    rollover_calls bigint,
+    overrides jsonb not null default '[]',
+    primary key (tenant_id, budget_id, terms_id)
+);
 
 -- What advises on a call, one per kind.
 create table triggers (
@@ -139,6 +162,20 @@ create table audit_log (
     primary key (tenant_id, audit_id)
 );
 
+-- What (provider, name) a caller used is in the books: once decided it stays, until an administrator changes it.
+create table model_names (
+    tenant_id bigint not null,
+    asked_provider text not null,
+    asked_model text not null,
+    decided_id bigint not null,
+    provider text not null,
+    model text not null,
+    since timestamptz not null,
+    change_id bigint,
+    primary key (tenant_id, asked_provider, asked_model, decided_id)
+);
+create index model_names_changed on model_names (tenant_id) where change_id is not null;
+
 -- The global price book. Entries are added and never changed, so that the past keeps its price.
 create table prices (
     price_id bigint not null generated always as identity,
@@ -155,3 +192,64 @@ create table prices (
     primary key (price_id),
     unique (provider, model, ordinal, source)
 );
+
+-- What names of models stand for, for all tenants.
+create table price_aliases (
+    alias_id bigint generated always as identity primary key,
+    provider text not null,
+    model text not null,
+    to_provider text,
+    to_model text,
+    added_at timestamptz not null default now()
+);
+
+-- What a tenant adds to the price book. Of one model the newest entry counts; one without rates ends those before it.
+create table tenant_prices (
+    tenant_id bigint not null,
+    price_id bigint not null,
+    provider text not null,
+    model text not null,
+    rates jsonb,
+    valid_from timestamptz not null,
+    set_at timestamptz not null,
+    primary key (tenant_id, price_id)
+);
+
+-- What names of models stand for, for a tenant. Of one name the newest counts; without a model it stands for nothing.
+create table tenant_aliases (
+    tenant_id bigint not null,
+    alias_id bigint not null,
+    provider text not null,
+    model text not null,
+    to_provider text,
+    to_model text,
+    set_at timestamptz not null,
+    primary key (tenant_id, alias_id)
+);
+
+-- What a tenant pays of published prices, as a factor. Without one the discount of that name has ended.
+create table tenant_discounts (
+    tenant_id bigint not null,
+    discount_id bigint not null,
+    provider text not null,
+    model text not null,
+    factor bigint,
+    valid_from timestamptz not null,
+    valid_until timestamptz,
+    set_at timestamptz not null,
+    primary key (tenant_id, discount_id)
+);
+
+-- What a tenant says of models beside their prices. Of one model the newest counts; without facts it says nothing.
+create table tenant_models (
+    tenant_id bigint not null,
+    facts_id bigint not null,
+    provider text not null,
+    model text not null,
+    facts jsonb,
+    set_at timestamptz not null,
+    primary key (tenant_id, facts_id)
+);
+
+-- Where a process writes when it is asked whether it is ready. No row is ever committed.
+create table write_probes (probed_at timestamptz not null);

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "2026_11_28_first_schema"
+revision = "2026_11_30_first_schema"
 down_revision = None
 branch_labels = None
 depends_on = None
