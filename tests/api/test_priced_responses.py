@@ -34,7 +34,7 @@ CASES: list[dict[str, Any]] = [json.loads(line) for line in LINES]
 WRITTEN = datetime(2026, 11, 29, 12, tzinfo=UTC)
 """When the figures were computed."""
 NANO = Decimal("0.000000001")
-PER = {"web_searches": 1_000, "pages": 1_000, "requests": 1_000}
+PER = {"web_searches": 1_000, "file_searches": 1_000, "pages": 1_000, "requests": 1_000}
 FULL: dict[str, Any] = {"input_tokens": 1, "max_output_tokens": 1, "agent_type": "planner"}
 
 

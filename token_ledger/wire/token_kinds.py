@@ -35,7 +35,7 @@ class UsageBody(Body):
     reasoning_tokens: Annotated[UsedTokens, doc("Output tokens that were spent on reasoning.", 64)] = 0
     audio_input_tokens: Annotated[UsedTokens, doc("Input tokens that are audio, cached ones included.", 0)] = 0
     image_input_tokens: Annotated[UsedTokens, doc("Input tokens that are images, cached ones included.", 0)] = 0
-    video_input_tokens: Annotated[UsedTokens, doc("Input tokens that are video.", 0)] = 0
+    video_input_tokens: Annotated[UsedTokens, doc("Input tokens that are video and were not read from a cache.", 0)] = 0
     audio_cache_read_tokens: Annotated[UsedTokens, doc("Audio tokens that were read from the provider's cache.", 0)] = 0
     image_cache_read_tokens: Annotated[UsedTokens, doc("Image tokens that were read from the provider's cache.", 0)] = 0
     audio_output_tokens: Annotated[UsedTokens, doc("Output tokens that are audio.", 0)] = 0

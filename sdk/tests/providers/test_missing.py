@@ -72,6 +72,10 @@ ADVISED: list[tuple[Any, str]] = [
     ({"custom_id": "a", "result": {"type": "errored", "error": {"type": "error"}}}, r"release\(\)"),
     ({"custom_id": "a", "result": {"type": "expired"}}, r"release\(\)"),
     ({"custom_id": "a", "response": None, "error": {"code": "x"}}, r"release\(\)"),
+    (
+        {"custom_id": "a", "response": {"status_code": 400, "body": {"error": {"message": "x"}}}, "error": None},
+        r"release\(\)",
+    ),
 ]
 
 

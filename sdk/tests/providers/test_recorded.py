@@ -38,9 +38,9 @@ BESIDES: dict[str, dict[str, int]] = {
     "049": {"input_tokens": 5, "output_tokens": 10},
     "050": {"input_tokens": 12, "output_tokens": 10},
     # Modalities of Gemini: promptTokensDetails, cacheTokensDetails.
-    "065": {"audio_input_tokens": 1917, "video_input_tokens": 15780, "audio_cache_read_tokens": 1881},
-    "066": {"image_input_tokens": 258},
-    "067": {"image_input_tokens": 258},
+    "065": {"audio_input_tokens": 1917, "video_input_tokens": 15780 - 15483, "audio_cache_read_tokens": 1881},
+    "066": {"image_input_tokens": 258, "image_cache_read_tokens": 143},
+    "067": {"image_input_tokens": 258, "image_cache_read_tokens": 143},
     # OpenRouter's prompt_tokens_details.cache_write_tokens.
     "165": {"cache_write_5m_tokens": 329},
     "167": {"cache_write_5m_tokens": 79},
@@ -171,10 +171,12 @@ BY_EYE: dict[str, Usage] = {
         cache_read_tokens=17379,
         reasoning_tokens=821,
         audio_input_tokens=1917,
-        video_input_tokens=15780,
+        video_input_tokens=297,
         audio_cache_read_tokens=1881,
     ),
-    "066": Usage(345, 104, cache_read_tokens=191, reasoning_tokens=40, image_input_tokens=258),
+    "066": Usage(
+        345, 104, cache_read_tokens=191, reasoning_tokens=40, image_input_tokens=258, image_cache_read_tokens=143
+    ),
     "071": Usage(7, 26, reasoning_tokens=21),
     "074": Usage(9613, 72, cache_read_tokens=9602, reasoning_tokens=39),
     "075": Usage(1344, 173, cache_read_tokens=1274, reasoning_tokens=74),

@@ -208,6 +208,13 @@ READ: list[tuple[str, dict[str, Any], Usage]] = [
     ("Realtime", {"usage": REALTIME}, Usage(132, 121, 64, audio_input_tokens=13, audio_cache_read_tokens=4,
                                             audio_output_tokens=91)),
     (
+        "Realtime, an image that was read from the cache",
+        {"usage": {"input_tokens": 900, "output_tokens": 20, "input_token_details": {
+            "image_tokens": 700, "cached_tokens": 576,
+            "cached_tokens_details": {"text_tokens": 64, "audio_tokens": 0, "image_tokens": 512}}}},
+        Usage(900, 20, 576, image_input_tokens=700, image_cache_read_tokens=512),
+    ),
+    (
         "Responses, written for 12 hours",
         {"object": "response", "usage": {"input_tokens": 100, "output_tokens": 5, "input_tokens_details": {
             "cached_tokens": 10, "cache_write_tokens": 80,
@@ -240,6 +247,19 @@ READ: list[tuple[str, dict[str, Any], Usage]] = [
         {"usageMetadata": {"promptTokenCount": 40, "responseTokenCount": 7, "totalTokenCount": 47,
                            "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 7}]}},
         Usage(40, 7, audio_output_tokens=7),
+    ),
+    (
+        "Gemini, images and video of which a part was read from the cache",
+        {"usageMetadata": {"promptTokenCount": 1_000, "cachedContentTokenCount": 700, "candidatesTokenCount": 900,
+                           "totalTokenCount": 1_900,
+                           "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 40},
+                                                   {"modality": "IMAGE", "tokenCount": 560},
+                                                   {"modality": "VIDEO", "tokenCount": 400}],
+                           "cacheTokensDetails": [{"modality": "IMAGE", "tokenCount": 310},
+                                                  {"modality": "VIDEO", "tokenCount": 390}],
+                           "candidatesTokensDetails": [{"modality": "VIDEO", "tokenCount": 880}]}},
+        Usage(1_000, 900, 700, image_input_tokens=560, image_cache_read_tokens=310, video_input_tokens=10,
+              video_output_tokens=880),
     ),
     ("Gemini, wrapped", {"response": {"usageMetadata": {"promptTokenCount": 4}}}, Usage(4, 0)),
     (
@@ -406,6 +426,62 @@ def test_searches_that_are_charged(items: list[tuple[str | None, str]], told: in
     if told is not None:
         body["tool_usage"] = {"web_search": {"num_requests": told}}
     assert usage_from(body) == Usage(9, 2, web_searches=searches)
+
+
+def test_searches_of_stored_files_that_are_charged() -> None:
+    searches = [{"type": "file_search_call", "status": status} for status in ("completed", "failed", "completed")]
+    body = {"id": "resp_1", "object": "response", "output": searches, "usage": {"input_tokens": 9, "output_tokens": 2}}
+    assert usage_from(body) == Usage(9, 2, file_searches=2)
+    stream = OpenAIStreamUsage()
+    stream.add({"type": "response.completed", "response": {**body, "status": "completed"}})
+    assert stream.reading().usage == Usage(9, 2, file_searches=2)
+
+
+@pytest.mark.parametrize(
+    ("model", "queries", "searches"),
+    [
+        ("gemini-3-flash-preview", ["rain today", "wind today"], 2),
+        ("gemini-3.1-pro-preview", ["rain today"], 1),
+        # Up to 2.5 a prompt is charged once, however much it searched for.
+        ("gemini-2.5-flash", ["rain today", "wind today"], 1),
+        ("models/gemini-2.0-flash-001", ["rain today", "wind today", "sun"], 1),
+        # A query without words is not charged, nor is grounding in something else.
+        ("gemini-3-flash-preview", ["", "rain today"], 1),
+        ("gemini-2.5-flash", [""], 0),
+        ("gemini-3-flash-preview", None, 0),
+    ],
+)
+def test_searches_of_gemini_that_are_charged(model: str, queries: list[str] | None, searches: int) -> None:
+    grounding = {"groundingChunks": []} if queries is None else {"webSearchQueries": queries}
+    body = {
+        "responseId": "g1",
+        "modelVersion": model,
+        "candidates": [{"finishReason": "STOP", "groundingMetadata": grounding}],
+        "usageMetadata": GEMINI,
+    }
+    assert usage_from(body) == Usage(4, 2, web_searches=searches)
+    snake = {
+        "model_version": model,
+        "candidates": [{"grounding_metadata": {"web_search_queries": queries}}],
+        "usage_metadata": {"prompt_token_count": 4, "candidates_token_count": 2},
+    }
+    assert usage_from(as_object(snake)) == Usage(4, 2, web_searches=searches)
+
+
+@pytest.mark.parametrize("kind", [GeminiStreamUsage, AnyStreamUsage])
+def test_searches_that_a_chunk_of_gemini_names(kind: type[StreamUsage]) -> None:
+    def chunk(identifier: str, **candidate: Any) -> dict[str, Any]:
+        usage = {"modelVersion": "gemini-3-flash-preview", "usageMetadata": GEMINI}
+        return {"responseId": identifier, "candidates": [candidate], **usage}
+
+    stream = kind()
+    stream.add(chunk("g1", groundingMetadata={"webSearchQueries": ["rain today", "wind today"]}))
+    assert stream.partial() == Usage(4, 2, web_searches=2)
+    stream.add(chunk("g1", groundingMetadata={"webSearchQueries": ["wind today", "sun today"]}))
+    stream.add(chunk("g1", finishReason="STOP"))
+    assert stream.reading().usage == Usage(4, 2, web_searches=3)
+    stream.add(chunk("g2", finishReason="STOP"))
+    assert stream.reading().usage == Usage(4, 2)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ def usage_missing(response: object) -> UsageMissing:
 
 def _of_error(response: object) -> str | None:
     failed = text(member(response, "result"), "type") in ("errored", "canceled", "expired")
-    if member(response, "error") is None and not failed:
+    of_batch = member(member(response, "response"), "body")
+    if member(response, "error") is None and member(of_batch, "error") is None and not failed:
         return None
     return (
         "the response is an error of the provider and carries no usage: call release() if nothing was generated, else"

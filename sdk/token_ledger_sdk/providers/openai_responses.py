@@ -69,6 +69,14 @@ def web_searches(response: object, usage: object) -> int:
     return sum(1 for item in members(member(response, "output")) if _is_search(item))
 
 
+def _file_searches(response: object) -> int:
+    """Return how many searches of stored files the response made: each that did not fail is charged."""
+    return sum(
+        text(item, "type") == "file_search_call" and text(item, "status") != "failed"
+        for item in members(member(response, "output"))
+    )
+
+
 def _usage(response: object, usage: object, prompt: object, completion: object) -> Usage:
     cached = member(prompt, "cached_tokens_details")
     writes = member(prompt, "cache_write_tokens_details")
@@ -85,9 +93,11 @@ def _usage(response: object, usage: object, prompt: object, completion: object) 
         image_input_tokens=count(prompt, "image_tokens"),
         video_input_tokens=count(prompt, "video_tokens"),
         audio_cache_read_tokens=count(cached, "audio_tokens"),
+        image_cache_read_tokens=count(cached, "image_tokens"),
         audio_output_tokens=count(completion, "audio_tokens"),
         image_output_tokens=count(completion, "image_tokens"),
         web_searches=web_searches(response, usage),
+        file_searches=_file_searches(response),
     )
 
 
