@@ -1,8 +1,8 @@
 """What becomes of a hold whose block is left without a settle. Pure: it decides, the hold acts.
 
-A hold is released only if the provider surely did not run. In every other case money may have been spent, and what was
-held is booked as an estimate. Proof is either the caller's word (`hold.not_sent()`) or an exception that means that no
-connection was made. A read time-out proves nothing, and once a part of the call's usage was sent, the provider did run.
+A hold is released only if the provider did not run. In every other case money may have been spent, and what was held
+is booked as an estimate. Proof is either the caller's word (`hold.not_sent()`) or an exception that is free by the rule
+of `failures`. A read time-out proves nothing, and once a part of the call's usage was sent, the provider did run.
 
 An end that got no answer is kept, and sent again in the background until there is one.
 """
@@ -15,14 +15,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .errors import LedgerError, UsageMissing
+from .failures import failure_of
 from .providers import Usage
-from .providers.bodies import member
 from .wire.calls import Call
 from .wire.reservations import Reservation
-
-# Compared by class name, so that httpx, httpx2, httpcore, requests and others need not be installed.
-_NO_CONNECTION = frozenset({"ConnectError", "ConnectTimeout"})
-
 
 _LONGEST_PAUSE_SECONDS = 30.0
 
@@ -45,7 +41,7 @@ class Ending(Enum):
 
     NOTHING = "it has ended already"
     REPEAT = "a settle or release got no answer: send the same again"
-    RELEASE = "the provider surely did not run"
+    RELEASE = "the provider did not run"
     ESTIMATE = "the provider may have run: settle what was held"
 
 
@@ -57,26 +53,14 @@ def choose_ending(
         return Ending.NOTHING
     if tried:
         return Ending.REPEAT
-    if not ran and (not_sent or (error is not None and proves_not_sent(error))):
+    if not ran and (not_sent or release_reason(error) is not None):
         return Ending.RELEASE
     return Ending.ESTIMATE
 
 
-def proves_not_sent(error: BaseException) -> bool:
-    """Whether an exception proves that the provider never got the request.
-
-    True for ConnectError and ConnectTimeout of any library. The openai and anthropic SDKs wrap these and retry by
-    themselves: a wrapped one counts only for a first attempt, as an earlier one may have reached the provider.
-    """
-    if _is_no_connection(error):
-        return is_first_attempt(error)
-    cause = error.__cause__
-    return cause is not None and _is_no_connection(cause) and _attempt(error) == "0"
-
-
-def is_first_attempt(error: BaseException) -> bool:
-    """Whether an error ended the first attempt of its SDK, or is one of a library that does not count them."""
-    return _attempt(error) in (None, "0")
+def release_reason(error: BaseException | None) -> str | None:
+    """Say why a call that an exception ended costs nothing; None if it may have cost something."""
+    return None if error is None else failure_of(error).free
 
 
 def outcome_of(error: BaseException | None) -> str:
@@ -93,16 +77,3 @@ def held_usage(reservation: Reservation, call: Call) -> Usage:
         cache_read_tokens=call.get("cached_input_tokens", 0),
         **(call.get("max_usage") or {}),
     )
-
-
-def _is_no_connection(error: BaseException) -> bool:
-    return any(kind.__name__ in _NO_CONNECTION for kind in type(error).__mro__)
-
-
-def _attempt(error: BaseException) -> object:
-    """Return the attempt of the openai or anthropic SDK: "0" for the first, None for an error of another library."""
-    try:
-        return member(member(member(error, "request"), "headers"), "x-stainless-retry-count")
-    except RuntimeError:
-        # httpx raises this for an exception that was made without a request.
-        return None

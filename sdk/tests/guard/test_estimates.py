@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
-import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +12,6 @@ import pytest
 from token_ledger_sdk import Usage, text_tokens
 from token_ledger_sdk.guard.attempts import Attempts, Received, State
 from token_ledger_sdk.guard.estimates import estimate_lost, estimate_received
-from token_ledger_sdk.guard.failures import kind_of, was_not_sent
 from token_ledger_sdk.providers import chunks_of
 from token_ledger_sdk.providers.output_text import output_text
 
@@ -62,28 +59,6 @@ def test_without_tiktoken_characters_are_counted(monkeypatch: pytest.MonkeyPatch
         4,
         "input counted, output from text (4 characters a token)",
     )
-
-
-@pytest.mark.parametrize(
-    ("error", "not_sent", "kind"),
-    [
-        (httpx2.ConnectError("x"), True, "no_connection"),
-        (httpx2.ConnectTimeout("x"), True, "no_connection"),
-        (httpx2.PoolTimeout("x"), True, "no_connection"),
-        (ssl.SSLCertVerificationError("x"), True, "no_connection"),
-        (httpx2.ReadTimeout("x"), False, "timeout"),
-        (httpx2.WriteTimeout("x"), False, "timeout"),
-        (httpx2.RemoteProtocolError("x"), False, "cut_connection"),
-        (httpx2.ReadError("x"), False, "cut_connection"),
-        (ConnectionResetError(), False, "cut_connection"),
-        (asyncio.CancelledError(), False, "cancelled"),
-        (KeyboardInterrupt(), False, "cancelled"),
-        (GeneratorExit(), False, "closed_early"),
-        (ValueError(), False, "ValueError"),
-    ],
-)
-def test_what_an_exception_proves(error: BaseException, not_sent: bool, kind: str) -> None:
-    assert (was_not_sent(error), kind_of(error)) == (not_sent, kind)
 
 
 def test_attempts_in_every_order() -> None:

@@ -22,7 +22,7 @@ import pytest
 from litellm.caching import caching_handler
 
 from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded, TokenLedger
-from token_ledger_sdk.guard.failures import NEVER_BILLED
+from token_ledger_sdk.failures import NEVER_BILLED
 
 from .conftest import KEY, GrantingLedger
 from .provider import Provider

@@ -11,7 +11,7 @@ from google import genai
 from google.genai import errors, types
 
 from token_ledger_sdk import BudgetExceeded, TokenLedger
-from token_ledger_sdk.guard.failures import NEVER_BILLED
+from token_ledger_sdk.failures import NEVER_BILLED
 
 from .conftest import KEY, GrantingLedger
 from .provider import Provider

@@ -22,7 +22,7 @@ from openai import OpenAI
 from pydantic import BaseModel
 
 from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded, ConfigurationError, TokenLedger
-from token_ledger_sdk.guard.failures import NEVER_BILLED
+from token_ledger_sdk.failures import NEVER_BILLED
 
 from .conftest import GrantingLedger
 from .langchain_models import (

@@ -32,7 +32,7 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded, TokenLedger
-from token_ledger_sdk.guard.failures import NEVER_BILLED
+from token_ledger_sdk.failures import NEVER_BILLED
 
 from .conftest import KEY, GrantingLedger
 from .provider import Provider

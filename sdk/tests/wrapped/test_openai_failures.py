@@ -10,7 +10,7 @@ import pytest
 from openai import OpenAI
 
 from token_ledger_sdk import BudgetExceeded, TokenLedger
-from token_ledger_sdk.guard.failures import NEVER_BILLED
+from token_ledger_sdk.failures import NEVER_BILLED
 
 from .conftest import KEY, GrantingLedger
 from .provider import Provider

@@ -26,7 +26,7 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
 
 from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded
-from token_ledger_sdk.guard.failures import NEVER_BILLED
+from token_ledger_sdk.failures import NEVER_BILLED
 
 from .conftest import KEY, GrantingLedger
 from .provider import Provider

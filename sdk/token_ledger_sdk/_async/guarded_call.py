@@ -11,10 +11,10 @@ from dataclasses import replace
 from functools import partial
 
 from ..errors import LedgerError
+from ..failures import failure_of, is_interruption, is_misuse
 from ..guard.ask import Ask
 from ..guard.attempts import NOTHING_RECEIVED, Attempts, Received, State, reading_or_none
 from ..guard.estimates import Estimate, estimate_lost, estimate_received
-from ..guard.failures import causes_of, is_interruption, is_misuse, kind_of, missing_connection, status_of
 from ..providers import Reading, Usage
 from ..providers.output_text import whole_output_text
 from ..text_tokens import is_quick
@@ -92,21 +92,14 @@ class AsyncGuardedCall:
             self._attempts.begin()
 
     def failed_unseen(self, error: BaseException) -> None:
-        """Note that an exception ended a call of which nobody has seen the attempts, and read from it what it proves.
+        """Note that an exception ended a call of which nobody has seen the attempts.
 
-        That is what the last attempt proves: of those that a library made before it, nothing is known.
         Of a call whose answer has begun, or that a wrapped client has told of, nothing new is noted.
         """
-        if self._attempts.state is not State.NOT_SENT or is_misuse(error):
+        if self.is_waiting and is_misuse(error):
             return
-        self._attempts.begin()
-        connection = missing_connection(error)
-        status = next((status for each in causes_of(error) if (status := status_of(each)) is not None), None)
-        if connection is not None:
-            self._attempts.fail(connection)
-        elif status is not None and not is_interruption(error):
-            self._attempts.refuse(status)
-        else:
+        self.sent_unseen()
+        if self.is_running:
             self._attempts.fail(error)
 
     def covers(self, ask: Ask) -> bool:
@@ -180,7 +173,7 @@ class AsyncGuardedCall:
         if error_kind is None and self._attempts.lost and (error is not None or self._attempts.state is State.OVER):
             error_kind = self._attempts.lost[-1]
         elif error_kind is None and error is not None:
-            error_kind = kind_of(error)
+            error_kind = failure_of(error).kind
         if error_kind is not None:
             measured["error_kind"] = error_kind
         # The caller's own end of a stream is no error of the provider's.

@@ -9,7 +9,7 @@ from typing import Unpack
 from ..errors import ApiError, Conflict, Problem, ReservationNotOpen, Unavailable, Unreachable
 from ..providers import Usage
 from ..providers.usage import NO_USAGE
-from ..unsettled import Ending, choose_ending, held_usage, outcome_of
+from ..unsettled import Ending, choose_ending, held_usage, outcome_of, release_reason
 from ..wire import reservations
 from ..wire.amounts import Amounts
 from ..wire.calls import Actual, Call, Scope, Use, part_of, use_of
@@ -161,7 +161,7 @@ class AsyncHold(AsyncPermission):
         if ending is Ending.REPEAT and self._tried is not None:
             await self._end(self._tried)
         elif ending is Ending.RELEASE:
-            await self.release(reason="not sent")
+            await self.release(reason=release_reason(error) or "not sent")
         elif ending is Ending.ESTIMATE:
             await self.settle_estimate(outcome=outcome_of(error))
 

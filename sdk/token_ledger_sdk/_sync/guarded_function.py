@@ -9,9 +9,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from ..guard.current import running_call
-from ..guard.failures import may_be_billed, status_of
 from ..guard.functions import FunctionTerms
-from ..unsettled import proves_not_sent
 from ..waiting import check_function_sync
 from .guard import Guard
 from .guarded_call import GuardedCall
@@ -80,16 +78,11 @@ def guard_tool(guard: Guard, terms: FunctionTerms, sender: Sender) -> Callable[[
 
 
 def _tell(call: GuardedCall, terms: FunctionTerms, error: BaseException) -> None:
-    """Say of a call what an exception proves, unless somebody within has said more."""
+    """Say of a call that an exception has ended it, unless somebody within has said more."""
     if not terms.says_when_sent:
         call.sent_unseen()
-    if not call.is_running:
-        return
-    status = status_of(error)
-    if status is not None and not may_be_billed(status):
-        call.refused(status)
-    else:
-        call.failed(error.__cause__ or error if proves_not_sent(error) else error)
+    if call.is_running:
+        call.failed(error)
 
 
 def _settle(call: GuardedCall, terms: FunctionTerms, result: object) -> None:

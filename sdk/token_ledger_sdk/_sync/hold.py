@@ -10,7 +10,7 @@ from typing import Unpack
 from ..errors import ApiError, Conflict, Problem, ReservationNotOpen, Unavailable, Unreachable
 from ..providers import Usage
 from ..providers.usage import NO_USAGE
-from ..unsettled import Ending, choose_ending, held_usage, outcome_of
+from ..unsettled import Ending, choose_ending, held_usage, outcome_of, release_reason
 from ..wire import reservations
 from ..wire.amounts import Amounts
 from ..wire.calls import Actual, Call, Scope, Use, part_of, use_of
@@ -160,7 +160,7 @@ class Hold(Permission):
         if ending is Ending.REPEAT and self._tried is not None:
             self._end(self._tried)
         elif ending is Ending.RELEASE:
-            self.release(reason="not sent")
+            self.release(reason=release_reason(error) or "not sent")
         elif ending is Ending.ESTIMATE:
             self.settle_estimate(outcome=outcome_of(error))
 

@@ -14,9 +14,9 @@ from .block import Block
 class Permission(Block):
     """Permission for one LLM call; leaving its block always ends it.
 
-    Leaving the block without a settle releases what was held only if the provider surely did not run: after
-    `not_sent()`, or when a ConnectError or ConnectTimeout leaves the block. Otherwise what was held is booked as an
-    estimate. So keep only the provider call and its settle inside the block.
+    Leaving the block without a settle releases what was held only if the provider did not run: after `not_sent()`, or
+    when an exception leaves the block that proves it, such as a ConnectError or an error with status 429. Otherwise
+    what was held is booked as an estimate. So keep only the provider call and its settle inside the block.
     """
 
     def __init__(self, most: Usage) -> None:

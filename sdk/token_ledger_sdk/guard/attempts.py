@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ..errors import UsageMissing
+from ..failures import Failure, failure_of, failure_with
 from ..providers import Reading, Usage, reading_of
-from .failures import kind_of, may_be_billed, was_not_sent
 
 
 class State(Enum):
@@ -57,23 +57,22 @@ class Attempts:
 
     def refuse(self, status: int) -> None:
         """Note that the provider, or a gateway, answered with an error status before any byte of an answer."""
-        if may_be_billed(status):
-            self._lose(f"status_{status}")
-        else:
-            self.refusal = f"the provider answered {status}"
-        self.state = State.OVER
+        self._over(failure_with(status))
 
     def fail(self, error: BaseException) -> None:
         """Note that an exception ended the attempt before an answer has begun."""
-        if was_not_sent(error):
-            self.refusal = f"no connection to the provider: {type(error).__name__}"
-        else:
-            self._lose(kind_of(error))
-        self.state = State.OVER
+        self._over(failure_of(error))
 
     def answer(self) -> None:
         """Note that an answer has begun."""
         self.state = State.BEGUN
+
+    def _over(self, failure: Failure) -> None:
+        if failure.free is None:
+            self._lose(failure.kind)
+        else:
+            self.refusal = failure.free
+        self.state = State.OVER
 
     def _lose(self, kind: str) -> None:
         if self.state is State.RUNNING:

@@ -9,15 +9,14 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from ..errors import Denied
+from ..failures import failure_of
 from ..providers import Usage
 from ..providers.bodies import member
-from ..unsettled import proves_not_sent
 from ..wire.calls import Measured, use_of
 from ..wire.events import ToolCall
 from .ask import Ask
 from .attempts import reading_or_none
 from .context import CallContext, ContextFields, context_of
-from .failures import kind_of, may_be_billed, status_of
 
 Value = TypeVar("Value")
 
@@ -141,8 +140,9 @@ class FunctionTerms:
         self, context: CallContext, error: BaseException, most: Usage | None, model: str | None
     ) -> ToolCall:
         """Return the call of a tool that raised an exception: it costs what it may have cost."""
-        said = _event(self, context, {"error_kind": kind_of(error)}, failed=True)
-        if is_surely_free(error):
+        failure = failure_of(error)
+        said = _event(self, context, {"error_kind": failure.kind}, failed=True)
+        if failure.free is not None:
             return ToolCall(**said)
         if self.cost is not None:
             # What a stated function would take was not returned.
@@ -167,15 +167,6 @@ def terms_of(fields: FunctionFields) -> tuple[FunctionTerms, CallContext]:
     if terms.tool is None and (terms.cost is not None or terms.tool_source is not None):
         raise TypeError("cost and tool_source are for tools: give tool=… as well")
     return terms, context_of(context)
-
-
-def is_surely_free(error: BaseException) -> bool:
-    """Whether an exception of a library proves that nothing is billed: a status, or no connection.
-
-    What its SDK has tried before is not seen.
-    """
-    status = status_of(error)
-    return proves_not_sent(error) if status is None else not may_be_billed(status)
 
 
 def _event(terms: FunctionTerms, context: CallContext, measured: Measured, *, failed: bool) -> dict[str, Any]:
