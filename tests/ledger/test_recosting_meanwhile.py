@@ -13,6 +13,7 @@ from tests.ledger.test_recosting import AGO, HOUSE, found_by, ledger, record, se
 from tests.ledger.test_recosting_priced import PERIOD
 from tests.proof.ledger import Ledger
 from token_ledger.core.batch import administration, commands, outcomes
+from token_ledger.core.batch.books import ORDINAL_BITS
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.discount import read_factor
@@ -101,6 +102,22 @@ async def test_what_was_re_costed_meanwhile_is_not_re_costed_again(ledger: Ledge
     assert await settled(ledger) == 4_000_000
 
 
+async def test_what_others_change_between_two_batches_of_a_look_counts(ledger: Ledger) -> None:
+    ids = await _priced(ledger, 6)
+    look = await found_by(ledger, PERIOD)
+    booked: list[str] = []
+    for first in (0, 2, 4):
+        part = Look(look.calls[first : first + 2], None, look.basis)
+        entry = (await ledger.ask(_command(part), outcomes.Recosted)).entry
+        booked += entry.after["recostings"].values()
+        look.basis.own.append(entry.audit_id >> ORDINAL_BITS)
+        if first == 0:
+            await ledger.ask(await _reversal(ledger, ids[2]), outcomes.Reversed)
+            other = await found_by(ledger, PERIOD)
+            assert len(await _book(ledger, Look(other.calls[2:], None, other.basis))) == 1
+    assert booked == [str(ids[place]) for place in (0, 1, 3, 4)]
+
+
 async def test_a_price_that_changed_meanwhile_counts(ledger: Ledger) -> None:
     await _priced(ledger, 1)
     found = await found_by(ledger, PERIOD)
@@ -151,13 +168,15 @@ async def test_a_global_price_that_changed_meanwhile_counts(ledger: Ledger) -> N
 async def test_a_user_who_was_erased_meanwhile_is_not_named_again(ledger: Ledger, finished: bool) -> None:
     made = administration.CreateBudget("k", b"x", "each", (("user", "*"),), Limits(nanos=10**9), Window.TOTAL)
     await ledger.ask(made, outcomes.BudgetAnswer)
+    await set_price(ledger, "house/chat", HOUSE)
+    await record(ledger, "chat", 1_000, 0, user="ada")  # the oldest one is not the user's
     await _priced(ledger, user="frank")
     found = await found_by(ledger, PERIOD)
     await ledger.ask(administration.EraseUser("k", b"x", "frank", "root"), outcomes.Changed)
     if finished:
         await Erasures(ledger.database, visible_seconds=0).erase_users()
         await record(ledger, "other", 1_000, 0, user="frank")
-    assert len(await _book(ledger, found)) == 2
+    assert len(await _book(ledger, found)) == 3
     named = await ledger.owner.fetchval(
         "select count(*) from usage_events where recosts is not null and user_id = 'frank'"
     )
@@ -214,7 +233,7 @@ async def test_two_processes_re_cost_a_period_once(ledger: Ledger) -> None:
     other = Ledger(ledger.database, ledger.owner, ledger._prices, ledger.tenant)
     found = [await found_by(ledger, PERIOD), await found_by(other, PERIOD)]
     parts = [
-        _book(process, Look(look.calls[first : first + 4], None))
+        _book(process, Look(look.calls[first : first + 4], None, look.basis))
         for process, look in ((ledger, found[0]), (other, found[1]))
         for first in (0, 4, 8)
     ]

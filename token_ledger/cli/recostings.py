@@ -19,7 +19,6 @@ from token_ledger.config import Settings
 from token_ledger.core.batch.administration import Recost, RecostedCall
 from token_ledger.core.batch.books import ORDINAL_BITS
 from token_ledger.core.batch.outcomes import Recosted
-from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.plain_data import totals_data
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.recosting import totals_of
@@ -103,9 +102,8 @@ class Pace:
             yield calls[first : first + size]
             first += size
 
-    def note(self, entry: AuditEntry) -> None:
-        """Note the batch that has an entry of the audit log."""
-        sequence = entry.audit_id >> ORDINAL_BITS
+    def note(self, sequence: int) -> None:
+        """Note the number of the batch that has re-costed a part."""
         if self._sequence is not None and sequence != self._sequence + 1:
             self._of_few = _BATCHES_OF_FEW
         elif self._of_few:
@@ -140,7 +138,9 @@ async def _book(commits: GroupCommit, tenant: TenantId, wanted: Wanted, found: L
         outcome = await commits.submit(tenant, command, lasts=False)
         if not isinstance(outcome, Recosted):
             raise problem_of(outcome)
-        pace.note(outcome.entry)
+        sequence = outcome.entry.audit_id >> ORDINAL_BITS
+        pace.note(sequence)
+        found.basis.own.append(sequence)  # it is known what this batch has changed
         rows += outcome.entry.after["models"]
     return rows
 

@@ -11,7 +11,7 @@ from token_ledger.core.model.charge import OtherUse, charge
 from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.parts import DrawnUse
 from token_ledger.core.model.price import Price
-from token_ledger.core.model.recosting import BookedCall, Part, difference_by, whole_difference
+from token_ledger.core.model.recosting import LAST_SEQUENCE, Basis, BookedCall, Part, difference_by, whole_difference
 from token_ledger.core.model.usage import Usage
 from token_ledger.storage.prices import check_rates
 
@@ -116,6 +116,21 @@ def test_what_everybody_pays_follows_from_their_price_alone() -> None:
     assert (found.nanos, found.list_nanos, found.is_listed) == (1_000_000, 65_000_000 - 22_000_000, True)
     lacking = whole_difference(call, price(input="3"), price(input="4"))
     assert (lacking.nanos, lacking.list_nanos, lacking.is_listed) == (1_000_000, None, False)
+
+
+@pytest.mark.parametrize(
+    ("own", "unknown"),
+    [
+        ([], [(8, LAST_SEQUENCE - 1)]),
+        ([8, 9], [(10, LAST_SEQUENCE - 1)]),
+        ([9], [(8, 8), (10, LAST_SEQUENCE - 1)]),
+        ([8, 11, 12], [(9, 10), (13, LAST_SEQUENCE - 1)]),
+    ],
+)
+def test_of_later_batches_only_those_are_known_that_only_re_cost(
+    own: list[int], unknown: list[tuple[int, int]]
+) -> None:
+    assert Basis("any", 7, 1, own).unknown_batches == unknown
 
 
 COUNTS = st.integers(0, 100_000)

@@ -3,19 +3,19 @@
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from operator import add
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from token_ledger.core.batch.writes import RollupKey, RunKey, TagKey, Writes
 from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.usage import Figures, figures_of
 
-Key = TypeVar("Key")
+Amounts = TypeVar("Amounts")
 
 
 def roll_up(writes: Writes, event: UsageEvent, hour: datetime, day: datetime) -> None:
     """Add an event to the sums of its hour and day, of each of its tags, and of its run."""
-    _add_all(writes, event, hour, day, figures_of(event.calls, event.usage, event.cost_nanos))
+    _add_all(writes, event, hour, day, figures_of(event.calls, event.usage, event.cost_nanos), _add)
 
 
 def roll_up_recostings(
@@ -24,7 +24,7 @@ def roll_up_recostings(
     """Add what events cost more or less to the sums that they are in."""
     for each in recostings:
         event = each.recosted
-        _add_all(writes, event, *period(event.posted_at), (*_NOTHING, each.cost_nanos))
+        _add_all(writes, event, *period(event.posted_at), each.cost_nanos, _add_cost)
 
 
 def costs_by_path(recostings: Iterable[RecostedEvent]) -> dict[tuple[int, ...], int]:
@@ -40,17 +40,28 @@ _NOTHING = (0,) * (len(Figures._fields) - 1)
 """The figures before the cost, which is the last."""
 
 
-def _add_all(writes: Writes, event: UsageEvent, hour: datetime, day: datetime, figures: tuple[int, ...]) -> None:
+def _add_all(
+    writes: Writes, event: UsageEvent, hour: datetime, day: datetime, amounts: Amounts,
+    add_to: Callable[[dict[Any, list[int]], Any, Amounts], None],
+) -> None:  # fmt: skip
     facts = event.facts
     key = RollupKey(hour, day, facts.cost_center, facts.user, facts.agent_type, facts.model, facts.request_type)
-    _add(writes.rollups, key, figures)
+    add_to(writes.rollups, key, amounts)
     for tag, content in facts.tags:
-        _add(writes.tag_rollups, TagKey(day, tag, content), figures)
+        add_to(writes.tag_rollups, TagKey(day, tag, content), amounts)
     if facts.run_id is not None:
         run_key = RunKey(facts.run_id, facts.agent_type, facts.tool or "", facts.model)
-        _add(writes.run_rollups, run_key, figures)
+        add_to(writes.run_rollups, run_key, amounts)
 
 
-def _add(sums: dict[Key, list[int]], key: Key, amounts: tuple[int, ...]) -> None:
+def _add(sums: dict[Any, list[int]], key: Any, amounts: tuple[int, ...]) -> None:
     found = sums.get(key)
     sums[key] = [*amounts] if found is None else [*map(add, found, amounts)]
+
+
+def _add_cost(sums: dict[Any, list[int]], key: Any, nanos: int) -> None:
+    found = sums.get(key)
+    if found is None:
+        sums[key] = [*_NOTHING, nanos]
+    else:
+        found[-1] += nanos

@@ -10,13 +10,15 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
 from token_ledger.core.model.plain_data import totals_data
-from token_ledger.core.model.recosting import RecostableCall, Recosting, recosting_of, totals_of
+from token_ledger.core.model.recosting import Basis, RecostableCall, Recosting, recosting_of, totals_of
 
 
 def recost(books: Books, command: administration.Recost) -> outcomes.Recosted | outcomes.Refused:
     """Book what the calls cost more or less; those that were taken back or re-costed meanwhile are left as they are."""
     edition = books.prices.edition
-    found = [(call, each) for call in command.calls if (each := _find(books, call, edition)) is not None]
+    bases = {each.found.basis for each in command.calls if each.found is not None}
+    current = {basis for basis in bases if edition is not None and edition == basis.edition}
+    found = [(call, each) for call in command.calls if (each := _find(books, call, current)) is not None]
     more = sum(each.difference.nanos for _, each in found)
     if books.loaded.booked_nanos + more > LARGEST_AMOUNT:
         detail = (
@@ -36,13 +38,13 @@ def recost(books: Books, command: administration.Recost) -> outcomes.Recosted | 
     return outcomes.Recosted(entry)
 
 
-def _find(books: Books, command: administration.RecostedCall, edition: object) -> Recosting | None:
+def _find(books: Books, command: administration.RecostedCall, current: set[Basis]) -> Recosting | None:
     loaded = books.loaded
     for event_id, _ in command.events:
         if event_id not in loaded.events or event_id in loaded.corrected:
             return None
     before, found = loaded.recostings_of(command.events[-1][0]), command.found
-    if found is not None and found.stands(edition, before):
+    if found is not None and found.basis in current and found.call.recostings == before:
         return found.recosting
     events = tuple(loaded.events[event_id] for event_id, _ in command.events)
     return recosting_of(books.prices, RecostableCall(events, command.called, before, command.whole_at))

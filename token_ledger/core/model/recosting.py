@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from itertools import pairwise
 
 from token_ledger.core.model.charge import OtherUse, charge, other_uses, token_cost_nanos
 from token_ledger.core.model.event import UsageEvent
@@ -19,6 +20,8 @@ from token_ledger.core.model.parts import DrawnUse, drawn_with, sums
 from token_ledger.core.model.price import ModelName, Price, PriceBook
 from token_ledger.core.model.usage import Usage
 
+LAST_SEQUENCE = 2**47
+"""More than any: ids have 16 bits for what is in a batch."""
 _NOTHING_BOOKED = OtherUse("", 0, None)
 
 
@@ -108,20 +111,33 @@ class Recosting:
     """The call before."""
 
 
+@dataclass(eq=False, slots=True)
+class Basis:
+    """What was known where re-costings were decided before the batches that book them."""
+
+    edition: object
+    """Of the price book; None where it was not loaded."""
+    sequence: int
+    """Of a batch whose changes are known, and those of all before it."""
+    config_version: int
+    """Of the tenant's set-up."""
+    own: list[int] = field(default_factory=list)
+    """The numbers of later batches that have only booked others of these re-costings, ascending."""
+
+    @property
+    def unknown_batches(self) -> list[tuple[int, int]]:
+        """The batches whose changes are not known, as the first and the last number of each span of them."""
+        known = [self.sequence, *self.own, LAST_SEQUENCE]
+        return [(each + 1, later - 1) for each, later in pairwise(known) if each + 1 < later]
+
+
 @value
 class FoundRecosting:
     """A re-costing that was decided before the batch that books it, with what it follows from and nothing else."""
 
     call: RecostableCall
     recosting: Recosting
-    edition: object
-    """Of the price book."""
-    sequence: int
-    """Of a batch whose changes are known, and those of all before it."""
-
-    def stands(self, edition: object, recostings: tuple[UsageEvent, ...]) -> bool:
-        """Tell whether it would be decided again by a book of an edition, after so many re-costings of the call."""
-        return edition is not None and edition == self.edition and recostings == self.call.recostings
+    basis: Basis
 
 
 def recosting_of(prices: PriceBook, call: RecostableCall) -> Recosting | None:

@@ -120,7 +120,8 @@ def _account_ids(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterabl
         yield from ((tenant, account_id) for account_id in (() if event is None else event.path))
     for tenant, recosting in ordered.of(administration.Recost):
         lasts = (loaded[tenant].events.get(call.events[-1][0]) for call in recosting.calls)
-        yield from ((tenant, account_id) for event in lasts if event is not None for account_id in event.path)
+        paths = {tuple(event.path) for event in lasts if event is not None}  # many calls are on the same accounts
+        yield from ((tenant, account_id) for path in paths for account_id in path)
     for tenant, into in loaded.items():
         # A call that was reported without a hold may give way to the settle of one.
         for calls in into.responses.values():

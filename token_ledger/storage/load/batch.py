@@ -69,7 +69,7 @@ async def load(
     await load_users(connection, ordered, configs, loaded)
     decided = before.writes.model_names if before is not None else {}
     await load_model_names(connection, ordered, configs, loaded, names, touched, decided)
-    await load_corrected(connection, ordered, loaded)
+    await load_corrected(connection, configs, ordered, loaded)
     await load_responses(connection, locked, ordered, configs, loaded)
     await load_increases(connection, ordered, loaded)
     await load_attachable_runs(connection, ordered, loaded, before.writes.changed_runs if before is not None else ())

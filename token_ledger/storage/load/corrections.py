@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from token_ledger.core.batch.administration import Recost, RecostedCall, Reverse
-from token_ledger.core.batch.books import last_id
+from token_ledger.core.batch.books import ORDINAL_BITS, last_id
 from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.model.event import UsageEvent
-from token_ledger.core.model.tenant import TenantId
+from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.storage import rows
 from token_ledger.storage.load.keys import readings_of
 from token_ledger.storage.load.locks import Connection
@@ -44,19 +44,19 @@ cross join lateral (
 # What is known of a booked event since it was found may have changed: it was taken back or re-costed, its user erased,
 # its month given up. Nothing else of it ever does. What takes back and re-costs has ids of the batches since then.
 LOAD_CHANGED = """
-select known.tenant_id, c.corrects, c.recosts
-from unnest($1::text::bigint[], $2::text::bigint[]) as known (tenant_id, last_id)
+select unknown.tenant_id, c.corrects, c.recosts
+from unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[]) as unknown (tenant_id, first_id, last_id)
 cross join lateral (
     select * from usage_events as stored
-    where stored.tenant_id = known.tenant_id and stored.event_id > known.last_id
+    where stored.tenant_id = unknown.tenant_id and stored.event_id between unknown.first_id and unknown.last_id
       and (stored.corrects is not null or stored.recosts is not null)
     order by stored.event_id
 ) as c
 union all
 select wanted.tenant_id, wanted.event_id, null
 from (
-    select tenant_id, event_id, ($6::timestamptz[])[booked] as booked_at, ($8::text[])[named] as user_id
-    from unnest($3::text::bigint[], $4::text::bigint[], $5::text::integer[], $7::text::integer[])
+    select tenant_id, event_id, ($7::timestamptz[])[booked] as booked_at, ($9::text[])[named] as user_id
+    from unnest($4::text::bigint[], $5::text::bigint[], $6::text::integer[], $8::text::integer[])
          as sent (tenant_id, event_id, booked, named)
 ) as wanted
 left join lateral (
@@ -68,17 +68,20 @@ left join lateral (
 where e.user_id is distinct from wanted.user_id
 """
 
-_NO_SEQUENCE = 2**63
 
-
-async def load_corrected(connection: Connection, ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> None:
+async def load_corrected(
+    connection: Connection,
+    configs: Mapping[TenantId, TenantConfig],
+    ordered: Ordered,
+    loaded: Mapping[TenantId, Loaded],
+) -> None:
     """Load the events that commands take back or re-cost, and what was taken back or re-costed of them before."""
     wanted: list[tuple[int, int, datetime]] = [
         (tenant, *event) for tenant, command in ordered.of(Reverse) for event in command.events
     ]
-    recosted = [(tenant, call) for tenant, command in ordered.of(Recost) for call in command.calls]
+    recosted = [(tenant, command.calls) for tenant, command in ordered.of(Recost)]
     if recosted:
-        wanted.extend(await _load_changed(connection, recosted, loaded))
+        wanted.extend(await _load_changed(connection, configs, recosted, loaded))
     if wanted:
         for row in await connection.fetch(LOAD_EVENTS, *zip(*wanted, strict=True)):
             loaded[row[0]].events[row[1]] = rows.EVENT.read(row)
@@ -91,49 +94,72 @@ async def load_corrected(connection: Connection, ordered: Ordered, loaded: Mappi
     await load_recostings(connection, named, loaded)
 
 
+Calls = Sequence[tuple[TenantId, Sequence[RecostedCall]]]
+"""The calls to re-cost, by command."""
+
+
 async def _load_changed(
-    connection: Connection, calls: Sequence[tuple[TenantId, RecostedCall]], loaded: Mapping[TenantId, Loaded]
+    connection: Connection, configs: Mapping[TenantId, TenantConfig], calls: Calls, loaded: Mapping[TenantId, Loaded]
 ) -> list[tuple[int, int, datetime]]:
     """Take events of calls to re-cost as they were found; return those that have changed, and those not found so."""
-    changed = await _changed(connection, [(tenant, call) for tenant, call in calls if call.found is not None])
+    changed = await _changed(connection, configs, calls)
     others: list[tuple[int, int, datetime]] = []
-    for tenant, call in calls:
-        if call.found is None or (changed and any((tenant, event_id) in changed for event_id, _ in call.events)):
-            others.extend((tenant, *event) for event in call.events)
-            continue
-        into, each = loaded[tenant], call.found.call
-        for event in each.events:
-            into.events[event.event_id] = event
-        if each.recostings:
-            into.recostings[each.last.event_id] = each.recostings
+    for tenant, of_tenant in calls:
+        events, recostings = loaded[tenant].events, loaded[tenant].recostings
+        for call in of_tenant:
+            if call.found is None or (changed and any((tenant, event_id) in changed for event_id, _ in call.events)):
+                others.extend((tenant, *event) for event in call.events)
+                continue
+            found = call.found.call
+            for event in found.events:
+                events[event.event_id] = event
+            if found.recostings:
+                recostings[found.last.event_id] = found.recostings
     return others
 
 
 async def _changed(
-    connection: Connection, calls: Sequence[tuple[TenantId, RecostedCall]]
+    connection: Connection, configs: Mapping[TenantId, TenantConfig], commands: Calls
 ) -> set[tuple[TenantId, int]]:  # fmt: skip
-    """Return the events of calls that have changed since they were found; `LOAD_CHANGED` says how."""
+    """Return events that have changed since they were found; `LOAD_CHANGED` says how."""
+    calls = [(tenant, each) for tenant, of_tenant in commands for each in of_tenant if each.found is not None]
     if not calls:
         return set()
-    known: dict[TenantId, int] = {}
-    tenants: list[TenantId] = []
-    ids: list[int] = []
+    bases = {(tenant, each.found.basis) for tenant, each in calls if each.found is not None}
+    unknown = [(tenant, *span) for tenant, basis in bases for span in basis.unknown_batches]
+    tenants, first, last = zip(*unknown, strict=True)
+    since = array_text(tenants), array_text([each << ORDINAL_BITS for each in first]), array_text([*map(last_id, last)])
+    if all(basis.config_version == configs[tenant].version for tenant, basis in bases):
+        # Nobody was erased: that changes the set-up when it begins, and when it ends. And months go the oldest first,
+        # so while the oldest event is kept, all are.
+        oldest = min(calls, key=_booked_at)
+        changed = await _fetch_changed(connection, since, [oldest])
+        if not any((oldest[0], event_id) in changed for event_id, _ in oldest[1].events):
+            return changed
+    return await _fetch_changed(connection, since, calls)
+
+
+def _booked_at(call: tuple[TenantId, RecostedCall]) -> datetime:
+    return call[1].events[0][1]
+
+
+async def _fetch_changed(
+    connection: Connection, since: Sequence[str | None], calls: Sequence[tuple[TenantId, RecostedCall]]
+) -> set[tuple[TenantId, int]]:  # fmt: skip
+    """Return what was taken back or re-costed in batches since, and the events of calls that are not as found."""
+    tenants, ids = list[TenantId](), list[int]()
     instants, booked = Places[datetime](), list[int | None]()
     users, named = Places[str](), list[int | None]()
-    for tenant, call in calls:
-        assert call.found is not None
-        if call.found.sequence < known.get(tenant, _NO_SEQUENCE):
-            known[tenant] = call.found.sequence
-        for event, (event_id, booked_at) in zip(call.found.call.events, call.events, strict=True):
+    for tenant, each in calls:
+        assert each.found is not None
+        for event, (event_id, booked_at) in zip(each.found.call.events, each.events, strict=True):
             tenants.append(tenant)
             ids.append(event_id)
             booked.append(instants[booked_at])
             named.append(users[event.facts.user])
-    since = array_text([*known]), array_text([*map(last_id, known.values())])
-    events = array_text(tenants), array_text(ids), array_text_with_nulls(booked), instants.sent
-    found = await connection.fetch(LOAD_CHANGED, *since, *events, array_text_with_nulls(named), users.sent)
-    changed = {(row[0], event_id) for row in found for event_id in row[1:]}
-    return changed.intersection(zip(tenants, ids, strict=True))
+    as_found = array_text(tenants), array_text(ids), array_text_with_nulls(booked), instants.sent
+    found = await connection.fetch(LOAD_CHANGED, *since, *as_found, array_text_with_nulls(named), users.sent)
+    return {(row[0], event_id) for row in found for event_id in row[1:]}
 
 
 async def load_recostings(

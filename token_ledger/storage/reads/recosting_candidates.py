@@ -23,7 +23,7 @@ from token_ledger.storage.schema.columns import STILL_UNPRICED
 # The inner query follows the index to its limit, however few of its rows are wanted, so what it reads is bounded: the
 # condition of row-level security makes the planner expect few rows, and sort all there are.
 _FOLLOW_THE_INDEX = """
-select set_config('enable_sort', 'off', true), sequence from tenant_ledgers where tenant_id = :tenant
+select set_config('enable_sort', 'off', true), sequence, config_version from tenant_ledgers where tenant_id = :tenant
 """
 _PAGE = f"""
 select {rows.EVENT.select("e")}, e.booked_at, exists (
@@ -110,10 +110,13 @@ class Candidate:
         return hold is not None and not hold.lease and (self.event.part or bool(hold.drawn_use))
 
 
-async def follow_the_index(connection: AsyncConnection, tenant: TenantId) -> int:
-    """Prepare a transaction for its pages; return the sequence number of a batch whose changes they will show."""
-    sequence: int = (await connection.execute(text(_FOLLOW_THE_INDEX), {"tenant": tenant})).one().sequence
-    return sequence
+async def follow_the_index(connection: AsyncConnection, tenant: TenantId) -> tuple[int, int]:
+    """Prepare a transaction for its pages; return what they will show at least.
+
+    That is the sequence number of the last batch and the version of the set-up.
+    """
+    row = (await connection.execute(text(_FOLLOW_THE_INDEX), {"tenant": tenant})).one()
+    return row.sequence, row.config_version
 
 
 async def unpriced_page(

@@ -15,7 +15,7 @@ from token_ledger.core.batch.administration import RecostedCall
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.name_patterns import ANYTHING, Names, is_pattern
 from token_ledger.core.model.price import ModelName, PriceBook
-from token_ledger.core.model.recosting import FoundRecosting, RecostableCall, Recosting, recosting_of
+from token_ledger.core.model.recosting import Basis, FoundRecosting, RecostableCall, Recosting, recosting_of
 from token_ledger.core.model.reservation import HoldState
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT
@@ -86,10 +86,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look has found; `following` is where the next one begins, None where nothing is left."""
+    """What one look has found, by a basis; `following` is where the next one begins, None where nothing is left."""
 
     calls: list[tuple[RecostedCall, Recosting]]
     following: str | None
+    basis: Basis
 
 
 async def look(
@@ -100,7 +101,7 @@ async def look(
 
     Raises ValueError if `after` is not the `following` of another look.
     """
-    sequence = await follow_the_index(connection, tenant)
+    basis = Basis(book.edition, *await follow_the_index(connection, tenant))
     # In a span of time every call may cost something else: more than are wanted are not read.
     limit = min(MOST_LOOKED_AT, most) if wanted.also_priced else MOST_LOOKED_AT
     page = await _page(connection, tenant, book, wanted, after, limit, newest_first=newest_first)
@@ -108,7 +109,6 @@ async def look(
     chosen = [
         each for each in page if each.follows and wanted.since <= each.event.posted_at < wanted.until and fits(each)
     ]  # fmt: skip
-    edition = book.edition
     place_of = span_place if wanted.also_priced else unpriced_place
     parts = await _parts_of(connection, tenant, [each for each in chosen if each.is_of_parts])
     ids = [each.event.event_id for each in chosen if each.is_recosted]
@@ -130,11 +130,11 @@ async def look(
         recosting_of_it = recosting_of(book, call)
         if recosting_of_it is not None:
             named = tuple((part.event_id, booked_at) for part, booked_at in events)
-            decided = FoundRecosting(call, recosting_of_it, edition, sequence)
+            decided = FoundRecosting(call, recosting_of_it, basis)
             found.append((RecostedCall(named, called, whole_at, decided), recosting_of_it))
         if len(found) == most:
-            return Look(found, place_of(event))
-    return Look(found, place_of(page[-1].event) if len(page) == limit else None)
+            return Look(found, place_of(event), basis)
+    return Look(found, place_of(page[-1].event) if len(page) == limit else None, basis)
 
 
 async def count_recostable(connection: AsyncConnection, tenant: TenantId, book: PriceBook, name: ModelName) -> int:

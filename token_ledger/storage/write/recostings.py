@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.usage import KINDS
 from token_ledger.storage import json_columns
 from token_ledger.storage.schema.batch_rows import Places, array_text, array_text_with_nulls
 from token_ledger.storage.schema.columns import quoted
 from token_ledger.storage.schema.ledger_tables import usage_events
-from token_ledger.storage.write.statements import Decided, Rows, Write
+from token_ledger.storage.write.statements import Decided, Write
 
 # Their columns as the statement says them, in place of those of the event; `derived_event` says the same in memory.
 _OWN = {
@@ -74,25 +73,26 @@ select 1
 
 def plan_recostings(decided: Sequence[Decided]) -> list[Write]:
     """Return the statement for re-costings; none where there are none."""
-    instants, users = Places[datetime](), Places[str]()
-    rows: Rows = [
-        (
-            lock, each.event_id, each.recosted.event_id, instants[each.booked_at], users[each.recosted.facts.user],
-            each.cost_nanos, each.price_id, each.discount_id, each.list_price_id, each.list_cost_nanos, _path(each),
-            json_columns.other_uses_text(each.others) if each.others else None,
-        )
-        for lock, (_, _, writes) in enumerate(decided, start=1)
-        for each in writes.recostings
-    ]  # fmt: skip
-    if not rows:
+    locks: list[int | None] = [lock for lock, (_, _, writes) in enumerate(decided, start=1) for _ in writes.recostings]
+    if not locks:
         return []
-    *numbers, paths, others = zip(*rows, strict=True)
-    locks, ids, recosted, booked, named, *amounts = map(array_text_with_nulls, numbers)
+    columns = zip(*(each for _, _, writes in decided for each in writes.recostings), strict=True)
+    ids, events, booked_at, paths, *amounts, others = columns
+    instants, users = Places[datetime](), Places[str]()
+    places = [instants[each] for each in booked_at], [users[each.facts.user] for each in events]
+    recosted = [each.event_id for each in events]
+    moved = [None if path == each.path else array_text(path) for path, each in zip(paths, events, strict=True)]
+    lines = [json_columns.other_uses_text(each) if each else None for each in others]
+    locks_sent, ids_sent, recosted_sent, booked, named, *sent = map(
+        array_text_with_nulls, (locks, ids, recosted, *places, *amounts)
+    )
     tenants, now = array_text([tenant for tenant, _, _ in decided]), [now for _, now, _ in decided]
-    sent = tenants, now, locks, ids, recosted, instants.sent, booked, users.sent, named, *amounts, paths, others
-    return [(INSERT_RECOSTINGS, sent)]
-
-
-def _path(recosting: RecostedEvent) -> str | None:
-    """Return the accounts of a re-costing, None where they are those of the event."""
-    return None if recosting.path == recosting.recosted.path else array_text(recosting.path)
+    # Of these there are hardly ever any, and what an array lacks is null.
+    texts = (each if any(each) else () for each in (moved, lines))
+    return [
+        (
+            INSERT_RECOSTINGS,
+            (tenants, now, locks_sent, ids_sent, recosted_sent, instants.sent, booked, users.sent, named, *sent,
+             *texts),
+        )
+    ]  # fmt: skip
