@@ -56,7 +56,7 @@ from .wire.amounts import Amounts, Balance, Limits, Share
 from .wire.calls import Actual, Call, Measured, PlannedCall
 from .wire.events import CacheHit, Recorded, ReportedEvent, ResponseEvent, ToolCall, UsageEvent
 from .wire.preflights import Preflight, Stop
-from .wire.reservations import ModelName, OtherModel, Reservation, Settlement
+from .wire.reservations import ModelName, OtherModel, OtherUse, Reservation, Settlement
 from .wire.runs import Allocation, Iterations, Opening, RunSnapshot, Step
 
 if typing.TYPE_CHECKING:
@@ -120,6 +120,7 @@ __all__ = [
     "OpenAIStreamUsage",
     "Opening",
     "OtherModel",
+    "OtherUse",
     "OutcomeUnknown",
     "PlannedCall",
     "Preflight",

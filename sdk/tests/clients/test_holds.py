@@ -17,6 +17,7 @@ from token_ledger_sdk import (
     InvalidRequest,
     LedgerError,
     OpenAIStreamUsage,
+    OtherUse,
     OutcomeUnknown,
     ReservationNotOpen,
     TokenLedger,
@@ -231,6 +232,16 @@ def test_kinds_and_tiers_are_sent(hold: Hold, service: Any) -> None:
     body = service.body(1)
     assert body["usage"]["input_tokens"] == 9
     assert (body["usage"]["web_searches"], body["service_tier"]) == (1, "flex")
+
+
+def test_what_kinds_cost_is_read_with_the_price_that_was_assumed(hold: Hold, service: Any) -> None:
+    lines = [{"kind": "web_searches", "count": 1, "cost": "0.020000000", "assumed_price_id": "-5"},
+             {"kind": "images", "count": 2, "cost": None}]  # fmt: skip
+    service.script = [httpx2.Response(200, json={**service.settlement(), "others": lines})]
+    assert hold.settle(SEARCHED).others == (
+        OtherUse(kind="web_searches", count=1, cost=Decimal("0.02"), assumed_price_id="-5"),
+        OtherUse(kind="images", count=2, cost=None),
+    )
 
 
 def test_the_standard_tier_is_not_said(hold: Hold, service: Any) -> None:

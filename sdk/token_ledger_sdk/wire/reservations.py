@@ -51,6 +51,20 @@ class ModelName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherUse:
+    """How many of a kind a call used that few calls have, and their cost in US dollars, None if no rate is known.
+
+    `assumed_price_id` is the price that the rate was assumed by, where the model has none for this kind: that of the
+    hold, or the tenant's stand-in.
+    """
+
+    kind: str
+    count: int
+    cost: Decimal | None
+    assumed_price_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OtherModel:
     """What was booked of another model within a call: its `cost` in US dollars is not in that of the settlement.
 
@@ -74,7 +88,8 @@ class Settlement:
     `repetition` is what the service found under the response id: with "duplicate" the call was reported before, by
     another hold or process, as `earlier_event_id`; nothing was booked again (`booked` is False) and the cost is 0.
     `booked_model` is the model in the books, `requested` and `served` are what the reserve and the settle named.
-    `other_models` are models that the provider called within this call, each with an event and a cost of its own.
+    `others` are the kinds that few calls have, such as searches; `cost` has them. `other_models` are models that the
+    provider called within this call, each with an event and a cost of its own.
     """
 
     reservation_id: str
@@ -96,6 +111,7 @@ class Settlement:
     booked_model: ModelName | None = None
     requested: ModelName | None = None
     served: ModelName | None = None
+    others: tuple[OtherUse, ...] = ()
     other_models: tuple[OtherModel, ...] = ()
 
 
