@@ -124,7 +124,18 @@ async def test_a_stream_from_the_start_shows_every_event_in_order(world: World, 
         "sequence": int(booked[0]) >> 16, "event_id": booked[0], "user": "ada", "agent_type": "data_agent",
         "model": "gpt-5.4", "tokens": 1_500, "cost": "0.010000000", "run_id": None, "corrects": None, "recosts": None,
         "booked": True, "repetition": None, "earlier_event_id": None, "kind": "llm_call", "tool": None,
+        "price_id": (await world.get("/v1/models", provider="openai", model="gpt-5.4")).json()["models"][0]["price_id"],
     }  # fmt: skip
+
+
+async def test_a_stream_shows_what_a_call_costs_everybody(world: World, base: str) -> None:
+    discount = {"idempotency_key": "discount", "factor": "0.5"}
+    await world.made("/v1/discounts/openai/gpt-5.4", discount, method="PUT")
+    await _book(world, 1)
+    async with _stream(world, base, after=0) as events:
+        shown = (await _take(events, len(await _booked_ids(world))))[-1]["data"]
+    await world.made("/v1/discounts/openai/gpt-5.4", {"idempotency_key": "end", "factor": None}, method="PUT")
+    assert (shown["cost"], shown["list_cost"]) == ("0.005000000", "0.010000000")
 
 
 async def test_a_stream_shows_the_reversal_of_a_call(world: World, base: str) -> None:

@@ -307,3 +307,30 @@ async def test_a_factor_or_a_name_that_is_none_is_refused(world: World) -> None:
     ):  # fmt: skip
         refused = await world.post(f"/v1/discounts/{path}", {"idempotency_key": fresh(), **body}, method="PUT")
         check_problem(refused, 422, "invalid_request", field)
+
+
+async def test_every_answer_about_what_a_call_costs_names_the_entry(world: World) -> None:
+    model = fresh("model")
+    body = reservation(provider="house", model=model)
+    await put(world, f"/v1/prices/house/{model}", rates=RATES)
+    [own] = await prices(world, provider="house", model=model)
+    [published] = await prices(world, provider="anthropic", model="claude-opus-4-8")
+    hold = await world.made("/v1/reservations", body)
+    assert hold["price_id"] == own["price_id"]
+    path = f"/v1/reservations/{hold['reservation_id']}"
+    assert (await world.made("/v1/reservations", body))["price_id"] == own["price_id"]
+    assert (await world.get(path)).json()["price_id"] == own["price_id"]
+    advisor = {"provider": "anthropic", "model": "claude-opus-4-8", "usage": {"input_tokens": 9, "output_tokens": 2}}
+    settle = {"usage": {"input_tokens": 9, "output_tokens": 2}, "other_models": [advisor]}
+    for _ in range(2):  # the second time from what is stored
+        settled = await world.made(f"{path}/settle", settle)
+        assert settled["price_id"] == own["price_id"]
+        assert [each["price_id"] for each in settled["other_models"]] == [published["price_id"]]
+    used = {"usage": {"input_tokens": 9, "output_tokens": 2}}
+    events = [
+        event(provider="house", model=model, **used),
+        event(provider="anthropic", model="claude-opus-4-8", **used),
+        event(provider="house", model=fresh("unknown"), **used),
+    ]
+    results = (await world.made("/v1/usage", {"events": events}))["results"]
+    assert [each.get("price_id") for each in results] == [own["price_id"], published["price_id"], None]

@@ -11,7 +11,8 @@ from token_ledger.core.model.tenant import TenantId
 
 _EVENTS = """
 select e.event_id, e.user_id, e.agent_type, e.model, e.input_tokens + e.output_tokens as tokens, e.cost_nanos, e.run_id,
-       e.corrects, e.recosts, e.repetition, e.earlier_event_id, e.kind, e.tool, r.ancestors
+       e.corrects, e.recosts, e.repetition, e.earlier_event_id, e.kind, e.tool, e.price_id,
+       e.list_cost_nanos, r.ancestors
 from usage_events as e left join runs as r on r.tenant_id = e.tenant_id and r.run_id = e.run_id
 where e.tenant_id = :tenant and e.event_id > :after
   and (cast(:user as text) is null or e.user_id = :user)
@@ -37,6 +38,8 @@ class LiveEvent:
     earlier_event_id: int | None = None
     kind: Kind | None = None
     tool: str | None = None
+    price_id: int = 0
+    list_cost_nanos: int | None = None
     ancestors: tuple[int, ...] = ()
     """The runs that its run is a part of."""
 
@@ -56,7 +59,7 @@ async def events_after(
             row.event_id, row.user_id, row.agent_type, row.model, row.tokens, row.cost_nanos, row.run_id, row.corrects,
             row.recosts, None if row.repetition is None else Repetition(row.repetition), row.earlier_event_id,
             None if row.kind is None else Kind(row.kind), row.tool,
-            tuple(row.ancestors or ()),
+            row.price_id, row.list_cost_nanos, tuple(row.ancestors or ()),
         )
         for row in found
     ]  # fmt: skip

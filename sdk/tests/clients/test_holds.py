@@ -244,6 +244,13 @@ def test_what_kinds_cost_is_read_with_the_price_that_was_assumed(hold: Hold, ser
     )
 
 
+def test_by_which_price_and_at_which_list_cost_a_call_is_booked_is_read(hold: Hold, service: Any) -> None:
+    priced = {**service.settlement(), "price_id": "412", "list_cost": "0.020000000"}
+    service.script = [httpx2.Response(200, json=priced)]
+    settled = hold.settle(SEARCHED)
+    assert (settled.price_id, settled.list_cost) == ("412", Decimal("0.02"))
+
+
 def test_the_standard_tier_is_not_said(hold: Hold, service: Any) -> None:
     hold.settle({**SEARCHED, "service_tier": "default"})
     assert "service_tier" not in service.body(1)

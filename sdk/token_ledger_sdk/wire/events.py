@@ -125,8 +125,8 @@ class Recorded:
     What was not booked has a `code` and a `detail`, and the `field` at fault if one is; quarantined and conflict are
     kept as `quarantine_id`, of what is refused nothing is. `unpriced`: no price of all of it is known; `clamped`: its
     counts contradicted each other and were cut to fit. `cost`, `list_cost` and `saved` (by a cache hit) are in US
-    dollars. `other_models` are models that the provider called within the call, booked besides. `replayed`: its key
-    was used before for the same event.
+    dollars, by `price_id`, the entry of the price book. `other_models` are models that the provider called within the
+    call, booked besides. `replayed`: its key was used before for the same event.
     """
 
     status: str
@@ -145,6 +145,7 @@ class Recorded:
     list_cost: Decimal | None = None
     saved: Decimal | None = None
     other_models: tuple[OtherModel, ...] = ()
+    price_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation(Grant):
-    """A hold for one call, as the service answered; `end_reason` is why it was released, if that was said."""
+    """A hold for one call, as the service answered; `end_reason` is why it was released, if that was said.
+
+    `price_id` is the entry of the price book by which it is held.
+    """
 
     reservation_id: str
     end_reason: str | None = None
+    price_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class OtherModel:
     tokens: int
     unpriced: bool
     booked: bool
+    price_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +94,8 @@ class Settlement:
     another hold or process, as `earlier_event_id`; nothing was booked again (`booked` is False) and the cost is 0.
     `booked_model` is the model in the books, `requested` and `served` are what the reserve and the settle named.
     `others` are the kinds that few calls have, such as searches; `cost` has them. `other_models` are models that the
-    provider called within this call, each with an event and a cost of its own.
+    provider called within this call, each with an event and a cost of its own. `price_id` is the entry of the price
+    book, None where no price was known; `list_cost` is what the call costs everybody, None where that is `cost`.
     """
 
     reservation_id: str
@@ -113,6 +119,8 @@ class Settlement:
     served: ModelName | None = None
     others: tuple[OtherUse, ...] = ()
     other_models: tuple[OtherModel, ...] = ()
+    price_id: str | None = None
+    list_cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,14 @@ from token_ledger.reports.run_usage import RunUsage
 from token_ledger.reports.spend import Spend
 from token_ledger.reports.sums import SumRow, add_up
 from token_ledger.reports.triggers import TriggerFirings
-from token_ledger.wire.answers.reservations import Booked, EarlierEvent, FoundRepetition, found_repetition
+from token_ledger.wire.answers.reservations import (
+    Booked,
+    EarlierEvent,
+    FoundRepetition,
+    ListCost,
+    PriceEntry,
+    found_repetition,
+)
 from token_ledger.wire.fields import InstantText, answer, doc, example_of, instant, optional_id
 from token_ledger.wire.token_kinds import SumsAnswer, sums_answer
 
@@ -336,11 +343,13 @@ class LiveEventAnswer(TypedDict):
     booked: Booked
     repetition: FoundRepetition
     earlier_event_id: EarlierEvent
+    price_id: NotRequired[PriceEntry]
+    list_cost: NotRequired[ListCost]
 
 
 def live_event_answer(event: LiveEvent) -> LiveEventAnswer:
     """Return a booked call."""
-    return {
+    shown: LiveEventAnswer = {
         "sequence": event.event_id >> ORDINAL_BITS,
         "event_id": str(event.event_id),
         "user": event.user,
@@ -357,3 +366,8 @@ def live_event_answer(event: LiveEvent) -> LiveEventAnswer:
         "repetition": found_repetition(event.repetition),
         "earlier_event_id": optional_id(event.earlier_event_id),
     }
+    if event.price_id:
+        shown["price_id"] = str(event.price_id)
+    if event.list_cost_nanos is not None:
+        shown["list_cost"] = format_money(event.list_cost_nanos)
+    return shown

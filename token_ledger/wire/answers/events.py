@@ -33,6 +33,7 @@ class EventAnswer(TypedDict):
     quarantine_id: NotRequired[Annotated[str, doc("The item in quarantine, if it was kept there.", "68550656")]]
     cost: NotRequired[Annotated[str, doc("Cost in dollars, if it was booked.", "0.006900000")]]
     list_cost: NotRequired[reservations.ListCost]
+    price_id: NotRequired[reservations.PriceEntry]
     tokens: NotRequired[Annotated[int, doc("Tokens, input and output, if it was booked.", 1_440)]]
     unpriced: NotRequired[
         Annotated[bool, doc("True if no price of all of it is known. Of a cache hit: of what it saved.", False)]
@@ -103,6 +104,8 @@ def _booked_answer(event: UsageEvent, *, replayed: bool) -> EventAnswer:
     }
     if (found := reservations.found_repetition(event.repetition)) is not None:
         booked["repetition"] = found
+    if event.price_id:
+        booked["price_id"] = str(event.price_id)
     if event.list_cost_nanos is not None:
         booked["list_cost"] = format_money(event.list_cost_nanos)
     if event.earlier_event_id is not None:

@@ -1,6 +1,6 @@
 """Answers about holds: reservations, what the caller is told, settlements."""
 
-from typing import Annotated, NotRequired
+from typing import Annotated, NotRequired, cast
 
 from typing_extensions import TypedDict
 
@@ -111,11 +111,22 @@ class Hold(TypedDict):
     ]
 
 
+PriceEntry = Annotated[
+    str,
+    doc(
+        "The entry of the price book by which this is priced (`GET /v1/prices`), those of the tenant's own below 0; "
+        "left out where no entry is.",
+        "412",
+    ),
+]
+
+
 @answer
 class ReservationAnswer(Hold):
     """A hold as it stands, and what the caller must do."""
 
     reservation_id: Annotated[str, doc("Settle or release the hold with this id.", "68354048")]
+    price_id: NotRequired[PriceEntry]
 
 
 @answer
@@ -151,7 +162,11 @@ def hold_fields(reservation: Reservation, *, replayed: bool = False) -> Hold:
 
 def reservation_answer(reservation: Reservation, *, replayed: bool = False) -> ReservationAnswer:
     """Return a hold as it stands."""
-    return {"reservation_id": str(reservation.reservation_id), **hold_fields(reservation, replayed=replayed)}
+    held = cast(ReservationAnswer, hold_fields(reservation, replayed=replayed))
+    held["reservation_id"] = str(reservation.reservation_id)
+    if reservation.price_id:
+        held["price_id"] = str(reservation.price_id)
+    return held
 
 
 def granted_answer(outcome: Granted) -> ReservationAnswer:
@@ -240,11 +255,12 @@ class OtherModelAnswer(TypedDict):
         bool, doc("True if no price is known for all of it; what has none costs what it would in the call.", False)
     ]
     booked: Annotated[bool, doc("False if it was reported before, so that nothing was booked a second time.", True)]
+    price_id: NotRequired[PriceEntry]
 
 
 def other_model_answer(event: UsageEvent) -> OtherModelAnswer:
     """Return what was booked of another model within a call."""
-    return {
+    booked: OtherModelAnswer = {
         "event_id": str(event.event_id),
         "provider": event.facts.provider,
         "model": event.facts.model,
@@ -253,6 +269,9 @@ def other_model_answer(event: UsageEvent) -> OtherModelAnswer:
         "unpriced": event.unpriced,
         "booked": not event.is_duplicate,
     }
+    if event.price_id:
+        booked["price_id"] = str(event.price_id)
+    return booked
 
 
 ListCost = Annotated[
@@ -308,6 +327,7 @@ class SettlementAnswer(TypedDict):
         str | None, doc("Why no further call should be made; null if calls may go on.", "the run was cancelled")
     ]
     replayed: Replayed
+    price_id: NotRequired[PriceEntry]
     list_cost: NotRequired[ListCost]
     others: NotRequired[
         Annotated[
@@ -356,6 +376,8 @@ def settlement_answer(outcome: Settled) -> SettlementAnswer:
         "stop": outcome.stop,
         "replayed": outcome.replayed,
     }
+    if event.price_id:
+        settled["price_id"] = str(event.price_id)
     if event.list_cost_nanos is not None:
         settled["list_cost"] = format_money(event.list_cost_nanos)
     if event.others:
