@@ -4,6 +4,7 @@ import re
 import time
 from functools import partial
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.verbs import MODEL, budget, event, reservation
@@ -29,6 +30,15 @@ async def test_a_serving_process_is_up_and_ready_and_needs_no_key(world: World) 
     up, ready = await world.client.get("/healthz"), await world.client.get("/readyz")
     assert (up.status_code, up.json()["status"]) == (200, "ok")
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
+
+
+@pytest.mark.parametrize(("proxy", "scheme"), [({"X-Forwarded-Proto": "https"}, "https"), ({}, "http")])
+async def test_a_redirect_keeps_the_scheme_that_the_proxy_names(
+    world: World, proxy: dict[str, str], scheme: str
+) -> None:
+    answer = await world.client.get("/healthz/", headers=proxy)
+    assert answer.status_code == 307
+    assert answer.headers["location"].startswith(f"{scheme}://")
 
 
 async def _answers_readyz(world: World, status: int) -> bool:

@@ -1,15 +1,17 @@
 """Puts the HTTP service together: routes, errors, limits, metrics, documentation."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final, cast
 
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import token_ledger
 from token_ledger.api import routes
@@ -20,6 +22,9 @@ from token_ledger.api.problem_responses import ANSWERED, add_problem_handlers
 from token_ledger.api.rate_limits import RateLimits
 from token_ledger.api.swagger_ui import add_documentation
 from token_ledger.runtime import Service
+
+_TRUSTED_PROXIES: Final = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+"""Whose X-Forwarded headers are believed. Only redirects look at them, so the hot operations do without."""
 
 
 class _App(FastAPI):
@@ -34,7 +39,7 @@ class _App(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return what answers requests."""
-        others = super().build_middleware_stack()
+        others: Any = ProxyHeadersMiddleware(cast(Any, super().build_middleware_stack()), _TRUSTED_PROXIES)
         hot = routes.hot_routes()
         unexpected = self.exception_handlers[Exception]
 

@@ -4,7 +4,7 @@ Each has a route of its own and is an item of `/v1/operations`. The hot ones are
 FastAPI would take longer to call them than the ledger takes to decide them; their OpenAPI entries are made from here.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from token_ledger.api.access import CALLERS, principal_of
 from token_ledger.api.parameters import check_parameters, parse_id
@@ -63,22 +63,25 @@ class CallerOperation(Generic[Expected]):
         decided = await service.submit(caller.tenant, own, caller.key_id, caller.request)  # type: ignore[arg-type]
         return self.answer(expect(self.outcome, decided))
 
-    def endpoint(self) -> Callable[[Request], Awaitable[Response]]:
-        """Return the function that answers requests to the verb's own route."""
-        parse = TypeAdapter(self.body).validate_json
-
-        async def answer(request: Request) -> Response:
-            principal = principal_of(request, CALLERS)
-            check_parameters(request, ())
-            number = None if self.named is None else parse_id(request.path_params[self.named], self.named)
-            value = await self.run(service_of(request), principal, _parsed(request, parse), number)
-            return Response(to_json(value), self.status, media_type="application/json")
-
-        return answer
-
     def route(self) -> Route:
         """Return the verb's own route."""
-        return _Route(self.path, self.endpoint(), methods=["POST"], name=self.op)
+        return _Route(self.path, _Endpoint(self), methods=["POST"], name=self.op)
+
+
+class _Endpoint:
+    """Answers requests to the route of a verb; an application, because Starlette would wrap a function twice."""
+
+    def __init__(self, operation: CallerOperation[Any]) -> None:
+        self._operation = operation
+        self._parse = TypeAdapter(operation.body).validate_json
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        operation, request = self._operation, Request(scope)
+        principal = principal_of(request, CALLERS)
+        check_parameters(request, ())
+        number = None if operation.named is None else parse_id(request.path_params[operation.named], operation.named)
+        value = await operation.run(service_of(request), principal, _parsed(request, self._parse), number)
+        await Response(to_json(value), operation.status, media_type="application/json")(scope, receive, send)
 
 
 def _parsed(request: Request, parse: Callable[[bytes], Body]) -> Body:

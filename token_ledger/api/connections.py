@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from token_ledger.api.answer_transport import AnswerTransport
 from token_ledger.api.early_refusals import NO_ROOM_SECONDS, EarlyRefusals
 from token_ledger.api.security_headers import with_security_headers
 from token_ledger.wire.problems import RETRY_AFTER_SECONDS, ProblemError, RequestCode
@@ -86,6 +87,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers = False
         self._message_bytes = 0
         self._begun = 0
+        self._body_is_to_come = False
+        """Whether headers have just come without all of their body."""
         self._problem: ProblemError | None = None
         self._list: list[bytes] | None = None
         """The pieces that have come of a list that may be refused early."""
@@ -119,6 +122,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begun = 0
         self._message_bytes += len(data)
         super().data_received(data)
+        if self._body_is_to_come:
+            # Until the application asks for the body, it stays in the client's socket; uvicorn resumes when it does.
+            self._body_is_to_come = False
+            self.flow.pause_reading()
         if between_messages and self._begun == 1 and self._in_headers:
             self._message_bytes = len(data)
         if self._in_headers and self._message_bytes > MOST_HEADER_BYTES:
@@ -165,6 +172,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_message_complete()
         else:
             self._end_or_refuse_list(b"".join(self._list))
+        self._body_is_to_come = False
         if not self.pipeline:
             self.flow.resume_reading()
         self._owes_since = None
@@ -172,8 +180,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _begin_request(self) -> None:
         super().on_headers_complete()
-        # Until the application asks for the body, it stays in the client's socket; uvicorn resumes when it does.
-        self.flow.pause_reading()
+        self.cycle.transport = AnswerTransport(self.cycle)
+        self._body_is_to_come = True
 
     def _end_or_refuse_list(self, body: bytes) -> None:
         """Refuse a list in a moment, or make a request of it that is complete."""

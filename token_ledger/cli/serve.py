@@ -175,6 +175,7 @@ def _config(
         log_config=None,
         lifespan=lifespan,
         server_header=False,
+        proxy_headers=False,  # the application looks at them where it needs to
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.drain_seconds,
     )

@@ -1,5 +1,7 @@
 """Keeps the holds that a process gave recently, so that settling one loads at most what may have changed."""
 
+from collections import OrderedDict
+
 from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.reservation import Reservation
 from token_ledger.core.model.tenant import TenantId
@@ -10,7 +12,8 @@ class RecentHolds:
 
     def __init__(self, most: int = 20_000) -> None:
         self._most = most
-        self._holds: dict[tuple[TenantId, int], Reservation] = {}
+        # Not a dict: after many deletions at its front, finding its oldest key passes over all of them.
+        self._holds: OrderedDict[tuple[TenantId, int], Reservation] = OrderedDict()
 
     def get(self, name: tuple[TenantId, int]) -> Reservation | None:
         """Return a hold by tenant and id, if it is still kept; a batch that failed may have changed its state."""
@@ -30,7 +33,7 @@ class RecentHolds:
         for reservation_id in writes.changed_reservations:
             self._holds.pop((tenant, reservation_id), None)
         while len(self._holds) > self._most:
-            del self._holds[next(iter(self._holds))]
+            self._holds.popitem(last=False)
 
     def forget(self, tenant: TenantId) -> None:
         """Forget a tenant's holds, because its set-up has changed and they may belong to a pseudonym now."""
