@@ -28,6 +28,7 @@ _DEFAULT_ENCODING = "o200k_base"
 # to Claude 4.6, and 1.4 times as much since.
 EARLIER_CLAUDES = ("claude-2", "claude-3", "claude-instant")
 _EARLIER_VERSION = re.compile(r"claude-(?:opus|sonnet|haiku)-4(?:[-.][0-6])?(?:-\d{8})?$")
+_BEHIND = re.compile(r"-v\d+(?::\w+)*$|-(?:default|latest)$")
 _EARLIER_FACTOR = 1.15
 _FACTOR = 1.4
 
@@ -56,5 +57,9 @@ def claude_factor(model: str) -> float:
 
 
 def bare_claude(model: str) -> str:
-    """Return the name of a model of Anthropic without the vendor that may stand before it."""
-    return model.lower().rpartition("/")[2].rpartition("anthropic.")[2]
+    """Return the name of a model of Anthropic without what clouds put around it.
+
+    That is a vendor or a region before it, on Bedrock a version and on Vertex AI a date behind it.
+    """
+    name = model.lower().rpartition("/")[2].rpartition("anthropic.")[2]
+    return _BEHIND.sub("", name.replace("@", "-"))

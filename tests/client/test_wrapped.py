@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from anthropic import AsyncAnthropic
+from anthropic import AsyncAnthropic, AsyncAnthropicBedrock, AsyncAnthropicVertex
 from google import genai
 from google.genai.client import AsyncClient
 from openai import AsyncOpenAI
@@ -226,6 +226,35 @@ async def test_results_of_a_batch_are_booked_once(client: Client, provider: Prov
     (event,) = await client.booked()
     assert (event["user_id"], event["output_tokens"], event["service_tier"]) == ("ada", 7, "batch")
     assert event["cost_nanos"] == (4 * 3_000 + 10 * 3_750 + 7 * 15_000) / 2
+
+
+BEDROCK = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+CLOUDS = [
+    # In nano-dollars a token: a region of Bedrock's costs a tenth more.
+    (BEDROCK, ("aws", "regional.anthropic.claude-sonnet-4-5-20250929-v1:0"), (3_300, 16_500)),
+    (f"arn:aws:bedrock:us-east-1:1:inference-profile/{BEDROCK}",
+     ("aws", "regional.anthropic.claude-sonnet-4-5-20250929-v1:0"), (3_300, 16_500)),
+    ("claude-sonnet-4-5@20250929", ("google", "claude-sonnet-4-5"), (3_000, 15_000)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "booked", "rates"), CLOUDS)
+async def test_claude_in_a_cloud_is_booked_at_that_clouds_price(
+    model: str, booked: tuple[str, str], rates: tuple[int, int], client: Client, provider: Provider
+) -> None:
+    provider.json(MESSAGE | {"model": "claude-sonnet-4-5-20250929", "usage": {"input_tokens": 4, "output_tokens": 7}})
+    bare: AsyncAnthropicBedrock | AsyncAnthropicVertex
+    if "@" in model:
+        bare = AsyncAnthropicVertex(region="us", project_id="p", access_token="t", base_url=provider.root)
+    else:
+        bare = AsyncAnthropicBedrock(api_key="k", aws_region="us-east-1", base_url=provider.root)
+    async with bare:
+        await client.ledger.wrap(bare, user="ada", agent_type="a").messages.create(**{**GIVEN, "model": model})
+    (event,) = await client.booked()
+    assert ((event["provider"], event["model"]), event["unpriced"]) == (booked, False)
+    assert event["cost_nanos"] == 4 * rates[0] + 7 * rates[1]
+    (hold,) = await client.world.rows("select provider, model from reservations")
+    assert (hold["provider"], hold["model"]) == booked
 
 
 # --- Gemini ---

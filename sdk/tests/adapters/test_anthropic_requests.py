@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import pytest
 
 from token_ledger_sdk.adapters.anthropic_requests import ask_of, batch_of, body_of, provider_at
 from token_ledger_sdk.adapters.earlier_responses import EarlierResponses
 from token_ledger_sdk.guard.ask import Ask
 from token_ledger_sdk.text_tokens import count_text
+from token_ledger_sdk.vocabularies import bare_claude
 
 DATA = Path(__file__).parents[1] / "data" / "counted_anthropic.jsonl.gz"
 
@@ -76,6 +78,40 @@ def test_results_of_batches_are_known_by_their_address(method: str, url: str, ba
     assert batch_of(url, method) == batch
 
 
-def test_the_provider_is_known_by_the_address() -> None:
-    assert provider_at("https://api.anthropic.com") == "anthropic"
-    assert provider_at("https://house.services.ai.azure.com/anthropic") == "azure"
+def test_the_provider_is_known_by_the_kind_of_client_or_the_address() -> None:
+    assert provider_at("https://api.anthropic.com", ["Anthropic"]) == "anthropic"
+    assert provider_at("https://house.services.ai.azure.com/anthropic", ["Anthropic"]) == "azure"
+    assert provider_at("https://gateway.house", ["AnthropicFoundry", "BaseFoundryClient", "Anthropic"]) == "azure"
+
+
+def test_clients_of_clouds_say_whose_prices_count() -> None:
+    given = {"api_key": "k", "base_url": "http://x", "region": "r", "project_id": "p", "aws_region": "us-east-1"}
+    made: dict[type, tuple[str, ...]] = {
+        anthropic.AnthropicBedrock: ("api_key", "base_url", "aws_region"),
+        anthropic.AsyncAnthropicBedrockMantle: ("api_key", "base_url", "aws_region"),
+        anthropic.AsyncAnthropicVertex: ("base_url", "region", "project_id"),
+        anthropic.AnthropicFoundry: ("api_key", "base_url"),
+        anthropic.Anthropic: ("api_key", "base_url"),
+    }
+    found = []
+    for kind, names in made.items():
+        client: Any = kind(**{name: given[name] for name in names})
+        found.append(provider_at(str(client.base_url), [each.__name__ for each in type(client).__mro__]))
+    assert found == ["aws", "aws", "google", "azure", "anthropic"]
+
+
+@pytest.mark.parametrize(
+    ("model", "bare"),
+    [
+        ("claude-sonnet-4-5", "claude-sonnet-4-5"),
+        ("anthropic/claude-sonnet-4-5", "claude-sonnet-4-5"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5-20250929"),
+        ("anthropic.claude-opus-4-6-v1", "claude-opus-4-6"),
+        ("anthropic.claude-3-sonnet-20240229-v1:0:200k", "claude-3-sonnet-20240229"),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/eu.anthropic.claude-haiku-4-5-v1:0", "claude-haiku-4-5"),
+        ("claude-sonnet-4-5@20250929", "claude-sonnet-4-5-20250929"),
+        ("claude-sonnet-4-6@default", "claude-sonnet-4-6"),
+    ],
+)
+def test_what_clouds_put_around_a_name_is_left_out(model: str, bare: str) -> None:
+    assert bare_claude(model) == bare

@@ -46,7 +46,12 @@ def wrap_anthropic(client: Any, guard: Guard, provider: str | None) -> Any:
     guarded = guarded_copy(client, AnthropicCalls)
     guarded._ledger_guard = guard
     guarded._ledger_earlier = EarlierResponses()
-    guarded._ledger_provider = provider or provider_at(str(client.base_url))
+    kinds = [kind.__name__ for kind in type(client).__mro__]
+    guarded._ledger_provider = provider or provider_at(str(client.base_url), kinds)
+    for name, resource in vars(client).items():
+        if getattr(resource, "_client", None) is client:
+            # Clients of clouds make their resources at once, and these call the client that made them.
+            setattr(guarded, name, type(resource)(guarded))
     # The chain of the client's middleware was made for that client, and would send through it.
     guarded._middleware_chain = guarded._build_middleware_chain()
     return guarded

@@ -12,8 +12,13 @@ def guarded_copy(client: Any, calls: type) -> Any:
     """Return a copy of a client that does what `calls` says in place of its own methods; it shares the connections."""
     kind: Any = type(client)
     guarded: Any = object.__new__(_guarded_class(kind, calls))
-    # Resources that the client has made already call the client that made them, so the copy makes its own.
-    made = {name for name in vars(client) if isinstance(getattr_static(kind, name, None), cached_property)}
+    # Resources that the client has made already call the client that made them, so the copy makes its own. A region is
+    # kept in the same way, and has to stay.
+    made = {
+        name
+        for name, value in vars(client).items()
+        if isinstance(getattr_static(kind, name, None), cached_property) and not isinstance(value, str | None)
+    }
     vars(guarded).update({name: value for name, value in vars(client).items() if name not in made})
     return guarded
 

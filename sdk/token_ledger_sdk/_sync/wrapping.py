@@ -26,10 +26,14 @@ Client = TypeVar("Client")
 
 _OPENAI = ("openai", "OpenAI")
 _ANTHROPIC = ("anthropic", "Anthropic")
+_BEDROCK = ("anthropic", "AnthropicBedrock")
+_MANTLE = ("anthropic", "AnthropicBedrockMantle")
+_VERTEX = ("anthropic", "AnthropicVertex")
 _NO_LANGCHAIN = "LangChain is not installed here: pip install 'token-ledger-sdk[langchain]'"
 _GOOGLE = ("google.genai", "Client")
 _GOOGLE_SIDE = ("google.genai", "Client")
-_KNOWN = tuple(dict.fromkeys((_OPENAI, _ANTHROPIC, _GOOGLE, _GOOGLE_SIDE)))
+_OF_ANTHROPIC = (_ANTHROPIC, _BEDROCK, _MANTLE, _VERTEX)
+_KNOWN = tuple(dict.fromkeys((_OPENAI, *_OF_ANTHROPIC, _GOOGLE, _GOOGLE_SIDE)))
 
 
 class Wrapper:
@@ -66,7 +70,7 @@ class Wrapper:
             from .openai_client import wrap_openai
 
             return cast(Client, wrap_openai(cast(Any, client), guard, provider))
-        if known == _ANTHROPIC:
+        if known in _OF_ANTHROPIC:
             from .anthropic_client import wrap_anthropic
 
             return cast(Client, wrap_anthropic(cast(Any, client), guard, provider))

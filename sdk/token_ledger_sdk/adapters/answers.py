@@ -15,6 +15,7 @@ from ..guard.attempts import Received
 from ..providers import Reading, StreamUsage, UsageMissing
 from ..providers.bodies import member, members, text
 from ..providers.output_text import output_text
+from .amazon_frames import FRAMES, event_of, split_frames
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _USED = re.compile(rb'"usage":\s*[^n\s]')
@@ -94,6 +95,21 @@ class WatchedEvents:
         return Received(self._stream.partial(), "".join(output_text(_parsed(event)) for event in self._events))
 
 
+class WatchedFrames(WatchedEvents):
+    """A stream of Amazon's frames, whose events are the same."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take in bytes, and return them."""
+        payloads, self._rest = split_frames(self._rest + data)
+        for payload in payloads:
+            self._passes(b"data: " + event_of(payload))
+        return data
+
+    def rest(self) -> bytes:
+        """Take in the end of the stream: a frame that is not whole is none."""
+        return b""
+
+
 class WatchedBody:
     """An answer that is one JSON object."""
 
@@ -134,6 +150,8 @@ Watched = WatchedEvents | WatchedBody
 
 def watch_answer(content_type: str, stream: StreamUsage, *, hides_usage: bool = False) -> Watched:
     """Return what watches an answer of this type; `stream` reads its events, if it has any."""
+    if content_type.startswith(FRAMES):
+        return WatchedFrames(stream)
     if content_type.startswith("text/event-stream"):
         return WatchedEvents(stream, hides_usage=hides_usage)
     return WatchedBody()

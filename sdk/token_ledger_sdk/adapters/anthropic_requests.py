@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +19,10 @@ MESSAGES = "/v1/messages"
 _RESULTS = re.compile(r"/v1/messages/batches/([^/]+)/results$")
 _SEARCHES = "web_search_"
 
+_CLOUDS = {
+    "BaseBedrockClient": "aws", "BaseMantleClient": "aws", "BaseVertexClient": "google", "BaseFoundryClient": "azure",
+}  # fmt: skip
+"""What the library's clients of clouds are, and whose prices count there."""
 _HOSTS = ((".services.ai.azure.com", "azure"), (".azure.com", "azure"), ("openrouter.ai", "openrouter"))
 
 _EARLIER_TOKENS_OF_TOOLS = 346
@@ -27,8 +31,14 @@ _TOKENS_OF_TOOLS = 500
 _TOKENS_OF_A_TOOL = 40
 
 
-def provider_at(address: str) -> str:
-    """Return the provider that a client calls, by its address; Anthropic, if that is not a known one."""
+def provider_at(address: str, kinds: Sequence[str]) -> str:
+    """Return the provider that a client calls, by the names of its classes, or else by its address.
+
+    It is Anthropic, if these are not known.
+    """
+    cloud = next((_CLOUDS[kind] for kind in kinds if kind in _CLOUDS), None)
+    if cloud is not None:
+        return cloud
     host = urlsplit(address).hostname or ""
     return next((provider for end, provider in _HOSTS if host.endswith(end)), "anthropic")
 

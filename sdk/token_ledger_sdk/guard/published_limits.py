@@ -7,6 +7,8 @@ vendors before a slash are passed over.
 
 from __future__ import annotations
 
+from ..vocabularies import bare_claude
+
 _LIMITS = (
     ("gpt-5-chat", 16_384), ("gpt-5.1-chat", 16_384), ("gpt-5.2-chat", 16_384), ("gpt-5.3-chat", 16_384),
     ("gpt-5-pro", 272_000), ("gpt-5", 128_000), ("gpt-4.1", 32_768), ("gpt-4.5", 16_384), ("chatgpt-4o", 16_384),
@@ -24,5 +26,5 @@ _LIMITS = (
 
 def published_limit(model: str) -> int | None:
     """Return the most output tokens of a model; None for one that is not known here."""
-    name = model.lower().rpartition("/")[2].removeprefix("ft:")
+    name = bare_claude(model).removeprefix("ft:")
     return next((limit for begin, limit in _LIMITS if name.startswith(begin)), None)
