@@ -115,8 +115,11 @@ def _labels(key: RollupKey) -> _Labels:
 
 def _calls(labels: _Labels, figures: Sequence[int]) -> BookedCalls:
     """Return figures as they are counted: there is no counter of reasoning."""
-    calls, of_input, of_output, read, written, _, cost_nanos = figures
-    return BookedCalls(*labels, calls, of_input, of_output, read, written, cost_nanos)
+    sums = Figures(*figures)
+    return BookedCalls(
+        *labels, sums.calls, sums.input_tokens, sums.output_tokens, sums.cache_read_tokens, sums.cache_write_tokens,
+        sums.cost_nanos,
+    )  # fmt: skip
 
 
 def _taken_back(correction: UsageEvent) -> tuple[_Labels, Figures]:
