@@ -65,3 +65,32 @@ async def test_an_error_that_nobody_foresaw_is_a_problem_and_reaches_the_log(
     async with httpx2.AsyncClient(transport=transport, base_url="http://ledger") as client:
         with pytest.raises(LookupError):  # uvicorn logs what the application raises
             await client.post(path, headers=world.headers(), json=body)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/reservations", {**reservation(), "user": "ada\u200b"}),
+        ("POST", "/v1/operations", {"operations": [{"op": "reserve", **reservation(), "user": "ada\u200b"}]}),
+        ("POST", "/v1/budgets", {"idempotency_key": "b", "name": "b", "selector": {"user": "**"}, "limits": {},
+                                 "window": "day"}),
+        ("GET", "/v1/accounts?subject=x", None),
+        ("GET", "/v1/accounts?subject=%7B%22user%22:%221%E2%80%8B%22%7D", None),
+        ("GET", "/v1/reports/spend?from=nonsense", None),
+        ("GET", "/v1/reports/spend?from=2026-13-01", None),
+        ("GET", "/v1/reports/spend?from=1999-12-31", None),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_with_a_value_is_said_in_our_own_words(
+    method: str, path: str, body: dict[str, object] | None, world: World
+) -> None:
+    answer = await world.client.request(method, path, json=body, headers=world.headers())
+    assert "invalid_request" in answer.text
+    assert "Value error" not in answer.text
+
+
+@pytest.mark.parametrize("date", ["2026-13-01", "2026-02-30", "1999-12-31", "3000-01-01", "yesterday"])
+async def test_a_wrong_date_is_answered_with_how_to_write_one(date: str, world: World) -> None:
+    answer = await world.client.get(f"/v1/reports/spend?from={date}", headers=world.headers())
+    problem = check_problem(answer, 422, "invalid_request", "from")
+    assert "write a date such as 2026-11-21" in problem["detail"]

@@ -87,6 +87,18 @@ async def test_the_doctor_says_what_to_do_about_a_missing_database(
 
 
 @pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize(
+    "arguments",
+    [("apply", "none.yaml"), ("import-users", "acme", "none.csv")],
+    ids=lambda arguments: str(arguments[0]),
+)
+async def test_a_file_that_is_not_there_is_named(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "there is no file none." in await complaint(capsys, *arguments)
+
+
+@pytest.mark.usefixtures("settings")
 async def test_a_wrong_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     for port in ("99999", "-1"):
         assert "--port: Input should be" in await complaint(capsys, "serve", "--port", port)

@@ -15,6 +15,7 @@ from token_ledger.core.model.subject import Subject
 from token_ledger.wire.bodies.budgets import SubjectBody
 from token_ledger.wire.fields import Id, InstantOrDate, Name
 from token_ledger.wire.problems import fields_problem, not_found
+from token_ledger.wire.validation_errors import message_of
 
 
 def parse_id(text: str, name: str) -> int:
@@ -60,7 +61,7 @@ def _subject(text: str) -> Subject:
     try:
         return Subject(_subject_values.validate_python(values))
     except ValidationError as error:
-        raise ValueError(f"{error.errors()[0]['msg']}; write a JSON object of names") from None
+        raise ValueError(f"{message_of(error.errors()[0])}; write a JSON object of names") from None
 
 
 _subject_values = TypeAdapter[dict[str, str]](SubjectBody)

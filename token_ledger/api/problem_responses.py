@@ -12,6 +12,7 @@ from starlette.responses import Response
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable
 from token_ledger.storage.database import CommitLost, DatabaseAway
 from token_ledger.wire.problems import ProblemError, RequestCode, fields_problem, ledger_problem
+from token_ledger.wire.validation_errors import message_of
 
 log = logging.getLogger(__name__)
 
@@ -84,4 +85,4 @@ def _validation_problem(request: Request, error: RequestValidationError) -> Prob
     if isinstance(error.body, bytes):  # FastAPI leaves a body of another type as it came
         return media_type_problem(request)
     # The first part of a location says where the field is: body, query, path.
-    return fields_problem([(each["loc"][1:], each["msg"]) for each in found])
+    return fields_problem([(each["loc"][1:], message_of(each)) for each in found])

@@ -17,7 +17,7 @@ EXIT_STATUSES = {
     0: "done, and nothing was found to be wrong",
     1: "it failed, or `verify`, `doctor` or `apply --diff` found something",
     2: "the command line is wrong: no such command or option",
-    130: "interrupted with Ctrl-C or SIGTERM",
+    130: "interrupted with Ctrl-C or SIGTERM; `serve` and `worker`, which are stopped so, end with 0",
 }
 
 

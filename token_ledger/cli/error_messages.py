@@ -51,11 +51,19 @@ def _message(error: Exception) -> str:
     if isinstance(error, Unavailable):
         return f"{error}; {_AGAIN}"
     failure = failure_of(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return _file_message(error)
     if isinstance(error, ValueError | OSError | LedgerError) and failure is not Failure.ADDRESS:
         return str(error)
     if failure is None or failure in ABOUT_DATA:
         return _unexpected_message(error)
     return f"{failure}: {in_words(error)}; {_REMEDIES[failure]}"
+
+
+def _file_message(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no file {error.filename}; name one that exists"
+    return f"{error.filename} can't be used: {error.strerror}"
 
 
 def setting_error(error: ValidationError, options: Container[str]) -> str:

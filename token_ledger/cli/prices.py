@@ -47,6 +47,7 @@ from token_ledger.wire.answers.prices import price_answer
 from token_ledger.wire.bodies.prices import AliasBody, PriceBody
 from token_ledger.wire.commands.prices import set_alias_command, set_price_command
 from token_ledger.wire.fields import InstantOrDate
+from token_ledger.wire.validation_errors import message_of
 
 _DOLLARS = re.compile(r"[0-9]+(\.[0-9]+)?")
 _instant_or_date = TypeAdapter(InstantOrDate).validate_python
@@ -296,7 +297,7 @@ def _instant(option: str, text: str | None) -> datetime | None:
     try:
         value: datetime | date = _instant_or_date(text)
     except ValidationError as error:
-        raise ValueError(f"{option} {text!r}: {error.errors()[0]['msg']}") from None
+        raise ValueError(f"{option} {text!r}: {message_of(error.errors()[0])}") from None
     return value if isinstance(value, datetime) else datetime.combine(value, time(), UTC)
 
 

@@ -28,6 +28,7 @@ from pydantic import (
 from token_ledger.core.model.money import parse_money
 from token_ledger.core.model.name import MOST_CHARACTERS, clean_name
 from token_ledger.core.model.secrets import FOUND, has_secret
+from token_ledger.wire.validation_errors import message_of
 
 # Control characters are refused. PostgreSQL cannot store NUL, and the others only hide in a list of names.
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
@@ -121,21 +122,19 @@ Instant = Annotated[ClaimedInstant, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), l
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _instant_from = TypeAdapter(Instant).validate_python
+_date_from = TypeAdapter(Annotated[date, Field(ge=date(2000, 1, 1), lt=date(3000, 1, 1))]).validate_python
 
 
 def _instant_or_date(value: object) -> datetime | date:
-    if isinstance(value, str) and _DATE.fullmatch(value):
-        day = date.fromisoformat(value)
-        if not 2000 <= day.year < 3000:
-            raise ValueError("write a date from 2000 to 2999")
-        return day
     try:
+        if isinstance(value, str) and _DATE.fullmatch(value):
+            return _date_from(value)
         return _instant_from(value)
     except ValidationError as error:
         advice = "write a date such as 2026-11-21, or an instant such as 2026-11-21T09:30:00Z"
         if isinstance(value, str) and " " in value:
             advice += " (in an address, + is written %2B)"
-        raise ValueError(f"{error.errors()[0]['msg']}; {advice}") from None
+        raise ValueError(f"{message_of(error.errors()[0])}; {advice}") from None
 
 
 InstantOrDate = Annotated[

@@ -11,6 +11,7 @@ from token_ledger.core.batch.outcomes import Code, Denied, Outcome, Quarantined,
 from token_ledger.core.model.secrets import without_secrets
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable, Unstorable
 from token_ledger.wire.answers.denial_problem import DENIED, denial_detail, denial_members
+from token_ledger.wire.validation_errors import message_of
 
 RETRY_AFTER_SECONDS = "1"
 
@@ -198,11 +199,11 @@ def not_found(field: str, detail: str, code: Code | RequestCode = RequestCode.NO
 
 def invalid_problem(error: ValidationError, within: str = "") -> ProblemError:
     """Return the problem of a body that does not fit; `within` is where it stands in the request."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+    found = error.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return ProblemError(RequestCode.MALFORMED_JSON, found[0]["msg"])
     outer = (within,) if within else ()
-    return fields_problem([((*outer, *each["loc"]), each["msg"].removeprefix("Value error, ")) for each in found])
+    return fields_problem([((*outer, *each["loc"]), message_of(each)) for each in found])
 
 
 def fields_problem(found: Sequence[tuple[Sequence[str | int], str]]) -> ProblemError:

@@ -1,4 +1,4 @@
-"""Says in words what is wrong with a value that a person wrote, in a file or as a setting."""
+"""Says in words what is wrong with a value that somebody sent, or wrote in a file or as a setting."""
 
 import json
 from typing import Any
@@ -17,13 +17,16 @@ def what_is_wrong(error: Any) -> str:
     """Return what is wrong with one value, and what would be right."""
     given = error["input"]
     match error["type"]:
-        case "value_error":
-            return str(error["ctx"]["error"])
         case "model_type":
             return f"expected names and values, such as `name: value`, not {_shown(given)}"
         case "string_type" if isinstance(given, int | float):
             return f'{_shown(given)} is not text; put it in quotes: "{_shown(given)}"'
-    return str(error["msg"])
+    return message_of(error)
+
+
+def message_of(error: Any) -> str:
+    """Return the message of one of pydantic's errors, in our own words where we refused the value ourselves."""
+    return str(error["ctx"]["error"] if error["type"] == "value_error" else error["msg"])
 
 
 def _shown(given: Any) -> str:

@@ -13,8 +13,8 @@ from token_ledger.wire.token_kinds import TierAnswer, tier_answer
 
 
 @answer
-class PriceAnswer(TypedDict):
-    """An entry of the price book."""
+class LeasePriceAnswer(TypedDict):
+    """The rates by which the calls of a lease are counted: those of an entry of the price book."""
 
     price_id: Annotated[str, doc("The entry.", "412")]
     tiers: Annotated[list[TierAnswer], doc("Rates by size of the input, ascending.", [example_of(TierAnswer)])]
@@ -34,7 +34,7 @@ class LeaseAnswer(Hold):
     ]
     calls: Annotated[int, doc("For how many calls it holds room.", 50)]
     price: Annotated[
-        PriceAnswer | None, doc("The rates of its calls; null if its price is gone.", example_of(PriceAnswer))
+        LeasePriceAnswer | None, doc("The rates of its calls; null if its price is gone.", example_of(LeasePriceAnswer))
     ]
 
 
@@ -52,7 +52,7 @@ def lease_answer(outcome: Granted) -> LeaseAnswer:
 
 def price_answer(
     price: Price, announced: Announced | None = None, assumed_rates: tuple[tuple[str, int], ...] = ()
-) -> PriceAnswer:
+) -> LeasePriceAnswer:
     """Return the rates of a price by tier, for calls that announce this; some of it may have the rates assumed."""
     others = () if announced is None else announced.max_usage
     begins = [(0, 0, price.base), *((above, above + 1, rates) for above, rates in price.tiers)]
