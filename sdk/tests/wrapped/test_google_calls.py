@@ -304,6 +304,43 @@ def test_a_stand_in_is_called(
     ]
 
 
+# --- cached contents ---
+
+
+CACHE = "cachedContents/a"
+CACHED = types.GenerateContentConfig(max_output_tokens=300, cached_content=CACHE)
+
+
+def test_a_cached_content_is_held_as_what_it_was_made_of(
+    client: genai.Client, provider: Provider, granting: GrantingLedger
+) -> None:
+    provider.json({"name": CACHE, "model": f"models/{MODEL}", "usageMetadata": {"totalTokenCount": 5_000}})
+    provider.json(answer())
+    client.caches.create(model=MODEL, config={"contents": QUESTION})
+    assert granting.requests == []
+    client.models.generate_content(model=MODEL, contents=QUESTION, config=CACHED)
+    assert 5_007 <= granting.reserved["input_tokens"] <= 5_012
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_cached_content_of_others_is_held_as_what_the_answer_before_said_of_it(
+    is_stream: bool, client: genai.Client, provider: Provider, granting: GrantingLedger
+) -> None:
+    used = {"promptTokenCount": 9_010, "cachedContentTokenCount": 9_000, "candidatesTokenCount": 5}
+    provider.json(answer(usageMetadata=used))
+    if is_stream:
+        provider.replies.clear()
+        provider.stream(f"data: {json.dumps(answer(usageMetadata=used))}")
+        assert [*client.models.generate_content_stream(model=MODEL, contents=QUESTION, config=CACHED)]
+        provider.replies.clear()
+        provider.json(answer())
+    client.models.generate_content(model=MODEL, contents=QUESTION, config=CACHED)
+    client.models.generate_content(model=MODEL, contents=QUESTION, config=CACHED)
+    first, *_, last = [each["input_tokens"] for each in granting.sent("/reservations")]
+    assert 4_103 <= first <= 4_108
+    assert 9_007 <= last <= 9_012
+
+
 # --- Vertex AI ---
 
 

@@ -9,6 +9,7 @@ the ledger guards one of them: the models of the other side are taken away, so t
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -19,9 +20,12 @@ from google.genai.errors import APIError
 
 from ..adapters.answers import finish_reason_of
 from ..adapters.google_answers import WatchedChunks, body_of_answer
+from ..adapters.google_caches import KnownCaches
 from ..adapters.google_requests import GoogleCall, ask_of, body_for, call_of, url_for
 from ..adapters.withheld import Withheld
 from ..guard.ask import Ask
+from ..guard.attempts import reading_or_none
+from ..providers import Reading
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
 from ..waiting import computed_async
@@ -48,6 +52,7 @@ def wrap_google(client: Any, guard: AsyncGuard, provider: str | None) -> Any:
     connection = guarded_copy(client._api_client, AsyncGoogleCalls)
     connection._ledger_guard = guard
     connection._ledger_provider = provider or PROVIDER
+    connection._ledger_caches = KnownCaches()
     # When a client of the library is forgotten, it closes the connections, which are shared.
     connection._ledger_original = client
     return _copied(client, client._api_client, connection)
@@ -81,6 +86,7 @@ class AsyncGoogleCalls(_Forgettable):
     __slots__ = ()  # else an object of the library's class could not become one of a class with this base
     _ledger_guard: AsyncGuard
     _ledger_provider: str
+    _ledger_caches: KnownCaches
     _ledger_original: Any
 
     async def _async_request(self, http_request: Any, http_options: Any = None, stream: bool = False) -> Any:
@@ -88,7 +94,7 @@ class AsyncGoogleCalls(_Forgettable):
         send = partial(cast(Any, super())._async_request, http_options=http_options, stream=stream)
         asked = call_of(http_request.url, http_request.method, http_request.data)
         if asked is None:
-            return await send(http_request)
+            return self._noted(http_request.url, await send(http_request))
         call = await self._ledger_guard.admit(await self._ask(asked))
         try:
             changed = replace(http_request, url=url_for(asked, call.model), data={**body_for(asked, call.output_limit)})
@@ -98,12 +104,12 @@ class AsyncGoogleCalls(_Forgettable):
             finally:
                 _running.reset(was)
             if stream:
-                watched = AsyncWatchedSegments(call, response)
+                watched = AsyncWatchedSegments(call, response, partial(self._ledger_caches.note_use, asked.body))
                 opened = _opened.get()
                 if opened is not None:
                     opened.append(watched)
             else:
-                await self._settle(call, response)
+                await self._settle(call, asked, response)
         except BaseException as error:
             await call.end(error)
             raise
@@ -120,7 +126,7 @@ class AsyncGoogleCalls(_Forgettable):
         return _ended(stream, opened)
 
     async def _ask(self, asked: GoogleCall) -> Ask:
-        ask = partial(ask_of, asked, self._ledger_provider, count_text)
+        ask = partial(ask_of, asked, self._ledger_provider, self._ledger_caches, count_text)
         return await computed_async(ask, is_quick=is_quick(characters_of(asked.body), asked.model))
 
     def _needs_token(self) -> bool:
@@ -128,9 +134,15 @@ class AsyncGoogleCalls(_Forgettable):
         api = cast(Any, self)
         return bool(api.vertexai and (api.project or api.location) and not api.api_key)
 
-    async def _settle(self, call: AsyncGuardedCall, response: Any) -> None:
-        parts = response.response_stream
-        answer = body_of_answer(parts[0] if isinstance(parts, list) and parts else None)
+    def _noted(self, url: str, response: Any) -> Any:
+        """Return an answer to what calls no model, when what it says of cached contents was noted."""
+        if self._ledger_caches.is_about(url):
+            self._ledger_caches.note(_answer(response))
+        return response
+
+    async def _settle(self, call: AsyncGuardedCall, asked: GoogleCall, response: Any) -> None:
+        answer = _answer(response)
+        self._ledger_caches.note_use(asked.body, reading_or_none(answer))
         await call.settle(answer, finish_reason=finish_reason_of(answer))
 
     async def _async_request_once(self, *request: Any, **how: Any) -> Any:
@@ -165,8 +177,9 @@ class AsyncWatchedSegments:
     The method of the response that yields its chunks is replaced on this one object.
     """
 
-    def __init__(self, call: AsyncGuardedCall, response: Any) -> None:
+    def __init__(self, call: AsyncGuardedCall, response: Any, note: Callable[[Reading | None], None]) -> None:
         self._call = call
+        self._note = note
         self._watched = WatchedChunks()
         self._read = response.async_segments
         call.answering()
@@ -196,11 +209,17 @@ class AsyncWatchedSegments:
             return
         reading = self._watched.reading()
         if reading is not None:
+            self._note(reading)
             await self._call.settle(reading, finish_reason=self._watched.finish_reason())
         else:
             error_kind = self._watched.error_kind
             # The library raises what such an event says, and leaves the stream: that is no end of the caller's.
             await self._call.end(None if error_kind else error, self._watched.received(), error_kind=error_kind)
+
+
+def _answer(response: Any) -> object:
+    parts = response.response_stream
+    return body_of_answer(parts[0] if isinstance(parts, list) and parts else None)
 
 
 async def _ended(stream: Any, opened: list[AsyncWatchedSegments]) -> Any:

@@ -10,6 +10,7 @@ the ledger guards one of them: the models of the other side are taken away, so t
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -20,9 +21,12 @@ from google.genai.errors import APIError
 
 from ..adapters.answers import finish_reason_of
 from ..adapters.google_answers import WatchedChunks, body_of_answer
+from ..adapters.google_caches import KnownCaches
 from ..adapters.google_requests import GoogleCall, ask_of, body_for, call_of, url_for
 from ..adapters.withheld import Withheld
 from ..guard.ask import Ask
+from ..guard.attempts import reading_or_none
+from ..providers import Reading
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
 from ..waiting import computed_sync
@@ -49,6 +53,7 @@ def wrap_google(client: Any, guard: Guard, provider: str | None) -> Any:
     connection = guarded_copy(client._api_client, GoogleCalls)
     connection._ledger_guard = guard
     connection._ledger_provider = provider or PROVIDER
+    connection._ledger_caches = KnownCaches()
     # When a client of the library is forgotten, it closes the connections, which are shared.
     connection._ledger_original = client
     return _copied(client, client._api_client, connection)
@@ -82,6 +87,7 @@ class GoogleCalls(_Forgettable):
     __slots__ = ()  # else an object of the library's class could not become one of a class with this base
     _ledger_guard: Guard
     _ledger_provider: str
+    _ledger_caches: KnownCaches
     _ledger_original: Any
 
     def _request(self, http_request: Any, http_options: Any = None, stream: bool = False) -> Any:
@@ -89,7 +95,7 @@ class GoogleCalls(_Forgettable):
         send = partial(cast(Any, super())._request, http_options=http_options, stream=stream)
         asked = call_of(http_request.url, http_request.method, http_request.data)
         if asked is None:
-            return send(http_request)
+            return self._noted(http_request.url, send(http_request))
         call = self._ledger_guard.admit(self._ask(asked))
         try:
             changed = replace(http_request, url=url_for(asked, call.model), data={**body_for(asked, call.output_limit)})
@@ -99,12 +105,12 @@ class GoogleCalls(_Forgettable):
             finally:
                 _running.reset(was)
             if stream:
-                watched = WatchedSegments(call, response)
+                watched = WatchedSegments(call, response, partial(self._ledger_caches.note_use, asked.body))
                 opened = _opened.get()
                 if opened is not None:
                     opened.append(watched)
             else:
-                self._settle(call, response)
+                self._settle(call, asked, response)
         except BaseException as error:
             call.end(error)
             raise
@@ -121,7 +127,7 @@ class GoogleCalls(_Forgettable):
         return _ended(stream, opened)
 
     def _ask(self, asked: GoogleCall) -> Ask:
-        ask = partial(ask_of, asked, self._ledger_provider, count_text)
+        ask = partial(ask_of, asked, self._ledger_provider, self._ledger_caches, count_text)
         return computed_sync(ask, is_quick=is_quick(characters_of(asked.body), asked.model))
 
     def _needs_token(self) -> bool:
@@ -129,9 +135,15 @@ class GoogleCalls(_Forgettable):
         api = cast(Any, self)
         return bool(api.vertexai and (api.project or api.location) and not api.api_key)
 
-    def _settle(self, call: GuardedCall, response: Any) -> None:
-        parts = response.response_stream
-        answer = body_of_answer(parts[0] if isinstance(parts, list) and parts else None)
+    def _noted(self, url: str, response: Any) -> Any:
+        """Return an answer to what calls no model, when what it says of cached contents was noted."""
+        if self._ledger_caches.is_about(url):
+            self._ledger_caches.note(_answer(response))
+        return response
+
+    def _settle(self, call: GuardedCall, asked: GoogleCall, response: Any) -> None:
+        answer = _answer(response)
+        self._ledger_caches.note_use(asked.body, reading_or_none(answer))
         call.settle(answer, finish_reason=finish_reason_of(answer))
 
     def _request_once(self, *request: Any, **how: Any) -> Any:
@@ -166,8 +178,9 @@ class WatchedSegments:
     The method of the response that yields its chunks is replaced on this one object.
     """
 
-    def __init__(self, call: GuardedCall, response: Any) -> None:
+    def __init__(self, call: GuardedCall, response: Any, note: Callable[[Reading | None], None]) -> None:
         self._call = call
+        self._note = note
         self._watched = WatchedChunks()
         self._read = response.segments
         call.answering()
@@ -197,11 +210,17 @@ class WatchedSegments:
             return
         reading = self._watched.reading()
         if reading is not None:
+            self._note(reading)
             self._call.settle(reading, finish_reason=self._watched.finish_reason())
         else:
             error_kind = self._watched.error_kind
             # The library raises what such an event says, and leaves the stream: that is no end of the caller's.
             self._call.end(None if error_kind else error, self._watched.received(), error_kind=error_kind)
+
+
+def _answer(response: Any) -> object:
+    parts = response.response_stream
+    return body_of_answer(parts[0] if isinstance(parts, list) and parts else None)
 
 
 def _ended(stream: Any, opened: list[WatchedSegments]) -> Any:

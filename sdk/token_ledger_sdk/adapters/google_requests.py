@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from ..guard.ask import AUDIO, STRUCTURED_OUTPUT, TOOLS, VISION, Ask
 from ..providers.bodies import either, member, members, text
 from ..providers.reading import STANDARD, tier_named
 from ..request_tokens import Count, count_tools
+from .google_caches import KnownCaches
 
 _ADDRESS = re.compile(
     r"(?P<begin>.*/(?P<kind>models|tunedModels|endpoints)/)(?P<model>[^/:?]+)(?P<end>:(?P<verb>\w+).*)"
@@ -28,6 +30,18 @@ _TOKENS_OF_A_CONTENT = 1
 _TOKENS_OF_A_FILE = 1_500
 """What a file or a recording is taken for, whose length can't be seen here."""
 _UNREAD = frozenset({"thoughtSignature", "thought_signature", "thought"})
+_CHARACTERS_OF_A_THOUGHT_TOKEN = 8
+"""How long the signature of an earlier thought is for each token that the thought is charged."""
+_FACTOR_OF_AN_ANSWER = 1.5
+_FACTOR_OF_DEFINITIONS = 2
+"""What a schema in JSON is charged for each token that it is: that of an answer, and one of a tool with definitions."""
+_TOKENS_OF_A_CACHE = 4_096
+"""What a cached content is taken for until something has told how much it is: the least that most models keep."""
+_HOSTED = {
+    "codeExecution": 1_600, "code_execution": 1_600, "urlContext": 10_000, "url_context": 10_000,
+    "fileSearch": 10_000, "file_search": 10_000, "retrieval": 10_000,
+}  # fmt: skip
+"""What tools that run at Google usually add to the input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +76,11 @@ def _is_guarded(verb: str, body: Mapping[str, Any]) -> bool:
     return verb in _ANSWERS or (verb in _EMBEDDINGS and is_prediction)
 
 
-def ask_of(call: GoogleCall, provider: str, count: Callable[[str, str], int]) -> Ask:
+def ask_of(call: GoogleCall, provider: str, caches: KnownCaches, count: Callable[[str, str], int]) -> Ask:
     """Return what a guard asks for this call; `count` counts a text for a model."""
     body, options = call.body, call.body.get("generationConfig")
+    cached = text(body, "cachedContent")
+    known = 0 if cached is None else caches.tokens_of(cached)
 
     def count_text(words: str) -> int:
         return count(words, call.model)
@@ -74,7 +90,9 @@ def ask_of(call: GoogleCall, provider: str, count: Callable[[str, str], int]) ->
     return Ask(
         provider=provider,
         model=call.model,
-        input_tokens=_input_tokens(body, count_text),
+        input_tokens=_input_tokens(body, count_text) + (_TOKENS_OF_A_CACHE if known is None else known),
+        known_tokens=known or 0,
+        is_counted=known is not None,  # what is taken for something must not correct what is counted
         output_limit=limit if type(limit) is int and limit > 0 else None,
         choices=choices if type(choices) is int and choices > 1 else 1,
         has_output=not call.is_embedding,
@@ -98,19 +116,31 @@ def body_for(call: GoogleCall, output_limit: int | None) -> Mapping[str, Any]:
 
 
 def _input_tokens(body: Mapping[str, Any], count: Count) -> int:
-    declared = [each for tool in members(body.get("tools")) for each in _declared(tool)]
-    schema = _schema(body)
     contents = (body.get("systemInstruction"), *members(body.get("contents")))
     return (
         sum(_content_tokens(content, count) for content in contents)
-        + count_tools(declared, count).tokens
-        + (count(json.dumps(schema, default=str)) if schema is not None else 0)
+        + sum(_tool_tokens(tool, count) for tool in members(body.get("tools")))
+        + ceil(_FACTOR_OF_AN_ANSWER * _json_tokens(_schema(body), count))
         + sum(_content_tokens(content, count) for content in _embedded(body))
     )
 
 
-def _declared(tool: object) -> Sequence[object]:
-    return members(either(tool, "functionDeclarations", "function_declarations"))
+def _tool_tokens(tool: object, count: Count) -> int:
+    functions = members(either(tool, "functionDeclarations", "function_declarations"))
+    hosted = sum(more for name, more in _HOSTED.items() if member(tool, name) is not None)
+    return count_tools(functions, count).tokens + sum(_tokens_of_schemas(each, count) for each in functions) + hosted
+
+
+def _tokens_of_schemas(function: object, count: Count) -> int:
+    """Count what a function declares in JSON; declarations of types in `parameters` are counted with the tools."""
+    given = either(function, "parametersJsonSchema", "parameters_json_schema")
+    returned = either(function, "responseJsonSchema", "response_json_schema", "response")
+    factor = 1 if member(given, "$defs") is None else _FACTOR_OF_DEFINITIONS
+    return factor * _json_tokens(given, count) + _json_tokens(returned, count)
+
+
+def _json_tokens(value: object, count: Count) -> int:
+    return 0 if value is None else count(json.dumps(value, default=str))
 
 
 def _embedded(body: Mapping[str, Any]) -> Iterator[object]:
@@ -134,7 +164,9 @@ def _part_tokens(part: object, count: Count) -> int:
     if kind is not None:
         return _TOKENS_OF_AN_IMAGE if kind.startswith("image/") else _TOKENS_OF_A_FILE
     said = [value for name, value in part.items() if name not in _UNREAD]
-    return sum(count(value if isinstance(value, str) else json.dumps(value, default=str)) for value in said)
+    signature = either(part, "thoughtSignature", "thought_signature")
+    thoughts = ceil(len(signature) / _CHARACTERS_OF_A_THOUGHT_TOKEN) if isinstance(signature, str | bytes) else 0
+    return thoughts + sum(count(each if isinstance(each, str) else json.dumps(each, default=str)) for each in said)
 
 
 def _media_of(part: object) -> str | None:
