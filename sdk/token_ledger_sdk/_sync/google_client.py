@@ -23,7 +23,7 @@ from ..adapters.answers import finish_reason_of
 from ..adapters.google_answers import WatchedChunks, body_of_answer
 from ..adapters.google_caches import KnownCaches
 from ..adapters.google_requests import GoogleCall, ask_of, body_for, call_of, url_for
-from ..adapters.withheld import Withheld
+from ..adapters.withheld import UNGUARDED, Withheld, other_side
 from ..guard.ask import Ask
 from ..guard.attempts import reading_or_none
 from ..providers import Reading
@@ -36,6 +36,9 @@ from .guarded_call import GuardedCall
 
 PROVIDER = "google"
 _MODELS = "Models"
+_UNGUARDED = ("_live", "_interactions", "_triggers", "_decisions")
+"""Parts that call models over connections of their own; the library makes most of them when they are first used."""
+_OF_MADE_BATCHES = ("get", "list", "cancel", "delete", "vertexai")
 
 
 @dataclass(slots=True)
@@ -65,11 +68,20 @@ def _copied(part: Any, original: Any, connection: Any) -> Any:
     copied = guarded_copy(part, _Forgettable) if hasattr(type(part), "__del__") else copy.copy(part)
     copied._api_client = connection
     for name, value in vars(part).items():
-        if getattr(value, "__dict__", {}).get("_api_client") is not original:
-            continue
-        is_other_side = type(value).__name__.endswith("Models") and type(value).__name__ != _MODELS
-        setattr(copied, name, Withheld(_MODELS) if is_other_side else _copied(value, original, connection))
+        if name in _UNGUARDED:
+            setattr(copied, name, Withheld(UNGUARDED, within=f"{name[1:]}."))
+        elif getattr(value, "__dict__", {}).get("_api_client") is original:
+            setattr(copied, name, _copied_part(name, value, original, connection))
     return copied
+
+
+def _copied_part(name: str, part: Any, original: Any, connection: Any) -> Any:
+    """Return a copy of a part, or what says that it is not guarded."""
+    kind = type(part).__name__
+    if kind.endswith("Models") and kind != _MODELS:
+        return Withheld(other_side(_MODELS))
+    made = _copied(part, original, connection)
+    return Withheld(UNGUARDED, within="batches.", part=made, but=_OF_MADE_BATCHES) if name == "_batches" else made
 
 
 class _Forgettable:

@@ -5,15 +5,34 @@ from __future__ import annotations
 from typing import NoReturn
 
 
+def other_side(guarded: str) -> str:
+    """Say which of the ledger's clients would guard the other side of a client, one side of which is `guarded`."""
+    is_async = guarded.startswith("Async")
+    side, other = ("synchronous", "TokenLedger") if is_async else ("asynchronous", "AsyncTokenLedger")
+    return f"is not guarded here: for {side} calls, wrap the client with the ledger's {other}"
+
+
+UNGUARDED = (
+    "calls models that a wrapped client does not guard: call it on the client that was not wrapped, in a function that"
+    " @ledger.guard(…) holds for"
+)
+
+
 class Withheld:
-    """Says, whatever is asked of it, which of the ledger's clients would guard it."""
+    """Says, whatever is asked of it, what to do instead; `but` names what may be asked of the part all the same."""
 
-    def __init__(self, guarded: str) -> None:
-        self._guarded = guarded
+    def __init__(self, advice: str, *, within: str = "", part: object = None, but: tuple[str, ...] = ()) -> None:
+        self._advice = advice
+        self._within = within
+        self._part = part
+        self._but = but
 
-    def __getattr__(self, name: str) -> NoReturn:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):  # those who look whether it can be copied, or awaited, ask for these
             raise AttributeError(name)
-        is_async = self._guarded.startswith("Async")
-        side, other = ("synchronous", "TokenLedger") if is_async else ("asynchronous", "AsyncTokenLedger")
-        raise TypeError(f"{name} is not guarded here: for {side} calls, wrap the client with the ledger's {other}")
+        if name in self._but:
+            return getattr(self._part, name)
+        return self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
+        raise TypeError(f"{self._within}{name} {self._advice}")
