@@ -162,7 +162,7 @@ COMMANDS = (
     ),
     Command(
         name="model-names", group=Group.TENANTS, run="token_ledger.cli.model_names:show_model_names",
-        help="list what the names of models are in a tenant's books",
+        help="list names of models, and what they are called in a tenant's books",
         details="One line a name that callers used, in the order of the decisions. Where the price book calls a model"
         " otherwise by now, the next line has the command that accepts it.",
         example="token-ledger model-names acme",
@@ -170,13 +170,13 @@ COMMANDS = (
             TENANT,
             Argument(
                 name="--accept", is_flag=True,
-                help="rename every model that the price book calls otherwise, unless an administrator named it",
+                help="rename every model that has another name in the price book, unless an administrator named it",
             ),
         ),
     ),
     Command(
         name="rename-model", group=Group.TENANTS, run="token_ledger.cli.model_names:rename_model",
-        help="call a model otherwise in a tenant's books from now on",
+        help="rename a model in a tenant's books, from now on",
         details="What was booked before keeps its name. If old is a name in the books, every name that leads to it goes"
         " along. When none leads to it any more, what is on its accounts per model goes to those of the new name, in"
         " windows that are under way.",
@@ -257,7 +257,7 @@ COMMANDS = (
     ),
     Command(
         name="import", group=Group.USAGE, run="token_ledger.cli.imports:import_files",
-        help="book the usage that files of other systems say",
+        help="book usage from files of other systems",
         details="It stands in reports at its date, and on the accounts of windows that have ended, never on one under"
         " way. Everything is read before anything is booked: a file that can't be read is named with the line. What was"
         " booked before is not booked again, so an import that was interrupted is run again. The summary says how many"
@@ -306,11 +306,11 @@ COMMANDS = (
             Argument(name="--tenant", help="name of the tenant; without it, the only one there is", example="acme"),
             Argument(
                 name="--project-tag", example="project",
-                help="compare projects, too: the tag of calls that says the project; for aws the resource tag as well",
+                help="compare by project, too: the tag of calls that names the project; for aws also the resource tag",
             ),
             Argument(
                 name="--by-cost-center", is_flag=True,
-                help="compare projects, too: they are called as the cost centers of calls",
+                help="compare by project, too: the bill's projects have the names of cost centers",
             ),
             Argument(name="--provider", example="mistral", help="for csv: the provider of rows that name none"),
             Argument(name="--csv", is_flag=True, help="print a row for each day, model and project as CSV"),

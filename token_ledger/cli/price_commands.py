@@ -37,7 +37,7 @@ OTHER_RATES = Argument(
 
 TIERS = Argument(
     name="--tiers", example="272000:input=4,output=12;600000:input=5,output=15",
-    help="rates above numbers of input tokens",
+    help="rates above a number of input tokens",
 )  # fmt: skip
 TIER_MODE = Argument(
     name="--tier-mode", choices=("cliff", "marginal"), default="cliff",
@@ -87,7 +87,7 @@ PRICE_COMMANDS = (
     ),
     Command(
         name="prices alias", group=Group.PRICES, run="token_ledger.cli.prices:set_alias",
-        help="say which model a name stands for",
+        help="set an alias of a model",
         details="For names of your own: of deployments, of a proxy. Without a model it lists what the"
         " tenant's names stand for. With - in place of the tenant it is for all tenants, which takes the owner of the"
         " tables.",
@@ -101,12 +101,12 @@ PRICE_COMMANDS = (
             Argument(
                 name="stands_for", optional=True, example="openai/gpt-5.4", help="provider and model that it stands for"
             ),
-            Argument(name="--remove", is_flag=True, help="the name stands for nothing any more"),
+            Argument(name="--remove", is_flag=True, help="remove the alias"),
         ),
     ),
     Command(
         name="prices discount", group=Group.PRICES, run="token_ledger.cli.discounts:set_discount",
-        help="say what is negotiated off published prices",
+        help="set a negotiated discount off published prices",
         details="For a model, a family (openai/gpt-5*), a provider (openai/*) or all (*/*): of those in force the most"
         " exact name counts, alone. Prices of the tenant's own stay as they are. Events keep both costs. Without a"
         " model it lists the tenant's discounts.",
@@ -147,23 +147,23 @@ PRICE_COMMANDS = (
     ),
     Command(
         name="prices describe", group=Group.PRICES, run="token_ledger.cli.model_facts:describe_model",
-        help="say what is known of a model beside its price",
-        details="Its limits, what it can do and when it ends, for the tenant, in place of what is published, all of it"
-        " at once. `prices show` and GET /v1/models show it; it changes no call.",
+        help="describe a model: limits, capabilities, end of life",
+        details="For the tenant, in place of what is published, all of it at once. `prices show`"
+        " and GET /v1/models show it; it changes no call.",
         example="token-ledger prices describe acme openai/gpt-4o --max-output-tokens 16384 --end-of-life 2027-03-01",
         arguments=(
             TENANT, MODEL,
             Argument(name="--context-tokens", example="128000", help="longest context, in tokens"),
-            Argument(name="--max-output-tokens", example="16384", help="the most that it answers, in tokens"),
+            Argument(name="--max-output-tokens", example="16384", help="longest answer, in tokens"),
             Argument(
                 name="--capabilities", example="tools,vision",
                 help="what it can do, in the words that `requires` of a call uses",
             ),
-            Argument(name="--deprecated", is_flag=True, help="the end of its life is announced"),
+            Argument(name="--deprecated", is_flag=True, help="its end of life is announced"),
             Argument(
                 name="--end-of-life", example="2027-03-01", help="the day after which its provider no longer serves it"
             ),
-            Argument(name="--remove", is_flag=True, help="take back what was said: what is published counts"),
+            Argument(name="--remove", is_flag=True, help="go back to what is published"),
         ),
     ),
     Command(

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1", tags=["duplicates"])
 
 @router.get("/duplicates")
 async def get_duplicates(request: Request, finance: Finance) -> DuplicatesState:
-    """Show whether duplicates are found.
+    """Show whether duplicates are detected.
 
     They are, unless an administrator has switched that off.
     """
@@ -26,7 +26,7 @@ async def get_duplicates(request: Request, finance: Finance) -> DuplicatesState:
 
 @router.post("/duplicates")
 async def set_duplicates(request: Request, admin: Admin, body: DuplicatesBody) -> ChangeAnswer:
-    """Say whether duplicates are found.
+    """Switch the detection of duplicates on or off.
 
     What was booked before stays as it is.
     """

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1", tags=["model names"])
 async def list_model_names(
     request: Request, finance: Finance, after: After = "0", limit: PageSize = 200
 ) -> ModelNameList:
-    """List what the names of models are in the books.
+    """List names of models, and what they are called in the books.
 
     In the order of the decisions. A name keeps its meaning when prices are refreshed; `differs` says where the price
     book would call a model otherwise by now.

@@ -128,7 +128,7 @@ async def set_price(
 async def set_model(
     request: Request, admin: Admin, provider: ProviderPath, model: ModelPath, body: ModelBody
 ) -> ChangeAnswer:
-    """Say what is known of a model.
+    """Describe a model: limits, capabilities, end of life.
 
     Its limits, what it can do, the end of its life: for the tenant, in place of what is published, all of it at once.
     What is left out counts as published; leaving out all takes back what was said. It changes no call: one of a model
@@ -157,7 +157,7 @@ async def list_discounts(request: Request, response: Response, reader: Reader) -
 async def set_discount(
     request: Request, admin: Admin, provider: ProviderPath, model: ModelPath, body: DiscountBody
 ) -> ChangeAnswer:
-    """Say what the tenant pays of published prices.
+    """Set a discount off published prices.
 
     For a model, a pattern such as `gpt-5*`, all models of a provider (`*`), or all (`*/*`): of those in force the one
     with the most exact name counts, alone. It counts for calls that are reserved from then on, in every process. Prices
@@ -183,7 +183,7 @@ async def list_aliases(request: Request, response: Response, reader: Reader) -> 
 async def set_alias(
     request: Request, admin: Admin, provider: ProviderPath, model: ModelPath, body: AliasBody
 ) -> PriceChangeAnswer:
-    """Say what a name of a model stands for.
+    """Set an alias of a model.
 
     For names of one's own: deployments, fine-tunes, proxies. A model with `*` is a pattern. Calls under the name cost
     what that model costs, from the next call on; `recostable` says how many without a price could be re-costed. A name

@@ -59,7 +59,7 @@ class ModelAnswer(TypedDict):
     max_output_tokens: Annotated[int | None, doc("The most that it answers, where it is known.", 128_000)]
     capabilities: Annotated[list[str] | None, doc("What it can do, where it is known.", ["tools", "vision"])]
     deprecated: Annotated[
-        bool | None, doc("True if the end of its life is announced; null where nobody says so or not.", False)
+        bool | None, doc("True if its end of life is announced; null where nobody says so or not.", False)
     ]
     end_of_life: Annotated[
         str | None,

@@ -178,7 +178,7 @@ class ModelTerms(Body):
         Annotated[tuple[Name, ...], Field(max_length=32)] | None,
         doc("What it can do, in the words that `requires` of a call uses.", ["tools", "vision"]),
     ] = None
-    deprecated: Annotated[StrictBool | None, doc("Whether the end of its life is announced.", True)] = None
+    deprecated: Annotated[StrictBool | None, doc("Whether its end of life is announced.", True)] = None
     end_of_life: Annotated[
         Annotated[StrictStr, Field(pattern=r"^2[0-9]{3}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_is_day)] | None,
         Field(json_schema_extra={"format": "date"}),
