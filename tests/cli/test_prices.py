@@ -8,8 +8,8 @@ import pytest
 
 from tests.cli.commands import rows, run, without_database
 from token_ledger.cli.connections import open_ledger, tenant_named
-from token_ledger.core.batch.commands import Record
-from token_ledger.core.batch.outcomes import Recorded
+from token_ledger.core.batch.commands import Record, Reserve
+from token_ledger.core.batch.outcomes import Recorded, Refused
 from token_ledger.core.model.usage import Usage
 from token_ledger.proof.verify import verify_database
 
@@ -54,6 +54,13 @@ async def test_the_list_has_a_line_for_every_model(acme: str, capsys: Capture) -
     filtered = await said(capsys, "prices", "list", "--provider", "OpenAI", "--model", "GPT-4o*")
     assert filtered.splitlines() == [line for line in everything if line.startswith("openai/gpt-4o")]
     assert "no model with this name" in await said(capsys, "prices", "list", "--model", "nonsense")
+    assert (await said(capsys, "prices", "list", "OpenAI")).splitlines() == of_one
+    for name in ("openai/gpt-4o*", "OpenAI/GPT-4o*"):
+        assert await said(capsys, "prices", "list", name) == filtered
+    by_name = (await said(capsys, "prices", "list", "gpt-4o*")).splitlines()
+    assert by_name == [line for line in everything if line.partition("/")[2].startswith("gpt-4o")]
+    assert (await said(capsys, "prices", "list", "openai", "--model", "gpt-4o*")) == filtered
+    assert await said(capsys, "prices", "list", "xai/grok-3") == await said(capsys, "prices", "list", "x-ai/grok-3")
     listed = json.loads(await said(capsys, "prices", "list", "--model", "gpt-4o", "--json"))
     assert {each["provider"] for each in listed["prices"]} == {"openai"}
 
@@ -70,6 +77,7 @@ async def test_a_model_without_a_price_is_shown_with_its_neighbours(acme: str, c
     complaint = await said(capsys, "prices", "show", "openai/gtp-4o", status=1)
     assert "no price is known for openai/gtp-4o; the nearest known names are openai/gpt-4o" in complaint
     assert "token-ledger prices set TENANT openai/gtp-4o --input DOLLARS --output DOLLARS sets one" in complaint
+    assert "or --free if it costs nothing" in complaint
     assert "write the provider too" in await said(capsys, "prices", "show", "gtp-4o", status=1)
 
 
@@ -90,8 +98,10 @@ async def test_a_price_is_set_shown_and_withdrawn(acme: str, capsys: Capture) ->
     withdrawn = await said(capsys, *price, "--withdraw")
     assert "withdrawn: the global price counts (it was input 2, output 8.5)" in withdrawn
     assert "costs input 2.5" in await said(capsys, "prices", "show", "gpt-4o", "--tenant", "acme")
+    never = await said(capsys, "prices", "set", "acme", "openai/gpt-5.4", "--withdraw")
+    assert never == "acme: openai/gpt-5.4 has no price of the tenant's own; nothing changes\n"
     entries = await rows(acme, "select actor, action, target from audit_log where action = 'price.set'")
-    assert [entry["target"] for entry in entries] == ["openai/gpt-4o"] * 3
+    assert [entry["target"] for entry in entries] == [*["openai/gpt-4o"] * 3, "openai/gpt-5.4"]
     assert all(entry["actor"].startswith("cli:") for entry in entries)
     assert (await verify_database(acme)).clean
 
@@ -106,9 +116,80 @@ async def test_a_price_can_begin_later(acme: str, capsys: Capture) -> None:
     assert "costs input 1, output 1  own" in later
 
 
+async def test_a_model_whose_first_price_begins_later_has_none_before(acme: str, capsys: Capture) -> None:
+    await said(
+        capsys, "prices", "set", "acme", "house/x", "--input", "1", "--output", "1", "--from", "2099-12-01"
+    )  # fmt: skip
+    complaint = await said(capsys, "prices", "show", "house/x", "--tenant", "acme", status=1)
+    assert "house/x has no price before 2099-12-01 00:00 UTC; token-ledger prices set TENANT house/x" in complaint
+    async with open_ledger(acme) as (database, commits):
+        call = Reserve("k", b"x", "data", "house", "x", 10, 10, user="ada")
+        refused = await commits.submit(await tenant_named(database, "acme"), call)
+    assert isinstance(refused, Refused)
+    assert "has no price before 2099-12-01 00:00 UTC; to price it until then: token-ledger prices" in refused.detail
+    await said(capsys, "prices", "set", "acme", "house/y", "--free")
+    await said(capsys, "prices", "set", "acme", "house/y", "--withdraw")
+    gone = await said(capsys, "prices", "show", "house/y", "--tenant", "acme", status=1)
+    assert "no price is known for house/y; the nearest known names are house/x; token-ledger prices set" in gone
+
+
+async def test_ways_of_serving_have_rates_too(acme: str, capsys: Capture) -> None:
+    price = ("prices", "set", "acme", "house/chat", "--input", "1", "--output", "2")
+    served = ("--service-tiers", "batch:input=$0.5, output=1; priority:input=2,output=4,cache-read=0.2")
+    words = "input 1, output 2; priority cache_read 0.2, input 2, output 4; batch input 0.5, output 1"
+    set_now = await said(capsys, *price, *served)
+    assert sorted(set_now.partition("UTC: ")[2].strip().split("; ")) == sorted(words.split("; "))
+    assert await said(capsys, *price, *served) == "acme: house/chat has this price already; nothing changes\n"
+    shown = await said(capsys, "prices", "show", "house/chat", "--tenant", "acme")
+    assert "; batch input 0.5, output 1" in shown
+    assert "; priority input 2, output 4, cache_read 0.2" in shown
+    async with open_ledger(acme) as (database, commits):
+        event = Record(
+            "k", b"x", "test", "data", "house", "chat", Usage(1_000, 100), user="ada", service_tier="batch"
+        )  # fmt: skip
+        outcome = await commits.submit(await tenant_named(database, "acme"), event)
+    assert isinstance(outcome, Recorded)
+    assert (outcome.event.cost_nanos, outcome.event.unpriced) == (600_000, False)
+
+
+async def test_a_discount_is_shown_with_the_prices_it_is_off(acme: str, capsys: Capture) -> None:
+    discount = ("prices", "discount", "acme")
+    assert (await said(capsys, *discount, "openai/gpt-4o*", "--off", "20")).count("\n") == 1
+    shown = await said(capsys, "prices", "show", "gpt-4o", "--tenant", "acme")
+    assert re.search(r"\n  less the discount openai/gpt-4o\*: 20 % off, from .* UTC\n", shown)
+    listed = (await said(capsys, "prices", "list", "openai/gpt-*", "--tenant", "acme")).splitlines()
+    assert {line for line in listed if line.endswith("  20 % off")} == {
+        line for line in listed if line.startswith("openai/gpt-4o")
+    }
+    assert json.loads(await said(capsys, "prices", "show", "gpt-4o", "--tenant", "acme", "--json"))["factor"] == "0.8"
+    assert "less the discount" not in await said(capsys, "prices", "show", "gpt-4o")
+    never = await said(capsys, *discount, "openai/gpt-5*", "--remove")
+    assert never == "acme: openai/gpt-5* has no discount; nothing changes\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("opanai/*", "no published price has the name opanai/* now, so nothing is off: token-ledger prices list"),
+        ("house/chat", "no published price has the name house/chat now, so nothing is off"),
+        ("openai/gpt-4o-2024-08-06", "openai/gpt-4o-2024-08-06 is openai/gpt-4o in the price book: give the discount"),
+        ("xai/*", None),
+        ("*/*", None),
+    ],
+)
+async def test_a_discount_that_is_off_nothing_is_set_and_noted(
+    name: str, note: str | None, acme: str, capsys: Capture
+) -> None:
+    await said(capsys, "prices", "set", "acme", "house/chat", "--free")
+    lines = (await said(capsys, "prices", "discount", "acme", name, "--off", "5")).splitlines()
+    assert "5 % off" in lines[0]
+    assert [line[: len(note or "")] for line in lines[1:]] == ([] if note is None else [note])
+
+
 async def test_local_models_are_free_by_one_line(acme: str, capsys: Capture) -> None:
     assert ": free" in await said(capsys, "prices", "set", "acme", "ollama/*", "--free")
-    assert "costs free  own" in await said(capsys, "prices", "show", "ollama/llama3.3", "--tenant", "acme")
+    shown = await said(capsys, "prices", "show", "ollama/llama3.3", "--tenant", "acme")
+    assert shown.startswith("ollama/llama3.3\n  free  own\n")
     async with open_ledger(acme) as (database, commits):
         event = Record("k", b"x", "test", "data", "ollama", "llama3.3", Usage(10, 1), user="ada")
         outcome = await commits.submit(await tenant_named(database, "acme"), event)
@@ -127,6 +208,8 @@ async def test_a_name_of_ones_own_stands_for_a_model(acme: str, capsys: Capture)
     stands = "azure/prod-chat stands for openai/gpt-4o\n"
     assert await said(capsys, "prices", "alias", "acme", "azure/prod-chat", "openai/gpt-4o") == f"acme: {stands}"
     assert await said(capsys, "prices", "alias", "acme") == stands
+    chained = await said(capsys, "prices", "alias", "acme", "azure/other", "azure/prod-chat", status=1)
+    assert "azure/prod-chat is an alias itself, of openai/gpt-4o, and an alias stands for no other alias" in chained
     shown = await said(capsys, "prices", "show", "azure/prod-chat", "--tenant", "acme")
     assert shown.startswith("azure/prod-chat is openai/gpt-4o\n  costs input 2.5")
     await said(capsys, "prices", "show", "azure/prod-chat", status=1)
@@ -160,8 +243,13 @@ async def test_the_operator_names_models_for_all_tenants(acme: str, capsys: Capt
         ("set acme openai/a*b*c* --free", "more than 2 `*`"),
         ("set acme */x --free", "a provider is no pattern"),
         ("set nobody openai/gpt-4o --free", "there is no tenant named 'nobody'"),
-        ("set acme openai/gpt-4o --free --from tomorrow", "--from 'tomorrow': "),
-        ("set acme openai/a --free --tiers 9:input=1", "--tiers are above a base: say what it costs with --input"),
+        ("set acme openai/gpt-4o --free --from tomorrow", "--from 'tomorrow': write an instant"),
+        ("set acme openai/a --free --tiers 9:input=1", "--tiers are beside a base: say what it costs with --input"),
+        ("set acme openai/a --free --service-tiers batch:input=1", "--service-tiers are beside a base: say what it"),
+        ("set acme openai/a --input 1 --output 2 --service-tiers bach:input=1", "--service-tiers 'bach:input=1': "),
+        ("set acme openai/a --input 1 --output 2 --service-tiers batch:input=x", "flex, priority, batch or fast, and"),
+        ("set acme openai/a --input 1 --output 2 --service-tiers batch:input=1", "there is no rate of output"),
+        ("set acme openai/a --input 1 --output 2 --service-tiers standard:input=1", "write flex, priority, batch or"),
         ("set acme openai/a --input 1 --output 2 --tiers 9", "--tiers '9': write a number of input tokens and rates"),
         ("set acme openai/a --input 1 --output 2 --tiers x:input=1", "--tiers 'x:input=1': write a number of input"),
         ("set acme openai/a --input 1 --output 2 --tiers 9:input=x", "--tiers '9:input=x': write a number of input"),

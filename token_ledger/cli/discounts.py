@@ -11,6 +11,9 @@ from token_ledger.cli.price_texts import discount_change_words, discount_words
 from token_ledger.cli.prices import instant_text, read_model
 from token_ledger.cli.submission import submit
 from token_ledger.config import Settings
+from token_ledger.core.model.name_patterns import ANYTHING, Names
+from token_ledger.core.model.price import ModelName
+from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.reads.prices import find_discounts
 from token_ledger.storage.upkeep.periods import database_now
 from token_ledger.wire.bodies.prices import DiscountBody
@@ -34,11 +37,30 @@ def set_discount(settings: Settings, options: argparse.Namespace) -> int:
         valid_from=instant_text("--from", getattr(options, "from")),
         valid_until=instant_text("--until", options.until),
     )
-    command = set_discount_command(read_model("model", options.model), body, actor())
+    name = read_model("model", options.model)
+    command = set_discount_command(name, body, actor())
     with named_database(settings) as url:
         for entry in asyncio.run(submit(url, options.tenant, command)):
             print(f"{options.tenant}: {discount_change_words(entry)}")
+        if body.factor is not None and (note := asyncio.run(_note(url, name))):
+            print(note)
     return 0
+
+
+async def _note(url: str, name: ModelName) -> str:
+    """Return that a discount of this name is off no price, if so: it is off published ones only, by their own names."""
+    if name.provider == ANYTHING:
+        return ""
+    async with open_database(url) as database, database.reading() as connection:
+        book = await load_price_book(connection)
+    wanted: Names[bool] = Names()
+    wanted.put(book.provider_named(name.provider), name.model, True)
+    if any(wanted.find(provider, model.casefold()) for provider, model in book.names):
+        return ""
+    found, asked = book.find(*name), "/".join(name)
+    if found is not None:
+        return f"{asked} is {found.provider}/{found.model} in the price book: give the discount that name"
+    return f"no published price has the name {asked} now, so nothing is off: token-ledger prices list shows the names"
 
 
 def _factor(percent: str) -> str:

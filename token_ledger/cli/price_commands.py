@@ -1,6 +1,7 @@
 """The rows of the table of commands that are about prices."""
 
 from token_ledger.cli.command_rows import JSON, TENANT, Argument, Command, Group
+from token_ledger.cli.model_filter import MODELS, OF_NAME, OF_PROVIDER
 
 MODEL = Argument(
     name="model", example="openai/gpt-5.4",
@@ -44,17 +45,20 @@ TIER_MODE = Argument(
     help="whether a tier is for the whole call, or for the input beyond its threshold only (then without output)",
 )  # fmt: skip
 
+SERVICE_TIERS = Argument(
+    name="--service-tiers", example="batch:input=1.1,output=6.5;priority:input=4.4,output=26",
+    help="rates of other ways of serving a call: flex, priority, batch, fast",
+)  # fmt: skip
+
 PRICE_COMMANDS = (
     Command(
         name="prices list", group=Group.PRICES, run="token_ledger.cli.prices:list_prices",
         help="list models with what they cost",
         details="One line a model: provider/model, then its rates, and `own` where the"
         " tenant has set the price.",
-        example="token-ledger prices list --provider openai --tenant acme",
+        example="token-ledger prices list openai --tenant acme",
         arguments=(
-            Argument(name="--provider", example="openai", help="models of this provider only"),
-            Argument(name="--model", example="gpt-5*", help="models of this name only; `*` stands for anything"),
-            AT, OF_TENANT, JSON,
+            MODELS, OF_PROVIDER, OF_NAME, AT, OF_TENANT, JSON,
         ),
     ),
     Command(
@@ -77,7 +81,7 @@ PRICE_COMMANDS = (
         " held at it and flagged `unpriced`, not refused.",
         example="token-ledger prices set acme azure/gpt-5.4 --input 2.20 --output 13 --from 2026-12-01",
         arguments=(
-            TENANT, MODEL, *RATES, OTHER_RATES, TIERS, TIER_MODE,
+            TENANT, MODEL, *RATES, OTHER_RATES, TIERS, TIER_MODE, SERVICE_TIERS,
             Argument(name="--free", is_flag=True, help="calls cost nothing, as those of models that you run yourself"),
             Argument(
                 name="--withdraw", is_flag=True, help="end the tenant's price: the global price book counts again"
@@ -171,10 +175,9 @@ PRICE_COMMANDS = (
         help="show what a newer version publishes, and take it over if you accept it",
         details="Changes nothing without --accept, which takes the owner of the tables. New prices count from then on,"
         " in every process; what was booked keeps its price. Prices of tenants' own stay in force.",
-        example="token-ledger prices refresh --provider openai --accept",
+        example="token-ledger prices refresh openai --accept",
         arguments=(
-            Argument(name="--provider", example="openai", help="models of this provider only"),
-            Argument(name="--model", example="gpt-5*", help="models of this name only; `*` stands for anything"),
+            MODELS, OF_PROVIDER, OF_NAME,
             Argument(name="--accept", is_flag=True, help="take over what is shown"),
         ),
     ),
@@ -183,10 +186,9 @@ PRICE_COMMANDS = (
         help="list how the price book differs from what is published, and what it does not take over",
         details="First what refresh would change, then every model of which a published rate is not in the price book,"
         " with why.",
-        example="token-ledger prices diff --provider google",
+        example="token-ledger prices diff google",
         arguments=(
-            Argument(name="--provider", example="openai", help="models of this provider only"),
-            Argument(name="--model", example="gpt-5*", help="models of this name only; `*` stands for anything"),
+            MODELS, OF_PROVIDER, OF_NAME,
         ),
     ),
 )  # fmt: skip

@@ -2,15 +2,14 @@
 
 import argparse
 import asyncio
-from collections.abc import Callable
 
 from token_ledger.cli.actor import actor
 from token_ledger.cli.connections import named_database, open_database
+from token_ledger.cli.model_filter import model_filter
 from token_ledger.cli.price_texts import rates_text
 from token_ledger.config import Settings
-from token_ledger.core.model.name_patterns import ANYTHING, Names
 from token_ledger.storage.price_refresh import Entry, Proposal, accept_proposals, find_proposals
-from token_ledger.storage.published_prices import provider_named, source_name
+from token_ledger.storage.published_prices import source_name
 from token_ledger.storage.untaken_prices import find_untaken
 from token_ledger.storage.upkeep.periods import database_now
 
@@ -31,7 +30,7 @@ def refresh_prices(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _refresh(url: str, options: argparse.Namespace) -> list[Proposal]:
-    wanted = _filter(options)
+    wanted = model_filter(options)
     async with open_database(url) as database:
         async with database.reading() as connection:
             found = await find_proposals(connection)
@@ -44,7 +43,7 @@ async def _refresh(url: str, options: argparse.Namespace) -> list[Proposal]:
 
 def show_differences(settings: Settings, options: argparse.Namespace) -> int:
     """List what a refresh would change, and what the price book does not take over."""
-    wanted = _filter(options)
+    wanted = model_filter(options)
     options.accept = False
     with named_database(settings) as url:
         proposals = asyncio.run(_refresh(url, options))
@@ -57,14 +56,6 @@ def show_differences(settings: Settings, options: argparse.Namespace) -> int:
     for each in untaken:
         print(f"  {each.provider}/{each.model}: {each.why}")
     return 0
-
-
-def _filter(options: argparse.Namespace) -> Callable[[str, str], bool]:
-    """Return what tells whether the options are about a model."""
-    names: Names[bool] = Names()
-    names.put("", options.model or ANYTHING, True)
-    provider = None if options.provider is None else provider_named(options.provider)
-    return lambda owner, model: provider in (None, owner) and bool(names.find("", model.casefold()))
 
 
 def _in_words(proposal: Proposal) -> str:

@@ -11,8 +11,16 @@ from token_ledger.core.model.price import ModelName
 from token_ledger.storage.prices import MARGINAL
 from token_ledger.storage.reads.prices import OWN, StoredPrice
 
-PER = "dollars per million tokens, per thousand of what is counted, per hour of audio"
-"""What rates are for."""
+_PER = "dollars per million tokens, per thousand of what is counted, per hour of audio"
+
+
+def cost_words(entry: StoredPrice) -> str:
+    """Return what an entry's model costs, and for how many that is."""
+    words = rates_words(entry)
+    return words if rates_text(entry.rates) == _FREE else f"costs {words} ({_PER})"
+
+
+_FREE = "free"
 
 
 def rates_words(entry: StoredPrice) -> str:
@@ -48,7 +56,7 @@ def _since(served: Mapping[str, Any]) -> str:
 
 def _kinds(rates: Mapping[str, str]) -> str:
     if rates and not any(float(rate) for rate in rates.values()):
-        return "free"
+        return _FREE
     return ", ".join(f"{kind} {rate}" for kind, rate in rates.items())
 
 
@@ -62,6 +70,8 @@ def change_words(entry: AuditEntry) -> str:
     """Return what a change of a tenant's price did, as the audit log has it."""
     before, after = ({} if each is None else each for each in (entry.before, entry.after))
     if before.get("rates") == after.get("rates"):
+        if not after:
+            return f"{entry.target} has no price of the tenant's own; nothing changes"
         return f"{entry.target} has this price already; nothing changes"
     since = f" from {after['valid_from'][:16].replace('T', ' ')} UTC" if after else ""
     was = f" (it was {rates_text(before['rates'])})" if before else ""
@@ -86,7 +96,8 @@ def off_words(factor: int | None) -> str:
 def discount_change_words(entry: AuditEntry) -> str:
     """Return what a change of a tenant's discount did, as the audit log has it."""
     if entry.before == entry.after:
-        return f"{entry.target} has this discount already; nothing changes"
+        has = "no discount" if entry.after is None or entry.after["factor"] is None else "this discount already"
+        return f"{entry.target} has {has}; nothing changes"
     after = entry.after or {"factor": None}
     was = f" (it was {off_words(read_factor(entry.before['factor']))})" if entry.before else ""
     since, until = (
@@ -118,7 +129,7 @@ def facts_words(facts: ModelFacts | None) -> str:
         parts.append("deprecated" if facts.deprecated else "not deprecated")
     if facts.end_of_life is not None:
         parts.append(f"served until {facts.end_of_life}")
-    return "; ".join(parts) or "nothing is known"
+    return "; ".join(parts) or "nothing is known of its limits, what it can do, and its end"
 
 
 def facts_change_words(entry: AuditEntry) -> str:

@@ -17,23 +17,26 @@ from token_ledger.cli.connections import (
     tenant_named,
 )
 from token_ledger.cli.keys import NO_TENANT
+from token_ledger.cli.model_filter import model_filter
 from token_ledger.cli.names import read_name
 from token_ledger.cli.price_commands import RATES, TIER_MODE
 from token_ledger.cli.price_texts import (
-    PER,
     alias_words,
     change_words,
+    cost_words,
     dated_words,
+    discount_words,
     facts_words,
+    off_words,
     rates_words,
 )
 from token_ledger.cli.recosting_offer import recosting_offers
 from token_ledger.cli.submission import submit
 from token_ledger.config import Settings
+from token_ledger.core.model.discount import WHOLE, factor_text
 from token_ledger.core.model.model_facts import facts_data
-from token_ledger.core.model.name_patterns import Names
 from token_ledger.core.model.other_kinds import RATE_KINDS
-from token_ledger.core.model.price import ModelName, PriceBook
+from token_ledger.core.model.price import SERVICE_TIERS, ModelName, PriceBook
 from token_ledger.core.model.principal import OPERATOR_TENANT
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.database import Connection, Database
@@ -42,6 +45,7 @@ from token_ledger.storage.price_terms import load_price_terms, load_tenant_book
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.reads.model_facts import KnownModels
 from token_ledger.storage.reads.prices import StoredPrice, find_aliases, find_prices
+from token_ledger.storage.reads.prices import list_prices as list_prices_of
 from token_ledger.storage.upkeep.periods import database_now
 from token_ledger.wire.answers.prices import price_answer
 from token_ledger.wire.bodies.prices import AliasBody, PriceBody
@@ -59,26 +63,25 @@ def list_prices(settings: Settings, options: argparse.Namespace) -> int:
     with named_database(settings) as url:
         found = asyncio.run(_list(url, options, at))
     if options.json:
-        print(json.dumps({"prices": [price_answer(each) for each in found]}))
-    for each in () if options.json else found:
-        print(f"{each.provider}/{each.model}  {rates_words(each)}")
+        print(json.dumps({"prices": [price_answer(each) for each, _ in found]}))
+    for each, factor in () if options.json else found:
+        off = "" if factor == WHOLE else f"  {off_words(factor)}"
+        print(f"{each.provider}/{each.model}  {rates_words(each)}{off}")
     if not found and not options.json:
         print("no model with this name has a price; token-ledger prices list shows all")
     return 0
 
 
-async def _list(url: str, options: argparse.Namespace, at: datetime | None) -> list[StoredPrice]:
+async def _list(url: str, options: argparse.Namespace, at: datetime | None) -> list[tuple[StoredPrice, int]]:
     async with open_database(url) as database:
         tenant = await _tenant(database, options.tenant)
         async with database.reading(tenant) as connection:
             book = await _book(connection, tenant)
             at = at or await database_now(connection)
-            found = await find_prices(connection, tenant, book, at, provider=options.provider)
-    wanted: Names[bool] = Names()
-    wanted.put("", options.model or "*", True)
-    return [
-        each for each in found if each.in_force and each.rates and wanted.find("", each.model.casefold())
-    ]  # fmt: skip
+            listing = await list_prices_of(connection, tenant, book, at)
+    wanted = model_filter(options)
+    found = listing.shown(each for each in listing.entries if wanted(each.provider, each.model))
+    return [(each, listing.factor_of(each)) for each in found if each.in_force and each.rates]
 
 
 def show_price(settings: Settings, options: argparse.Namespace) -> int:
@@ -105,27 +108,37 @@ async def _show(url: str, options: argparse.Namespace, at: datetime | None) -> t
                 others = await find_prices(connection, tenant, book, at)
                 found += [each for each in others if each.price_id == price.price_id]
     if prices is None or price is None:
-        like = ", ".join(book.nearest(provider, model))
-        raise ValueError(
-            f"no price is known for {provider}/{model}"
-            + (f"; the nearest known names are {like}" if like else "")
-            + f"; token-ledger prices set TENANT {provider}/{model} --input DOLLARS --output DOLLARS sets one"
-        )
+        raise ValueError(_why_unknown(book, provider, model, at))
     stored = next(each for each in found if each.price_id == price.price_id)
     canonical = f"{prices.provider}/{prices.model}"
     lines = [
         f"{provider}/{model}" + ("" if (provider, model) == (prices.provider, prices.model) else f" is {canonical}")
     ]
     facts = KnownModels(found, terms).of(stored.provider, stored.model)
-    lines += [f"  costs {rates_words(stored)} ({PER})", f"  by price {dated_words(stored)}"]
+    lines += [f"  {cost_words(stored)}", f"  by price {dated_words(stored)}"]
+    discount = next((each for each in terms.discounts if each.discount_id == price.discount_id), None)
+    lines += [] if discount is None else [f"  less the discount {discount_words(discount)}"]
     lines += [f"  {facts_words(facts)}"]
     others = [each for each in found if each.price_id != price.price_id]
     lines += ["other entries:"] if others else []
     lines += [f"  {dated_words(each)}: {rates_words(each)}" for each in others]
     listed = [price_answer(each) for each in found]
     return "\n".join(lines), {
-        "provider": prices.provider, "model": prices.model, "prices": listed, "known": facts_data(facts)
+        "provider": prices.provider, "model": prices.model, "prices": listed, "known": facts_data(facts),
+        "factor": factor_text(WHOLE if discount is None or discount.factor is None else discount.factor),
     }  # fmt: skip
+
+
+def _why_unknown(book: PriceBook, provider: str, model: str, at: datetime) -> str:
+    """Return that a model has no price at an instant, and what would give it one."""
+    name, prices = f"{provider}/{model}", book.find(provider, model)
+    sets = f"token-ledger prices set TENANT {name} --input DOLLARS --output DOLLARS"
+    begins = None if prices is None else prices.begins_after(at)
+    if begins is not None:
+        return f"{name} has no price before {begins:%Y-%m-%d %H:%M} UTC; {sets} --from DATE sets one until then"
+    like = ", ".join(book.nearest(provider, model))
+    words = f"no price is known for {name}" + (f"; the nearest known names are {like}" if like else "")
+    return f"{words}; {sets} sets one, or --free if it costs nothing"
 
 
 def _asked(book: PriceBook, text: str) -> ModelName:
@@ -175,8 +188,10 @@ def _rates(options: argparse.Namespace) -> dict[str, Any] | None:
     names = [rate.name.removeprefix("--").replace("-", "_") for rate in RATES]
     given = {name: value.removeprefix("$") for name in names if (value := getattr(options, name)) is not None}
     others = _other_rates(options.other)
-    if options.tiers and not (given or others):
-        raise ValueError("--tiers are above a base: say what it costs with --input DOLLARS and --output DOLLARS")
+    for option in ("tiers", "service_tiers"):
+        if getattr(options, option) and not (given or others):
+            name = option.replace("_", "-")
+            raise ValueError(f"--{name} are beside a base: say what it costs with --input DOLLARS and --output DOLLARS")
     if options.tier_mode != TIER_MODE.default and not options.tiers:
         raise ValueError("--tier-mode says what tiers are; give them with --tiers")
     if sum((bool(given or others), options.free, options.withdraw)) != 1:
@@ -195,7 +210,32 @@ def _rates(options: argparse.Namespace) -> dict[str, Any] | None:
         if not _DOLLARS.fullmatch(value):
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} {value!r}: write dollars per million tokens, such as 2.50")
-    return {"base": {**given, **others}, "tiers": _tiers(options.tiers), "tier_mode": options.tier_mode}
+    return {
+        "base": {**given, **others}, "tiers": _tiers(options.tiers), "tier_mode": options.tier_mode,
+        "service_tiers": _service_tiers(options.service_tiers),
+    }  # fmt: skip
+
+
+def _service_tiers(text: str | None) -> dict[str, Any]:
+    """Return the rates of ways of serving that an option describes, such as batch:input=1.1,output=6.5."""
+    served: dict[str, Any] = {}
+    for part in text.split(";") if text else ():
+        name, _, rates = part.partition(":")
+        named = _named_rates(rates)
+        if name.strip() not in SERVICE_TIERS[1:] or named is None:
+            raise ValueError(
+                f"--service-tiers {part!r}: write {', '.join(SERVICE_TIERS[1:-1])} or {SERVICE_TIERS[-1]}, and rates,"
+                " such as batch:input=1.1,output=6.5, and `;` before the next one"
+            )
+        served[name.strip()] = {"base": named}
+    return served
+
+
+def _named_rates(text: str) -> dict[str, str] | None:
+    """Return rates such as input=4,output=12 by their names, None where one is no number."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    named = {name.strip().replace("-", "_"): value.strip().removeprefix("$") for name, _, value in pairs}
+    return named if all(map(_DOLLARS.fullmatch, named.values())) else None
 
 
 def _tiers(text: str | None) -> list[dict[str, Any]]:
@@ -203,9 +243,8 @@ def _tiers(text: str | None) -> list[dict[str, Any]]:
     tiers = []
     for tier in text.split(";") if text else ():
         above, _, rates = tier.partition(":")
-        pairs = [part.partition("=") for part in rates.split(",")]
-        named = {name.strip().replace("-", "_"): value.strip().removeprefix("$") for name, _, value in pairs}
-        if not above.strip().isdecimal() or not all(map(_DOLLARS.fullmatch, named.values())):
+        named = _named_rates(rates)
+        if not above.strip().isdecimal() or named is None:
             raise ValueError(
                 f"--tiers {tier!r}: write a number of input tokens and rates, such as 272000:input=4,output=12, and"
                 " `;` before the next tier"

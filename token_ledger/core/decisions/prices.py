@@ -48,7 +48,12 @@ def set_alias(books: Books, command: SetAlias) -> Changed | Refused:
     if stands_for is not None:
         others = replace(terms, aliases=())  # an alias stands for no other alias
         if book_with(books.prices.base, others).find(*stands_for) is None:
-            return Refused(Code.UNKNOWN_MODEL, why_unknown(books, *stands_for), "stands_for")
+            aliased = books.prices.find(*stands_for)
+            detail = why_unknown(books, *stands_for)
+            if aliased is not None and aliased.at(books.now) is not None:
+                own, model = "/".join(stands_for), f"{aliased.provider}/{aliased.model}"
+                detail = f"{own} is an alias itself, of {model}, and an alias stands for no other alias: name {model}"
+            return Refused(Code.UNKNOWN_MODEL, detail, "stands_for")
     found = terms.alias_of(*name)
     before = None if found is None else found.stands_for
     if before != stands_for:
@@ -111,15 +116,26 @@ def why_unknown(books: Books, provider: str, model: str) -> str:
             f"model {model!r} of provider {provider!r} is priced by {kinds} and not by the token, so no hold can be"
             " given for it; report its calls with POST /v1/events when they are made"
         )
+    begins = None if prices is None else prices.begins_after(books.now)
+    if begins is not None:
+        return (
+            f"model {model!r} of provider {provider!r} has no price before {begins:%Y-%m-%d %H:%M} UTC; to price it"
+            f" until then: {_pricing(books, name)} --from DATE"
+        )
     alike = books.prices.nearest(provider, model)
     words = f"no price is known for model {model!r} of provider {provider!r}"
     tenant = books.config.name or "TENANT"
-    command = shlex.join(["token-ledger", "prices", "set", tenant, name])
     if alike:
         same = shlex.join(["token-ledger", "prices", "alias", tenant, name, alike[0]])
         words += f"; the nearest known names are {', '.join(alike)}: call one of these, or say that they are the same:"
         words += f" {same}"
-    return f"{words}; to price it: {command} --input DOLLARS --output DOLLARS (per million tokens)"
+    return f"{words}; to price it: {_pricing(books, name)} (per million tokens), or with --free"
+
+
+def _pricing(books: Books, name: str) -> str:
+    """Return the command that gives a model a price."""
+    command = shlex.join(["token-ledger", "prices", "set", books.config.name or "TENANT", name])
+    return f"{command} --input DOLLARS --output DOLLARS"
 
 
 def _too_many(what: str) -> Refused:

@@ -7,7 +7,7 @@ price, and cost what another entry says that is assumed in its place, if there i
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from typing import NamedTuple
@@ -141,6 +141,11 @@ class ModelPrices:
         """Tell whether an entry is one of this model's."""
         return any(price.price_id == price_id for price in self.entries)
 
+    def begins_after(self, instant: datetime) -> datetime | None:
+        """Return when the first entry begins that does so after an instant, None where none does."""
+        dated = (price.valid_from for price in self.dated if price.valid_from is not None)
+        return min((begins for begins in dated if begins > instant), default=None)
+
     def list_at(self, instant: datetime) -> Price | None:
         """Return what the model costs everybody at an instant: without prices and discounts of a tenant's own."""
         return ModelPrices.at(self, instant)
@@ -165,6 +170,11 @@ class PriceBook:
         self._found: dict[tuple[str, str], ModelPrices | None] = {}
         self._names: dict[tuple[str, str], ModelName] = {}
         self._entries = {price.price_id: price for prices in models.values() for price in prices.entries}
+
+    @property
+    def names(self) -> Iterable[tuple[str, str]]:
+        """The provider and the name of every model that has a price."""
+        return self._models.keys()
 
     @property
     def edition(self) -> object:
@@ -238,8 +248,10 @@ class PriceBook:
         return None
 
     def nearest(self, provider: str, model: str) -> tuple[str, ...]:
-        """Return the names in the book that are most like one, the most like first, each as provider/model."""
-        return most_alike(*self.ranked(f"{provider}/{model}"))
+        """Return the other names in the book that are most like one, the most like first, each as provider/model."""
+        asked = f"{provider}/{model}"
+        ranked = self.ranked(asked)
+        return most_alike(*(tuple(each for each in part if each[1].casefold() != asked.casefold()) for part in ranked))
 
     def ranked(self, asked: str) -> tuple[tuple[Ranked, ...], ...]:
         """Return the names that are like one, as `NearestNames` finds them, of every part of the book."""
