@@ -1,6 +1,7 @@
 """Commands of the simulated callers: few users, models and budgets, so that calls interact; amounts near the limits."""
 
 from dataclasses import fields, replace
+from functools import lru_cache
 from typing import TypeVar
 
 from hypothesis import strategies as st
@@ -36,6 +37,9 @@ tags = st.sampled_from(TAGS)
 
 
 Keyed = TypeVar("Keyed", bound=KeyedCommand)
+
+remembered = lru_cache(1_000)
+"""For a strategy that rules ask for again and again: Hypothesis checks each new one, for as long as it draws from it."""
 
 
 def sealed(command: Keyed) -> Keyed:
@@ -74,11 +78,13 @@ reported = st.one_of(usages, st.just(Usage(1_000, 500)), st.just(Usage(1_000, 50
 responses = st.sampled_from((None, None, "resp_1", "resp_1", "resp_2", "resp_3", ""))
 
 
+@remembered
 def maybe(runs: tuple[int, ...]) -> st.SearchStrategy[int | None]:
     """A run, or none."""
     return st.one_of(st.none(), st.sampled_from(runs)) if runs else st.none()
 
 
+@remembered
 @st.composite
 def reserves(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Reserve:
     """Ask for a hold, in a run where there is one."""
@@ -101,6 +107,7 @@ def reserves(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Reserve:
     )  # fmt: skip
 
 
+@remembered
 def leases(runs: tuple[int, ...]) -> st.SearchStrategy[commands.Lease]:
     """Ask for a lease."""
     return st.builds(
@@ -112,12 +119,14 @@ def leases(runs: tuple[int, ...]) -> st.SearchStrategy[commands.Lease]:
     )
 
 
+@remembered
 def preflights(runs: tuple[int, ...]) -> st.SearchStrategy[commands.Preflight]:
     """Ask whether some calls would fit."""
     planned = st.tuples(reserves(runs), st.sampled_from((1, 2, 5)))
     return st.lists(planned, min_size=1, max_size=3).map(lambda calls: commands.Preflight(tuple(calls)))
 
 
+@remembered
 @st.composite
 def records(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Record:
     """Report a call that had no hold, of a model or of a tool, or an answer from a cache."""
@@ -143,12 +152,14 @@ def records(draw: st.DrawFn, runs: tuple[int, ...]) -> commands.Record:
 kinds = st.sampled_from((None, None, None, *Kind))
 
 
+@remembered
 def other_models(number: int) -> st.SearchStrategy[tuple[commands.OtherModel, ...]]:
     """So many other models within a call."""
     one = st.builds(commands.OtherModel, st.sampled_from((None, PROVIDER)), models, reported)
     return st.tuples(*[one] * number)
 
 
+@remembered
 def settles(reservation_id: int) -> st.SearchStrategy[commands.Settle]:
     """Report what the call of a hold used."""
     return st.builds(
@@ -169,6 +180,7 @@ limits = st.builds(
 )
 
 
+@remembered
 @st.composite
 def opened_runs(draw: st.DrawFn, parents: tuple[int, ...] = ()) -> commands.OpenRun:
     """Start a run or sub-run, sometimes with an allocation that does not fit."""

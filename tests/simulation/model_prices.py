@@ -1,7 +1,9 @@
 """The model of prices: the same price list read independently, with fractions rounded half to even per token kind."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 
 from tests.simulation.price_list import (
@@ -34,7 +36,7 @@ class PricedModel:
                 found = entry
         return found
 
-    def _rates(self, model: str, input_tokens: int, at: datetime) -> dict[str, Fraction] | None:
+    def _rates(self, model: str, input_tokens: int, at: datetime) -> Mapping[str, Fraction] | None:
         entry = self.entry_at(model, at)
         return None if entry is None else _rates_at(entry, input_tokens)
 
@@ -122,18 +124,29 @@ def _most_of_others(entry: Entry, command: Reserve) -> Fraction:
     for kind, count in command.max_usage:
         per = OTHER_KINDS[kind]
         if kind in said and per is not None:
-            cost += count * Fraction(said[kind]) * 10**9 / per
+            cost += count * _fraction(said[kind]) * 10**9 / per
         elif kind in said:
-            cost += count * max(Fraction(), Fraction(said[kind]) * 1_000 - max(rates["output"], rates["reasoning"]))
+            cost += count * max(Fraction(), _fraction(said[kind]) * 1_000 - max(rates["output"], rates["reasoning"]))
     return cost
 
 
-def _rates_at(entry: Entry, input_tokens: int) -> dict[str, Fraction]:
+def _rates_at(entry: Entry, input_tokens: int) -> Mapping[str, Fraction]:
     """Return nano-dollars a token of the last tier that begins below a number of tokens."""
     found = entry.base
     for above, rates in entry.tiers:
         found = rates if input_tokens > above else found
-    return {kind: Fraction(rate) * 1000 for kind, rate in zip(KINDS, found, strict=True)}
+    return _by_kind(found)
+
+
+# Every output limit is tried with every model, and reading the same few rates again took half of the simulation.
+@cache
+def _by_kind(rates: tuple[str, ...]) -> Mapping[str, Fraction]:
+    return {kind: Fraction(rate) * 1000 for kind, rate in zip(KINDS, rates, strict=True)}
+
+
+@cache
+def _fraction(rate: str) -> Fraction:
+    return Fraction(rate)
 
 
 def _span(entry: Entry, begin: int, end: int, kinds: tuple[str, ...]) -> Fraction:
