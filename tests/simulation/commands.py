@@ -39,7 +39,7 @@ tags = st.sampled_from(TAGS)
 Keyed = TypeVar("Keyed", bound=KeyedCommand)
 
 remembered = lru_cache(1_000)
-"""For a strategy that rules ask for again and again: Hypothesis checks each new one, for as long as it draws from it."""
+"""For a strategy that rules ask for again and again: Hypothesis checks each new one before it draws from it."""
 
 
 def sealed(command: Keyed) -> Keyed:
