@@ -148,7 +148,8 @@ async def _book(commits: GroupCommit, tenant: TenantId, wanted: Wanted, found: L
 def _summed_by(call: RecostedCall) -> tuple[Any, ...]:
     """Return what brings the calls together that are summed in the same rows, of which a batch then changes fewer."""
     assert call.found is not None
-    return call.found.call.last.facts[:6]
+    facts = call.found.call.last.facts
+    return facts.cost_center, facts.agent_type, facts.model, facts.user, facts.request_type
 
 
 async def _looks(database: Database, book: PriceBook, tenant: TenantId, wanted: Wanted) -> AsyncIterator[Look]:

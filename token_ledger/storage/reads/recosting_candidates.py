@@ -25,12 +25,20 @@ from token_ledger.storage.schema.columns import STILL_UNPRICED
 _FOLLOW_THE_INDEX = """
 select set_config('enable_sort', 'off', true), sequence, config_version from tenant_ledgers where tenant_id = :tenant
 """
+
+
+def _is_among(name: str) -> str:
+    """Return the condition that another event names this one in a column; looked up only from the first to the last."""
+    others = f"from usage_events as c where c.tenant_id = :tenant and c.{name} is not null"
+    first, last = (f"(select c.{name} {others} order by c.{name} {way} limit 1)" for way in ("asc", "desc"))
+    return (
+        f"coalesce(e.event_id between {first} and {last}, false)"
+        f" and exists (select {others} and c.{name} = e.event_id) as is_named_by_{name}"
+    )
+
+
 _PAGE = f"""
-select {rows.EVENT.select("e")}, e.booked_at, exists (
-    select from usage_events as c where c.tenant_id = e.tenant_id and c.corrects = e.event_id and c.corrects is not null
-) as is_corrected, exists (
-    select from usage_events as r where r.tenant_id = e.tenant_id and r.recosts = e.event_id and r.recosts is not null
-) as is_recosted
+select {rows.EVENT.select("e")}, e.booked_at, {_is_among("corrects")}, {_is_among("recosts")}
 from (
     select * from usage_events as e
     where e.tenant_id = :tenant and {{condition}}
