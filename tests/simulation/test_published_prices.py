@@ -16,6 +16,7 @@ from token_ledger.core.model.usage import Usage, usage_from
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.published_prices import PUBLISHED, PUBLISHED_OTHERS, PUBLISHED_TIERS
+from token_ledger.storage.untaken_prices import find_untaken
 
 PROVIDERS = ("anthropic", "openai", "google", "deepseek", "perplexity", "x-ai")
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -58,6 +59,29 @@ async def test_costs_of_other_kinds_and_service_tiers_are_those_of_the_publisher
     named = {PUBLISHED_OTHERS[rate_name(kind)][0] for kind in OTHER_KINDS if kind != "images"}
     assert {rate for rate in compared if rate in named} == named, "every kind is published for some model"
     assert {tier for tier in compared if tier in SERVICE_TIERS} == {*SERVICE_TIERS} - {STANDARD}
+
+
+async def test_every_published_way_of_serving_is_taken_over_or_listed_as_not(database_url: str) -> None:
+    database = Database(database_url)
+    async with database.reading() as connection:
+        prices = await load_price_book(connection)
+    await database.close()
+    untaken = {(each.provider, each.model): each.why for each in find_untaken()}
+    listed, compared = set(), Counter[str]()
+    for provider in get_snapshot().providers:
+        for model in provider.models:
+            found = prices.find(provider.id, model.id)
+            for when in (variant.when for variant in model.price_variants or ()):
+                [(name, value)] = when.items()
+                if f"{name} {value}" in untaken.get((provider.id, model.id), ""):
+                    listed.add(f"{name} {value}")
+                    continue
+                assert found is not None
+                tier = value if value in SERVICE_TIERS else None
+                compare_others(found.at(NOW), tier, model.get_prices(NOW, when), NOW)
+                compared[value] += 1
+    assert listed == {"route mistral/eu", "search_type fast"}
+    assert compared.keys() == {"batch", "default", "fast", "flex", "priority", "web"}
 
 
 AS_PUBLISHED = {

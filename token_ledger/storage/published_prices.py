@@ -223,12 +223,11 @@ def _service_tiers(standard: Any, variants: Iterable[Any]) -> dict[str, list[dic
     """Return the published rates of ways of serving a call, those from each date on at which one of them changes.
 
     The publisher's rule: variants are parts, and of those that apply the first one with a rate counts, else `standard`.
-    A variant of some hours of the day is left out: no entry could say both.
     """
     of_tiers: dict[str, list[Any]] = {}
     for variant in variants:
-        [condition, *more] = variant.when.items()
-        if not more and condition in PUBLISHED_TIERS and not hasattr(variant.constraint, "start_time"):
+        if is_service_tier(variant):
+            [condition] = variant.when.items()
             of_tiers.setdefault(PUBLISHED_TIERS[condition], []).append(variant)
     found: dict[str, list[dict[str, Any]]] = {}
     for tier, of_tier in of_tiers.items():
@@ -241,6 +240,12 @@ def _service_tiers(standard: Any, variants: Iterable[Any]) -> dict[str, list[dic
                 begins = {} if start == date.min else {"valid_from": datetime.combine(start, time(), UTC).isoformat()}
                 found.setdefault(tier, []).append({**schedule, **begins})
     return found
+
+
+def is_service_tier(variant: Any) -> bool:
+    """Whether the price book has a variant as rates of a way of serving; what is for some hours only it cannot say."""
+    [condition, *more] = variant.when.items()
+    return not more and condition in PUBLISHED_TIERS and not hasattr(variant.constraint, "start_time")
 
 
 def _begins(variant: Any) -> date:

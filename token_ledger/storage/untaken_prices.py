@@ -4,7 +4,13 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from token_ledger.storage.published_prices import PUBLISHED, PUBLISHED_OTHERS, published_entries, source_name
+from token_ledger.storage.published_prices import (
+    PUBLISHED,
+    PUBLISHED_OTHERS,
+    is_service_tier,
+    published_entries,
+    source_name,
+)
 
 _NAMES = {kind: name for kind, (name, _) in (PUBLISHED | PUBLISHED_OTHERS).items()}
 """What the publisher calls every kind that the price book has rates for."""
@@ -48,10 +54,20 @@ def _why(model: Any, taken: list[Any] | None) -> str:
     parts = [f"{', '.join(f'{name} {published[name]}' for name in left)}: no rates of this kind"] if left else []
     if taken is None:
         parts = [f"not taken over at all: it is priced by {', '.join(left)}"]
-    variants = {f"{name} {value}" for each in model.price_variants or () for name, value in each.when.items()}
-    if variants and "service_tiers" not in kinds:
+    variants = {
+        " and ".join(f"{name} {value}" for name, value in each.when.items())
+        for each in model.price_variants or ()
+        if not (is_service_tier(each) or _says_nothing_new(each, model))
+    }
+    if variants:
         parts.append(f"{', '.join(sorted(variants))}: no rates of this way of serving")
     return "; ".join(parts)
+
+
+def _says_nothing_new(variant: Any, model: Any) -> bool:
+    """Whether a variant only has rates that the model has without it, as that of the default tier has."""
+    standard = vars(model.prices) if not isinstance(model.prices, list) else {}
+    return all(rate is None or standard.get(name) == rate for name, rate in vars(variant.prices).items())
 
 
 def _keys(value: Any) -> Iterator[str]:
