@@ -448,6 +448,16 @@ async def test_a_lease_of_which_the_answer_was_lost_is_asked_for_again_not_anoth
         assert await client.holds() == {"held": 1}
 
 
+@pytest.mark.parametrize(
+    ("reason", "kept"), [("asked twice", "not needed; asked twice (1)"), ("no\nline", "not needed")]
+)
+async def test_a_lease_is_given_back_with_the_reasons_of_its_calls(reason: str, kept: str, client: Client) -> None:
+    async with client.ledger.lease(user="ada", calls=50, **client.call) as leases:
+        await (await leases.reserve()).release(reason)
+    (lease,) = await client.world.rows("select state, end_reason from reservations")
+    assert (lease["state"], lease["end_reason"]) == ("released", kept)
+
+
 async def test_a_lease_is_given_back_although_the_first_attempt_got_no_answer(client: Client) -> None:
     leases = client.ledger.lease(user="ada", calls=50, **client.call)
     await (await leases.reserve()).release()

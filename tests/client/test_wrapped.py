@@ -148,6 +148,8 @@ async def test_leased_calls_ask_for_no_hold_of_their_own(client: Client, provide
         with pytest.raises(openai.RateLimitError):
             await ask(guarded, max_completion_tokens=100)
     assert sum(path == "/v1/reservations" for path in client.network.sent) == 0
+    (lease,) = await client.world.rows("select end_reason from reservations")
+    assert lease["end_reason"] == "not needed; the provider answered 429 (1)"
     assert [event["output_tokens"] for event in await client.booked()] == [7] * 5
     assert "held" not in await client.holds()
 

@@ -162,3 +162,18 @@ def test_a_call_that_takes_all_of_it_uses_what_was_announced() -> None:
     single = terms.single(other)
     assert (single["max_usage"], single["service_tier"]) == ({"images": 2}, "batch")
     assert terms.call == call
+
+
+def test_why_calls_cost_nothing_is_told_when_the_lease_is_released() -> None:
+    book = book_of()
+    assert book.release_reason == "not needed"
+    refused = ("the provider answered 429", None, "not sent", "the provider answered 429")
+    for reason in refused:
+        admitted = book.admit(SIZE, 1_060.0)
+        assert admitted is not None
+        book.give_back(admitted, reason)
+    assert book.release_reason == "not needed; the provider answered 429 (2); not sent (1)"
+    admitted = book.admit(SIZE, 1_060.0)
+    assert admitted is not None
+    book.give_back(admitted, "x" * 500)
+    assert len(book.release_reason) == 200

@@ -17,7 +17,7 @@ from ..errors import (
     Unavailable,
     Unreachable,
 )
-from ..leases.admission import LeaseBook, Part
+from ..leases.admission import NOT_NEEDED, LeaseBook, Part
 from ..leases.lease_outage import Contact
 from ..leases.terms import Terms
 from ..waiting import lock_async, run_later_async
@@ -213,9 +213,16 @@ class AsyncFlusher:
                 continue
             # A lease that has expired needs no release.
             with suppress(ReservationNotOpen):
-                await self._sender.send(release_request(book.lease.lease_id, "not needed"), again=again)
+                await self._release(book, again=again)
             with self._lock:
                 self._books.remove(book)
+
+    async def _release(self, book: LeaseBook, *, again: bool) -> None:
+        try:
+            await self._sender.send(release_request(book.lease.lease_id, book.release_reason), again=again)
+        except InvalidRequest:
+            # What a caller has given as the reason of one call must not keep the lease from being released.
+            await self._sender.send(release_request(book.lease.lease_id, NOT_NEEDED), again=again)
 
     def _all(self) -> list[LeaseBook]:
         with self._lock:

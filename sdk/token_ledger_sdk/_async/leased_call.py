@@ -9,7 +9,7 @@ from ..errors import LedgerError
 from ..leases.admission import LeaseBook
 from ..leases.sizes import Size, Take
 from ..providers import Usage
-from ..unsettled import Ending, choose_ending, outcome_of
+from ..unsettled import Ending, choose_ending, outcome_of, release_reason
 from ..wire.amounts import Amounts
 from ..wire.calls import Actual, use_of
 from ..wire.leases import Lease
@@ -62,9 +62,12 @@ class AsyncLeasedCall(AsyncPermission):
         await self.settle(self._most if usage is None else usage, **actual)
 
     async def release(self, reason: str | None = None) -> None:
-        """End the call without booking anything; only if the provider surely did not run."""
+        """End the call without booking anything; only if the provider surely did not run.
+
+        The reason is kept with those of other calls when the lease is released.
+        """
         self._check_open()
-        self._book.give_back(self._admitted)
+        self._book.give_back(self._admitted, reason)
         self._ended = True
         await self._flusher.ended()
 
@@ -81,7 +84,7 @@ class AsyncLeasedCall(AsyncPermission):
     async def _leave(self, error: BaseException | None) -> None:
         ending = choose_ending(ended=self._ended, tried=False, not_sent=self._not_sent, error=error)
         if ending is Ending.RELEASE:
-            await self.release()
+            await self.release(reason=release_reason(error) or "not sent")
         elif ending is Ending.ESTIMATE:
             await self.settle_estimate(outcome=outcome_of(error))
 

@@ -18,7 +18,7 @@ from ..errors import (
     Unavailable,
     Unreachable,
 )
-from ..leases.admission import LeaseBook, Part
+from ..leases.admission import NOT_NEEDED, LeaseBook, Part
 from ..leases.lease_outage import Contact
 from ..leases.terms import Terms
 from ..waiting import lock_sync, run_later_sync
@@ -214,9 +214,16 @@ class Flusher:
                 continue
             # A lease that has expired needs no release.
             with suppress(ReservationNotOpen):
-                self._sender.send(release_request(book.lease.lease_id, "not needed"), again=again)
+                self._release(book, again=again)
             with self._lock:
                 self._books.remove(book)
+
+    def _release(self, book: LeaseBook, *, again: bool) -> None:
+        try:
+            self._sender.send(release_request(book.lease.lease_id, book.release_reason), again=again)
+        except InvalidRequest:
+            # What a caller has given as the reason of one call must not keep the lease from being released.
+            self._sender.send(release_request(book.lease.lease_id, NOT_NEEDED), again=again)
 
     def _all(self) -> list[LeaseBook]:
         with self._lock:

@@ -10,7 +10,7 @@ from ..errors import LedgerError
 from ..leases.admission import LeaseBook
 from ..leases.sizes import Size, Take
 from ..providers import Usage
-from ..unsettled import Ending, choose_ending, outcome_of
+from ..unsettled import Ending, choose_ending, outcome_of, release_reason
 from ..wire.amounts import Amounts
 from ..wire.calls import Actual, use_of
 from ..wire.leases import Lease
@@ -63,9 +63,12 @@ class LeasedCall(Permission):
         self.settle(self._most if usage is None else usage, **actual)
 
     def release(self, reason: str | None = None) -> None:
-        """End the call without booking anything; only if the provider surely did not run."""
+        """End the call without booking anything; only if the provider surely did not run.
+
+        The reason is kept with those of other calls when the lease is released.
+        """
         self._check_open()
-        self._book.give_back(self._admitted)
+        self._book.give_back(self._admitted, reason)
         self._ended = True
         self._flusher.ended()
 
@@ -82,7 +85,7 @@ class LeasedCall(Permission):
     def _leave(self, error: BaseException | None) -> None:
         ending = choose_ending(ended=self._ended, tried=False, not_sent=self._not_sent, error=error)
         if ending is Ending.RELEASE:
-            self.release()
+            self.release(reason=release_reason(error) or "not sent")
         elif ending is Ending.ESTIMATE:
             self.settle_estimate(outcome=outcome_of(error))
 

@@ -7,6 +7,7 @@ replaced by what it really took only once the service has booked it.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,10 @@ from ..wire.reservations import Grant, Reservation
 from .sizes import Size, Take, hold_cost, used
 from .terms import SKEW_SECONDS
 
+NOT_NEEDED = "not needed"
+"""Why a lease is released, in short."""
+_LONGEST_REASON = 200
+"""As many characters as the service keeps of a reason."""
 _NEEDED_TO_BOOK = ("usage", "occurred_at", "estimated", "outcome")
 
 
@@ -60,6 +65,7 @@ class LeaseBook:
         self._parts: list[Part] = []
         self._in_flight = 0
         self._sending = 0
+        self._reasons: Counter[str] = Counter()
 
     @property
     def left(self) -> Take:
@@ -104,11 +110,20 @@ class LeaseBook:
             self._in_flight += 1
         return taken
 
-    def give_back(self, admitted: Take) -> None:
-        """End a call that was surely not made, and return what it was admitted for."""
+    def give_back(self, admitted: Take, reason: str | None = None) -> None:
+        """End a call that cost nothing, for this reason, and return what it was admitted for."""
         with self._lock:
             self._left += admitted
             self._in_flight -= 1
+            if reason is not None:
+                self._reasons[reason] += 1
+
+    @property
+    def release_reason(self) -> str:
+        """Why the lease is released, and why so many of its calls cost nothing, the most frequent reason first."""
+        with self._lock:
+            free = [f"{reason} ({calls})" for reason, calls in self._reasons.most_common()]
+        return "; ".join([NOT_NEEDED, *free])[:_LONGEST_REASON]
 
     def settle(self, admitted: Take, use: Use) -> None:
         """End a call that was made, and keep it to be booked; raises TypeError or ValueError if it can't be sent."""
