@@ -8,7 +8,6 @@ import math
 import re
 import struct
 
-LOW_DETAIL = 85
 _TILE = 512
 _SHORT_SIDE = 768
 _LONG_SIDE = 2048

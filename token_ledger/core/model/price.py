@@ -32,8 +32,7 @@ class Rates(NamedTuple):
 
 
 STANDARD = "standard"
-SERVICE_TIERS = (STANDARD, "flex", "priority", "batch", "fast")
-"""How a provider treats a call, by the names that providers use; each may have rates of its own."""
+"""The service tier of a call that names none. `wire.bodies.reservations` lists all; each may have rates of its own."""
 
 OtherRates = Mapping[str, int]
 """Rates of other kinds by their names, in atto-dollars for as many as `OtherKind.per` says."""

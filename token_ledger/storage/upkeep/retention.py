@@ -15,9 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.upkeep.periods import Periods
 
-FEWEST_MONTHS = 3
-"""The fewest whole months that can be kept, besides the current one."""
-
 # An idempotency key goes before the row that it leads to: a repeated key must never find that its row is gone.
 FORGOTTEN = ("operation_keys", "denials", "trigger_firings", "run_steps", "threshold_events", "reservations")
 """The tables whose old rows are deleted, in this order."""

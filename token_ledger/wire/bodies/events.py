@@ -115,7 +115,7 @@ class ResponseBody(_Reported):
     outcome: reservations.CallOutcome = "ok"
     tool: reservations.Tool = None
     service_tier: Annotated[
-        Literal["standard", "flex", "priority", "batch", "fast"] | None,
+        reservations.ServiceTierName | None,
         doc("How the call was served, if the response does not say it.", "batch"),
     ] = None
     type: Annotated[Literal["llm_call"], doc("The call of a model.", "llm_call")] = "llm_call"
