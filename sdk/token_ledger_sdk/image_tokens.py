@@ -55,7 +55,7 @@ def _patches(width: int, height: int) -> int:
 
 
 def _size_of(address: str) -> tuple[int, int] | None:
-    """Read width and height from the begin of a PNG, GIF, WebP or JPEG."""
+    """Read width and height from the start of a PNG, GIF, WebP or JPEG."""
     start = _DATA.match(address)
     if address.startswith(("http:", "https:")) or (address.startswith("data:") and start is None):
         return None

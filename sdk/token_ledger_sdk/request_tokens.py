@@ -29,7 +29,7 @@ TOKENS_OF_RESPONSES_TOOLS = 210
 TOKENS_OF_A_CALL = 5
 """What frames an earlier call of a tool, and its result."""
 _HOSTED = {"web_search": 10_000, "file_search": 10_000, "code_interpreter": 1_600, "computer": 1_600}
-"""What tools that run at the provider usually add to the input, by the begin of their type."""
+"""What tools that run at the provider usually add to the input, by the start of their type."""
 _REASONING = ("gpt-5", "o1", "o3", "o4", "gpt-oss")
 _HIDDEN = frozenset({"encrypted_content", "id", "call_id", "tool_call_id", "status", "type", "role", "name"})
 _BYTES = frozenset({"data", "file_data", "image_url", "file_id", "url"})

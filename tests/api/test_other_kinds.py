@@ -128,7 +128,7 @@ async def test_the_report_of_kinds_begins_and_ends_with_its_span(world: World) -
         counts: list[int] = [row["count"] for row in rows if (row["key"], row["kind"]) == (user, "web_searches")]
         return sum(counts)
 
-    each = await searches(at[1], at[2])  # the begin is included, the end is not
+    each = await searches(at[1], at[2])  # the start is included, the end is not
     assert each > 0
     assert await searches(at[0], at[2]) == 2 * each
     assert await searches(at[0], now) == 3 * each

@@ -28,7 +28,7 @@ from token_ledger.observability.metrics import Metrics
 from token_ledger.wire.problems import ProblemError, RequestCode
 
 KEYED: Final = "/v1"
-"""The begin of every path that needs a key or token."""
+"""The start of every path that needs a key or token."""
 
 
 class ClientGone(Exception):

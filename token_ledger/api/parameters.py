@@ -76,11 +76,11 @@ OlderThan = Annotated[
 ]
 PageSize = Annotated[int, Query(ge=1, le=1000, description="Return at most this many items.", examples=[200])]
 RunPageSize = Annotated[int, Query(ge=1, le=500, description="Return at most this many runs.", examples=[100])]
-_DAY = "A date is the begin of that day in the tenant's calendar."
+_DAY = "A date is the start of that day in the tenant's calendar."
 From = Annotated[
     InstantOrDate | None,
     Query(
-        alias="from", description=f"Begin of the span, included; by default 31 days before its end. {_DAY}",
+        alias="from", description=f"Start of the span, included; by default 31 days before its end. {_DAY}",
         examples=["2026-11-01", "2026-11-01T09:30:00Z"],
     ),
 ]  # fmt: skip

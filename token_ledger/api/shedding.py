@@ -17,7 +17,7 @@ BYTES_OF_AN_EVENT: Final = 200
 _LISTS: Final = {OPERATIONS: BYTES_OF_AN_OPERATION, "/v1/events": BYTES_OF_AN_EVENT, "/v1/usage": BYTES_OF_AN_EVENT}
 _ASKING: Final = frozenset({reservations.RESERVE.path, leases.LEASE.path, "/v1/preflight", "/v1/runs"})
 _REPORT: Final = re.compile(rb'"op"\s*:\s*"(?!reserve"|lease")')
-"""The begin of an operation that may report something."""
+"""The start of an operation that may report something."""
 _ONLY_ASKS: Final = re.compile(rb'\{"operations": ?\[(?:\{"op": ?"(?:reserve|lease)"[^{]*+)*+')
 """A list that only asks, as most clients write it: this tells in two thirds of the time."""
 

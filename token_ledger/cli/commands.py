@@ -258,10 +258,11 @@ COMMANDS = (
     Command(
         name="import", group=Group.USAGE, run="token_ledger.cli.imports:import_files",
         help="book usage from files of other systems",
-        details="It stands in reports at its date, and on the accounts of windows that have ended, never on one under"
-        " way. Everything is read before anything is booked: a file that can't be read is named with the line. What was"
-        " booked before is not booked again, so an import that was interrupted is run again. The summary says how many"
-        " rows were booked, booked before, quarantined or skipped, and why; together they are all that were read."
+        details="Imported calls are in reports at their dates, and on accounts of windows that have ended, never on one"
+        " under way. Everything is read before anything is booked: a file that can't be read is named with the line."
+        " What was booked before is not booked again, so an import that was interrupted is run again. The summary says"
+        " how many rows were booked, booked before, quarantined or skipped, and why; together they are all that were"
+        " read."
         " Kinds: " + "; ".join(f"{kind.name} ({kind.what})" for kind in KINDS.values())
         + ".",
         example="token-ledger import claude-code ~/.claude/projects --dry-run",

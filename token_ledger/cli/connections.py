@@ -91,5 +91,5 @@ async def tenant_named(database: Database, name: str) -> TenantId:
 
 
 def new_idempotency_key() -> str:
-    """Return a key that no other request has: a command that is run again is meant again."""
+    """Return a key that no other request has: running a command again is a new request, not a repetition."""
     return f"cli:{uuid4().hex}"

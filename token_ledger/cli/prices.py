@@ -330,7 +330,7 @@ def instant_text(option: str, text: str | None) -> str | None:
 
 
 def _instant(option: str, text: str | None) -> datetime | None:
-    """Return the instant that an option names; a date is its begin in UTC."""
+    """Return the instant that an option names; a date is its start in UTC."""
     if text is None:
         return None
     try:

@@ -1,6 +1,6 @@
 """Reads Anthropic's usage report, as `/v1/organizations/usage_report/messages` answers; a result of a bucket is a sum.
 
-It is booked at the begin of its bucket. Input is reported without what was read from or written to a cache. Export
+It is booked at the start of its bucket. Input is reported without what was read from or written to a cache. Export
 finished buckets, and always with the same `group_by`: a result that is grouped otherwise is another one, and would be
 booked besides. With `context_window` among them, very long prompts are known as such.
 """

@@ -95,7 +95,7 @@ class _Session:
         return SkipReason.NO_CALL
 
     def _take_meta(self, meta: dict[str, Any]) -> None:
-        """Take over what a session says of itself; further ones at the begin are those it was forked from."""
+        """Take over what a session says of itself; further ones at the start are those it was forked from."""
         session_id = calls.text_in(meta, "id")
         if session_id is None or self._has_calls:
             return

@@ -101,7 +101,7 @@ def value_of(text: bytes | str) -> Any:
 
 
 def is_unfinished(line: bytes) -> bool:
-    """Return whether a line may be the begin of an object whose rest is not written yet."""
+    """Return whether a line may be the start of an object whose rest is not written yet."""
     return not line.endswith(b"\n") and line.lstrip().startswith(b"{")
 
 

@@ -57,7 +57,7 @@ def parsed(text: str) -> Any:
 
 
 def first_line(path: Path) -> str:
-    """Return the first line that is not blank, or its begin, without white space around it."""
+    """Return the first line that is not blank, or its start, without white space around it."""
     begin = ""
     for piece in text_pieces(path):
         begin = (begin + piece).lstrip()

@@ -1,6 +1,6 @@
 """Reads OpenAI's usage of an organization, as `/v1/organization/usage/…` answers; a result of a bucket is a sum.
 
-It is booked at the begin of its bucket. `input_tokens` includes cached tokens. Export finished buckets, and always with
+It is booked at the start of its bucket. `input_tokens` includes cached tokens. Export finished buckets, and always with
 the same `group_by`: a result that is grouped otherwise is another one, and would be booked besides.
 """
 

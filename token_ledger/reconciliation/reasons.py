@@ -222,7 +222,7 @@ def _other_rates(cell: Cell, book: PriceBook, rate: Rate) -> Iterator[tuple[str,
 
 
 def _validity(price: Price) -> str:
-    since = "the begin" if price.valid_from is None else f"{price.valid_from:%Y-%m-%d}"
+    since = "the start" if price.valid_from is None else f"{price.valid_from:%Y-%m-%d}"
     return f"the price that is valid from {since} on"
 
 

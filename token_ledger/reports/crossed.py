@@ -1,4 +1,4 @@
-"""Owns what accounts have besides a report: calls of leases that crossed the begin or the end of its span.
+"""Owns the difference between accounts and a report: calls of leases that crossed the start or the end of its span.
 
 A call on a lease is on the accounts of the windows in which the lease began, and in reports at the instant at which it
 was made. So the accounts of a span have the report's total, more the calls after the span on leases that began in it,
@@ -11,7 +11,7 @@ from token_ledger.core.model.usage import Figures
 from token_ledger.reports.sums import EVENT_FIGURES
 
 _HOUR: Final = "interval '01:00:00'"
-"""Few calls are made longer after the begin of their lease; those have an index of their own."""
+"""Few calls are made longer after the start of their lease; those have an index of their own."""
 
 
 def _crossing(at: str, sign: int, column: str) -> str:

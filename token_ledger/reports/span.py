@@ -15,7 +15,7 @@ _AHEAD = timedelta(hours=1)
 """A call may be posted a few minutes ahead, so a span without an end goes on a little after now."""
 
 Bound = datetime | date
-"""An instant, or the begin of a local day."""
+"""An instant, or the start of a local day."""
 
 Span = tuple[datetime, datetime]
 """From an instant, included, to another, excluded."""
@@ -24,7 +24,7 @@ Span = tuple[datetime, datetime]
 async def find_span(
     connection: AsyncConnection, tenant: TenantId, since: Bound | None, until: Bound | None, now: datetime
 ) -> Span:
-    """Return the instants that a span goes from and to; a date is the begin of that day in the tenant's calendar."""
+    """Return the instants that a span goes from and to; a date is the start of that day in the tenant's calendar."""
     calendar, _ = await load_calendar(connection, tenant)
     return span_of(calendar, since, until, now)
 
@@ -45,7 +45,7 @@ def _instant(calendar: Calendar, bound: Bound) -> datetime:
 class WholePeriods:
     """The hours or days that lie wholly in a span: from `begin` to `end`, kept under `first` to before `last`.
 
-    Where none does, `begin` and `end` are the end of the span, or its begin if an hour or day begins there.
+    Where none does, `begin` and `end` are the end of the span, or its start if an hour or day begins there.
     """
 
     begin: datetime

@@ -142,7 +142,7 @@ InstantOrDate = Annotated[
     PlainValidator(_instant_or_date),
     WithJsonSchema({"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}),
 ]
-"""An instant, or a date, which stands for the begin of that day in the tenant's calendar."""
+"""An instant, or a date, which stands for the start of that day in the tenant's calendar."""
 
 IdempotencyKey = Annotated[
     Words,

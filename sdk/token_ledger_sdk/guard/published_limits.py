@@ -1,7 +1,7 @@
 """How much output models give at most, as their providers publish it: for where the service does not say it.
 
 Compared in November 2026 with the model list of litellm 1.110.2: 282 of its 287 models that are named here have the
-same limit there. It has less for `gpt-4` and for `gpt-5-pro` on Azure. The first matching begin of a name decides;
+same limit there. It has less for `gpt-4` and for `gpt-5-pro` on Azure. The first matching start of a name decides;
 vendors before a slash are passed over.
 """
 

@@ -40,7 +40,7 @@ def end_run(books: FakeBooks, run_id: str, state: str) -> dict[str, Any]:
 
 
 def step(books: FakeBooks, run_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer the begin of another iteration."""
+    """Answer the start of another iteration."""
     return books.once("step", {**body, "run": run_id}, lambda: _stepped(books, run_id))
 
 

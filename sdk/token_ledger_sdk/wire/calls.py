@@ -54,7 +54,7 @@ class PlannedCall(Call, total=False):
 
 
 class Measured(TypedDict, total=False):
-    """What was measured of a call; milliseconds are whole numbers and count from the begin of the call.
+    """What was measured of a call; milliseconds are whole numbers and count from the start of the call.
 
     `latency_ms` is how long it took, `first_token_ms` when the first token came, and `stages` when each stage was
     reached, by its name. `retries` is how often it was tried again, `error_kind` and `finish_reason` how it ended.

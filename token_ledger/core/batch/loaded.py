@@ -96,7 +96,7 @@ class Loaded:
     """By the account that they are from, those that what is on loaded accounts may have gone along with."""
 
     summed_days = OnDemand(set[datetime])
-    """Days of imported calls, by their begin, of which the tenant has calls in sums only: their keys are gone."""
+    """Days of imported calls, by their start, of which the tenant has calls in sums only: their keys are gone."""
     kept_since: datetime | None = None
     """If there are any: the instant from which on every call was booked under a key that is kept."""
 

@@ -146,7 +146,7 @@ def _too_much(books: Books, carried: list[tuple[Account, Subject]]) -> Refused |
     if len(carried) > MOST_CARRIED:
         detail = (
             f"{len(carried):,} accounts of windows under way have calls of this model, and at most {MOST_CARRIED:,} go"
-            " along in one change; rename it at the begin of a window, when there are fewer"
+            " along in one change; rename it at the start of a window, when there are fewer"
         )
         return Refused(Code.INVALID_REQUEST, detail, "asked")
     for account, subject in carried:

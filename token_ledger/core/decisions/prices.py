@@ -1,6 +1,6 @@
 """Decides on what a tenant adds to the price book, and says what can be done about a model without a price.
 
-A batch has one price book from its begin to its end: what is decided here counts from the next batch on.
+A batch has one price book from its start to its end: what is decided here counts from the next batch on.
 """
 
 import shlex

@@ -31,7 +31,7 @@ class Saved:
 
 @value
 class Details:
-    """What a caller measured and said of a call; milliseconds count from its begin.
+    """What a caller measured and said of a call; milliseconds count from its start.
 
     `stages` are sorted by name. `from_cache` says that a tool answered from a cache of its own. `supersedes` is the
     event of an earlier reading of the same call, which an import had met unfinished: that is taken back.

@@ -35,7 +35,7 @@ class Size:
 
 @value
 class Announced:
-    """What few calls say beforehand: the most of other kinds, how they will be served; and what of it has no price.
+    """What a call announces: the most of other kinds, its service tier, and what of these has no price.
 
     `assumed_by` is the entry by whose rates the kinds without a price are held, 0 if it has a rate for none.
     """

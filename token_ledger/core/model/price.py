@@ -32,7 +32,8 @@ class Rates(NamedTuple):
 
 
 STANDARD = "standard"
-"""The service tier of a call that names none. `wire.bodies.reservations` lists all; each may have rates of its own."""
+SERVICE_TIERS = (STANDARD, "flex", "priority", "batch", "fast")
+"""How a provider treats a call, by the names that providers use; each may have rates of its own."""
 
 OtherRates = Mapping[str, int]
 """Rates of other kinds by their names, in atto-dollars for as many as `OtherKind.per` says."""
@@ -91,7 +92,7 @@ class Price:
         return reached[-1] if reached else self.others
 
     def served_as(self, service_tier: str | None, at: datetime) -> "Price | None":
-        """Return the price of calls that are served in a way; None stands for the standard one, or for no price."""
+        """Return the price of a service tier, or None if it has none; without a tier, that of the standard one."""
         if service_tier is None:
             return self
         served = self.service_tiers.get(service_tier, ())

@@ -90,7 +90,7 @@ SpendReport = TypedDict(
     "SpendReport",
     {
         "group_by": Annotated[str, doc("The dimension of the rows.", "user")],
-        "from": Annotated[InstantText, doc("Begin of the span, included.", "2026-11-01T00:00:00+00:00")],
+        "from": Annotated[InstantText, doc("Start of the span, included.", "2026-11-01T00:00:00+00:00")],
         "to": Annotated[InstantText, doc("End of the span, excluded.", "2026-12-01T00:00:00+00:00")],
         "rows": Annotated[list[SpendRowAnswer], doc("A row per value, dearest first.", [example_of(SumRowAnswer)])],
         "total": Annotated[SpendTotalAnswer, doc("The sum of the rows.", example_of(SumsAnswer))],
@@ -158,7 +158,7 @@ KindReport = TypedDict(
     "KindReport",
     {
         "group_by": Annotated[str, doc("The dimension of the rows.", "user")],
-        "from": Annotated[InstantText, doc("Begin of the span, included.", "2026-11-01T00:00:00+00:00")],
+        "from": Annotated[InstantText, doc("Start of the span, included.", "2026-11-01T00:00:00+00:00")],
         "to": Annotated[InstantText, doc("End of the span, excluded.", "2026-12-01T00:00:00+00:00")],
         "rows": Annotated[
             list[KindRowAnswer], doc("A row per value and kind, dearest first.", [example_of(KindRowAnswer)])

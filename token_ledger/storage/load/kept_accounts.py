@@ -29,7 +29,7 @@ class Known:
 
 
 class KeptAccounts:
-    """The accounts of many tenants, at most `most` in all; the tenant whose last batch is the longest ago gives way."""
+    """The accounts of many tenants, at most `most` in all; those of the tenant that is idle longest go first."""
 
     def __init__(self, most: int = 50_000) -> None:
         self._most = most

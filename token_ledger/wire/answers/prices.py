@@ -29,7 +29,7 @@ class PriceAnswer(TypedDict):
     model: Annotated[str, doc("Model, or a pattern of names.", "gpt-5.4")]
     rates: Annotated[Any, doc(f"{_RATES_TEXT} Null withdraws the tenant's entries before it.", _RATES)]
     valid_from: Annotated[InstantText | None, doc("From when on; null: always.", None)]
-    daily_from: Annotated[str | None, doc("Begin of the hours of a day that it is for, in UTC; null: all day.", None)]
+    daily_from: Annotated[str | None, doc("Start of the hours of a day that it is for, in UTC; null: all day.", None)]
     daily_until: Annotated[str | None, doc("End of these hours.", None)]
     context_tokens: Annotated[int | None, doc("Longest context of the model, where it is known.", 1_050_000)]
     source: Annotated[str, doc("Where it is from: `tenant`, or the release of the price data.", "genai-prices 0.2.3")]

@@ -36,7 +36,7 @@ A_MEASUREMENT = {
 
 
 class MeasuredBody(Body):
-    """What was measured of a call. Milliseconds are whole numbers and count from the begin of the call."""
+    """What was measured of a call. Milliseconds are whole numbers and count from the start of the call."""
 
     model_config = like(A_MEASUREMENT)
 
