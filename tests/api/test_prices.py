@@ -232,6 +232,22 @@ async def test_other_kinds_and_ways_of_serving_have_rates_too(world: World) -> N
     assert read["cost"] == "3.000000000"
 
 
+async def test_what_a_price_is_shown_as_can_be_sent_again(world: World) -> None:
+    first, second = fresh("model"), fresh("model")
+    batch = {"base": {"input": "1", "output": "4"}, "tiers": [{"above": 9_000, "rates": {"input": "3", "output": "9"}}]}
+    rates = {"base": {"input": "2", "output": "8", "images": "10"}, "service_tiers": {"batch": batch}}
+    await put(world, f"/v1/prices/house/{first}", rates=rates)
+    [shown] = await prices(world, provider="house", model=first)
+    await put(world, f"/v1/prices/house/{second}", rates=shown["rates"])
+    [again] = await prices(world, provider="house", model=second)
+    assert again["rates"] == shown["rates"]
+    [published] = await prices(world, provider="openai", model="gpt-5.4-mini")
+    body = {"idempotency_key": fresh(), "rates": published["rates"]}
+    refused = await world.post(f"/v1/prices/house/{second}", body, method="PUT")
+    detail = check_problem(refused, 422, "invalid_request")["detail"]
+    assert "has one schedule for each way of serving, without a date" in detail
+
+
 GRADUATED: dict[str, Any] = {
     "base": {"input": "2", "output": "8", "cache_read": "0.2", "web_searches": "10"},
     "tiers": [{"above": 1_000, "rates": {"input": "4", "cache_read": "0.4"}}],

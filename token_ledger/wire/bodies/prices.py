@@ -4,7 +4,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from token_ledger.core.model.money import rate_attos
 from token_ledger.core.model.price import Rates
@@ -77,12 +77,27 @@ class ScheduleBody(Body):
     ] = "cliff"
 
 
+def _as_listed(schedule: object) -> object:
+    """Take the only schedule out of a list, in which `GET /v1/prices` shows it; those of the book have dates."""
+    if not isinstance(schedule, list):
+        return schedule
+    if len(schedule) != 1 or (isinstance(schedule[0], dict) and "valid_from" in schedule[0]):
+        raise ValueError(
+            "a price of the tenant's own has one schedule for each way of serving, without a date; the date is that of"
+            " the price, `valid_from` beside `rates`"
+        )
+    return schedule[0]
+
+
 class RatesBody(ScheduleBody):
     """What a model costs, also where the provider serves calls in other ways than the standard one."""
 
     service_tiers: Annotated[
-        dict[Literal["flex", "priority", "batch", "fast"], ScheduleBody],
-        doc("Rates of ways of serving a call, complete.", {"batch": {"base": {"input": "1", "output": "4"}}}),
+        dict[Literal["flex", "priority", "batch", "fast"], Annotated[ScheduleBody, BeforeValidator(_as_listed)]],
+        doc(
+            "Rates of ways of serving a call, complete; as a list of one they are taken, too.",
+            {"batch": {"base": {"input": "1", "output": "4"}}},
+        ),
     ] = Field(default_factory=dict)
 
 
