@@ -62,7 +62,9 @@ class Stage:
 
     def secrets(self) -> dict[str, str]:
         """Return the secrets by name: of a key or token the part that makes it one."""
-        parts = {name: re.split(r"[_.]", text)[-1] for name, text in self.credentials.items()}
+        # Of a token its signature, which may have underscores.
+        parts = {name: text.rpartition("." if "." in text else "_")[2] for name, text in self.credentials.items()}
+        assert all(len(part) >= 20 for part in parts.values())
         settings = {"pepper": PEPPER, "password": PASSWORD, "collector's key": OTLP_KEY}
         return {**parts, **settings, "prompt": PROMPT, "provider's password": PROVIDER_PASSWORD}
 
