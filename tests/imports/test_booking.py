@@ -10,7 +10,7 @@ import pytest
 
 from tests.proof.ledger import Ledger, open_ledger
 from token_ledger.core.batch import administration, outcomes
-from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.commands import Command, Report
 from token_ledger.core.batch.outcomes import Outcome
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.window import FIRST_INSTANT, Window
@@ -79,7 +79,7 @@ async def imported(ledger: Ledger, rows: Iterable[Row], *, dry_run: bool = False
 
             await try_out(spool.calls(), decide, FIRST_INSTANT, summary, next_piece)
         else:
-            begin = partial(ledger.commits.begin, ledger.tenant)
+            begin = partial(ledger.commits.begin_reports, ledger.tenant)
             await book(spool.calls(), begin, FIRST_INSTANT, summary, next_piece)
         assert sum(told) == summary.rows + spool.count
     return summary
@@ -139,12 +139,12 @@ async def test_an_import_that_is_cut_off_goes_on_when_it_is_run_again(ledger: Le
     rows = [call(number) for number in range(3 * WAITING_CALLS)]
     begun = 0
 
-    def begin(command: Command) -> "asyncio.Future[Outcome]":
+    def begin(reports: Sequence[Report]) -> "Sequence[asyncio.Future[Outcome]]":
         nonlocal begun
-        begun += 1
+        begun += len(reports)
         if begun > 2 * WAITING_CALLS:
             raise Unavailable("the database does not answer")
-        return ledger.commits.begin(ledger.tenant, command)
+        return ledger.commits.begin_reports(ledger.tenant, reports)
 
     async with ledger.database.reading(ledger.tenant) as connection:
         calendar, _ = await load_calendar(connection, ledger.tenant)

@@ -65,7 +65,7 @@ async def imported(ledger: Ledger, path: Path, kind: str = "claude-code", *, dry
         if dry_run:
             await try_out(spool.calls(), decide, FIRST_INSTANT, summary, next_piece, may_grow=chosen.may_grow)
         else:
-            begin = partial(ledger.commits.begin, ledger.tenant)
+            begin = partial(ledger.commits.begin_reports, ledger.tenant)
             await book(spool.calls(), begin, FIRST_INSTANT, summary, next_piece, may_grow=chosen.may_grow)
     return summary
 

@@ -97,8 +97,8 @@ async def _deal_with(
         return
     try:
         await book(
-            spool.calls(), lambda command: commits.begin(tenant, command, lasts=False), since, summary, next_piece,
-            may_grow=kind.may_grow,
+            spool.calls(), lambda reports: commits.begin_reports(tenant, reports, lasts=False), since, summary,
+            next_piece, may_grow=kind.may_grow,
         )  # fmt: skip
         await commits.sync(tenant)
     except LedgerError as error:

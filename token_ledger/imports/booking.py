@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 
-from token_ledger.core.batch.commands import Command
+from token_ledger.core.batch.commands import Command, Report
 from token_ledger.core.batch.outcomes import Outcome
 from token_ledger.core.model.window import FIRST_INSTANT
 from token_ledger.imports.alike import AlikeCalls
@@ -24,7 +24,7 @@ WAITING_CALLS = 1_024
 """How many calls wait at once: a batch is filled while two before it are decided and written."""
 CALLS_OF_A_TRIAL = 256
 
-Begin = Callable[[Command], "asyncio.Future[Outcome]"]
+Begin = Callable[[Sequence[Report]], "Sequence[asyncio.Future[Outcome]]"]
 TryOut = Callable[[Sequence[Command]], Awaitable[Sequence[Outcome]]]
 CALLS_OF_A_PIECE = 32
 Progress = Callable[[int], None]
@@ -64,9 +64,10 @@ async def book(
     following, alike = iter(calls), AlikeCalls(counts_since, may_grow=may_grow)
     try:
         while piece := [*islice(following, CALLS_OF_A_PIECE)]:
-            for call in piece:
-                if (commands := _commands_of(call, alike, summary)) is not None:
-                    waiting.append((call.place, [begin(command) for command in commands]))
+            read_calls = [(call.place, _commands_of(call, alike, summary)) for call in piece]
+            if reports := [each for _, commands in read_calls for each in commands or ()]:
+                begun = iter(begin(reports))
+                waiting.extend((place, [*islice(begun, len(commands))]) for place, commands in read_calls if commands)
             await next_piece(len(piece))
             if len(waiting) >= WAITING_CALLS:
                 await finish(WAITING_CALLS // 2)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from datetime import date
+from typing import NamedTuple
 
 from token_ledger.core.batch.outcomes import Outcome, Quarantined, Recorded
 from token_ledger.core.model.event import UsageEvent
@@ -16,8 +17,7 @@ MOST_EXAMPLES = 3
 """How many rows are shown of each reason why rows can't be booked."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class UseKey:
+class UseKey(NamedTuple):
     """What the calls of an import are added up by: the tenant's day, and the model by its name in the books."""
 
     day: date
@@ -109,7 +109,10 @@ class Summary:
         if event.is_duplicate:
             return
         key = UseKey(self.calendar.local_date(event.posted_at), event.facts.provider, event.facts.model)
-        self.uses.setdefault(key, Use()).add(event)
+        use = self.uses.get(key)
+        if use is None:
+            use = self.uses[key] = Use()
+        use.add(event)
 
     def _show(self, code: str, place: Place, detail: str) -> None:
         shown = self.examples.setdefault(code, [])

@@ -127,11 +127,12 @@ class GroupCommit:
         return ticket.outcome
 
     def begin_reports(
-        self, tenant: TenantId, reports: Sequence[Report], key_id: str | None, request: object
-    ) -> "list[asyncio.Future[Outcome]]":
+        self, tenant: TenantId, reports: Sequence[Report], key_id: str | None = None, request: object = None,
+        *, lasts: bool = True,
+    ) -> "list[asyncio.Future[Outcome]]":  # fmt: skip
         """Let reports of one list wait for their batch, as `begin` does."""
-        loop = asyncio.get_running_loop()
-        tickets = [Ticket(report, loop.create_future(), key_id, request) for report in reports]
+        future = asyncio.get_running_loop().create_future
+        tickets = [Ticket(report, future(), key_id, request, lasts=lasts) for report in reports]
         self._room.add_reports(tenant, key_id, tickets)
         self._start_worker_for(tenant)
         return [ticket.outcome for ticket in tickets]
@@ -355,9 +356,7 @@ class GroupCommit:
             # Their tenant's next batch waits for its lock alone.
             self._room.put_back(tenant, batch[tenant])
             self._contended.add(tenant)
-        stored = [
-            (ticket.command, outcome) for ticket, outcome in answered if not isinstance(outcome, Exception)
-        ]  # fmt: skip
+        stored = [(ticket.command, outcome) for ticket, outcome in answered if not isinstance(outcome, Exception)]
         seconds = time.perf_counter() - started
         report = BatchReport(seconds, len(stored), committed.decided, committed.names, stored)
         try:

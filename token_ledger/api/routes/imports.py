@@ -60,8 +60,8 @@ async def import_files(request: Request, admin: Admin, body: ImportBody) -> Impo
         else:
             begun = object()
             await book(
-                spool.calls(), lambda each: service.begin(admin.tenant, each, admin.key_id, begun), since, summary,
-                turn, may_grow=kind.may_grow,
+                spool.calls(), lambda reports: service.begin_reports(admin.tenant, reports, admin.key_id, begun), since,
+                summary, turn, may_grow=kind.may_grow,
             )  # fmt: skip
         for code, examples in summary.examples.items():
             summary.examples[code] = [as_sent(text, paths, body.files) for text in examples]
