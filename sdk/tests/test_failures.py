@@ -142,6 +142,7 @@ RULE: list[tuple[BaseException, Failure]] = [
     (raised_from(ValueError(), httpx2.ReadTimeout("x")), Failure("timeout")),
     (raised_from(ValueError(), with_status(429)), Failure("status_429", "the provider answered 429")),
     (raised_from(with_status(502), with_status(429)), Failure("status_502")),
+    (raised_from(with_status(429), httpx2.ReadTimeout("x")), Failure("timeout")),
     # what was handled meanwhile
     (raised_while_handling(ValueError(), refused()), Failure("ValueError")),
     (raised_while_handling(ValueError(), with_status(429)), Failure("ValueError")),
@@ -151,7 +152,7 @@ RULE: list[tuple[BaseException, Failure]] = [
     (raised_while_handling(refused(), httpx2.ReadTimeout("x")), no_connection("ConnectError")),
     # litellm raises without `from`
     (of_a_library("litellm.main", TRANSLATES, fail, refused()), no_connection("ConnectError")),
-    (of_a_library("litellm.main", TRANSLATES, fail, httpx2.ReadTimeout("x")), Failure("status_500")),
+    (of_a_library("litellm.main", TRANSLATES, fail, httpx2.ReadTimeout("x")), Failure("timeout")),
     (of_a_library("other.main", TRANSLATES, fail, refused()), Failure("status_500")),
     (raised_by_litellm_while(refused()), Failure("status_500")),
 ]  # fmt: skip

@@ -59,11 +59,12 @@ def failure_of(error: BaseException) -> Failure:
     unsent = next((each for each in reversed(causes) if _was_not_sent(each)), None)
     if unsent is not None:
         return Failure("no_connection", f"no connection to the provider: {type(unsent).__name__}")
+    # Where a connection has failed nobody has answered, whatever status a library gives its error.
+    kind = next((kind for each in causes if (kind := _kind_of_one(each)) is not None), None)
+    if kind is not None:
+        return Failure(kind)
     status = next((status for each in causes if (status := _status_of(each)) is not None), None)
-    if status is not None:
-        return failure_with(status)
-    kind = next((kind for each in causes if (kind := _kind_of_one(each)) is not None), type(error).__name__)
-    return Failure(kind[:64])
+    return Failure(type(error).__name__[:64]) if status is None else failure_with(status)
 
 
 def is_interruption(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from langchain_openai import ChatOpenAI
 from token_ledger_sdk import AsyncTokenLedger, TokenLedger
 
 from .conftest import KEY
-from .provider import LateAnswers, Provider
+from .provider import AsyncLateAnswers, LateAnswers, Provider
 
 MODEL = "gpt-5.4"
 QUESTION = "What is the capital of the UK?"
@@ -43,7 +43,10 @@ async def close_connections() -> None:
 
 def chat_model(provider: Provider, **options: Any) -> ChatOpenAI:
     """Return a model of OpenAI that tries once."""
-    plain, awaited = httpx2.Client(transport=LateAnswers(provider)), httpx2.AsyncClient()
+    plain, awaited = (
+        httpx2.Client(transport=LateAnswers(provider)),
+        httpx2.AsyncClient(transport=AsyncLateAnswers(provider)),
+    )
     _connections.extend((plain, awaited))
     given = {"model": MODEL, "base_url": provider.url, "api_key": KEY, "max_retries": 0, **options}
     return ChatOpenAI(**given, http_client=plain, http_async_client=awaited)

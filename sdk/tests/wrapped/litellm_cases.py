@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -22,12 +22,12 @@ import pytest
 from litellm.caching import caching_handler
 
 from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded, TokenLedger
-from token_ledger_sdk.failures import NEVER_BILLED
 
+from . import failing_calls
 from .conftest import KEY, GrantingLedger
+from .failing_calls import AwaitedFailingCalls, FailingCalls
 from .provider import Provider
 from .test_openai_calls import MESSAGES, TOOL, chat_body
-from .test_openai_failures import MAYBE_BILLED
 from .test_openai_streams import chat_stream, text_tokens
 
 Recorded = Callable[[str], str]
@@ -180,73 +180,32 @@ async def test_a_stream_that_is_closed_early_is_counted(
     assert text_tokens("London is") <= settled["usage"]["output_tokens"] <= text_tokens("London is the")
 
 
-async def test_a_stream_that_is_cut_is_counted(call: Caller, provider: Provider, granting: GrantingLedger) -> None:
-    provider.stream(chat_stream("London", " is"), cut_after=2)
-    with pytest.raises(Exception, match="litellm"):
-        await call.chunks()
-    settled = granting.settled
-    assert (settled["estimated"], settled["outcome"]) == (True, "error")
-    assert settled["usage"]["output_tokens"] == 1
-
-
 # --- failures ---
 
-
-@pytest.mark.parametrize("status", sorted(NEVER_BILLED))
-async def test_an_error_that_is_never_billed_releases(
-    status: int, call: Caller, provider: Provider, granting: GrantingLedger
-) -> None:
-    provider.json({"error": {"message": "no"}}, status)
-    with pytest.raises(Exception, match="litellm"):
-        await call()
-    assert granting.released["reason"] == f"the provider answered {status}"
+BODIES: Any = {"answer": chat_body(), "begun": (chat_stream("London", " is", usage=False), 2)}
 
 
-@pytest.mark.parametrize("status", MAYBE_BILLED)
-async def test_an_error_of_a_gateway_is_an_estimate(
-    status: int, call: Caller, provider: Provider, granting: GrantingLedger
-) -> None:
-    provider.json({"error": {"message": "no"}}, status)
-    with pytest.raises(Exception, match="litellm"):
-        await call(max_tokens=300)
-    settled = granting.settled
-    assert (settled["estimated"], settled["outcome"]) == (True, "error")
-    assert settled["usage"]["output_tokens"] == 300
+async def _call(call: Caller, stream: bool, url: str | None) -> None:
+    options = {"max_tokens": 300, "timeout": 60, **({} if url is None else {"api_base": f"{url}/v1"})}
+    await (call.chunks(**options) if stream else call(**options))
 
 
-async def test_no_connection_releases(call: Caller, granting: GrantingLedger) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and nobody listens
-        with pytest.raises(Exception, match="litellm"):
-            await call(api_base=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
-    assert granting.released["reason"].startswith("no connection to the provider")
+class TestAtOnce(FailingCalls):
+    test_a_call_that_times_out_is_an_estimate = None  # its connections are its own
+
+    @pytest.fixture
+    def caller(self, provider: Provider, ledger: TokenLedger, async_ledger: AsyncTokenLedger) -> failing_calls.Caller:
+        call = Caller(is_async=False, provider=provider, ledgers=(ledger, async_ledger))
+        return failing_calls.Caller(call=partial(_call, call), **BODIES)
 
 
-async def test_a_denial_is_raised_and_not_tried_again(
-    call: Caller, provider: Provider, granting: GrantingLedger
-) -> None:
-    granting.most_output = 64
-    with pytest.raises(BudgetExceeded) as denied:
-        await call(max_tokens=300, num_retries=3)
-    assert denied.value.fits is not None
-    assert denied.value.fits.max_output_tokens == 64
-    assert (len(granting.sent("/reservations")), provider.asked) == (1, [])
+class TestAwaited(AwaitedFailingCalls):
+    test_a_call_that_times_out_is_an_estimate = None  # its connections are its own
 
-
-async def test_a_call_that_is_cancelled_is_an_estimate(
-    provider: Provider, granting: GrantingLedger, ledger: TokenLedger, async_ledger: AsyncTokenLedger
-) -> None:
-    call = Caller(is_async=True, provider=provider, ledgers=(ledger, async_ledger))
-    provider.json(chat_body())
-    provider.replies[0].withheld = True
-    calling = asyncio.ensure_future(call(max_tokens=300))
-    while not provider.asked:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    calling.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await calling
-    assert (granting.settled["estimated"], granting.settled["usage"]["output_tokens"]) == (True, 300)
-    assert granting.settled["measured"]["error_kind"] == "cancelled"
+    @pytest.fixture
+    def caller(self, provider: Provider, ledger: TokenLedger, async_ledger: AsyncTokenLedger) -> failing_calls.Caller:
+        call = Caller(is_async=True, provider=provider, ledgers=(ledger, async_ledger))
+        return failing_calls.Caller(call=partial(_call, call), **BODIES)
 
 
 async def test_an_answer_of_its_own_cache_costs_nothing(

@@ -11,7 +11,6 @@ from typing import Any
 
 import anthropic
 import httpx2
-import openai
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
@@ -22,7 +21,6 @@ from openai import OpenAI
 from pydantic import BaseModel
 
 from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded, ConfigurationError, TokenLedger
-from token_ledger_sdk.failures import NEVER_BILLED
 
 from .conftest import GrantingLedger
 from .langchain_models import (
@@ -203,16 +201,6 @@ async def test_retries_of_the_sdk_are_one_call(way: Way, provider: Provider, gra
     await way.invoke(agent_of(way, chat_model(provider, max_retries=2)), ASKED)
     assert len(provider.asked) == 2
     assert granting.settled["measured"]["retries"] == 1
-
-
-@pytest.mark.parametrize("status", sorted(NEVER_BILLED))
-async def test_an_error_that_is_never_billed_releases(
-    status: int, way: Way, provider: Provider, granting: GrantingLedger
-) -> None:
-    provider.json({"error": {"message": "no"}}, status)
-    with pytest.raises(openai.APIStatusError):
-        await way.invoke(agent_of(way, chat_model(provider, max_retries=1)), ASKED)
-    assert granting.released["reason"] == f"the provider answered {status}"
 
 
 async def test_a_denial_is_raised_and_nothing_is_sent(way: Way, provider: Provider, granting: GrantingLedger) -> None:

@@ -18,7 +18,6 @@ from openai import OpenAI
 from pydantic import BaseModel
 
 from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded, ConfigurationError, TokenLedger
-from token_ledger_sdk.failures import NEVER_BILLED
 
 from .conftest import GrantingLedger
 from .langchain_models import (
@@ -31,9 +30,8 @@ from .langchain_models import (
     get_capital,
     tool_call_body,
 )
-from .provider import Provider, Reply
+from .provider import Provider
 from .test_openai_calls import chat_body
-from .test_openai_failures import MAYBE_BILLED
 from .test_openai_streams import chat_stream
 
 OURS: Any = {"user": "ada", "agent_type": "data_agent"}
@@ -264,28 +262,6 @@ async def test_the_other_way_is_refused(
 # --- failures ---
 
 
-@pytest.mark.parametrize("status", sorted(NEVER_BILLED))
-async def test_an_error_that_is_never_billed_releases(
-    status: int, way: Way, config: Any, provider: Provider, granting: GrantingLedger
-) -> None:
-    provider.json({"error": {"message": "no"}}, status)
-    with pytest.raises(openai.APIStatusError):
-        await way.invoke(chat_model(provider, max_tokens=300), QUESTION, config=config)
-    assert granting.released["reason"] == f"the provider answered {status}"
-
-
-@pytest.mark.parametrize("status", MAYBE_BILLED)
-async def test_an_error_of_a_gateway_is_an_estimate(
-    status: int, way: Way, config: Any, provider: Provider, granting: GrantingLedger
-) -> None:
-    provider.json({"error": {"message": "no"}}, status)
-    with pytest.raises(openai.APIStatusError):
-        await way.stream(chat_model(provider, max_tokens=300), QUESTION, config=config)
-    settled = granting.settled
-    assert (settled["estimated"], settled["outcome"], settled["usage"]["output_tokens"]) == (True, "error", 300)
-    assert settled["measured"]["error_kind"] == f"status_{status}"
-
-
 async def test_of_attempts_that_are_not_seen_the_last_one_counts(
     way: Way, config: Any, provider: Provider, granting: GrantingLedger
 ) -> None:
@@ -300,23 +276,6 @@ async def test_of_attempts_that_are_not_seen_the_last_one_counts(
     with pytest.raises(openai.InternalServerError):
         await way.invoke(chat_model(provider, max_tokens=300, max_retries=2), QUESTION, config=config)
     assert granting.settled["usage"]["output_tokens"] == 300
-
-
-async def test_no_connection_releases(way: Way, config: Any, granting: GrantingLedger) -> None:
-    nowhere = Provider([Reply([b""])], url="http://127.0.0.1:9/v1")
-    with pytest.raises(openai.APIConnectionError):
-        await way.invoke(chat_model(nowhere), QUESTION, config=config)
-    assert granting.released["reason"] == "no connection to the provider: ConnectError"
-
-
-def test_a_time_out_is_an_estimate(ledger: TokenLedger, provider: Provider, granting: GrantingLedger) -> None:
-    provider.json(chat_body())
-    provider.replies[0].late = True
-    with pytest.raises(openai.APITimeoutError):
-        chat_model(provider, max_tokens=300).invoke(QUESTION, config={"callbacks": [ledger.langchain_handler(**OURS)]})
-    settled = granting.settled
-    assert (settled["estimated"], settled["usage"]["output_tokens"]) == (True, 300)
-    assert settled["measured"]["error_kind"] == "timeout"
 
 
 async def until(holds: Callable[[], object]) -> None:
