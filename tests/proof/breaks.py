@@ -422,8 +422,10 @@ BREAKS = {
         "update grants set left_tokens = left_tokens + 1 where lapsed_at is not null and left_tokens < tokens",
         "update grants set lapsed_at = null where lapsed_at is not null",
         "update limit_entries set reason = 'grant 1' where kind = 'lapse'",
-        "insert into limit_entries select tenant_id, account_id, entry_id + 1000, kind, 0, nanos, 0, booked_at, hard,"
-        " reason, actor from limit_entries where kind = 'lapse'",
+        "insert into limit_entries"
+        " (tenant_id, account_id, entry_id, kind, tokens, nanos, calls, booked_at, hard, reason, actor)"
+        " select tenant_id, account_id, entry_id + 1000, kind, 0, nanos, 0, booked_at, hard, reason, actor"
+        " from limit_entries where kind = 'lapse'",
     ),
     "accounts know when their next grant ends": (
         "update accounts set grants_until = null where account_id = " + _GRANTED,

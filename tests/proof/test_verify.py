@@ -44,15 +44,21 @@ async def prices(ledger: Ledger) -> dict[int, Price]:
         return {price.price_id: price for price in await load_prices(connection)}
 
 
-@pytest.fixture
-async def books(shared_url: str, ledger: Ledger) -> AsyncIterator[AsyncConnection]:
-    """A connection of the database's owner, in a transaction that is rolled back after the test."""
+@pytest.fixture(scope="module")
+async def owner(shared_url: str, ledger: Ledger) -> AsyncIterator[AsyncConnection]:
+    """A connection of the database's owner: one for all tests, because a new one has every check planned again."""
     engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(shared_url))
     async with engine.connect() as connection:
-        transaction = await connection.begin()
         yield connection
-        await transaction.rollback()
     await engine.dispose()
+
+
+@pytest.fixture
+async def books(owner: AsyncConnection) -> AsyncIterator[AsyncConnection]:
+    """A connection of the database's owner, in a transaction that is rolled back after the test."""
+    transaction = await owner.begin()
+    yield owner
+    await transaction.rollback()
 
 
 def test_every_check_has_breaks() -> None:
