@@ -95,9 +95,7 @@ async def _fill(url: str) -> None:
     for provider, model in names:
         rates = {"base": {"input": "3", "output": "7"}}
         price = check_rates(rates)
-        command = SetPrice(
-            f"{provider}/{model}", b"", provider, model, json.dumps(rates), price, "bench", FIRST_INSTANT
-        )
+        command = SetPrice(f"{provider}/{model}", b"", provider, model, rates, price, "bench", FIRST_INSTANT)
         if not isinstance(await commits.submit(tenant, command), Changed):
             raise Failure("the price was not set")
     await commits.drain()

@@ -136,7 +136,7 @@ async def test_a_model_whose_first_price_begins_later_has_none_before(acme: str,
 async def test_ways_of_serving_have_rates_too(acme: str, capsys: Capture) -> None:
     price = ("prices", "set", "acme", "house/chat", "--input", "1", "--output", "2")
     served = ("--service-tiers", "batch:input=$0.5, output=1; priority:input=2,output=4,cache-read=0.2")
-    words = "input 1, output 2; priority cache_read 0.2, input 2, output 4; batch input 0.5, output 1"
+    words = "input 1, output 2; priority input 2, output 4, cache_read 0.2; batch input 0.5, output 1"
     set_now = await said(capsys, *price, *served)
     assert sorted(set_now.partition("UTC: ")[2].strip().split("; ")) == sorted(words.split("; "))
     assert await said(capsys, *price, *served) == "acme: house/chat has this price already; nothing changes\n"
@@ -282,7 +282,7 @@ async def test_other_kinds_have_rates_too(acme: str, capsys: Capture) -> None:
     both = await said(
         capsys, *price, "house/chat", "--input", "1", "--output", "2", "--other", "web_searches=$10, images=4"
     )
-    assert both.endswith(": images 4, input 1, output 2, web_searches 10\n")
+    assert both.endswith(": input 1, output 2, web_searches 10, images 4\n")
     assert (await said(capsys, *price, "house/ocr", "--other", "pages=1.5")).endswith("UTC: pages 1.5\n")
     for wrong in ("pages", "pages=much", "sides=1"):
         complaint = await said(capsys, *price, "house/ocr", "--other", wrong, status=1)
@@ -296,7 +296,7 @@ async def test_tiers_are_set_and_shown_with_what_they_are_for(acme: str, capsys:
     price = ("prices", "set", "acme", "house/chat", "--input", "1", "--output", "2", "--cache-read", "0.1")
     cliff = await said(capsys, *price, "--tiers", "9000:input=$2, output=4; 20000:input=3,output=6")
     tiers = "above 9,000 input tokens input 2, output 4; above 20,000 input tokens input 3, output 6"
-    assert cliff.endswith(f"UTC: cache_read 0.1, input 1, output 2; {tiers}\n")
+    assert cliff.endswith(f"UTC: input 1, output 2, cache_read 0.1; {tiers}\n")
     marginal = ("--tier-mode", "marginal", "--tiers", "9000:input=2,cache-read=0.2")
     assert "input beyond 9,000 tokens" in await said(capsys, *price, *marginal)
     assert await said(capsys, *price, *marginal) == "acme: house/chat has this price already; nothing changes\n"

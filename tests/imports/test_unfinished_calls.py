@@ -1,6 +1,5 @@
 """Sessions that are imported while they still run: a call that was unfinished is corrected by a later import."""
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -253,9 +252,7 @@ async def test_what_was_re_costed_or_reversed_of_an_earlier_reading_is_known(led
     first = replace(UNFINISHED, provider="house", model="late-priced", occurred_at=hour_ago)
     await ledger.ask(first, outcomes.Recorded)
     rates = {"base": {"input": "2", "output": "4"}}
-    price = administration.SetPrice(
-        "k", b"x", "house", "late-priced", json.dumps(rates), check_rates(rates), "root", FIRST_INSTANT
-    )
+    price = administration.SetPrice("k", b"x", "house", "late-priced", rates, check_rates(rates), "root", FIRST_INSTANT)
     await ledger.ask(price, outcomes.Changed)
     await ledger.restart()
     await recost_all(ledger)

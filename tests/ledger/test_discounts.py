@@ -94,8 +94,8 @@ async def test_a_lease_carries_rates_with_the_discount_also_when_it_is_asked_for
 async def test_a_price_of_the_tenants_own_has_no_discount_and_the_published_one_beside_it(database_url: str) -> None:
     async with open_ledger(database_url) as ledger:
         await ledger.ask(set_discount("*/*", "0.5"), outcomes.Changed)
-        stored = '{"base": {"input": "1", "output": "1"}}'
-        price = check_rates({"base": {"input": "1", "output": "1"}})
+        stored = {"base": {"input": "1", "output": "1"}}
+        price = check_rates(stored)
         for provider, model in (("openai", "gpt-5.4"), ("house", "new")):
             own = administration.SetPrice(f"p {model}", b"x", provider, model, stored, price, "root")
             await ledger.ask(own, outcomes.Changed)

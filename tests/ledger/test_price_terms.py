@@ -1,7 +1,6 @@
 """A changed price counts for later reserves in every process, and every event says which entry it was priced by."""
 
 import asyncio
-import json
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -23,7 +22,7 @@ _numbers = iter(range(1_000_000))
 
 def priced(model: str, *dollars: str, provider: str = "openai", **fields: Any) -> administration.SetPrice:
     stored = None if not dollars else {"base": dict(zip(("input", "output"), dollars, strict=True))}
-    rates, price = (None, None) if stored is None else (json.dumps(stored), check_rates(stored))
+    rates, price = (None, None) if stored is None else (stored, check_rates(stored))
     key = f"price {next(_numbers)}"
     return administration.SetPrice(key, b"x", provider, model, rates, price, "root", **fields)
 

@@ -1,7 +1,6 @@
 """Re-costing books what calls cost more or less once what had no price has one: the same for every sum, and once."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,10 +47,9 @@ async def ledger(database_url: str) -> AsyncIterator[Ledger]:
 
 
 async def set_price(ledger: Ledger, name: str, rates: Any, since: datetime | None = AGO) -> None:
-    text = None if rates is None else json.dumps(rates)
     price = None if rates is None else check_rates(rates)
     provider, _, model = name.partition("/")
-    command = administration.SetPrice("k", b"x", provider, model, text, price, "root", since)
+    command = administration.SetPrice("k", b"x", provider, model, rates, price, "root", since)
     await ledger.ask(command, outcomes.Changed)
 
 

@@ -1,6 +1,5 @@
 """Books calls of which a price has no rate: by what their hold was priced at, by what stands in, and in every way."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -84,7 +83,7 @@ async def _set_price(
     rates: dict[str, Any] | None = None if base is None else {"base": base}
     if rates is not None and tier is not None:
         rates["service_tiers"] = {"batch": [{"base": tier}]}
-    stored, price = (None, None) if rates is None else (json.dumps(rates), check_rates(rates))
+    price = None if rates is None else check_rates(rates)
     since = None if provider == "*" else datetime.now(UTC) - timedelta(hours=2)  # re-costed by one from an hour ago
-    command = administration.SetPrice("k", b"x", provider, model, stored, price, "root", since)
+    command = administration.SetPrice("k", b"x", provider, model, rates, price, "root", since)
     await ledger.ask(command, outcomes.Changed)

@@ -1,6 +1,5 @@
 """Corrects prices of calls that had one, for tests of re-costing and of its proof."""
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -41,7 +40,7 @@ async def set_price(
 ) -> None:  # fmt: skip
     """Set what a model of the house costs from an instant on."""
     rates = {"base": base}
-    command = administration.SetPrice("k", b"x", "house", model, json.dumps(rates), check_rates(rates), "root", since)
+    command = administration.SetPrice("k", b"x", "house", model, rates, check_rates(rates), "root", since)
     await ledger.ask(command, outcomes.Changed)
 
 

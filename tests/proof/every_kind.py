@@ -1,6 +1,5 @@
 """Gives a tenant every kind of row that books can have, for tests of `verify`, retention, erasure and folding."""
 
-import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -270,7 +269,7 @@ async def _call_graduated(ledger: Ledger) -> None:
     tiers = [{"above": 60, "rates": {"input": "3", "cache_read": "0.3"}}]
     base = {"input": "1.5", "output": "7", "cache_read": "0.1"}
     rates = {"base": base, "tiers": tiers, "tier_mode": "marginal"}
-    price = administration.SetPrice("k", b"x", "openai", "graduated", json.dumps(rates), check_rates(rates), "root")
+    price = administration.SetPrice("k", b"x", "openai", "graduated", rates, check_rates(rates), "root")
     await ledger.ask(price, outcomes.Changed)
     held = await ledger.hold(user="kim", model="graduated")
     await ledger.settle(held, 50, 0, 40, part=True)
@@ -280,7 +279,7 @@ async def _call_graduated(ledger: Ledger) -> None:
 async def _set_prices(ledger: Ledger) -> None:
     """Give a model that only the tenant has a price and another name, another a price of its own, others a discount."""
     stored = {"base": {"input": "1.5", "output": "7"}}
-    rates, price = json.dumps(stored), check_rates(stored)
+    rates, price = stored, check_rates(stored)
     for model in ("house-model", "o3"):
         await ledger.ask(
             administration.SetPrice("k", b"x", "openai", model, rates, price, "root"), outcomes.Changed
@@ -449,9 +448,7 @@ async def _recost(ledger: Ledger) -> None:
         ("house", "late-priced", {"input": "1", "output": "1", "images": "3"}),
     ):
         rates = {"base": base}
-        set_price = administration.SetPrice(
-            "k", b"x", provider, model, json.dumps(rates), check_rates(rates), "root", since
-        )
+        set_price = administration.SetPrice("k", b"x", provider, model, rates, check_rates(rates), "root", since)
         await ledger.ask(set_price, outcomes.Changed)
         await recost_all(ledger)
     discount = administration.SetDiscount("k", b"x", "openai", "gpt-4o", 500_000_000, "root", since)

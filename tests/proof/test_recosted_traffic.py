@@ -4,7 +4,6 @@ The reference takes a call's whole usage and prices it as one call that is made 
 agree, and re-costing once more changes nothing.
 """
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -63,9 +62,9 @@ class PricedTraffic(Traffic):
         if self.random.random() < 0.3:
             rates["tiers"] = [{"above": 900, "rates": {**base, "input": "20"}}]
         withdrawn = self.random.random() < 0.2
-        text, price = (None, None) if withdrawn else (json.dumps(rates), check_rates(rates))
+        said, price = (None, None) if withdrawn else (rates, check_rates(rates))
         model = self.random.choice((*MODELS, "gpt-5.4*"))
-        set_price = administration.SetPrice("k", b"x", "openai", model, text, price, "root", self._since())
+        set_price = administration.SetPrice("k", b"x", "openai", model, said, price, "root", self._since())
         await self.ledger.ask(set_price, outcomes.Changed)
 
     async def _discount(self) -> None:

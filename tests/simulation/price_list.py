@@ -101,7 +101,7 @@ def core_price_book(anchor: datetime) -> PriceBook:
     models = {name: ModelPrices(*name, tuple(found)) for name, found in prices.items()}
     rates = {kind: rate_attos(Decimal(rate)) for kind, rate in STAND_IN.items()}
     stand_in = Price(-1, Rates(0, 0, 0, 0, 0, 0), others=rates, has_token_rates=False)
-    own = OwnPrice(-1, "*", "*", anchor, json.dumps({"base": STAND_IN}), stand_in)
+    own = OwnPrice(-1, "*", "*", anchor, {"base": STAND_IN}, stand_in)
     return book_with(PriceBook(models, lambda *_: None), PriceTerms((own,)))
 
 

@@ -5,7 +5,6 @@ The database's clock decides: the instant of every batch is taken from its repor
 
 import asyncio
 import itertools
-import json
 import os
 import random
 from collections.abc import Coroutine, Sequence
@@ -108,9 +107,7 @@ class PostgresRules(LedgerRules):
     async def set_stand_in(self) -> PriceBook:
         """Let a price stand in, in a batch before all others, and return the tenant's price book."""
         rates = {"base": STAND_IN}
-        command = SetPrice(
-            _STAND_IN_KEY, b"x", "*", "*", json.dumps(rates), check_rates(rates), "root", self.server.anchor
-        )
+        command = SetPrice(_STAND_IN_KEY, b"x", "*", "*", rates, check_rates(rates), "root", self.server.anchor)
         answer = await self.server.commits.submit(self.tenant, command)
         assert isinstance(answer, Changed), answer
         await self.server.commits.drain()

@@ -1,6 +1,5 @@
 """Finds the changes that lead from what a tenant has set up to what a file says, and describes each."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -131,8 +130,7 @@ def _price_changes(tenant: TenantTerms, state: TenantState) -> list[Change]:
         own = state.config.price_terms.own_price_at(*name, price.valid_from or state.now)
         if command.rates != (None if own is None else own.rates):
             since = "" if price.valid_from is None else f" from {price.valid_from.isoformat()} on"
-            stored = None if command.rates is None else json.loads(command.rates)
-            changes.append(Change(f"set the price of {'/'.join(name)}{since}: {rates_text(stored)}", command))
+            changes.append(Change(f"set the price of {'/'.join(name)}{since}: {rates_text(command.rates)}", command))
     for alias in tenant.aliases:
         naming = alias_command(alias, new_idempotency_key(), actor())
         name = ModelName(state.prices.provider_named(alias.provider), alias.model)

@@ -12,7 +12,7 @@ from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.price_terms import Alias, OwnPrice, PriceTerms, book_with
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage.json_columns import parsed
-from token_ledger.storage.prices import VERSION, current_price_book, price_from, rates_json
+from token_ledger.storage.prices import VERSION, current_price_book, price_from
 
 LOAD_OWN_PRICES = """
 select tenant_id, price_id, provider, model, rates, valid_from, null::time as daily_from, null::time as daily_until
@@ -43,7 +43,7 @@ def own_price_from(row: Any) -> OwnPrice:
     rates = parsed(row["rates"])
     price = None if rates is None else price_from(row, published=False)
     return OwnPrice(
-        row["price_id"], row["provider"], row["model"], row["valid_from"], rates_json(rates), price
+        row["price_id"], row["provider"], row["model"], row["valid_from"], rates, price
     )  # fmt: skip
 
 

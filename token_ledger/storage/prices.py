@@ -4,7 +4,6 @@ The stored entries are the authority. The package is asked only which entry an a
 added to the table is found by its exact name even if the package does not know it.
 """
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, time
 from decimal import Decimal
@@ -121,11 +120,6 @@ def _resolver(aliases: Sequence[Any], models: Collection[tuple[str, str]]) -> Re
         return name if name in models else resolve_alias(*name)
 
     return resolve
-
-
-def rates_json(rates: Any) -> str | None:
-    """Return rates as JSON in one spelling, None for none: those of an own price are compared as text."""
-    return None if rates is None else json.dumps(rates, sort_keys=True)
 
 
 def check_rates(rates: Any) -> Price:

@@ -200,7 +200,7 @@ def _recost(tenant: Tenant) -> Any:
 
 
 def _price() -> Any:
-    return sealed(SetPrice("p", b"", "acme", "own", "{}", LARGE, "key:b"))
+    return sealed(SetPrice("p", b"", "acme", "own", {}, LARGE, "key:b"))
 
 
 def _alias(model: str = "large") -> Any:

@@ -46,7 +46,7 @@ def ledger(stand_in: Price | None = STAND_IN, *, nanos: int = 10**12, **models: 
     models = {"large": LARGE, "searcher": SEARCHER, "ear": EAR, **models}
     book = PriceBook({("acme", name): ModelPrices("acme", name, (price,)) for name, price in models.items()},
                      lambda *_: None)  # fmt: skip
-    own = () if stand_in is None else (OwnPrice(-5, "*", "*", NOW - timedelta(days=1), "{}", stand_in),)
+    own = () if stand_in is None else (OwnPrice(-5, "*", "*", NOW - timedelta(days=1), {}, stand_in),)
     made.books = Books(made.books.config, book_with(book, PriceTerms(own)), 1, NOW, Loaded())
     return made
 
@@ -146,7 +146,7 @@ def test_a_model_with_a_fee_and_without_a_price_for_its_tokens_keeps_its_fee() -
     name = ModelName("acme", "caller")
     new = PriceBook({name: ModelPrices(*name, (replace(LARGE, price_id=8, others=others(requests="7")),))},
                     lambda *_: None)  # fmt: skip
-    stands_in = book_with(new, PriceTerms((OwnPrice(-5, "*", "*", NOW - timedelta(days=1), "{}", STAND_IN),)))
+    stands_in = book_with(new, PriceTerms((OwnPrice(-5, "*", "*", NOW - timedelta(days=1), {}, STAND_IN),)))
     found = recosting_of(stands_in, RecostableCall((event,), name))
     assert found is not None
     assert found.difference.lines == (OtherUse("requests", 0, 2_000_000),)
@@ -261,9 +261,9 @@ def test_what_it_was_held_at_counts_also_where_another_price_has_stood_in_since(
     books = ledger()
     held = books.granted(max_usage=others_of({"images": 3}))
     cheaper = OwnPrice(
-        -9, "*", "*", NOW - timedelta(hours=1), "{}", replace(STAND_IN, price_id=-9, others=others(images="1"))
+        -9, "*", "*", NOW - timedelta(hours=1), {}, replace(STAND_IN, price_id=-9, others=others(images="1"))
     )
-    first = OwnPrice(-5, "*", "*", NOW - timedelta(days=1), "{}", STAND_IN)
+    first = OwnPrice(-5, "*", "*", NOW - timedelta(days=1), {}, STAND_IN)
     books.books.prices = book_with(books.books.prices.base, PriceTerms((first, cheaper)))
     outcome = books.one(settle(held.reservation_id, Usage(1_000, 500, others=others_of({"images": 3}))))
     assert isinstance(outcome, Settled)

@@ -61,7 +61,7 @@ def test_what_it_does_price_is_charged_without_a_hold() -> None:
 @pytest.mark.parametrize("calls", [1, 5])
 def test_a_model_that_another_price_stands_in_for_can_be_planned(calls: int) -> None:
     rates = {"base": {"input": "1", "output": "2"}}
-    stand_in = OwnPrice(-5, "*", "*", NOW - timedelta(days=1), "{}", replace(check_rates(rates), price_id=-5))
+    stand_in = OwnPrice(-5, "*", "*", NOW - timedelta(days=1), {}, replace(check_rates(rates), price_id=-5))
     books = ledger(book_with(BOOK, PriceTerms((stand_in,))))
     call = reserve(model="unheard-of")
     planned = books.one(Preflight(((call, calls),)))

@@ -30,7 +30,7 @@ class Streaming:
     def __init__(self, stand_in: Price | None = None, **prices: Price) -> None:
         self.ledger = Ledger(budget(nanos=10**15))
         models = {("acme", name): ModelPrices("acme", name, (price,)) for name, price in prices.items()}
-        own = () if stand_in is None else (OwnPrice(stand_in.price_id, "*", "*", NOW, "{}", stand_in),)
+        own = () if stand_in is None else (OwnPrice(stand_in.price_id, "*", "*", NOW, {}, stand_in),)
         book = book_with(PriceBook(models, lambda *_: None), PriceTerms(own))
         self.ledger.books = Books(self.ledger.books.config, book, 1, NOW, Loaded())
         self.hold = self.ledger.granted(input_tokens=240_000)

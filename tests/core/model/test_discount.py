@@ -87,7 +87,7 @@ def test_every_rate_has_the_factor(
 
 
 def test_a_discount_is_off_published_prices_and_never_off_the_tenants_own() -> None:
-    own = OwnPrice(-5, "acme", "small", NOW, "{}", replace(LARGE, price_id=-5))
+    own = OwnPrice(-5, "acme", "small", NOW, {}, replace(LARGE, price_id=-5))
     book = book_with(PRICES, PriceTerms((own,), (), (off(7, "acme/*", 50),)))
     large, small = book.find("acme", "large"), book.find("acme", "small")
     assert large is not None

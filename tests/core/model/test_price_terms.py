@@ -17,7 +17,7 @@ def own(
     number: int, model: str, since: datetime = ALWAYS, *, withdrawn: bool = False, provider: str = "acme"
 ) -> OwnPrice:
     price = None if withdrawn else Price(-number, FREE, valid_from=since)
-    return OwnPrice(-number, provider, model, since, None if withdrawn else "{}", price)
+    return OwnPrice(-number, provider, model, since, None if withdrawn else {}, price)
 
 
 def alias(model: str, stands_for: str | None, provider: str = "acme") -> Alias:

@@ -3,8 +3,9 @@
 Each of them leaves an entry in the audit log when it is done.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from token_ledger.core.batch.idempotency import KeyedCommand
 from token_ledger.core.model.budget import (
@@ -125,7 +126,7 @@ class SetPrice(KeyedCommand):
     verb: ClassVar[str] = "set_price"
     provider: str
     model: str
-    rates: str | None
+    rates: Mapping[str, Any] | None
     price: Price | None
     actor: str
     valid_from: datetime | None = None

@@ -1,6 +1,5 @@
 """Owns what nouns look like as plain data: in the audit log, and in answers that show the same."""
 
-import json
 from datetime import datetime
 from typing import Any
 
@@ -97,7 +96,7 @@ def own_price_data(entry: OwnPrice) -> dict[str, Any]:
     return {
         "price_id": str(entry.price_id),
         "valid_from": entry.valid_from.isoformat(),
-        "rates": None if entry.rates is None else json.loads(entry.rates),
+        "rates": entry.rates,
     }
 
 

@@ -8,9 +8,10 @@ are unknown. Discounts take off what the global book says, never off a price of 
 
 from bisect import insort
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from token_ledger.core.model.discount import Discount, dated, discount_at, named, reduced
 from token_ledger.core.model.frozen import value
@@ -24,14 +25,14 @@ from token_ledger.core.model.price import ModelName, ModelPrices, Price, PriceBo
 class OwnPrice:
     """An entry of a tenant's own, in force from an instant on, for one model or for all that a pattern names.
 
-    `rates` is what is stored, as JSON. Without a price, the entries before it are withdrawn: the global book counts.
+    `rates` is what is stored: plain data. Without a price, the entries before it are withdrawn: the global book counts.
     """
 
     price_id: int
     provider: str
     model: str
     valid_from: datetime
-    rates: str | None
+    rates: Mapping[str, Any] | None
     price: Price | None
 
 

@@ -133,7 +133,7 @@ def _model_names(decided: Sequence[Decided]) -> Rows:
 
 def _own_prices(decided: Sequence[Decided]) -> Rows:
     return [
-        (tenant, own.price_id, own.provider, own.model, own.rates, own.valid_from, now)
+        (tenant, own.price_id, own.provider, own.model, object_text(own.rates), own.valid_from, now)
         for tenant, now, writes in decided
         for own in writes.own_prices
     ]

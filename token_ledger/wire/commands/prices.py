@@ -11,7 +11,7 @@ from token_ledger.core.model.discount import read_factor
 from token_ledger.core.model.model_facts import NOTHING_KNOWN, ModelFacts
 from token_ledger.core.model.name_patterns import ANYTHING, check_pattern
 from token_ledger.core.model.price import ModelName
-from token_ledger.storage.prices import MARGINAL, check_rates, rates_json
+from token_ledger.storage.prices import MARGINAL, check_rates
 from token_ledger.wire.bodies.prices import AliasBody, DiscountBody, ModelBody, PriceBody, RatesBody, ScheduleBody
 from token_ledger.wire.commands.fields import fingerprint_of
 from token_ledger.wire.problems import invalid_field
@@ -23,12 +23,11 @@ def set_price_command(name: ModelName, body: PriceBody, actor: str) -> SetPrice:
         _check_name(name)
     rates, price = None, None
     if body.rates is not None:
-        stored = _stored(body.rates)
+        rates = _stored(body.rates)
         try:
-            price = check_rates(stored)
+            price = check_rates(rates)
         except ValueError as error:
             raise invalid_field("rates", str(error)) from None
-        rates = rates_json(stored)
     return SetPrice(
         body.idempotency_key, _fingerprint(name, body), *name, rates, price, actor, body.valid_from
     )  # fmt: skip
