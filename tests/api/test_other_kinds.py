@@ -171,3 +171,51 @@ async def test_both_reports_agree_on_random_traffic_and_the_spend_has_kinds_only
             del each["kinds"]
         assert plain == {**report, "from": plain["from"], "to": plain["to"]}
     assert (await verify_database(world.url, "acme")).clean
+
+
+PAGES: dict[str, Any] = {
+    "provider": "mistral", "model": "mistral-ocr-2512", "input_tokens": 0, "max_output_tokens": 0,
+}  # fmt: skip
+
+
+async def test_a_model_that_is_priced_by_the_page_is_held_by_the_page(own_world: World) -> None:
+    world = own_world
+    none = {"input_tokens": 0, "output_tokens": 0}
+    limit = {"idempotency_key": fresh(), "name": "money", "selector": {"user": "ada"}, "limits": {"cost": "0.02"}}
+    await world.made("/v1/budgets", {**limit, "window": "total"})
+    held = await world.made("/v1/reservations", reservation(**PAGES, max_usage={"pages": 9}))
+    assert held["held"] == {"tokens": 0, "cost": "0.018000000", "calls": 1}
+    denied = await world.post("/v1/reservations", reservation(**PAGES, max_usage={"pages": 2}))
+    check_problem(denied, 402, "budget_exceeded")
+    hint = check_problem(await world.post("/v1/reservations", reservation(**PAGES)), 422, "unknown_model", "model")
+    assert "announces the most of these as max_usage, and no tokens" in hint["detail"]
+    path = f"/v1/reservations/{held['reservation_id']}/settle"
+    for part, pages, cost in ((True, 4, "0.008000000"), (False, 1, "0.002000000")):
+        body = {"usage": {**none, "pages": pages}, "part": part, "idempotency_key": fresh()}
+        settled = await world.made(path, body)
+        assert (settled["cost"], settled["unpriced"]) == (cost, False)
+    # What served, or what was used, has no price of its own: what was held counts, and it is marked.
+    for said, cost in (
+        ({"usage": {**none, "pages": 1}, "model": "unheard-of"}, "0.002000000"),
+        ({"usage": {"input_tokens": 500, "output_tokens": 9, "pages": 1}}, "0.002000000"),
+        ({"usage": {**none, "annotated_pages": 1, "web_searches": 1}}, "0.003000000"),
+    ):
+        one = await world.made("/v1/reservations", reservation(**PAGES, max_usage={"pages": 1}))
+        settled = await world.made(f"/v1/reservations/{one['reservation_id']}/settle", said)
+        assert (settled["cost"], settled["unpriced"]) == (cost, True)
+    # Where something stands in for unknown prices, it does for the tokens.
+    stand_in = {"idempotency_key": fresh(), "rates": {"base": {"input": "15", "output": "75"}}}
+    await world.made("/v1/prices/*/*", stand_in, method="PUT")
+    for said, cost in (
+        ({"usage": {**none, "pages": 1}, "model": "unheard-of"}, "0.002000000"),
+        ({"usage": {"input_tokens": 500, "output_tokens": 10, "pages": 1}}, "0.010250000"),
+        ({"usage": {**none, "pages": 1, "web_searches": 1}}, "0.002000000"),
+    ):
+        body = reservation(**{**PAGES, "user": "bob"}, max_usage={"pages": 1})
+        one = await world.made("/v1/reservations", body)
+        settled = await world.made(f"/v1/reservations/{one['reservation_id']}/settle", said)
+        assert (settled["cost"], settled["unpriced"]) == (cost, True)
+    assert (await world.get("/v1/recostings")).status_code == 200
+    batch = reservation(**{**PAGES, "user": "bob"}, max_usage={"pages": 1}, service_tier="batch")
+    assert (await world.made("/v1/reservations", batch))["held"]["cost"] == "0.001000000"
+    assert (await verify_database(world.url, "acme")).clean

@@ -63,7 +63,13 @@ def assumed_for(row: Any, lines: Sequence[OtherUse], holds: Holds, scope: Scope)
     own: Price | None = None
     for price_id, discount_id in dict.fromkeys((line.assumed_by, line.discount_id) for line in lines):
         entry = scope.price(price_id, discount_id, row.posted_at, row.held_at)
-        if not price_id or (hold is not None and (price_id, discount_id) == (hold.price_id, hold.discount_id)):
+        is_of_hold = hold is not None and (price_id, discount_id) == (hold.price_id, hold.discount_id)
+        # A call that was held by the piece and used tokens besides: these cost what stands in.
+        is_beside_tokens = (
+            entry is not None and not entry.has_token_rates
+            and scope.stood_in(row.price_id, row.posted_at, row.held_at)
+        )  # fmt: skip
+        if not price_id or (is_of_hold and not is_beside_tokens):
             continue
         if entry is None:
             return None

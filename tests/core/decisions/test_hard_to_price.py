@@ -10,7 +10,7 @@ from tests.core.given import LARGE, NOW, Ledger, budget, record, reserve, settle
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.commands import Preflight
 from token_ledger.core.batch.loaded import Loaded
-from token_ledger.core.batch.outcomes import Granted, PreflightAnswer, Recorded, Refused, Settled
+from token_ledger.core.batch.outcomes import Denied, Granted, PreflightAnswer, Recorded, Refused, Settled
 from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.price import ModelPrices, Price, PriceBook
 from token_ledger.core.model.price_terms import OwnPrice, PriceTerms, book_with
@@ -37,6 +37,30 @@ def test_no_hold_is_given_for_tokens_without_a_rate() -> None:
     assert isinstance(refused, Refused)
     assert (refused.code, refused.field) == ("unknown_model", "model")
     assert "priced by audio_seconds and not by the token" in refused.detail
+    for announced in ({"input_tokens": 1}, {"max_output_tokens": 1}, {"max_usage": others_of({"pages": 9})}):
+        asked = {"input_tokens": 0, "max_output_tokens": 0, "max_usage": others_of({"audio_seconds": 60}), **announced}
+        assert isinstance(ledger().one(reserve(model="ear", **asked)), Refused)
+    assert isinstance(ledger().one(reserve(model="ear", input_tokens=0, max_output_tokens=0)), Refused)
+
+
+SECONDS = {"input_tokens": 0, "max_output_tokens": 0, "max_usage": others_of({"audio_seconds": 60})}
+
+
+def test_what_is_priced_by_the_piece_is_held_by_the_piece() -> None:
+    books = ledger()
+    granted = books.one(reserve(model="ear", **SECONDS))
+    assert isinstance(granted, Granted)
+    assert granted.reservation.held_nanos == 6_000_000
+    used = settle(granted.reservation.reservation_id, Usage(others=others_of({"audio_seconds": 45})))
+    settled = books.one(used)
+    assert isinstance(settled, Settled)
+    assert (settled.event.cost_nanos, settled.event.unpriced, settled.event.overrun) == (4_500_000, False, False)
+
+
+def test_a_money_limit_has_no_room_for_more_by_the_piece() -> None:
+    books = ledger()
+    dear = {**SECONDS, "max_usage": others_of({"audio_seconds": 60 * 200_000})}
+    assert isinstance(books.one(reserve(model="ear", **dear)), Denied)
 
 
 def test_no_ladder_leads_to_a_model_whose_tokens_have_no_rate() -> None:

@@ -25,7 +25,16 @@ def price_on_hold(
         if price is not None and (price.has_token_rates or not usage.total_tokens):
             return price, True
     price = _price_of_hold(books, reservation, at)
-    return price, price is not None and not price.stands_in and (served is None or served == reservation.to_call)
+    is_known = price is not None and not price.stands_in and (served is None or served == reservation.to_call)
+    if is_known and usage.total_tokens and not _has_token_rates(price):
+        stand_in = books.prices.stand_in_at(at)
+        if _has_token_rates(stand_in):
+            return stand_in, False
+    return price, is_known
+
+
+def _has_token_rates(price: Price | None) -> bool:
+    return price is not None and price.has_token_rates
 
 
 def assumed_on_hold(

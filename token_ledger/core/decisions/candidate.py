@@ -110,20 +110,34 @@ def price_now(books: Books, provider: str, model: str, service_tier: str | None)
 
     It is that of the way of serving, or without one the standard one.
     """
+    price = _price_of_any_kind(books, provider, model, service_tier)
+    return price if price is not None and price.has_token_rates else None
+
+
+def _price_of_any_kind(books: Books, provider: str, model: str, service_tier: str | None) -> Price | None:
     prices = books.prices.find(provider, model)
     price = None if prices is None else prices.at(books.now)
-    if price is not None and service_tier is not None:
-        price = price.served_as(service_tier, books.now) or price
-    return price if price is not None and price.has_token_rates else None
+    if price is None or service_tier is None:
+        return price
+    return price.served_as(service_tier, books.now) or price
 
 
 def price_to_hold(books: Books, command: Reserve) -> Price | None:
-    """Return the price that a call is held at: that of its model, or what stands in for unknown ones."""
-    price = price_now(books, command.provider, command.model, command.service_tier)
-    if price is not None:
+    """Return the price that a call is held at: that of its model, or what stands in for unknown ones.
+
+    Without rates for tokens, that of its model counts for a call that announces none, and a kind that has a rate.
+    """
+    price = _price_of_any_kind(books, command.provider, command.model, command.service_tier)
+    if price is not None and (price.has_token_rates or _is_by_the_piece(command, price)):
         return price
     price = _stand_in(books, command)
     return price if price is not None and price.has_token_rates else None
+
+
+def _is_by_the_piece(command: Reserve, price: Price) -> bool:
+    """Whether a call announces no tokens, and something else that a price has a rate for: pages, seconds of audio."""
+    has_tokens = command.input_tokens or command.max_output_tokens
+    return not has_tokens and any(kind in price.others for kind, _ in command.max_usage)
 
 
 def announced(books: Books, command: Reserve, price: Price) -> Announced:

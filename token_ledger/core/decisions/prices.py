@@ -113,8 +113,9 @@ def why_unknown(books: Books, provider: str, model: str) -> str:
     if prices is not None and (price := prices.at(books.now)) is not None:
         kinds = ", ".join(sorted(price.others))
         return (
-            f"model {model!r} of provider {provider!r} is priced by {kinds} and not by the token, so no hold can be"
-            " given for it; report its calls with POST /v1/events when they are made"
+            f"model {model!r} of provider {provider!r} is priced by {kinds} and not by the token: a hold for"
+            " it announces the most of these as max_usage, and no tokens; or report its calls with POST /v1/events"
+            " when they are made"
         )
     begins = None if prices is None else prices.begins_after(books.now)
     if begins is not None:
