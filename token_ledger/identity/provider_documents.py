@@ -7,6 +7,7 @@ followed, and an answer is bounded. How long all of it may take is the caller's 
 
 import asyncio
 import re
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import SOCK_STREAM
 
@@ -31,10 +32,15 @@ class ProviderDocuments:
 
     def __init__(self, networks: tuple[Network, ...], *, timeout_seconds: float) -> None:
         self._networks = networks
+        self._timeout_seconds = timeout_seconds
+
+    @cached_property
+    def _http(self) -> httpx2.AsyncClient:
+        """The client, made for the first document: it reads all authorities of the machine, which takes 20 ms."""
         # Compressed answers are not asked for, because a small one can unpack to gigabytes.
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        self._http = httpx2.AsyncClient(
-            timeout=timeout_seconds, follow_redirects=False, trust_env=True, headers=headers
+        return httpx2.AsyncClient(
+            timeout=self._timeout_seconds, follow_redirects=False, trust_env=True, headers=headers
         )  # fmt: skip
 
     async def fetch(self, url: str) -> bytes:
@@ -79,7 +85,8 @@ class ProviderDocuments:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        if "_http" in vars(self):
+            await self._http.aclose()
 
 
 def check_provider_url(url: str, networks: tuple[Network, ...]) -> httpx2.URL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import httpx2
 import pytest
 from anthropic import Anthropic
 from google import genai
-from openai import OpenAI
+from openai import DefaultAsyncHttpxClient, OpenAI
 
 from token_ledger_sdk import AsyncTokenLedger, TokenLedger
 
@@ -19,12 +20,18 @@ from ..conftest import URL, FakeLedger
 from .provider import LateAnswers, Provider, running_provider
 
 KEY = "sk-provider"
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
     with running_provider() as made:
         yield made
+
+
+def plain_connections() -> DefaultAsyncHttpxClient:
+    """Return the connections that the openai library makes, without reading the machine's authorities for 20 ms."""
+    return DefaultAsyncHttpxClient(verify=NO_AUTHORITIES)
 
 
 class GrantingLedger(FakeLedger):

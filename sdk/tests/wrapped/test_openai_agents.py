@@ -31,7 +31,7 @@ from pydantic import BaseModel
 
 from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded, TokenLedger
 
-from .conftest import KEY, GrantingLedger
+from .conftest import KEY, GrantingLedger, plain_connections
 from .provider import Provider
 from .test_openai_calls import chat_body
 from .test_openai_streams import chat_stream, events_of, text_tokens
@@ -69,7 +69,8 @@ def get_capital(of: str) -> str:
 
 @pytest.fixture
 async def bare(provider: Provider) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=provider.url, api_key=KEY, max_retries=0) as made:
+    connections = plain_connections()
+    async with AsyncOpenAI(base_url=provider.url, api_key=KEY, max_retries=0, http_client=connections) as made:
         yield made
 
 

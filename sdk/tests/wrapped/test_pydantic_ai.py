@@ -25,7 +25,7 @@ from pydantic_ai.settings import ModelSettings
 
 from token_ledger_sdk import AsyncTokenLedger
 
-from .conftest import KEY, GrantingLedger
+from .conftest import KEY, GrantingLedger, plain_connections
 from .provider import Provider
 from .test_openai_calls import chat_body
 from .test_openai_streams import chat_stream, text_tokens
@@ -72,7 +72,8 @@ def get_capital(of: str) -> str:
 
 @pytest.fixture
 async def bare(provider: Provider) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=provider.url, api_key=KEY, max_retries=0) as made:
+    connections = plain_connections()
+    async with AsyncOpenAI(base_url=provider.url, api_key=KEY, max_retries=0, http_client=connections) as made:
         yield made
 
 
