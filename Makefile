@@ -30,7 +30,7 @@ fuzz: $(READY) ## send 10,000 generated requests as every kind of caller, for ab
 
 test-system: $(READY) $(LITELLM)/.ready ## install Debian's PostgreSQL 15, Prometheus, Redis and Chromium where that is allowed, and test with them, and with LiteLLM
 	tests/system/install.sh
-	PYTHONPATH=sdk $(LITELLM)/bin/pytest sdk/tests/wrapped/litellm_cases.py
+	PYTHONPATH=sdk $(LITELLM)/bin/pytest sdk/tests/wrapped/litellm_cases.py sdk/tests/wrapped/litellm_proxy_cases.py
 	$(BIN)/pytest -m system $(ARGS)
 
 check: $(READY) ## formatting, lint, types, import contracts, generated files, dependencies, the documentation site

@@ -162,6 +162,18 @@ async def test_a_stream_is_booked(call: Caller, provider: Provider, granting: Gr
     assert "first_token_ms" in settled["measured"]
 
 
+async def test_a_function_that_is_wrapped_twice_makes_one_call(
+    call: Caller, provider: Provider, granting: GrantingLedger
+) -> None:
+    provider.stream(chat_stream("Lon", "don"))
+    twice = call.ledger.wrap(call.function(), **call.said)
+    stream: Any = twice(model=call.model, messages=MESSAGES, stream=True, **call.options)
+    chunks = [chunk async for chunk in await stream] if call.is_async else [*stream]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "London"
+    assert len(granting.sent("/reservations")) == 1
+    assert granting.settled["usage"]["output_tokens"] == 9
+
+
 async def test_a_stream_keeps_its_type(call: Caller, provider: Provider) -> None:
     provider.stream(chat_stream("London"))
     assert isinstance(await call(stream=True), litellm.CustomStreamWrapper)

@@ -75,6 +75,11 @@ def wrap_litellm(function: Callable[..., Any], guard: AsyncGuard, provider: str 
 
 
 def _watched(stream: Any, call: AsyncGuardedCall, *, hides_usage: bool) -> Any:
+    if isinstance(stream, AsyncLiteLLMStream):
+        # The function was wrapped twice: it is one call, and what the outer one has asked for is hidden.
+        own: Any = stream
+        own._ledger_hides_usage |= hides_usage
+        return own
     watched = guarded_copy(stream, AsyncLiteLLMStream)
     watched._ledger_call, watched._ledger_hides_usage = call, hides_usage
     watched._ledger_chunks, watched._ledger_is_reading = WatchedChunks(), False

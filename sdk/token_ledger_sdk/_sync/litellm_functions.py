@@ -76,6 +76,11 @@ def wrap_litellm(function: Callable[..., Any], guard: Guard, provider: str | Non
 
 
 def _watched(stream: Any, call: GuardedCall, *, hides_usage: bool) -> Any:
+    if isinstance(stream, LiteLLMStream):
+        # The function was wrapped twice: it is one call, and what the outer one has asked for is hidden.
+        own: Any = stream
+        own._ledger_hides_usage |= hides_usage
+        return own
     watched = guarded_copy(stream, LiteLLMStream)
     watched._ledger_call, watched._ledger_hides_usage = call, hides_usage
     watched._ledger_chunks, watched._ledger_is_reading = WatchedChunks(), False
