@@ -77,6 +77,7 @@ NAMES = {
     "shielded_async": "shielded_sync",
     "check_function_async": "check_function_sync",
     "lock_async": "lock_sync",
+    "waiting_async": "waiting_sync",
     "run_later_async": "run_later_sync",
 }
 ASYNC_ONLY = frozenset({"agents_models.py", "frameworks.py", "pydantic_ai_capability.py", "pydantic_ai_models.py"})

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from .errors import LedgerError
@@ -69,7 +68,7 @@ def failure_of(error: BaseException) -> Failure:
 
 def is_interruption(error: BaseException) -> bool:
     """Whether an exception ends the caller's own work, and is no answer to it."""
-    return isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit | GeneratorExit)
+    return not isinstance(error, Exception)  # so are cancellations of asyncio and of trio, and KeyboardInterrupt
 
 
 def is_misuse(error: BaseException) -> bool:

@@ -19,7 +19,7 @@ from ..adapters.earlier_responses import EarlierResponses
 from ..guard.attempts import reading_or_none
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
-from ..waiting import computed_async
+from ..waiting_async import computed_async
 from .copied_client import guarded_copy
 from .guarded_call import AsyncGuardedCall
 from .inner_clients import AsyncInnerClients

@@ -22,7 +22,7 @@ from ..guard.attempts import reading_or_none
 from ..providers import AnthropicStreamUsage
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
-from ..waiting import computed_async
+from ..waiting_async import computed_async
 from .copied_client import guarded_copy
 from .guard import AsyncGuard
 from .guarded_call import AsyncGuardedCall

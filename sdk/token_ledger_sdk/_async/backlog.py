@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from ..errors import LedgerError, Unavailable, Unreachable
 from ..unsettled import Left, backlog_pause_seconds
-from ..waiting import run_later_async
+from ..waiting_async import run_later_async
 
 
 class AsyncBacklog:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
-from ..waiting import shielded_async
+from ..waiting_async import shielded_async
 
 
 class AsyncBlock(ABC):

@@ -20,7 +20,7 @@ from ..errors import (
 from ..leases.admission import NOT_NEEDED, LeaseBook, Part
 from ..leases.lease_outage import Contact
 from ..leases.terms import Terms
-from ..waiting import lock_async, run_later_async
+from ..waiting_async import lock_async, run_later_async
 from ..wire.leases import Booked, operations_request, read_results
 from ..wire.reservations import Reservation, extend_request, release_request
 from .sender import AsyncSender

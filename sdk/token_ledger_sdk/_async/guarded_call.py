@@ -18,7 +18,7 @@ from ..guard.estimates import Estimate, estimate_lost, estimate_received
 from ..providers import Reading, Usage
 from ..providers.output_text import whole_output_text
 from ..text_tokens import is_quick
-from ..waiting import computed_async, shielded_async
+from ..waiting_async import computed_async, shielded_async
 from ..wire.calls import Actual, Measured
 from .hold import AsyncHold
 from .leased_call import AsyncLeasedCall

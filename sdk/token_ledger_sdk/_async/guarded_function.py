@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from ..guard.current import running_call
 from ..guard.functions import FunctionTerms
-from ..waiting import check_function_async
+from ..waiting_async import check_function_async
 from .guard import AsyncGuard
 from .guarded_call import AsyncGuardedCall
 from .sender import AsyncSender

@@ -29,7 +29,7 @@ from ..adapters.langchain_calls import ask_of_model, provider_of
 from ..guard.attempts import Received
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
-from ..waiting import at_task_end_async, computed_async
+from ..waiting_async import at_task_end_async, computed_async
 from .guard import AsyncGuard
 from .guarded_call import AsyncGuardedCall, uncovered
 

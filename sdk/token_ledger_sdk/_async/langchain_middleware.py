@@ -21,7 +21,7 @@ from ..errors import ConfigurationError
 from ..providers.bodies import member
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
-from ..waiting import computed_async
+from ..waiting_async import computed_async
 from .guarded_call import AsyncGuardedCall
 from .inner_clients import AsyncInnerClients
 from .langchain_callbacks import AsyncLangChainHandler, is_guarded_inside

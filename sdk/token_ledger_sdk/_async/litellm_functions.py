@@ -28,7 +28,7 @@ from ..guard.attempts import reading_or_none
 from ..guard.context import ContextBlock, context_of
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
-from ..waiting import check_function_async, computed_async
+from ..waiting_async import check_function_async, computed_async
 from .copied_client import guarded_copy
 from .guard import AsyncGuard
 from .guarded_call import AsyncGuardedCall

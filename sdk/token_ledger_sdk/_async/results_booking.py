@@ -10,7 +10,7 @@ from typing import Any
 
 from ..adapters.batch_results import Result, ResultEvents, WatchedResults
 from ..errors import LedgerError
-from ..waiting import shielded_async
+from ..waiting_async import shielded_async
 from ..wire.events import reports
 from .sender import AsyncSender
 

@@ -12,7 +12,7 @@ import httpx2
 
 from ..errors import ClientClosed, NotEnded, Unavailable, Unreachable
 from ..outage import RetryPolicy, retry_after_seconds
-from ..waiting import sleep_async
+from ..waiting_async import sleep_async
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest

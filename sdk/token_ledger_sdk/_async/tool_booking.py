@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import LedgerError, Problem, ReservationNotOpen, RunNotOpen, Unavailable, Unreachable
 from ..guard.context import CallContext
 from ..guard.functions import FunctionTerms
-from ..waiting import shielded_async
+from ..waiting_async import shielded_async
 from ..wire.events import Report, ToolCall, reports
 from ..wire.runs import RunSnapshot, read_request
 from .guard import AsyncGuard

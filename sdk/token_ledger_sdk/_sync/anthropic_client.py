@@ -23,7 +23,7 @@ from ..guard.attempts import reading_or_none
 from ..providers import AnthropicStreamUsage
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
-from ..waiting import computed_sync
+from ..waiting_sync import computed_sync
 from .copied_client import guarded_copy
 from .guard import Guard
 from .guarded_call import GuardedCall

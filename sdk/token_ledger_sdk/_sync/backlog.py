@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..errors import LedgerError, Unavailable, Unreachable
 from ..unsettled import Left, backlog_pause_seconds
-from ..waiting import run_later_sync
+from ..waiting_sync import run_later_sync
 
 
 class Backlog:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
-from ..waiting import shielded_sync
+from ..waiting_sync import shielded_sync
 
 
 class Block(ABC):

@@ -21,7 +21,7 @@ from ..errors import (
 from ..leases.admission import NOT_NEEDED, LeaseBook, Part
 from ..leases.lease_outage import Contact
 from ..leases.terms import Terms
-from ..waiting import lock_sync, run_later_sync
+from ..waiting_sync import lock_sync, run_later_sync
 from ..wire.leases import Booked, operations_request, read_results
 from ..wire.reservations import Reservation, extend_request, release_request
 from .sender import Sender

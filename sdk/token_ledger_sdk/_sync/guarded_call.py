@@ -19,7 +19,7 @@ from ..guard.estimates import Estimate, estimate_lost, estimate_received
 from ..providers import Reading, Usage
 from ..providers.output_text import whole_output_text
 from ..text_tokens import is_quick
-from ..waiting import computed_sync, shielded_sync
+from ..waiting_sync import computed_sync, shielded_sync
 from ..wire.calls import Actual, Measured
 from .hold import Hold
 from .leased_call import LeasedCall

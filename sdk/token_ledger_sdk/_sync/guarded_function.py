@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from ..guard.current import running_call
 from ..guard.functions import FunctionTerms
-from ..waiting import check_function_sync
+from ..waiting_sync import check_function_sync
 from .guard import Guard
 from .guarded_call import GuardedCall
 from .sender import Sender

@@ -30,7 +30,7 @@ from ..adapters.langchain_calls import ask_of_model, provider_of
 from ..guard.attempts import Received
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
-from ..waiting import at_task_end_sync, computed_sync
+from ..waiting_sync import at_task_end_sync, computed_sync
 from .guard import Guard
 from .guarded_call import GuardedCall, uncovered
 

@@ -22,7 +22,7 @@ from ..errors import ConfigurationError
 from ..providers.bodies import member
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
-from ..waiting import computed_sync
+from ..waiting_sync import computed_sync
 from .guarded_call import GuardedCall
 from .inner_clients import InnerClients
 from .langchain_callbacks import LangChainHandler, is_guarded_inside

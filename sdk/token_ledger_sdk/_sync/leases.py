@@ -11,7 +11,7 @@ from ..errors import BudgetExceeded, LeaseTooSmall, LedgerError, Unavailable, Un
 from ..leases.admission import LeaseBook
 from ..leases.sizes import Size, Take
 from ..leases.terms import Terms
-from ..waiting import lock_sync
+from ..waiting_sync import lock_sync
 from ..wire.calls import Scope
 from ..wire.leases import Lease, lease_request
 from ..wire.requests import ApiRequest

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..adapters.batch_results import Result, ResultEvents, WatchedResults
 from ..errors import LedgerError
-from ..waiting import shielded_sync
+from ..waiting_sync import shielded_sync
 from ..wire.events import reports
 from .sender import Sender
 

@@ -13,7 +13,7 @@ import httpx2
 
 from ..errors import ClientClosed, NotEnded, Unavailable, Unreachable
 from ..outage import RetryPolicy, retry_after_seconds
-from ..waiting import sleep_sync
+from ..waiting_sync import sleep_sync
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import LedgerError, Problem, ReservationNotOpen, RunNotOpen, Unavailable, Unreachable
 from ..guard.context import CallContext
 from ..guard.functions import FunctionTerms
-from ..waiting import shielded_sync
+from ..waiting_sync import shielded_sync
 from ..wire.events import Report, ToolCall, reports
 from ..wire.runs import RunSnapshot, read_request
 from .guard import Guard

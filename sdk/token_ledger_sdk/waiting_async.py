@@ -1,15 +1,13 @@
-"""Waiting, for both clients: the only place where they differ by more than `await`.
+"""Waiting, for the asynchronous client; with `waiting_sync`, the only place where the two differ by more than `await`.
 
-anyio comes with httpx2, which needs it for the same purpose; it lets the asynchronous client run on asyncio and trio.
+anyio comes with httpx2, which needs it for the same purpose; it lets this client run on asyncio and trio. Only this
+client imports the two, as they take a fifth of the time of an import.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import inspect
-import threading
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -29,19 +27,9 @@ async def sleep_async(seconds: float) -> None:
     await anyio.sleep(seconds)
 
 
-def sleep_sync(seconds: float) -> None:
-    """Wait."""
-    time.sleep(seconds)
-
-
 def lock_async() -> anyio.Lock:
     """Make a lock between tasks."""
     return anyio.Lock()
-
-
-def lock_sync() -> threading.Lock:
-    """Make a lock between threads."""
-    return threading.Lock()
 
 
 async def shielded_async(end: Callable[[], Awaitable[None]]) -> None:
@@ -54,11 +42,6 @@ async def shielded_async(end: Callable[[], Awaitable[None]]) -> None:
             await _in_a_task(end)
         else:
             await _limited(end)
-
-
-def shielded_sync(end: Callable[[], None]) -> None:
-    """Call `end`: threads are not canceled."""
-    end()
 
 
 async def _in_a_task(end: Callable[[], Awaitable[None]]) -> None:
@@ -95,24 +78,9 @@ def check_function_async(function: object) -> None:
         )
 
 
-def check_function_sync(function: object) -> None:
-    """Raise TypeError for what is no function that returns when it is done."""
-    is_other = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-    if not callable(function) or is_other or inspect.isgeneratorfunction(function):
-        raise TypeError(
-            f"{function!r} is no function that returns: guard an `async def` with AsyncTokenLedger, and a stream with"
-            " ledger.wrap(…)"
-        )
-
-
 async def computed_async(compute: Callable[[], Value], *, is_quick: bool) -> Value:
     """Compute something, in a thread unless it is quick, so that other tasks can run."""
     return compute() if is_quick else await anyio.to_thread.run_sync(compute)
-
-
-def computed_sync(compute: Callable[[], Value], *, is_quick: bool) -> Value:
-    """Compute something."""
-    return compute()
 
 
 def run_later_async(seconds: float, do: Callable[[], Awaitable[None]]) -> Callable[[], None] | None:
@@ -141,24 +109,6 @@ def run_later_async(seconds: float, do: Callable[[], Awaitable[None]]) -> Callab
     return call_off
 
 
-def run_later_sync(seconds: float, do: Callable[[], None]) -> Callable[[], None]:
-    """Call `do` later in a thread of its own, or as soon as the process exits; returns what calls it off."""
-
-    def run() -> None:
-        if _scheduled.pop(timer, None) is not None:
-            do()
-
-    def call_off() -> None:
-        _scheduled.pop(timer, None)
-        timer.cancel()
-
-    timer = threading.Timer(seconds, run)
-    timer.daemon = True
-    _scheduled[timer] = run
-    timer.start()
-    return call_off
-
-
 def at_task_end_async(do: Callable[[BaseException], Awaitable[None]]) -> Callable[[], None]:
     """Await `do` if the current task of asyncio ends before what this returns was called."""
     task = asyncio.current_task()
@@ -178,16 +128,4 @@ def at_task_end_async(do: Callable[[BaseException], Awaitable[None]]) -> Callabl
     return call_off
 
 
-def at_task_end_sync(do: Callable[[BaseException], None]) -> Callable[[], None]:
-    """Do nothing: a thread is not canceled."""
-    return lambda: None
-
-
 _ends: set[asyncio.Future[None]] = set()
-_scheduled: dict[threading.Timer, Callable[[], None]] = {}
-
-
-@atexit.register
-def _run_at_exit() -> None:
-    for run in [*_scheduled.values()]:
-        run()
