@@ -1,7 +1,9 @@
 """Routes, a file per noun. They parse, authenticate, have a command decided or read, and return the answer."""
 
-from fastapi import Depends, FastAPI
-from starlette.routing import Route
+from functools import cache
+
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.routing import BaseRoute, Route
 
 from token_ledger.api.parameters import check_known_parameters
 from token_ledger.api.routes import (
@@ -51,8 +53,15 @@ def hot_routes() -> list[Route]:
 
 def add_to(app: FastAPI) -> None:
     """Add every route to an app. Those that are called most come first, because routes are tried in order."""
-    app.router.routes.extend(hot_routes())
+    app.router.routes.extend([*hot_routes(), *_routes_of_nouns()])
+
+
+@cache
+def _routes_of_nouns() -> tuple[BaseRoute, ...]:
+    """Return the other routes. All apps of a process share what FastAPI makes of one for its first request."""
+    together = APIRouter()
     for noun in NOUNS:
         # Prometheus and load balancers add parameters of their own to the routes of the process.
         checks = [] if noun is health else [Depends(check_known_parameters)]
-        app.include_router(noun.router, dependencies=checks)
+        together.include_router(noun.router, dependencies=checks)
+    return tuple(together.routes)
