@@ -96,6 +96,15 @@ def test_every_error_is_exported() -> None:
     assert kinds <= set(token_ledger_sdk.__all__)
 
 
+def test_a_synchronous_client_is_imported_without_what_only_the_other_needs() -> None:
+    code = (
+        "import sys; from token_ledger_sdk import TokenLedger;"
+        "print([n for n in ('asyncio', 'anyio', 'uuid', 'subprocess') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_the_package_needs_neither_the_service_nor_the_extra() -> None:
     code = (
         "import sys; import token_ledger_sdk;"

@@ -6,7 +6,7 @@ A request is encoded once, with its idempotency key inside, so every retry sends
 from __future__ import annotations
 
 import json
-import uuid
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +30,7 @@ class ApiRequest:
 
 def new_key() -> str:
     """Make an idempotency key (32 hexadecimal digits)."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def post(path: str, body: Mapping[str, object]) -> ApiRequest:
