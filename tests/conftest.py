@@ -4,12 +4,14 @@ Set TOKEN_LEDGER_TEST_URL to the address of another server (as a superuser) to r
 """
 
 import asyncio
+import atexit
 import fcntl
 import itertools
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -46,7 +48,9 @@ def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
         if given is None:
             if not mark.exists():
                 mark.write_text(tempfile.mkdtemp(prefix="tl-pg-", dir=_fastest()))
-            server = start_embedded(Path(mark.read_text()), keep_running=False)
+            directory = Path(mark.read_text())
+            atexit.register(_remove_if_empty, directory)  # before the server's own, and so after it
+            server = start_embedded(directory, keep_running=False)
             server.cleanup_mode = "delete"  # by the last worker, because memory must not stay taken
             url = embedded_url(server)
             asyncio.run(_keep_nothing(url))
@@ -85,6 +89,11 @@ def _fastest() -> Path | None:
     were lately deleted for each file that is made: nine tenths of the time of a test that has a database.
     """
     return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= NEEDED_BYTES else None
+
+
+def _remove_if_empty(directory: Path) -> None:
+    with suppress(OSError):
+        directory.rmdir()
 
 
 async def _keep_nothing(url: str) -> None:
