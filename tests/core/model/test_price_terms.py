@@ -119,6 +119,7 @@ def test_the_nearest_names_are_the_tenants_too() -> None:
         ("openai/gtp-5.4", "openai/gpt-5.4"), ("openai/gpt5.4", "openai/gpt-5.4"), ("openai/gpt-5-4", "openai/gpt-5.4"),
         ("open-ai/gpt-5.4", "openai/gpt-5.4"), ("anthropic/claude-sonet-4-5", "anthropic/claude-sonnet-4-5"),
         ("antropic/claude-sonnet-4-5", "anthropic/claude-sonnet-4-5"),
+        ("openai/ft:gpt-5.4:acme-and-sons:large-language:B7r2", "openai/gpt-5.4"),
     ],
 )  # fmt: skip
 def test_a_slip_of_the_pen_is_near_what_was_meant(asked: str, nearest: str) -> None:

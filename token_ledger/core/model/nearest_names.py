@@ -13,6 +13,8 @@ _MOST_UNLIKE = 0.4
 _REMEMBERED = 1_000
 Ranked = tuple[float, str]
 _WORD = re.compile(r"[a-z]+|[0-9]+")
+_FINE_TUNE = re.compile(r"(?<=/)ft:([^:]+).*")
+"""A fine-tuned model, such as `ft:gpt-5.4:acme::B7r2`, is nearest to the model that it was made of."""
 
 
 class NearestNames:
@@ -35,6 +37,7 @@ class NearestNames:
         return found
 
     def _nearest(self, asked: str) -> tuple[Ranked, ...]:
+        asked = _FINE_TUNE.sub(r"\1", asked)
         shared = Counter(name for word in sorted(_words(asked)) for name in self._names_with.get(word, ()))
         compared = nsmallest(_COMPARED, shared, key=lambda name: (-shared[name], abs(len(name) - len(asked)), name))
         matcher = SequenceMatcher(b=asked.casefold(), autojunk=False)
