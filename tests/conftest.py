@@ -86,7 +86,7 @@ def _fastest() -> Path | None:
     """Return where a server's files cost least, or None for the directory of temporary files.
 
     Every test makes and drops hundreds of files with its database. Some file systems on disks look through all that
-    were lately deleted for each file that is made: nine tenths of the time of a test that has a database.
+    were lately deleted for each file that is made: most of the time that a database of its own costs a test.
     """
     return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= NEEDED_BYTES else None
 
