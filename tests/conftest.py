@@ -47,7 +47,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if given is None:
             if not mark.exists():
-                mark.write_text(tempfile.mkdtemp(prefix="tl-pg-", dir=_fastest()))
+                mark.write_text(tempfile.mkdtemp(prefix="tl-pg-", dir=fastest_directory()))
             directory = Path(mark.read_text())
             atexit.register(_remove_if_empty, directory)  # before the server's own, and so after it
             server = start_embedded(directory, keep_running=False)
@@ -82,7 +82,7 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, f"/{name}", parts.query, parts.fragment))
 
 
-def _fastest() -> Path | None:
+def fastest_directory() -> Path | None:
     """Return where a server's files cost least, or None for the directory of temporary files.
 
     Every test makes and drops hundreds of files with its database. Some file systems on disks look through all that

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import fastest_directory
+
 pytestmark = pytest.mark.system
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
@@ -22,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 def server_15() -> Iterator[str]:
     """A PostgreSQL 15 on a loopback port, run by an account other than root."""
     assert (BINARIES / "initdb").exists(), "PostgreSQL 15 is missing: make test-system installs it"
-    directory = Path(tempfile.mkdtemp(prefix="tl-pg15-"))
+    directory = Path(tempfile.mkdtemp(prefix="tl-pg15-", dir=fastest_directory()))
     account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
     if account is not None:
         os.chown(directory, account.pw_uid, account.pw_gid)
@@ -56,6 +58,7 @@ def test_every_test_passes_on_postgresql_15(server_15: str) -> None:
         "2",
         "--dist",
         "loadfile",
+        "--no-loadscope-reorder",
         "-m",
         "database and not system and not fuzz",
     ]
