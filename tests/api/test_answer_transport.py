@@ -1,6 +1,8 @@
 """How many writes an answer takes: a recording transport in place of a socket, and uvicorn's own protocol before it."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -146,6 +148,22 @@ async def test_a_client_that_waits_to_be_told_to_continue_is_told_at_once() -> N
 
     assert len(recorder.writes) == 2
     assert recorder.writes[1].endswith(b"\r\n\r\nok")
+
+
+async def test_an_answered_request_is_not_left_to_the_garbage_collector() -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_head(send)
+        await send_piece(send, b"ok")
+
+    client = Client(application)
+    gc.disable()
+    try:
+        await client.send(GET)
+        cycle = weakref.ref(client.protocol.cycle)
+        client.protocol.cycle = None  # type: ignore[assignment]  # as the next request would
+        assert cycle() is None
+    finally:
+        gc.enable()
 
 
 async def test_an_application_that_fails_after_its_head_closes_and_the_head_is_not_lost() -> None:

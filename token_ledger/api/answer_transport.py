@@ -13,23 +13,26 @@ class AnswerTransport(asyncio.Transport):
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         super().__init__()
-        self._cycle = cycle
         self._transport = cycle.transport
         self._head = b""
-        self._has_begun = False
+        self._to_begin: RequestResponseCycle | None = cycle
+        """The cycle, until its head is written: two objects that name each other are left to the garbage collector."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write a head or a piece of a body."""
-        if self._has_begun:
+        cycle = self._to_begin
+        if cycle is None:
             self._transport.write(self._head + data if self._head else data)
             self._head = b""
-            return
         # Before the head there may be a "100 Continue", for which the client waits.
-        self._has_begun = self._cycle.response_started
-        if self._has_begun and self._cycle.expected_content_length and self._cycle.scope["method"] != "HEAD":
-            self._head = bytes(data)
-        else:
+        elif not cycle.response_started:
             self._transport.write(data)
+        else:
+            self._to_begin = None
+            if cycle.expected_content_length and cycle.scope["method"] != "HEAD":
+                self._head = bytes(data)
+            else:
+                self._transport.write(data)
 
     def close(self) -> None:
         """Close the connection once what was written is sent."""
