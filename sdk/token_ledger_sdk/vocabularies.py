@@ -51,15 +51,15 @@ def token_factor(model: str) -> float:
 
 def claude_factor(model: str) -> float:
     """Return the factor of a model of Anthropic, whatever it is called."""
-    name = bare_claude(model)
+    name = bare_model(model)
     is_earlier = name.startswith(EARLIER_CLAUDES) or _EARLIER_VERSION.match(name) is not None
     return _EARLIER_FACTOR if is_earlier else _FACTOR
 
 
-def bare_claude(model: str) -> str:
-    """Return the name of a model of Anthropic without what clouds put around it.
+def bare_model(model: str) -> str:
+    """Return the name of a model without what clouds put around it.
 
-    That is a vendor or a region before it, on Bedrock a version and on Vertex AI a date behind it.
+    That is a vendor or a region before it, on Bedrock a version behind it; a date on Vertex AI stands as elsewhere.
     """
     name = model.lower().rpartition("/")[2].rpartition("anthropic.")[2]
     return _BEHIND.sub("", name.replace("@", "-"))

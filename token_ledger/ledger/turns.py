@@ -5,7 +5,7 @@ work of one round and not by all of it.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from weakref import WeakValueDictionary
 
 from token_ledger.core.model.tenant import TenantId
@@ -22,7 +22,7 @@ class Turns:
     def __init__(self, pieces: int = PIECES_OF_A_ROUND) -> None:
         self._pieces = pieces
         self._left = pieces
-        self._waiting: dict[TenantId, deque[tuple[asyncio.Future[None], int]]] = {}
+        self._waiting: OrderedDict[TenantId, deque[tuple[asyncio.Future[None], int]]] = OrderedDict()
         self._is_counting = False
         self._lists: WeakValueDictionary[TenantId, asyncio.Lock] = WeakValueDictionary()
 
@@ -55,8 +55,7 @@ class Turns:
     def _begin_round(self) -> None:
         self._left = self._pieces
         while self._left > 0 and self._waiting:
-            tenant = next(iter(self._waiting))
-            turns = self._waiting.pop(tenant)
+            tenant, turns = self._waiting.popitem(last=False)
             turn, pieces = turns.popleft()
             if turns:
                 self._waiting[tenant] = turns  # the next turn is another's

@@ -14,7 +14,7 @@ from token_ledger_sdk.adapters.anthropic_requests import ask_of, batch_of, body_
 from token_ledger_sdk.adapters.earlier_responses import EarlierResponses
 from token_ledger_sdk.guard.ask import Ask
 from token_ledger_sdk.text_tokens import count_text
-from token_ledger_sdk.vocabularies import bare_claude
+from token_ledger_sdk.vocabularies import bare_model
 
 DATA = Path(__file__).parents[1] / "data" / "counted_anthropic.jsonl.gz"
 
@@ -114,4 +114,4 @@ def test_clients_of_clouds_say_whose_prices_count() -> None:
     ],
 )
 def test_what_clouds_put_around_a_name_is_left_out(model: str, bare: str) -> None:
-    assert bare_claude(model) == bare
+    assert bare_model(model) == bare

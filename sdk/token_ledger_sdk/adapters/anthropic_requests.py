@@ -12,7 +12,7 @@ from ..guard.ask import STRUCTURED_OUTPUT, TOOLS, VISION, Ask
 from ..providers.bodies import member, members, text
 from ..providers.reading import STANDARD, tier_named
 from ..request_tokens import count_chat
-from ..vocabularies import EARLIER_CLAUDES, bare_claude, claude_factor
+from ..vocabularies import EARLIER_CLAUDES, bare_model, claude_factor
 from .earlier_responses import EarlierResponses
 
 MESSAGES = "/v1/messages"
@@ -112,7 +112,7 @@ def _input_tokens(body: Mapping[str, Any], model: str, count: Callable[[str, str
 
 
 def _tokens_of_tools(model: str, tools: int) -> int:
-    is_earlier = bare_claude(model).startswith(EARLIER_CLAUDES)
+    is_earlier = bare_model(model).startswith(EARLIER_CLAUDES)
     return (_EARLIER_TOKENS_OF_TOOLS if is_earlier else _TOKENS_OF_TOOLS) + _TOKENS_OF_A_TOOL * tools
 
 

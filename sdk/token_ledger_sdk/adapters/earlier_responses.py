@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from ..providers import Reading
 
 _MOST_KEPT = 10_000
@@ -14,7 +16,7 @@ class EarlierResponses:
     """
 
     def __init__(self) -> None:
-        self._tokens: dict[str, int] = {}
+        self._tokens: OrderedDict[str, int] = OrderedDict()
 
     def note(self, reading: Reading | None) -> None:
         """Keep what a response used; of many, the last ones."""
@@ -22,7 +24,7 @@ class EarlierResponses:
             return
         self._tokens[reading.response_id] = reading.usage.input_tokens + reading.usage.output_tokens
         if len(self._tokens) > _MOST_KEPT:
-            self._tokens.pop(next(iter(self._tokens)), None)
+            self._tokens.popitem(last=False)
 
     def tokens_of(self, response_id: object) -> int:
         """Return what a response adds to the input of the next; 0 if it is not known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ class KnownCaches:
     """What the service of Google has said of cached contents: when they were made or looked up, and in answers."""
 
     def __init__(self) -> None:
-        self._tokens: dict[str, int] = {}
+        self._tokens: OrderedDict[str, int] = OrderedDict()
 
     def is_about(self, url: str) -> bool:
         """Whether the answer to a request describes cached contents."""
@@ -43,7 +44,7 @@ class KnownCaches:
             return
         self._tokens[_key(name)] = tokens
         if len(self._tokens) > _MOST_KEPT:
-            self._tokens.pop(next(iter(self._tokens)), None)
+            self._tokens.popitem(last=False)
 
 
 def _key(name: str) -> str:

@@ -7,7 +7,7 @@ vendors before a slash are passed over.
 
 from __future__ import annotations
 
-from ..vocabularies import bare_claude
+from ..vocabularies import bare_model
 
 _LIMITS = (
     ("gpt-5-chat", 16_384), ("gpt-5.1-chat", 16_384), ("gpt-5.2-chat", 16_384), ("gpt-5.3-chat", 16_384),
@@ -26,5 +26,5 @@ _LIMITS = (
 
 def published_limit(model: str) -> int | None:
     """Return the most output tokens of a model; None for one that is not known here."""
-    name = bare_claude(model).removeprefix("ft:")
+    name = bare_model(model).removeprefix("ft:")
     return next((limit for begin, limit in _LIMITS if name.startswith(begin)), None)
