@@ -202,13 +202,16 @@ async def _call(call: Caller, stream: bool, url: str | None) -> None:
     await (call.chunks(**options) if stream else call(**options))
 
 
+def _caller(call: Caller) -> failing_calls.Caller:
+    return failing_calls.Caller(call=partial(_call, call), **BODIES)
+
+
 class TestAtOnce(FailingCalls):
     test_a_call_that_times_out_is_an_estimate = None  # its connections are its own
 
     @pytest.fixture
     def caller(self, provider: Provider, ledger: TokenLedger, async_ledger: AsyncTokenLedger) -> failing_calls.Caller:
-        call = Caller(is_async=False, provider=provider, ledgers=(ledger, async_ledger))
-        return failing_calls.Caller(call=partial(_call, call), **BODIES)
+        return _caller(Caller(is_async=False, provider=provider, ledgers=(ledger, async_ledger)))
 
 
 class TestAwaited(AwaitedFailingCalls):
@@ -216,8 +219,7 @@ class TestAwaited(AwaitedFailingCalls):
 
     @pytest.fixture
     def caller(self, provider: Provider, ledger: TokenLedger, async_ledger: AsyncTokenLedger) -> failing_calls.Caller:
-        call = Caller(is_async=True, provider=provider, ledgers=(ledger, async_ledger))
-        return failing_calls.Caller(call=partial(_call, call), **BODIES)
+        return _caller(Caller(is_async=True, provider=provider, ledgers=(ledger, async_ledger)))
 
 
 async def test_an_answer_of_its_own_cache_costs_nothing(
