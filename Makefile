@@ -53,7 +53,7 @@ bench: $(READY) ## measure, print a table and write build/bench.json (ONLY=group
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 pins: $(READY) ## resolve the pinned requirements anew
-	$(BIN)/uv pip compile -q $(PINS) pyproject.toml sdk/pyproject.toml --extra tokens --extra parquet --group dev -o requirements/dev.txt
+	$(BIN)/uv pip compile -q $(PINS) pyproject.toml sdk/pyproject.toml --extra tokens --extra tools --extra parquet --group dev -o requirements/dev.txt
 	$(BIN)/uv pip compile -q $(PINS) pyproject.toml -c requirements/dev.txt -o requirements/service.txt
 	$(BIN)/uv pip compile -q $(PINS) sdk/pyproject.toml --extra openai --extra anthropic --extra google --extra litellm --group litellm -o requirements/litellm.txt
 

@@ -33,9 +33,17 @@ PAIRS = [
     (AsyncInnerClients, InnerClients),
     (AsyncGuard, Guard),
     (AsyncGuardedCall, GuardedCall),
+    (token_ledger_sdk.AsyncToolbox, token_ledger_sdk.Toolbox),
 ]
 ASYNC_ONLY = {"pydantic_ai_capability"}
 """What is for libraries that have no synchronous form."""
+REPLACED = {
+    "httpx2.AsyncBaseTransport": "httpx2.BaseTransport",
+    "WorkAsync": "WorkSync",
+    "Callable[[float], Awaitable[None]]": "Callable[[float], None]",
+    "sleep_async": "sleep_sync",
+}
+"""What the two take that is no class with two names."""
 SYNC_NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 
 
@@ -57,11 +65,13 @@ def signature_of(member: Any) -> str:
     kind = "property " if isinstance(member, property) else ""
     # Names of types are strings here, so the asynchronous ones can be renamed like the generator does.
     text = re.sub(
-        r"\bAsync(TokenLedger|LangChainHandler|LangChainMiddleware|LangChainTools|InnerClients|Run|Hold|LeasedCall|Leases|Flusher|Sender|KnownModels|LeasePool|Wrapper|GuardedCall|Guard|ResultsBooking)\b",
+        r"\bAsync(TokenLedger|LangChainHandler|LangChainMiddleware|LangChainTools|InnerClients|Run|Hold|LeasedCall|Leases|Toolbox|Flusher|Sender|KnownModels|LeasePool|Wrapper|GuardedCall|Guard|ResultsBooking)\b",
         r"\1",
-        str(inspect.signature(function)),
+        re.sub(r" at 0x\w+", "", str(inspect.signature(function))),
     )
-    return kind + text.replace("httpx2.AsyncBaseTransport", "httpx2.BaseTransport")
+    for asynchronous, synchronous in REPLACED.items():
+        text = text.replace(asynchronous, synchronous)
+    return kind + text
 
 
 @pytest.mark.parametrize(("asynchronous", "synchronous"), PAIRS)

@@ -6,6 +6,7 @@ import typing
 from .directives import Advice, Directive, Evidence, Fits, Refusal
 from .errors import (
     ApiError,
+    BreakerOpen,
     BudgetExceeded,
     ClientClosed,
     ConfigurationError,
@@ -28,12 +29,14 @@ from .errors import (
     ReservationNotOpen,
     RunNotOpen,
     TenantStopped,
+    ToolTimedOut,
     Unauthenticated,
     Unavailable,
     UnknownModel,
     Unreachable,
     UsageMissing,
 )
+from .guard.cache_statistics import CacheStatistics
 from .guard.current import RunningCall, current_call
 from .leases.sizes import Take
 from .providers import (
@@ -65,11 +68,13 @@ if typing.TYPE_CHECKING:
     from ._async.leased_call import AsyncLeasedCall
     from ._async.leases import AsyncLeases
     from ._async.run import AsyncRun
+    from ._async.toolbox import AsyncToolbox
     from ._sync.client import TokenLedger
     from ._sync.hold import Hold
     from ._sync.leased_call import LeasedCall
     from ._sync.leases import Leases
     from ._sync.run import Run
+    from ._sync.toolbox import Toolbox
 
 __all__ = [
     "Actual",
@@ -84,10 +89,13 @@ __all__ = [
     "AsyncLeases",
     "AsyncRun",
     "AsyncTokenLedger",
+    "AsyncToolbox",
     "Balance",
     "BedrockStreamUsage",
+    "BreakerOpen",
     "BudgetExceeded",
     "CacheHit",
+    "CacheStatistics",
     "Call",
     "ClientClosed",
     "CohereStreamUsage",
@@ -145,6 +153,8 @@ __all__ = [
     "TenantStopped",
     "TokenLedger",
     "ToolCall",
+    "ToolTimedOut",
+    "Toolbox",
     "Unauthenticated",
     "Unavailable",
     "UnknownModel",
@@ -166,11 +176,13 @@ _MODULES: typing.Final = {
     "AsyncLeases": "._async.leases",
     "AsyncRun": "._async.run",
     "AsyncTokenLedger": "._async.client",
+    "AsyncToolbox": "._async.toolbox",
     "Hold": "._sync.hold",
     "LeasedCall": "._sync.leased_call",
     "Leases": "._sync.leases",
     "Run": "._sync.run",
     "TokenLedger": "._sync.client",
+    "Toolbox": "._sync.toolbox",
 }
 """Where clients stand. They are loaded when they are asked for: an HTTP client takes most of the time of an import, and
 who reads providers' responses needs none.

@@ -8,6 +8,8 @@
     ├── InvalidAnswer              the answer is not in the service's wire format
     ├── NotBooked                  calls on leases that the service refused to book: failures
     ├── NotEnded                   the client was closed before the service said that these holds have ended
+    ├── ToolTimedOut               a tool gave no answer in time; also a TimeoutError
+    ├── BreakerOpen                a tool failed too often lately, so it was not called
     └── ApiError                   the service answered with a problem (RFC 9457)
         ├── InvalidRequest         400, 413, 422
         │   └── UnknownModel       422: no price is known for the model
@@ -128,6 +130,14 @@ class NotEnded(LedgerError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.unanswered, self.refused)
+
+
+class ToolTimedOut(LedgerError, TimeoutError):
+    """A tool gave no answer within its `timeout_seconds`, after every retry."""
+
+
+class BreakerOpen(LedgerError):
+    """A tool failed too often lately, so it was not called."""
 
 
 class ApiError(LedgerError):

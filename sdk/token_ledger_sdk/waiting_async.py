@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from .errors import Unreachable
+from .errors import ToolTimedOut, Unreachable
 
 Value = TypeVar("Value")
 
@@ -129,3 +130,53 @@ def at_task_end_async(do: Callable[[BaseException], Awaitable[None]]) -> Callabl
 
 
 _ends: set[asyncio.Future[None]] = set()
+
+
+WorkAsync: TypeAlias = Awaitable[Value]
+"""What `gather` takes: something to await."""
+
+
+def event_async() -> anyio.Event:
+    """Make what tasks wait for."""
+    return anyio.Event()
+
+
+def seat_async() -> object:
+    """Return what the tasks have in common that may wait for each other: their thread, and so their event loop."""
+    return threading.get_ident()
+
+
+async def limited_async(
+    seconds: float | None, work: Callable[[], Awaitable[Value]], when_late: Callable[[], None]
+) -> Value:
+    """Await something that is canceled after so many seconds; raises ToolTimedOut then.
+
+    It has ended when this ends, so `when_late` is not called.
+    """
+    if seconds is None:
+        return await work()
+    with anyio.move_on_after(seconds):
+        return await work()
+    raise ToolTimedOut(f"no answer after {seconds:g} s: it was canceled")
+
+
+async def gathered_async(works: Sequence[Awaitable[object]]) -> list[tuple[object, BaseException | None]]:
+    """Await all at the same time, each in a task of its own, and to its end; returns results and errors, in order."""
+    outcomes: dict[int, tuple[object, BaseException | None]] = {}
+
+    async def follow(index: int, work: Awaitable[object]) -> None:
+        try:
+            outcomes[index] = await work, None
+        except Exception as error:
+            outcomes[index] = None, error
+
+    try:
+        async with anyio.create_task_group() as group:
+            for index, work in enumerate(works):
+                group.start_soon(follow, index, work)
+    finally:
+        for work in works:
+            if inspect.iscoroutine(work):
+                work.close()  # of one that was canceled before it began
+    canceled = RuntimeError("it was canceled by somebody else")
+    return [outcomes.get(index, (None, canceled)) for index in range(len(works))]

@@ -6,8 +6,11 @@ import atexit
 import inspect
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from typing import Generic, TypeAlias, TypeVar, cast
+
+from .errors import ToolTimedOut
 
 Value = TypeVar("Value")
 
@@ -63,6 +66,87 @@ def run_later_sync(seconds: float, do: Callable[[], None]) -> Callable[[], None]
 def at_task_end_sync(do: Callable[[BaseException], None]) -> Callable[[], None]:
     """Do nothing: a thread is not canceled."""
     return lambda: None
+
+
+WorkSync: TypeAlias = Callable[[], Value]
+"""What `gather` takes: something to call."""
+
+
+def event_sync() -> threading.Event:
+    """Make what threads wait for."""
+    return threading.Event()
+
+
+def seat_sync() -> object:
+    """Return what the threads have in common that may wait for each other: all of a process do."""
+    return None
+
+
+def limited_sync(seconds: float | None, work: Callable[[], Value], when_late: Callable[[], None]) -> Value:
+    """Call something in a thread, with this one's context, that is left alone after so many seconds: ToolTimedOut.
+
+    A thread can't be stopped: what it returns later is dropped, and `when_late` is called when it has ended.
+    """
+    if seconds is None:
+        return work()
+    run = _Run(work, when_late)
+    run.start()
+    try:
+        run.ended.wait(seconds)
+    finally:
+        is_late = run.leave()
+    if is_late:
+        raise ToolTimedOut(f"no answer after {seconds:g} s: its thread goes on, and what it returns is dropped")
+    return run.result()
+
+
+def gathered_sync(works: Sequence[Callable[[], object]]) -> list[tuple[object, BaseException | None]]:
+    """Call all at the same time, each in a thread with this one's context; returns results and errors, in order."""
+    runs = [_Run(work) for work in works]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.ended.wait()
+    return [run.outcome for run in runs]
+
+
+class _Run(Generic[Value]):
+    """One call in a thread of its own, which ends with the process."""
+
+    def __init__(self, work: Callable[[], Value], when_late: Callable[[], None] = lambda: None) -> None:
+        self.ended = threading.Event()
+        self.outcome: tuple[Value | None, BaseException | None] = None, None
+        self._work = work
+        self._when_late = when_late
+        self._context = copy_context()
+        self._lock = threading.Lock()
+        self._is_left = False
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="token-ledger-tool", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.outcome = self._context.run(self._work), None
+        except BaseException as error:
+            self.outcome = None, error
+        with self._lock:
+            self.ended.set()
+            is_left = self._is_left
+        if is_left:
+            self._when_late()
+
+    def leave(self) -> bool:
+        """Wait no longer; returns whether the call has not ended."""
+        with self._lock:
+            self._is_left = not self.ended.is_set()
+            return self._is_left
+
+    def result(self) -> Value:
+        value, error = self.outcome
+        if error is not None:
+            raise error
+        return cast(Value, value)
 
 
 _scheduled: dict[threading.Timer, Callable[[], None]] = {}

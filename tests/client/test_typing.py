@@ -18,6 +18,15 @@ from token_ledger_sdk import TokenLedger
 ledger = TokenLedger()
 ledger.wrap(OpenAI(), colour="red")
 client: int = ledger.wrap(OpenAI())
+
+
+@ledger.tool(timeout_seconds=5)
+def read(path: str) -> bytes: ...
+
+
+read(5)
+size: int = read("x")
+ledger.tool(colour="red")
 """
 
 
@@ -45,4 +54,7 @@ def test_pyright_finds_what_is_wrong(tmp_path: Path) -> None:
     assert [(each["range"]["start"]["line"], each["rule"]) for each in errors_of(tmp_path)] == [
         (5, "reportCallIssue"),
         (6, "reportAssignmentType"),
+        (13, "reportArgumentType"),
+        (14, "reportAssignmentType"),
+        (15, "reportCallIssue"),
     ]

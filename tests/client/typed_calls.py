@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from typing import Any, assert_type
 
 from agents import MultiProvider, OpenAIResponsesModel
@@ -72,6 +73,30 @@ def functions(ledger: TokenLedger, asynchronous: AsyncTokenLedger, client: OpenA
 
     assert_type(ask("x"), Response)
     as_before: Callable[[str], Coroutine[Any, Any, list[str]]] = search
+    assert callable(as_before)
+
+
+async def tools(ledger: TokenLedger, run: AsyncRun, asynchronous: AsyncTokenLedger) -> None:
+    @ledger.tool
+    def read(path: str) -> bytes:
+        return path.encode()
+
+    @run.tool(timeout_seconds=10, fallback=[], retries=2, retry_on=ConnectionError, cache_seconds=60, reads="web")
+    async def search(query: str, *, most: int = 3) -> list[str]:
+        return [query] * most
+
+    @asynchronous.tool(agent_type="a", invalidates=lambda number: f"doc:{number}", cost=lambda found: Decimal(found))
+    async def write(number: int) -> int:
+        return number
+
+    assert_type(read("x"), bytes)
+    assert_type(await search("x", most=5), list[str])
+    assert_type(await run.gather(search("x"), write(1)), tuple[list[str], int])
+    assert_type(await run.gather(*(write(number) for number in range(9))), tuple[int, ...])
+    assert_type(await run.gather(write(1), return_exceptions=True), tuple[int | BaseException, ...])
+    assert_type(ledger.gather(lambda: read("x"), lambda: 5), tuple[bytes, int])
+    assert_type(ledger.toolbox.statistics("read").hit_rate, float)
+    as_before: Callable[[str], bytes] = read
     assert callable(as_before)
 
 

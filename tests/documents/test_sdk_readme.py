@@ -113,6 +113,14 @@ async def test_a_newcomer_guards_a_function_and_a_tool(shared_url: str, provider
     assert provider.asked[0].body["max_output_tokens"] == 500
 
 
+async def test_a_newcomer_caches_a_tool(shared_url: str, provider: Provider, tmp_path: Path) -> None:
+    program = (
+        shown("@run.tool(timeout_seconds")
+        + "\nprint(rates, fees, again, new, kept.hits, kept.misses, kept.invalidated)\n"
+    )
+    assert await printed(shared_url, provider, tmp_path, program) == "5 % none 5 % 6 % 1 3 2\n"
+
+
 @pytest.mark.parametrize("words", ["ledger.wrap(MultiProvider()", "ledger.pydantic_ai_capability("])
 async def test_a_newcomer_guards_an_agent(words: str, shared_url: str, provider: Provider, tmp_path: Path) -> None:
     provider.json(RESPONSE)

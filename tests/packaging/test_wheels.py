@@ -99,7 +99,7 @@ def wanted(project: dict[str, Any]) -> set[str]:
     return requirements([*project["dependencies"], *optional])
 
 
-SDK_EXTRAS = {"tokens", "openai", "anthropic", "google", "langchain", "openai-agents", "pydantic-ai"}
+SDK_EXTRAS = {"tokens", "tools", "openai", "anthropic", "google", "langchain", "openai-agents", "pydantic-ai"}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from ..errors import LedgerError
 from ..guard.context import ContextBlock, ContextFields, context_of
 from ..guard.functions import FunctionFields
 from ..guard.models import ModelCache
+from ..guard.tool_keys import tenant_of
 from ..leases.terms import Terms
 from ..outage import RetryPolicy
 from ..wire import runs
@@ -26,6 +27,7 @@ from .known_models import AsyncKnownModels
 from .leases import AsyncLeases
 from .run import AsyncRun
 from .sender import AsyncSender
+from .tool_methods import AsyncToolMethods
 from .wrapping import AsyncWrapper
 
 if TYPE_CHECKING:
@@ -35,15 +37,18 @@ if TYPE_CHECKING:
 
     # begin async only
     from .pydantic_ai_capability import PydanticAICapability
+
     # end async only
+    from .toolbox import AsyncToolbox
 
 Client = TypeVar("Client")
 
 
-class AsyncTokenLedger:
+class AsyncTokenLedger(AsyncToolMethods):
     """A client of one Token Ledger tenant; make one and share it, also with processes that are forked later.
 
     `base_url` and `key` default to TOKEN_LEDGER_URL and TOKEN_LEDGER_KEY. `timeout` is in seconds, for each attempt.
+    A `toolbox` is what the client's tools share, and may be shared with other clients.
     Raises ConfigurationError if the address or the key is missing or malformed.
     """
 
@@ -55,6 +60,7 @@ class AsyncTokenLedger:
         transport: httpx2.AsyncBaseTransport | None = None,
         timeout: float = 5.0,
         max_retries: int = 3,
+        toolbox: AsyncToolbox | None = None,
     ) -> None:
         connection = Connection.resolve(base_url, key)
 
@@ -69,7 +75,16 @@ class AsyncTokenLedger:
 
         self._sender = AsyncSender(connect, RetryPolicy(max_retries))
         models = AsyncKnownModels(self._sender, ModelCache(f"{connection.base_url} {connection.key}"))
-        self._wrapper = AsyncWrapper(self._sender, models)
+        tenant = tenant_of(connection.base_url, connection.key)
+        self._wrapper = AsyncWrapper(self._sender, models, tenant=tenant, toolbox=toolbox)
+
+    @property
+    def toolbox(self) -> AsyncToolbox:
+        """What the tools of this client share: the cache with its statistics, and breakers."""
+        return self._wrapper.toolbox
+
+    def _tool_wrapper(self) -> tuple[AsyncWrapper, None]:
+        return self._wrapper, None
 
     def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> AsyncRun:
         """Prepare a run for a user; entering its block opens it, leaving the block closes it."""

@@ -19,6 +19,7 @@ from .block import AsyncBlock
 from .hold import AsyncHold, reserve
 from .leases import AsyncLeases
 from .sender import AsyncSender
+from .tool_methods import AsyncToolMethods
 from .wrapping import AsyncWrapper
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 Client = TypeVar("Client")
 
 
-class AsyncRun(AsyncBlock):
+class AsyncRun(AsyncBlock, AsyncToolMethods):
     """A run that is opened when its block is entered, and closed when the block is left.
 
     A run made by `attach` belongs to somebody else: its block neither opens nor closes it.
@@ -65,6 +66,9 @@ class AsyncRun(AsyncBlock):
     @property
     def _scope(self) -> Scope:
         return Scope(run_id=self.run_id)
+
+    def _tool_wrapper(self) -> tuple[AsyncWrapper, str]:
+        return self._wrapper, self.run_id
 
     async def open(self) -> RunSnapshot:
         """Open the run; opening it again, also after an error, returns the same run."""

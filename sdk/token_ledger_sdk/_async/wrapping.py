@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import ConfigurationError
 from ..guard.context import CallContext
 from ..guard.functions import FunctionFields, terms_of
+from ..guard.tool_terms import ToolFields, marks_of, tool_terms
 from .guard import AsyncGuard
 from .guarded_function import Function, guard_function, guard_tool
 from .inner_clients import AsyncInnerClients
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     # begin async only
     from .pydantic_ai_capability import PydanticAICapability
+
     # end async only
+    from .toolbox import AsyncToolbox
 
 Client = TypeVar("Client")
 
@@ -41,10 +44,19 @@ _KNOWN = tuple(dict.fromkeys((_OPENAI, *_OF_ANTHROPIC, _GOOGLE, _GOOGLE_SIDE)))
 class AsyncWrapper:
     """What the guards of one client of the ledger share: its connections, what is known of models, and leases."""
 
-    def __init__(self, sender: AsyncSender, models: AsyncKnownModels) -> None:
+    def __init__(
+        self,
+        sender: AsyncSender,
+        models: AsyncKnownModels,
+        *,
+        tenant: str,
+        toolbox: AsyncToolbox | None = None,
+    ) -> None:
         self._sender = sender
         self._models = models
         self._pool = AsyncLeasePool(sender)
+        self._tenant = tenant
+        self._toolboxes: dict[None, AsyncToolbox] = {} if toolbox is None else {None: toolbox}
 
     def guard(
         self,
@@ -140,6 +152,29 @@ class AsyncWrapper:
         if terms.tool is not None:
             return guard_tool(guard, terms, self._sender)
         return guard_function(guard, terms)
+
+    @property
+    def toolbox(self) -> AsyncToolbox:
+        """What tools share; raises ConfigurationError if the extra that they need is not installed."""
+        found = self._toolboxes.get(None)
+        if found is None:
+            from .toolbox import AsyncToolbox
+
+            # Of two threads at once one makes it, without a lock that a fork could copy while it is held.
+            found = self._toolboxes.setdefault(None, AsyncToolbox())
+        return found
+
+    def guard_resilient_tool(self, said: ToolFields, run_id: str | None = None) -> Callable[[Function], Function]:
+        """Return a decorator for tools; raises what `toolbox` raises, and TypeError or ValueError for nonsense."""
+        terms, defaults = tool_terms(said)
+        toolbox = self.toolbox
+        from .guarded_tool import guard_tool_with
+
+        return guard_tool_with(toolbox, self.guard(defaults, run_id=run_id), terms, self._sender, self._tenant)
+
+    def invalidate_tools(self, names: Sequence[str]) -> int:
+        """Forget what tools have answered that have these names, or have read what has; returns how many answers."""
+        return self.toolbox.cache.invalidate(marks_of(self._tenant, names))
 
     async def close(self, run_id: str | None = None) -> None:
         """Book what leased calls have used, of all or of a run, and give back the rest."""

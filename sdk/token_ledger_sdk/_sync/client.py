@@ -14,6 +14,7 @@ from ..errors import LedgerError
 from ..guard.context import ContextBlock, ContextFields, context_of
 from ..guard.functions import FunctionFields
 from ..guard.models import ModelCache
+from ..guard.tool_keys import tenant_of
 from ..leases.terms import Terms
 from ..outage import RetryPolicy
 from ..wire import runs
@@ -27,21 +28,23 @@ from .known_models import KnownModels
 from .leases import Leases
 from .run import Run
 from .sender import Sender
+from .tool_methods import ToolMethods
 from .wrapping import Wrapper
 
 if TYPE_CHECKING:
     from .langchain_callbacks import LangChainHandler
     from .langchain_middleware import LangChainMiddleware
     from .langchain_tools import LangChainTools
-
+    from .toolbox import Toolbox
 
 Client = TypeVar("Client")
 
 
-class TokenLedger:
+class TokenLedger(ToolMethods):
     """A client of one Token Ledger tenant; make one and share it, also with processes that are forked later.
 
     `base_url` and `key` default to TOKEN_LEDGER_URL and TOKEN_LEDGER_KEY. `timeout` is in seconds, for each attempt.
+    A `toolbox` is what the client's tools share, and may be shared with other clients.
     Raises ConfigurationError if the address or the key is missing or malformed.
     """
 
@@ -53,6 +56,7 @@ class TokenLedger:
         transport: httpx2.BaseTransport | None = None,
         timeout: float = 5.0,
         max_retries: int = 3,
+        toolbox: Toolbox | None = None,
     ) -> None:
         connection = Connection.resolve(base_url, key)
 
@@ -67,7 +71,16 @@ class TokenLedger:
 
         self._sender = Sender(connect, RetryPolicy(max_retries))
         models = KnownModels(self._sender, ModelCache(f"{connection.base_url} {connection.key}"))
-        self._wrapper = Wrapper(self._sender, models)
+        tenant = tenant_of(connection.base_url, connection.key)
+        self._wrapper = Wrapper(self._sender, models, tenant=tenant, toolbox=toolbox)
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """What the tools of this client share: the cache with its statistics, and breakers."""
+        return self._wrapper.toolbox
+
+    def _tool_wrapper(self) -> tuple[Wrapper, None]:
+        return self._wrapper, None
 
     def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> Run:
         """Prepare a run for a user; entering its block opens it, leaving the block closes it."""

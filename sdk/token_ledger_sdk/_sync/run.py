@@ -20,6 +20,7 @@ from .block import Block
 from .hold import Hold, reserve
 from .leases import Leases
 from .sender import Sender
+from .tool_methods import ToolMethods
 from .wrapping import Wrapper
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 Client = TypeVar("Client")
 
 
-class Run(Block):
+class Run(Block, ToolMethods):
     """A run that is opened when its block is entered, and closed when the block is left.
 
     A run made by `attach` belongs to somebody else: its block neither opens nor closes it.
@@ -63,6 +64,9 @@ class Run(Block):
     @property
     def _scope(self) -> Scope:
         return Scope(run_id=self.run_id)
+
+    def _tool_wrapper(self) -> tuple[Wrapper, str]:
+        return self._wrapper, self.run_id
 
     def open(self) -> RunSnapshot:
         """Open the run; opening it again, also after an error, returns the same run."""

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import ConfigurationError
 from ..guard.context import CallContext
 from ..guard.functions import FunctionFields, terms_of
+from ..guard.tool_terms import ToolFields, marks_of, tool_terms
 from .guard import Guard
 from .guarded_function import Function, guard_function, guard_tool
 from .inner_clients import InnerClients
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .langchain_callbacks import LangChainHandler
     from .langchain_middleware import LangChainMiddleware
     from .langchain_tools import LangChainTools
-
+    from .toolbox import Toolbox
 
 Client = TypeVar("Client")
 
@@ -39,10 +40,19 @@ _KNOWN = tuple(dict.fromkeys((_OPENAI, *_OF_ANTHROPIC, _GOOGLE, _GOOGLE_SIDE)))
 class Wrapper:
     """What the guards of one client of the ledger share: its connections, what is known of models, and leases."""
 
-    def __init__(self, sender: Sender, models: KnownModels) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        models: KnownModels,
+        *,
+        tenant: str,
+        toolbox: Toolbox | None = None,
+    ) -> None:
         self._sender = sender
         self._models = models
         self._pool = LeasePool(sender)
+        self._tenant = tenant
+        self._toolboxes: dict[None, Toolbox] = {} if toolbox is None else {None: toolbox}
 
     def guard(
         self,
@@ -118,6 +128,29 @@ class Wrapper:
         if terms.tool is not None:
             return guard_tool(guard, terms, self._sender)
         return guard_function(guard, terms)
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """What tools share; raises ConfigurationError if the extra that they need is not installed."""
+        found = self._toolboxes.get(None)
+        if found is None:
+            from .toolbox import Toolbox
+
+            # Of two threads at once one makes it, without a lock that a fork could copy while it is held.
+            found = self._toolboxes.setdefault(None, Toolbox())
+        return found
+
+    def guard_resilient_tool(self, said: ToolFields, run_id: str | None = None) -> Callable[[Function], Function]:
+        """Return a decorator for tools; raises what `toolbox` raises, and TypeError or ValueError for nonsense."""
+        terms, defaults = tool_terms(said)
+        toolbox = self.toolbox
+        from .guarded_tool import guard_tool_with
+
+        return guard_tool_with(toolbox, self.guard(defaults, run_id=run_id), terms, self._sender, self._tenant)
+
+    def invalidate_tools(self, names: Sequence[str]) -> int:
+        """Forget what tools have answered that have these names, or have read what has; returns how many answers."""
+        return self.toolbox.cache.invalidate(marks_of(self._tenant, names))
 
     def close(self, run_id: str | None = None) -> None:
         """Book what leased calls have used, of all or of a run, and give back the rest."""
