@@ -36,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("database")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_spool(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What clients of tests leave unsent must not be sent by those of other test runs, or of this machine's user."""
+    os.environ["TOKEN_LEDGER_SPOOL"] = str(tmp_path_factory.getbasetemp() / "spool")
+
+
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
     """The address of a server with a migrated template database, shared by all workers of the test run."""

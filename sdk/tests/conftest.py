@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ REFUSAL = {
 }
 
 
+_numbers = count()
+
+
 class FakeLedger:
     """Answers by path, after the responses and exceptions in `script`."""
 
@@ -51,6 +55,10 @@ class FakeLedger:
         self.directive: dict[str, Any] = {"model": "gpt-5-mini", "max_output_tokens": 500, "stop": False}
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer a request; operations that are sent in a list are requests of their own, in `requests` too."""
+        if request.url.path == "/v1/operations":
+            results = [self._operate(each, request) for each in json.loads(request.content)["operations"]]
+            return httpx2.Response(200, json={"tenant": "7", "results": results})
         self.requests.append(request)
         if self.script:
             outcome = self.script.pop(0)
@@ -86,6 +94,15 @@ class FakeLedger:
                 sent = len(self.body(-1)["events"])
                 return httpx2.Response(200, json={"results": ([booked, refused] * sent)[:sent]})
         return self.problem(404, "not_found")
+
+    def _operate(self, operation: dict[str, Any], request: httpx2.Request) -> dict[str, Any]:
+        verb, number = operation.pop("op"), operation.pop("reservation_id", None)
+        path, body = f"/v1/reservations/{number}/{verb}", operation
+        if verb == "event":
+            path, body = "/v1/usage", {"events": [operation]}
+        answer = self(httpx2.Request("POST", request.url.copy_with(path=path), json=body))
+        told = answer.json() if answer.headers.get("Content-Type", "").startswith("application/") else {}
+        return {"status": answer.status_code, "body": told["results"][0] if "results" in told else told}
 
     def run(self, state: str, body: dict[str, Any]) -> dict[str, Any]:
         parts = [{"agent_type": part["agent_type"], "balance": BALANCE} for part in body.get("allocation", [])]
@@ -159,6 +176,14 @@ class FakeLedger:
 
 
 @pytest.fixture(autouse=True)
+def own_spool(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a test leaves unsent is no other test's."""
+    directory = tmp_path_factory.getbasetemp() / f"spool-{next(_numbers)}"
+    monkeypatch.setenv("TOKEN_LEDGER_SPOOL", str(directory))
+    return directory
+
+
+@pytest.fixture(autouse=True)
 def nothing_learned() -> None:
     """What one test's answers were charged must not change how the next one's requests are counted."""
     learned.forget()
@@ -171,14 +196,14 @@ def service() -> FakeLedger:
 
 @pytest.fixture
 def client(service: FakeLedger) -> Iterator[TokenLedger]:
-    with TokenLedger(URL, "tl_test_1_secret", transport=httpx2.MockTransport(service)) as ledger:
+    with TokenLedger(URL, "tl_test_1_secret", transport=httpx2.MockTransport(service), flush_seconds=0) as ledger:
         yield ledger
 
 
 @pytest.fixture
 def async_client(service: FakeLedger) -> AsyncTokenLedger:
     # MockTransport holds no connections, so nothing is left open if a test does not close this.
-    return AsyncTokenLedger(URL, "tl_test_1_secret", transport=httpx2.MockTransport(service))
+    return AsyncTokenLedger(URL, "tl_test_1_secret", transport=httpx2.MockTransport(service), flush_seconds=0)
 
 
 @pytest.fixture

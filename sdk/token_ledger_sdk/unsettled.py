@@ -20,7 +20,7 @@ from .providers import Usage
 from .wire.calls import Call
 from .wire.reservations import Reservation
 
-_LONGEST_PAUSE_SECONDS = 30.0
+_LONGEST_PAUSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Left:
     refused: Mapping[str, LedgerError]
 
 
-def backlog_pause_seconds(rounds: int) -> float:
-    """Return how long to wait before ends are sent again, after so many rounds without an answer."""
+def retry_pause_seconds(rounds: int) -> float:
+    """Return how long to wait before what waits is sent again, after so many rounds without an answer."""
     return min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(rounds, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 

@@ -83,7 +83,8 @@ def client_of(world: World, **options: Any) -> Client:
     """Return a client with a network of its own."""
     network = Network(world)
     key = world.keys["acme", Role.AGENT]
-    return Client(world, network, AsyncTokenLedger("http://ledger.test", key, transport=network, **options))
+    given = {"flush_seconds": 0.0, **options}
+    return Client(world, network, AsyncTokenLedger("http://ledger.test", key, transport=network, **given))
 
 
 @pytest.fixture(autouse=True)

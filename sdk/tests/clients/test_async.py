@@ -118,7 +118,7 @@ async def test_what_could_not_be_booked_is_noted_on_the_cancellation(service: An
     deadline = asyncio.timeout(None)
 
     async def refuse(request: httpx2.Request) -> httpx2.Response:
-        if request.url.path.endswith("/settle"):
+        if request.url.path.endswith(("/settle", "/operations")):
             if not deadline.expired():
                 deadline.reschedule(asyncio.get_running_loop().time())
             await asyncio.sleep(0)

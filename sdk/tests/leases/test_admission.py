@@ -14,6 +14,7 @@ from token_ledger_sdk import Amounts, Directive, Take, Usage
 from token_ledger_sdk.leases.admission import LeaseBook
 from token_ledger_sdk.leases.sizes import Size, hold_cost
 from token_ledger_sdk.leases.terms import Terms
+from token_ledger_sdk.spool.deliveries import bare_operation
 from token_ledger_sdk.wire.calls import Use
 from token_ledger_sdk.wire.leases import Lease, LeasePrice, Tier
 
@@ -50,12 +51,13 @@ def test_a_booked_call_leaves_what_it_did_not_use() -> None:
     book = book_of()
     admitted = book.admit(SIZE, 1_060.0)
     assert admitted == Take(1_000, 1_000, Decimal("0.0022"))
-    book.settle(admitted, Use(Usage(100, 10, cache_read_tokens=40), {"tool": "sql"}))
+    usage = Usage(100, 10, cache_read_tokens=40)
+    record = book.settle(admitted, Use(usage, {"tool": "sql"}))
     assert book.left.calls == 2, "it counts in full until it is booked"
-    (part,) = book.take_parts()
-    full, bare = json.loads(part.operation), json.loads(part.bare or "")
+    assert not book.is_idle
+    full, bare = json.loads(record.operation), json.loads(bare_operation(record.operation))
     assert (full.pop("tool"), full) == ("sql", bare)
-    book.booked(part, Decimal("0.0001"))
+    book.booked(admitted, usage, Decimal("0.0001"))
     assert book.left == Take(3_000 - 110, 3_000 - 70, Decimal("0.0065"), 2)
     assert book.is_idle
 

@@ -112,13 +112,15 @@ def granting() -> GrantingLedger:
 
 @pytest.fixture
 def ledger(granting: GrantingLedger) -> Iterator[TokenLedger]:
-    with TokenLedger(URL, "tl_test_1_secret", transport=httpx2.MockTransport(granting), max_retries=0) as made:
+    transport = httpx2.MockTransport(granting)
+    with TokenLedger(URL, "tl_test_1_secret", transport=transport, max_retries=0, flush_seconds=0) as made:
         yield made
 
 
 @pytest.fixture
 def async_ledger(granting: GrantingLedger) -> AsyncTokenLedger:
-    return AsyncTokenLedger(URL, "tl_test_1_secret", transport=httpx2.MockTransport(granting), max_retries=0)
+    transport = httpx2.MockTransport(granting)
+    return AsyncTokenLedger(URL, "tl_test_1_secret", transport=transport, max_retries=0, flush_seconds=0)
 
 
 @pytest.fixture

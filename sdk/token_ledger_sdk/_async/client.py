@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 import httpx2
 
@@ -16,6 +17,8 @@ from ..guard.models import ModelCache
 from ..guard.tool_keys import tenant_of
 from ..leases.terms import Terms
 from ..outage import RetryPolicy
+from ..spool.places import SpoolPlace, spool_home
+from ..spool.spool import Spool
 from ..wire import runs
 from ..wire.calls import Call, PlannedCall, Scope
 from ..wire.events import Recorded, ReportedEvent, reports
@@ -49,6 +52,9 @@ class AsyncTokenLedger(AsyncToolMethods):
 
     `base_url` and `key` default to TOKEN_LEDGER_URL and TOKEN_LEDGER_KEY. `timeout` is in seconds, for each attempt.
     A `toolbox` is what the client's tools share, and may be shared with other clients.
+    What guarded calls used is booked half of `flush_seconds` after they have ended, or with the next request; with 0,
+    before they return. Until then it is in files of the directory `spool`, by default TOKEN_LEDGER_SPOOL or one of the
+    user's state; with `spool=False` in memory only.
     Raises ConfigurationError if the address or the key is missing or malformed.
     """
 
@@ -61,8 +67,13 @@ class AsyncTokenLedger(AsyncToolMethods):
         timeout: float = 5.0,
         max_retries: int = 3,
         toolbox: AsyncToolbox | None = None,
+        flush_seconds: float = 1.0,
+        spool: str | Path | Literal[False] | None = None,
     ) -> None:
+        if flush_seconds < 0:
+            raise ValueError(f"flush_seconds is {flush_seconds}: give 0 or more")
         connection = Connection.resolve(base_url, key)
+        place = None if spool is False else SpoolPlace(spool_home(spool), connection.base_url, connection.key)
 
         def connect() -> httpx2.AsyncClient:
             return httpx2.AsyncClient(
@@ -73,7 +84,7 @@ class AsyncTokenLedger(AsyncToolMethods):
                 limits=POOL,
             )
 
-        self._sender = AsyncSender(connect, RetryPolicy(max_retries))
+        self._sender = AsyncSender(connect, RetryPolicy(max_retries), spool=Spool(place), flush_seconds=flush_seconds)
         models = AsyncKnownModels(self._sender, ModelCache(f"{connection.base_url} {connection.key}"))
         tenant = tenant_of(connection.base_url, connection.key)
         self._wrapper = AsyncWrapper(self._sender, models, tenant=tenant, toolbox=toolbox)
@@ -231,6 +242,10 @@ class AsyncTokenLedger(AsyncToolMethods):
         for names that are unknown or do not go together.
         """
         return self._wrapper.guard_function(said)
+
+    async def flush(self) -> None:
+        """Book what calls have used until now; raises Unreachable or Unavailable if that can't be done now."""
+        await self._sender.outbox.flush()
 
     async def aclose(self) -> None:
         """Close the connections; open holds and runs are not touched.

@@ -1,47 +1,73 @@
-"""Books what calls on leases used, in the background where there is one, and learns of stops from the answers."""
+"""Looks after some leases: books what their calls used, learns of stops from the answers, and gives leases back."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
 
-from ..errors import (
-    ApiError,
-    InvalidRequest,
-    LedgerError,
-    NotBooked,
-    ReservationNotOpen,
-    Unavailable,
-    Unreachable,
-)
-from ..leases.admission import NOT_NEEDED, LeaseBook, Part
+from ..errors import ApiError, NotBooked, ReservationNotOpen, Unavailable, Unreachable
+from ..leases.admission import LeaseBook
 from ..leases.lease_outage import Contact
+from ..leases.sizes import Take
 from ..leases.terms import Terms
-from ..waiting_async import lock_async, run_later_async
-from ..wire.leases import Booked, operations_request, read_results
+from ..providers import Usage
+from ..spool.lines import Record
+from ..waiting_async import lock_async
+from ..wire.calls import Use
+from ..wire.fields import Fields
+from ..wire.leases import Booked
+from ..wire.requests import operation_of
 from ..wire.reservations import Reservation, extend_request, release_request
 from .sender import AsyncSender
 
 
+class LeasedUse:
+    """What a call on a lease used, until the service has booked it."""
+
+    __slots__ = ("_admitted", "_book", "_flusher", "_usage")
+
+    def __init__(self, flusher: AsyncFlusher, book: LeaseBook, admitted: Take, usage: Usage) -> None:
+        self._flusher = flusher
+        self._book = book
+        self._admitted = admitted
+        self._usage = usage
+
+    @property
+    def reservation_id(self) -> str:
+        """The id of the lease."""
+        return self._book.lease.lease_id
+
+    def booked(self, answer: Fields) -> None:
+        """Give back to the lease what the call did not use, and obey a stop."""
+        booked = answer.read(Booked)
+        self._book.booked(self._admitted, self._usage, booked.cost)
+        self._flusher.heard(self._book, booked.stop)
+
+    def refused(self, error: ApiError) -> bool:
+        """Leave the lease without what the call was admitted for; `AsyncFlusher.flush` tells of it."""
+        self._book.dropped()
+        self._flusher.refused(error)
+        return True
+
+
 class AsyncFlusher:
-    """Books the ended calls of some leases, half of `flush_seconds` after they have ended; one request at a time.
+    """Books the ended calls of some leases, half of `flush_seconds` after they have ended.
 
     While the service does not answer, ended calls wait, and calls are admitted until their lease expires.
     """
 
     def __init__(self, sender: AsyncSender, terms: Terms, *, clock: Callable[[], float]) -> None:
         self._sender = sender
+        self._outbox = sender.outbox
         self._ttl_seconds = terms.ttl_seconds
+        self._flush_seconds = terms.flush_seconds
         self._clock = clock
-        self._contact = Contact(terms.flush_seconds, clock)
-        self._sending = lock_async()
+        self._tried = clock()
+        self._renewing = lock_async()
         self._lock = threading.Lock()  # guards what follows between threads; never held while waiting
         self._books: list[LeaseBook] = []
         self._refused: list[ApiError] = []
-        self._call_off: Callable[[], None] | None = None
         self._is_closed = False
         self._process = os.getpid()
 
@@ -60,47 +86,71 @@ class AsyncFlusher:
         with self._lock:
             self._books.append(book)
 
+    def heard(self, book: LeaseBook, stop: str | None) -> None:
+        """Note that the service has answered about a lease, and why no further call should be made, if so."""
+        book.heard = self._clock()
+        self._release_retired()
+        if stop == "lease_expired":
+            book.stop()
+        elif stop is not None:  # a stop of the run or the tenant applies to all of its leases
+            for each in self._all():
+                each.stop()
+
+    def refused(self, error: ApiError) -> None:
+        """Note that a call was refused, which `flush` tells."""
+        self._refused.append(error)
+        self._release_retired()
+
     def is_stale(self, book: LeaseBook) -> bool:
         """Whether we may have missed a stop of this lease, and the service looks reachable."""
-        return self._contact.is_stale(book.heard, in_background=self._call_off is not None)
+        outbox = self._outbox
+        contact = Contact(self._clock(), self._tried, outbox.is_away, outbox.is_scheduled)
+        return contact.is_stale(book.heard, self._flush_seconds)
 
     async def refresh(self, book: LeaseBook) -> None:
         """Book what waits, or extend the lease if nothing waits: either answer says whether to stop."""
-        async with self._sending:
+        async with self._renewing:
             if not self.is_stale(book):
                 return
+            self._tried = self._clock()
             try:
-                await self._send_all(again=False)
+                await self._outbox.flush(again=False)
                 if self.is_stale(book):
                     await self._extend_or_stop(book)
             except (Unreachable, Unavailable):
-                self._failed()
+                self._outbox.failed()
 
     async def prolong(self, book: LeaseBook) -> None:
         """Extend a lease, if the service answers."""
         try:
             await self._extend_or_stop(book)
         except (Unreachable, Unavailable):
-            self._failed()
+            self._outbox.failed()
 
     async def extend(self, book: LeaseBook, ttl_seconds: int, *, again: bool = True) -> Reservation:
         """Let a lease expire `ttl_seconds` from now, if that is later; raises ReservationNotOpen if it has ended."""
         answer = await self._sender.send(extend_request(book.lease.lease_id, ttl_seconds), again=again)
         reservation = answer.read(Reservation)
         book.extended(reservation)
-        book.heard = self._contact.answered()
+        book.heard = self._clock()
+        self._outbox.was_heard()
         return reservation
+
+    def put(self, book: LeaseBook, admitted: Take, use: Use) -> None:
+        """Keep what a call used, to be booked; raises TypeError or ValueError for what can't be sent."""
+        record = book.settle(admitted, use)
+        if not self._outbox.put(record, LeasedUse(self, book, admitted, use.usage)):
+            book.dropped()
 
     async def ended(self) -> None:
         """Note that a call has ended: it is booked soon, or at once if the leases are closed already."""
         if not self.is_own:
             return
+        self._release_retired()
         if self._is_closed:
             await self.flush()
-            return
-        self._book_later()
-        if self._is_due():
-            await self.flush_if_there()
+        else:
+            await self._outbox.added(self._flush_seconds)
 
     async def flush(self) -> None:
         """Book what waits, and release the leases that are no longer needed.
@@ -109,9 +159,8 @@ class AsyncFlusher:
         """
         if not self.is_own:
             return
-        async with self._sending:
-            while await self._send_all():
-                pass
+        self._release_retired()
+        await self._outbox.flush()
         with self._lock:
             refused, self._refused = tuple(self._refused), []
         if refused:
@@ -121,113 +170,35 @@ class AsyncFlusher:
         """Book what waits, if the service answers; any other error is left to whoever calls `flush`."""
         if not self.is_own:
             return
-        async with self._sending:
-            try:
-                await self._send_all(again=False)
-            except (Unreachable, Unavailable):
-                self._failed()
-            except LedgerError:
-                self._contact.tried()
+        self._release_retired()
+        await self._outbox.flush_if_there()
 
     async def close(self) -> None:
         """Retire all leases and book what waits; calls that end later are booked at once."""
         with self._lock:
             self._is_closed = True
-            call_off, self._call_off = self._call_off, None
             for book in self._books:
                 book.retired = True
-        if call_off is not None and self.is_own:
-            call_off()
         await self.flush()
 
-    def _is_due(self) -> bool:
-        if self._sending.locked():
-            return False  # somebody else is sending
-        unsent = sum(book.unsent for book in self._all())
-        return self._contact.is_due(unsent, in_background=self._call_off is not None)
-
-    def _book_later(self) -> None:
-        with self._lock:
-            if self._call_off is None and not self._is_closed:
-                self._call_off = run_later_async(self._contact.pause_seconds, self._book_now)
-
-    async def _book_now(self) -> None:
-        await self.flush_if_there()
-        with self._lock:
-            self._call_off = None
-        if self._contact.is_away or self.waiting:
-            self._book_later()
-
-    async def _send_all(self, *, again: bool = True) -> int:
-        """Send what waits, at most one request per lease; returns how many calls were sent."""
-        sent = 0
-        for book in self._all():
-            parts = book.take_parts()
-            if parts:
-                sent += len(parts)
-                await self._send(book, parts, again=again)
-        await self._release_retired(again=again)
-        return sent
-
-    async def _send(self, book: LeaseBook, parts: list[Part], *, again: bool) -> None:
-        try:
-            answer = await self._sender.send(operations_request([part.operation for part in parts]), again=again)
-            results = read_results(answer, len(parts))
-        except BaseException:
-            book.put_back(parts)
-            raise
-        book.heard = self._contact.answered()
-        unavailable = None
-        for part, result in zip(parts, results, strict=True):
-            if isinstance(result, Booked):
-                book.booked(part, result.cost)
-                self._obey(book, result.stop)
-            elif isinstance(result, Unavailable):
-                book.put_back([part])
-                unavailable = result
-            elif isinstance(result, InvalidRequest) and part.bare is not None:
-                book.put_back([replace(part, operation=part.bare, bare=None)])
-            else:
-                book.dropped()
-                self._refused.append(result)
-        if unavailable is not None:
-            raise unavailable
-
-    def _obey(self, book: LeaseBook, stop: str | None) -> None:
-        if stop == "lease_expired":
-            book.stop()
-        elif stop is not None:  # a stop of the run or the tenant applies to all of its leases
-            for each in self._all():
-                each.stop()
-
     async def _extend_or_stop(self, book: LeaseBook) -> None:
+        self._tried = self._clock()
         try:
             await self.extend(book, self._ttl_seconds, again=False)
         except ReservationNotOpen:
             book.stop()
-            book.heard = self._contact.answered()
+            book.heard = self._clock()
 
-    async def _release_retired(self, *, again: bool) -> None:
+    def _release_retired(self) -> None:
+        """Give back the leases that are no longer needed, with what is sent next."""
         for book in self._all():
-            if not (book.retired and book.is_idle):
-                continue
-            # A lease that has expired needs no release.
-            with suppress(ReservationNotOpen):
-                await self._release(book, again=again)
-            with self._lock:
-                self._books.remove(book)
-
-    async def _release(self, book: LeaseBook, *, again: bool) -> None:
-        try:
-            await self._sender.send(release_request(book.lease.lease_id, book.release_reason), again=again)
-        except InvalidRequest:
-            # What a caller has given as the reason of one call must not keep the lease from being released.
-            await self._sender.send(release_request(book.lease.lease_id, NOT_NEEDED), again=again)
+            if book.retired and book.is_idle:
+                with self._lock:
+                    if book not in self._books:
+                        continue
+                    self._books.remove(book)
+                self._outbox.put(Record(operation_of(release_request(book.lease.lease_id, book.release_reason))))
 
     def _all(self) -> list[LeaseBook]:
         with self._lock:
             return [*self._books]
-
-    def _failed(self) -> None:
-        self._contact.failed()
-        self._book_later()

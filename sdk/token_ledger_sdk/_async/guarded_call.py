@@ -185,7 +185,7 @@ class AsyncGuardedCall:
             else:
                 estimate = await self._best_estimate(received)
                 said: Actual = {"outcome": "ok" if is_ok else "error", "measured": _ruled(measured, estimate.rule)}
-                await self.permission.settle_estimate(estimate.usage, **said)
+                await self.permission.settle_estimate_soon(estimate.usage, **said)
 
         await self._once(finish)
 
@@ -209,9 +209,9 @@ class AsyncGuardedCall:
             if isinstance(self.permission, AsyncHold):
                 await self._book_lost(self.permission, lost)
             else:
-                await self.permission.settle(reading, estimated=True, measured=measured)
+                await self.permission.settle_soon(reading, estimated=True, measured=measured)
                 return
-        await self.permission.settle(reading, measured=measured)
+        await self.permission.settle_soon(reading, measured=measured)
 
     async def _book_lost(self, hold: AsyncHold, lost: Estimate) -> None:
         try:

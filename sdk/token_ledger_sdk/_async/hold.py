@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from datetime import UTC, datetime
 from typing import Unpack
 
-from ..errors import ApiError, Conflict, Problem, ReservationNotOpen, Unavailable, Unreachable
+from ..errors import ApiError, Conflict, LedgerError, Problem, ReservationNotOpen, Unavailable, Unreachable
 from ..providers import Usage
 from ..providers.usage import NO_USAGE
+from ..spool.lines import Record
+from ..spool.spool import Ticket
 from ..unsettled import Ending, choose_ending, held_usage, outcome_of, release_reason
 from ..wire import reservations
 from ..wire.amounts import Amounts
-from ..wire.calls import Actual, Call, Scope, Use, part_of, use_of
+from ..wire.calls import Actual, Call, Scope, Use, part_of, told_of_call, use_of
 from ..wire.fields import Fields
-from ..wire.requests import ApiRequest
+from ..wire.requests import ApiRequest, json_text, operation_of
 from ..wire.reservations import Reservation, SentPart, Settlement
 from .permission import AsyncPermission
 from .sender import AsyncSender
@@ -23,15 +25,16 @@ from .sender import AsyncSender
 class AsyncHold(AsyncPermission):
     """Permission for one LLM call, with the hold that the service made for it."""
 
-    def __init__(
-        self, sender: AsyncSender, reservation: Reservation, most: Usage, service_tier: str | None = None
-    ) -> None:
-        super().__init__(most)
+    def __init__(self, sender: AsyncSender, reservation: Reservation, call: Call, scope: Scope) -> None:
+        super().__init__(held_usage(reservation, call), call.get("service_tier"))
         self._sender = sender
-        self._service_tier = service_tier
+        self._outbox = sender.outbox
+        self._asked = call, scope
         self._tried: Use | ApiRequest | None = None
+        self._kept_end: Ticket | None = None
         self._booked = NO_USAGE
         self._unanswered: SentPart | None = None
+        self._kept_part: Ticket | None = None
         self.reservation = reservation
 
     @property
@@ -57,6 +60,22 @@ class AsyncHold(AsyncPermission):
         """
         return (await self._end(self._use(response, actual))).read(Settlement)
 
+    async def settle_soon(self, response: object, **actual: Unpack[Actual]) -> None:
+        """Book what the call used together with what is sent next, and do not wait for the answer; raises UsageMissing.
+
+        It is in the spool before this returns. With `flush_seconds=0` it is booked before this returns, as by `settle`.
+        """
+        if self._outbox.is_at_once:
+            await self.settle(response, **actual)
+            return
+        self._check_open()
+        use = self._use(response, actual)
+        request = self._request_of(use)
+        self._ended = True
+        self._outbox.send_later(self._kept_part)
+        self._outbox.put(Record(operation_of(request), self._told()), self)
+        await self._outbox.added()
+
     async def settle_part(self, response: object, **actual: Unpack[Actual]) -> Settlement | None:
         """Book what the call has used so far, such as `stream.partial()`; the hold stays, for the rest.
 
@@ -74,14 +93,18 @@ class AsyncHold(AsyncPermission):
 
     async def settle_estimate(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> Settlement:
         """Book an estimate of the whole call, marked as one; without a usage, what was held."""
-        actual["estimated"] = True
-        if self._service_tier is not None:
-            actual.setdefault("service_tier", self._service_tier)
-        return await self.settle(self._most if usage is None else usage, **actual)
+        most, said = self._estimated(usage, actual)
+        return await self.settle(most, **said)
 
     async def release(self, reason: str | None = None) -> Reservation:
         """End the hold without booking anything; only if the provider surely did not run."""
         return (await self._end(reservations.release_request(self.reservation_id, reason))).read(Reservation)
+
+    async def release_soon(self, reason: str) -> None:
+        """End the hold without booking anything, with what is sent next."""
+        self._check_open()
+        self._ended = True
+        self._outbox.put(Record(operation_of(reservations.release_request(self.reservation_id, reason)), self._told()))
 
     async def extend(self, ttl_seconds: int) -> Reservation:
         """Let the hold expire `ttl_seconds` from now, if that is later; `directive.stop` says if it should end."""
@@ -92,50 +115,66 @@ class AsyncHold(AsyncPermission):
     def _use(self, response: object, actual: Actual) -> Use:
         return use_of(response, actual, provider=self.provider, model=self.model)
 
-    async def _repeat_part(self, *, again: bool = True) -> Settlement | None:
-        return None if self._unanswered is None else await self._send_part(self._unanswered, again=again)
+    def booked(self, answer: Fields) -> None:
+        """Note that the hold has ended, as it was asked to in the background."""
+        self._ended = True
 
-    async def _send_part(self, part: SentPart, *, again: bool = True) -> Settlement:
-        self._unanswered = part
+    def refused(self, error: ApiError) -> bool:
+        """Note that the service will not end the hold, as it was asked to in the background."""
+        self._ended = self._ended or isinstance(error, Conflict)
+        return False
+
+    async def _repeat_part(self) -> Settlement | None:
+        return None if self._unanswered is None else await self._send_part(self._unanswered)
+
+    async def _send_part(self, part: SentPart) -> Settlement:
+        if part is not self._unanswered:
+            self._unanswered, self._kept_part = part, self._keep(part.request)
         try:
-            answer = await self._sender.send(part.request, again=again)
+            answer = await self._sender.send(part.request)
+        except (Unreachable, Unavailable):
+            raise
         except ApiError as error:
             self._ended = self._ended or isinstance(error, Conflict)
-            if not isinstance(error, Unavailable):
-                self._unanswered = None
+            self._part_answered()
             raise
-        self._unanswered = None
+        self._part_answered()
         self._booked += part.usage
         return answer.read(Settlement)
 
+    def _check_open(self) -> None:
+        if self._ended:
+            raise LedgerError(f"hold {self.reservation_id} has ended: settle or release each permission once")
+
+    def _part_answered(self) -> None:
+        self._outbox.answered(self._kept_part)
+        self._unanswered = self._kept_part = None
+
     async def _end(self, last: Use | ApiRequest) -> Fields:
+        """Send what ends the hold; without an answer it is sent in the background until there is one."""
+        self._tried = last
+        if self._kept_end is None:
+            self._kept_end = self._keep(self._request_of(last))
         try:
-            answer = await self._try_to_end(last, again=True)
-        except (Unreachable, Unavailable):
-            # What was used is spent, whoever waits for the answer: it is sent until there is one.
-            self._sender.backlog.keep(self.reservation_id, partial(self._end_again, last))
+            # What is left to book is known only once it is known whether the last part was booked.
+            await self._repeat_part()
+            answer = await self._send_end(last)
+        except ApiError as error:
+            if isinstance(error, Unavailable):
+                self._send_later()
+            else:
+                self._end_answered()
             raise
-        except ApiError:
-            self._sender.backlog.drop(self.reservation_id)
+        except BaseException:
+            self._send_later()
             raise
-        self._sender.backlog.drop(self.reservation_id)
+        self._end_answered()
+        self._ended = True
         return answer
 
-    async def _end_again(self, last: Use | ApiRequest) -> None:
+    async def _send_end(self, last: Use | ApiRequest) -> Fields:
         try:
-            await self._try_to_end(last, again=False)
-        except ReservationNotOpen:
-            if not isinstance(last, ApiRequest):
-                raise
-            # What was to be released has ended meanwhile, as by its expiry.
-
-    async def _try_to_end(self, last: Use | ApiRequest, *, again: bool) -> Fields:
-        self._tried = last
-        # What is left to book is known only once it is known whether the last part was booked.
-        await self._repeat_part(again=again)
-        request = last if isinstance(last, ApiRequest) else self._settle_request(last)
-        try:
-            answer = await self._sender.send(request, again=again)
+            return await self._sender.send(self._request_of(last))
         except Conflict:
             self._ended = True
             raise
@@ -144,11 +183,28 @@ class AsyncHold(AsyncPermission):
             if not isinstance(error, Unavailable):
                 self._tried = None
             raise
-        self._ended = True
-        return answer
 
-    def _settle_request(self, use: Use) -> ApiRequest:
-        return reservations.settle_request(self.reservation_id, replace(use, usage=use.usage.less(self._booked)))
+    def _end_answered(self) -> None:
+        self._outbox.answered(self._kept_end)
+        self._kept_end = None
+
+    def _send_later(self) -> None:
+        self._outbox.send_later(self._kept_part, self._kept_end)
+
+    def _keep(self, request: ApiRequest) -> Ticket | None:
+        return self._outbox.keep(Record(operation_of(request), self._told()), self)
+
+    def _told(self) -> str:
+        call, scope = self._asked
+        told = told_of_call(call, scope, provider=self.provider, model=self.model)
+        return json_text({**told, "occurred_at": datetime.now(UTC)})
+
+    def _request_of(self, last: Use | ApiRequest) -> ApiRequest:
+        """Return the request that ends the hold, once the part that got no answer is booked."""
+        if isinstance(last, ApiRequest):
+            return last
+        booked = self._booked if self._unanswered is None else self._booked + self._unanswered.usage
+        return reservations.settle_request(self.reservation_id, replace(last, usage=last.usage.less(booked)))
 
     async def _leave(self, error: BaseException | None) -> None:
         ending = choose_ending(
@@ -179,4 +235,4 @@ async def reserve(sender: AsyncSender, call: Call, scope: Scope) -> AsyncHold:
             " reserve with a new key"
         )
         raise ReservationNotOpen(Problem(409, "reservation_not_open", detail=detail))
-    return AsyncHold(sender, reservation, held_usage(reservation, call), call.get("service_tier"))
+    return AsyncHold(sender, reservation, call, scope)

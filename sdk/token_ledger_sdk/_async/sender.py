@@ -12,11 +12,12 @@ import httpx2
 
 from ..errors import ClientClosed, NotEnded, Unavailable, Unreachable
 from ..outage import RetryPolicy, retry_after_seconds
+from ..spool.spool import Spool
 from ..waiting_async import sleep_async
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
-from .backlog import AsyncBacklog
+from .outbox import AsyncOutbox
 
 _NEVER_SENT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
@@ -32,6 +33,8 @@ class AsyncSender:
         connect: Callable[[], httpx2.AsyncClient],
         policy: RetryPolicy,
         *,
+        spool: Spool | None = None,
+        flush_seconds: float = 1.0,
         pause: Callable[[float], Awaitable[None]] = sleep_async,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -39,13 +42,18 @@ class AsyncSender:
         self._http = connect()
         self._process = os.getpid()
         self._policy = policy
-        self.backlog = AsyncBacklog()
+        self.outbox = AsyncOutbox(
+            self._send_operations, Spool(None) if spool is None else spool, flush_seconds=flush_seconds
+        )
         self._pause = pause
         self._draw = draw
 
     async def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer to accept, or only once unless `again`; raises a LedgerError."""
         return _read(await self._outcome(request, again=again), request)
+
+    async def _send_operations(self, request: ApiRequest, again: bool) -> Fields:
+        return await self.send(request, again=again)
 
     async def fetch(self, request: ApiRequest) -> tuple[Fields | None, str | None]:
         """Send a request once; returns the answer with its tag, and None for one with the tag that is known."""
@@ -86,7 +94,7 @@ class AsyncSender:
         if self._http.is_closed:
             return
         try:
-            left = await self.backlog.close()
+            left = await self.outbox.close()
         finally:
             await self._http.aclose()
         if left.unanswered or left.refused:

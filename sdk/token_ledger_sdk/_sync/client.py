@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 import httpx2
 
@@ -17,6 +18,8 @@ from ..guard.models import ModelCache
 from ..guard.tool_keys import tenant_of
 from ..leases.terms import Terms
 from ..outage import RetryPolicy
+from ..spool.places import SpoolPlace, spool_home
+from ..spool.spool import Spool
 from ..wire import runs
 from ..wire.calls import Call, PlannedCall, Scope
 from ..wire.events import Recorded, ReportedEvent, reports
@@ -45,6 +48,9 @@ class TokenLedger(ToolMethods):
 
     `base_url` and `key` default to TOKEN_LEDGER_URL and TOKEN_LEDGER_KEY. `timeout` is in seconds, for each attempt.
     A `toolbox` is what the client's tools share, and may be shared with other clients.
+    What guarded calls used is booked half of `flush_seconds` after they have ended, or with the next request; with 0,
+    before they return. Until then it is in files of the directory `spool`, by default TOKEN_LEDGER_SPOOL or one of the
+    user's state; with `spool=False` in memory only.
     Raises ConfigurationError if the address or the key is missing or malformed.
     """
 
@@ -57,8 +63,13 @@ class TokenLedger(ToolMethods):
         timeout: float = 5.0,
         max_retries: int = 3,
         toolbox: Toolbox | None = None,
+        flush_seconds: float = 1.0,
+        spool: str | Path | Literal[False] | None = None,
     ) -> None:
+        if flush_seconds < 0:
+            raise ValueError(f"flush_seconds is {flush_seconds}: give 0 or more")
         connection = Connection.resolve(base_url, key)
+        place = None if spool is False else SpoolPlace(spool_home(spool), connection.base_url, connection.key)
 
         def connect() -> httpx2.Client:
             return httpx2.Client(
@@ -69,7 +80,7 @@ class TokenLedger(ToolMethods):
                 limits=POOL,
             )
 
-        self._sender = Sender(connect, RetryPolicy(max_retries))
+        self._sender = Sender(connect, RetryPolicy(max_retries), spool=Spool(place), flush_seconds=flush_seconds)
         models = KnownModels(self._sender, ModelCache(f"{connection.base_url} {connection.key}"))
         tenant = tenant_of(connection.base_url, connection.key)
         self._wrapper = Wrapper(self._sender, models, tenant=tenant, toolbox=toolbox)
@@ -209,6 +220,10 @@ class TokenLedger(ToolMethods):
         for names that are unknown or do not go together.
         """
         return self._wrapper.guard_function(said)
+
+    def flush(self) -> None:
+        """Book what calls have used until now; raises Unreachable or Unavailable if that can't be done now."""
+        self._sender.outbox.flush()
 
     def close(self) -> None:
         """Close the connections; open holds and runs are not touched.

@@ -186,7 +186,7 @@ class GuardedCall:
             else:
                 estimate = self._best_estimate(received)
                 said: Actual = {"outcome": "ok" if is_ok else "error", "measured": _ruled(measured, estimate.rule)}
-                self.permission.settle_estimate(estimate.usage, **said)
+                self.permission.settle_estimate_soon(estimate.usage, **said)
 
         self._once(finish)
 
@@ -210,9 +210,9 @@ class GuardedCall:
             if isinstance(self.permission, Hold):
                 self._book_lost(self.permission, lost)
             else:
-                self.permission.settle(reading, estimated=True, measured=measured)
+                self.permission.settle_soon(reading, estimated=True, measured=measured)
                 return
-        self.permission.settle(reading, measured=measured)
+        self.permission.settle_soon(reading, measured=measured)
 
     def _book_lost(self, hold: Hold, lost: Estimate) -> None:
         try:

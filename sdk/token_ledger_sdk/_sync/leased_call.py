@@ -23,11 +23,10 @@ class LeasedCall(Permission):
     """Permission for one LLM call, from a lease; what it used is booked later, together with other calls."""
 
     def __init__(self, flusher: Flusher, book: LeaseBook, size: Size, admitted: Take) -> None:
-        super().__init__(size.usage)
+        super().__init__(size.usage, size.service_tier)
         self._flusher = flusher
         self._book = book
         self._admitted = admitted
-        self._service_tier = size.service_tier
 
     @property
     def _grant(self) -> Lease:
@@ -51,16 +50,14 @@ class LeasedCall(Permission):
         said: Actual = {"occurred_at": datetime.now(UTC), **actual}
         use = use_of(response, said, provider=self.provider, model=self.model)
         self._check_open()
-        self._book.settle(self._admitted, use)
+        self._flusher.put(self._book, self._admitted, use)
         self._ended = True
         self._flusher.ended()
 
     def settle_estimate(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> None:
         """Book an estimate, marked as one; without a usage, what was admitted."""
-        actual["estimated"] = True
-        if self._service_tier is not None:
-            actual.setdefault("service_tier", self._service_tier)
-        self.settle(self._most if usage is None else usage, **actual)
+        most, said = self._estimated(usage, actual)
+        self.settle(most, **said)
 
     def release(self, reason: str | None = None) -> None:
         """End the call without booking anything; only if the provider surely did not run.
@@ -71,6 +68,14 @@ class LeasedCall(Permission):
         self._book.give_back(self._admitted, reason)
         self._ended = True
         self._flusher.ended()
+
+    def settle_soon(self, response: object, **actual: Unpack[Actual]) -> None:
+        """The same as `settle`."""
+        self.settle(response, **actual)
+
+    def release_soon(self, reason: str) -> None:
+        """The same as `release`."""
+        self.release(reason)
 
     def extend(self, ttl_seconds: int) -> Reservation:
         """Let the lease, and so all of its calls, expire `ttl_seconds` from now, if that is later."""

@@ -12,9 +12,9 @@ from ..leases.admission import LeaseBook
 from ..leases.sizes import Size, Take
 from ..leases.terms import Terms
 from ..waiting_sync import lock_sync
-from ..wire.calls import Scope
+from ..wire.calls import Scope, told_of_call
 from ..wire.leases import Lease, lease_request
-from ..wire.requests import ApiRequest
+from ..wire.requests import ApiRequest, json_text
 from .block import Block
 from .flusher import Flusher
 from .hold import Hold, reserve
@@ -142,7 +142,10 @@ class Leases(Block):
             self._single_until = self._clock() + SINGLE_SECONDS
             return
         lease, sent = granted
-        book = LeaseBook(lease, self._size, self._terms.cache_write, sent=sent, heard=self._clock())
+        told = told_of_call(self._terms.call, self._scope, provider=lease.provider, model=lease.model)
+        book = LeaseBook(
+            lease, self._size, self._terms.cache_write, sent=sent, heard=self._clock(), call=json_text(told)
+        )
         self._flusher.add(book)
         if book.lasts(self._latest_end()):
             self._current = book

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Unpack
 
 from ..directives import Directive, Refusal
 from ..providers import Usage
+from ..wire.calls import Actual
 from ..wire.reservations import Grant
 from .block import Block
 
@@ -19,8 +21,9 @@ class Permission(Block):
     what was held is booked as an estimate. So keep only the provider call and its settle inside the block.
     """
 
-    def __init__(self, most: Usage) -> None:
+    def __init__(self, most: Usage, service_tier: str | None) -> None:
         self._most = most
+        self._service_tier = service_tier
         self._ended = False
         self._not_sent = False
 
@@ -63,6 +66,22 @@ class Permission(Block):
     def without_price(self) -> tuple[str, ...]:
         """What was announced and has no price of its model: other kinds, or "service_tier"."""
         return self._grant.without_price
+
+    @abstractmethod
+    def settle_soon(self, response: object, **actual: Unpack[Actual]) -> None:
+        """Book what the call used together with what is sent next; raises UsageMissing."""
+
+    def settle_estimate_soon(self, usage: Usage | None = None, **actual: Unpack[Actual]) -> None:
+        """Book an estimate, marked as one, together with what is sent next; without a usage, the most it may use."""
+        most, said = self._estimated(usage, actual)
+        self.settle_soon(most, **said)
+
+    def _estimated(self, usage: Usage | None, actual: Actual) -> tuple[Usage, Actual]:
+        """Return what is booked as an estimate, and what is said of it."""
+        actual["estimated"] = True
+        if self._service_tier is not None:
+            actual.setdefault("service_tier", self._service_tier)
+        return self._most if usage is None else usage, actual
 
     def not_sent(self) -> None:
         """Declare that the provider was not called, so that leaving the block releases what was held."""

@@ -13,11 +13,12 @@ import httpx2
 
 from ..errors import ClientClosed, NotEnded, Unavailable, Unreachable
 from ..outage import RetryPolicy, retry_after_seconds
+from ..spool.spool import Spool
 from ..waiting_sync import sleep_sync
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
-from .backlog import Backlog
+from .outbox import Outbox
 
 _NEVER_SENT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
@@ -33,6 +34,8 @@ class Sender:
         connect: Callable[[], httpx2.Client],
         policy: RetryPolicy,
         *,
+        spool: Spool | None = None,
+        flush_seconds: float = 1.0,
         pause: Callable[[float], None] = sleep_sync,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -40,13 +43,18 @@ class Sender:
         self._http = connect()
         self._process = os.getpid()
         self._policy = policy
-        self.backlog = Backlog()
+        self.outbox = Outbox(
+            self._send_operations, Spool(None) if spool is None else spool, flush_seconds=flush_seconds
+        )
         self._pause = pause
         self._draw = draw
 
     def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer to accept, or only once unless `again`; raises a LedgerError."""
         return _read(self._outcome(request, again=again), request)
+
+    def _send_operations(self, request: ApiRequest, again: bool) -> Fields:
+        return self.send(request, again=again)
 
     def fetch(self, request: ApiRequest) -> tuple[Fields | None, str | None]:
         """Send a request once; returns the answer with its tag, and None for one with the tag that is known."""
@@ -87,7 +95,7 @@ class Sender:
         if self._http.is_closed:
             return
         try:
-            left = self.backlog.close()
+            left = self.outbox.close()
         finally:
             self._http.close()
         if left.unanswered or left.refused:

@@ -6,16 +6,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from ..errors import LedgerError, Problem, ReservationNotOpen, RunNotOpen, Unavailable, Unreachable
+from ..errors import Problem, RunNotOpen
 from ..guard.context import CallContext
 from ..guard.functions import FunctionTerms
+from ..spool.lines import Record
 from ..waiting_sync import shielded_sync
-from ..wire.events import Report, ReportedEvent, ToolCall, reports
+from ..wire.events import ReportedEvent, ToolCall
+from ..wire.requests import json_text
 from ..wire.runs import RunSnapshot, read_request
 from .guard import Guard
 from .guarded_call import GuardedCall
@@ -81,27 +81,10 @@ class ToolBooking:
     def _book(self, event: ReportedEvent) -> None:
         began = self._clock() if self._began is None else self._began
         latency = max(0, round((self._clock() - began) * 1_000))
-        (report,) = reports([replace(event, measured={**(event.measured or {}), "latency_ms": latency})])
-
-        def book() -> None:
-            try:
-                self._report(report)
-            except (Unreachable, Unavailable) as failure:
-                # The hold stays until it expires: what the tool cost is not booked yet.
-                _log.warning("Token Ledger has not yet booked a call of tool %s: %s", self._terms.tool, failure)
-                self._sender.backlog.keep(event.idempotency_key, partial(self._report, report, again=False))
-            except LedgerError as failure:
-                _log.warning("Token Ledger could not book a call of tool %s: %s", self._terms.tool, failure)
-
-        shielded_sync(book)
-
-    def _report(self, report: Report, *, again: bool = True) -> None:
-        (recorded,) = report.read(self._sender.send(report.request, again=again))
-        if recorded.status not in ("booked", "duplicate"):
-            _log.warning(
-                "Token Ledger: a call of tool %s is %s: %s", self._terms.tool, recorded.status, recorded.detail
-            )
+        told = {"op": "event", **replace(event, measured={**(event.measured or {}), "latency_ms": latency}).to_json()}
+        outbox = self._sender.outbox
+        outbox.put(Record(json_text(told)))
         for call in self._calls:
-            # A hold that has expired meanwhile is free as it is.
-            with suppress(ReservationNotOpen):
-                call.permission.release(reason=f"booked as event {recorded.event_id} of the tool")
+            # What was held is given back only with the event that books it, or after it.
+            call.permission.release_soon(f"booked as event {event.idempotency_key} of the tool")
+        shielded_sync(outbox.added)

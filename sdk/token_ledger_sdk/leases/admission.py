@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from ..providers import Usage
+from ..spool.lines import Record
 from ..wire.calls import Use, settle_body
-from ..wire.leases import MAX_OPERATIONS, Lease
+from ..wire.leases import Lease
 from ..wire.requests import json_text, new_key
 from ..wire.reservations import Grant, Reservation
 from .sizes import Size, Take, hold_cost, used
@@ -25,21 +24,6 @@ NOT_NEEDED = "not needed"
 """Why a lease is released, in short."""
 _LONGEST_REASON = 200
 """As many characters as the service keeps of a reason."""
-_NEEDED_TO_BOOK = ("usage", "occurred_at", "estimated", "outcome")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One ended call on a lease: the operation that books it, as JSON that is the same in every try.
-
-    `bare` is the operation without what only describes the call, to be sent if the service refuses the full one, so
-    that an invalid description does not keep the call from being booked; None if this is that one.
-    """
-
-    operation: str
-    usage: Usage
-    admitted: Take
-    bare: str | None
 
 
 class LeaseBook:
@@ -47,24 +31,27 @@ class LeaseBook:
 
     Times are seconds of a monotonic clock. `sent` is when the request for the lease was first sent: the service can't
     have granted it earlier, so it lasts at least its lifetime from then on. `heard` is when the service last answered
-    about this lease. `size` is what one of its calls was said to take, in the request.
+    about this lease. `size` is what one of its calls was said to take, in the request, and `call` what is said of each
+    to a service that does not know the lease any more (JSON text).
     """
 
-    def __init__(self, lease: Lease, size: Size, cache_write: str | None, *, sent: float, heard: float) -> None:
+    def __init__(
+        self, lease: Lease, size: Size, cache_write: str | None, *, sent: float, heard: float, call: str = "{}"
+    ) -> None:
         self.lease = lease
         self.heard = heard
         self.retired = False
         self.stopped = _is_ended(lease)
         self._size = size
+        self._call = call
         self._cache_write = cache_write
         self._sent = sent
         self._expires = self._when(lease.expires_at)
         self._lock = threading.Lock()
         calls, uncached = lease.held.calls or 0, size.uncached_input_tokens + size.max_output_tokens
         self._left = Take(lease.held.tokens or 0, calls * uncached, lease.held.cost or Decimal(0), calls)
-        self._parts: list[Part] = []
         self._in_flight = 0
-        self._sending = 0
+        self._waiting = 0
         self._reasons: Counter[str] = Counter()
 
     @property
@@ -74,22 +61,15 @@ class LeaseBook:
             return self._left
 
     @property
-    def unsent(self) -> int:
-        """How many calls have ended and are not sent yet."""
-        with self._lock:
-            return len(self._parts)
-
-    @property
     def waiting(self) -> int:
         """How many calls have ended and are not booked yet."""
-        with self._lock:
-            return len(self._parts) + self._sending
+        return self._waiting
 
     @property
     def is_idle(self) -> bool:
         """Whether no call is in progress or waits to be booked, so that the lease may be released."""
         with self._lock:
-            return not (self._parts or self._sending or self._in_flight)
+            return not (self._waiting or self._in_flight)
 
     def covers(self, size: Size) -> bool:
         """Whether enough is left for a call of this size."""
@@ -125,40 +105,28 @@ class LeaseBook:
             free = [f"{reason} ({calls})" for reason, calls in self._reasons.most_common()]
         return "; ".join([NOT_NEEDED, *free])[:_LONGEST_REASON]
 
-    def settle(self, admitted: Take, use: Use) -> None:
-        """End a call that was made, and keep it to be booked; raises TypeError or ValueError if it can't be sent."""
-        body = settle_body(use)
+    def settle(self, admitted: Take, use: Use) -> Record:
+        """End a call that was made; returns what books it. Raises TypeError or ValueError if it can't be sent.
+
+        Say then that it was `booked` or `dropped`.
+        """
         operation = {"op": "settle", "reservation_id": self.lease.lease_id, "part": True, "idempotency_key": new_key()}
-        needed = {name: body[name] for name in _NEEDED_TO_BOOK if name in body}
-        part = Part(json_text({**body, **operation}), use.usage, admitted, json_text({**needed, **operation}))
+        record = Record(json_text({**operation, **settle_body(use)}), self._call)
         with self._lock:
-            self._parts.append(part)
             self._in_flight -= 1
+            self._waiting += 1
+        return record
 
-    def take_parts(self) -> list[Part]:
-        """Take the parts to send in one request; each must be put back, booked or dropped afterwards."""
-        with self._lock:
-            parts = self._parts[:MAX_OPERATIONS]
-            del self._parts[:MAX_OPERATIONS]
-            self._sending += len(parts)
-            return parts
-
-    def put_back(self, parts: Sequence[Part]) -> None:
-        """Return parts that were not answered, to be sent again first."""
-        with self._lock:
-            self._parts[:0] = parts
-            self._sending -= len(parts)
-
-    def booked(self, part: Part, cost: Decimal) -> None:
+    def booked(self, admitted: Take, usage: Usage, cost: Decimal) -> None:
         """Count what a call really took in place of what it was admitted for."""
         with self._lock:
-            self._left += part.admitted - used(part.usage, cost)
-            self._sending -= 1
+            self._left += admitted - used(usage, cost)
+            self._waiting -= 1
 
     def dropped(self) -> None:
-        """Forget a part that the service refused; what it was admitted for stays subtracted."""
+        """Forget a call that is not booked; what it was admitted for stays subtracted."""
         with self._lock:
-            self._sending -= 1
+            self._waiting -= 1
 
     def stop(self) -> None:
         """Admit no more calls."""

@@ -28,6 +28,8 @@ from .server import serving
 
 URL = "http://token-ledger.test"
 KEY = "tl_test_1_fake"
+_AT_ONCE: Mapping[str, Any] = {"max_retries": 0, "flush_seconds": 0, "spool": False}
+_TENANT = "1"
 
 
 class FakeService:
@@ -123,12 +125,15 @@ class FakeService:
         return httpx2.MockTransport(self.answer)
 
     def client(self, **options: Any) -> TokenLedger:
-        """Return a client of this service; close it, or use it as a block."""
-        return TokenLedger(URL, KEY, transport=self.transport, **{"max_retries": 0, **options})
+        """Return a client of this service; close it, or use it as a block.
+
+        Unless `options` say otherwise, it tries nothing again, and what a guarded call used is booked when it returns.
+        """
+        return TokenLedger(URL, KEY, transport=self.transport, **{**_AT_ONCE, **options})
 
     def async_client(self, **options: Any) -> AsyncTokenLedger:
         """Return an asynchronous client of this service."""
-        return AsyncTokenLedger(URL, KEY, transport=self.transport, **{"max_retries": 0, **options})
+        return AsyncTokenLedger(URL, KEY, transport=self.transport, **{**_AT_ONCE, **options})
 
     @contextmanager
     def serving(self) -> Iterator[str]:
@@ -169,7 +174,8 @@ class FakeService:
             case "POST", "reservations", reservation_id, ("settle" | "release" | "extend") as verb:
                 return 200, _VERBS[verb](books, reservation_id, body)
             case "POST", "operations":
-                return 200, {"results": [self._operation(each) for each in body["operations"]]}
+                results = [self._operation(each) for each in body["operations"]]
+                return 200, {"tenant": _TENANT, "results": results}
             case "POST", "runs":
                 return 201, runs.open_run(books, body)
             case "GET", "runs", run_id:
@@ -194,6 +200,8 @@ class FakeService:
         try:
             if verb == "reserve":
                 return {"status": 201, "body": holds.reserve(self._books, body)}
+            if verb == "event":
+                return {"status": 200, "body": reports.record(self._books, {"events": [body]})["results"][0]}
             return {"status": 200, "body": _VERBS[verb](self._books, operation["reservation_id"], body)}
         except FakeProblem as problem:
             return {"status": problem.status, "body": problem.body()}

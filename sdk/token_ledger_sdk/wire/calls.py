@@ -159,6 +159,13 @@ def call_body(call: Call, scope: Scope) -> dict[str, object]:
     return given({"run_id": scope.run_id, "user": scope.user, "cost_center": scope.cost_center, **call})
 
 
+def told_of_call(call: Call, scope: Scope, *, provider: str, model: str) -> dict[str, object]:
+    """Return what an event would say of a call, besides what it used: whose it was, and of which model."""
+    said = {name: call.get(name) for name in ("agent_type", "request_type", "tool", "tags")}
+    whose = {"run_id": scope.run_id, "user": scope.user, "cost_center": scope.cost_center}
+    return given({**whose, "provider": provider, "model": model, **said})
+
+
 def settle_body(use: Use) -> dict[str, object]:
     """Return what a request says of a call that was made; raises TypeError for wrong argument names."""
     check_names(use.actual, Actual)

@@ -87,14 +87,14 @@ def operations_request(operations: Sequence[str]) -> ApiRequest:
     return ApiRequest("POST", path_to("operations"), f'{{"operations": [{", ".join(operations)}]}}'.encode())
 
 
-def read_results(answer: Fields, operations: int) -> list[Booked | ApiError]:
-    """Read what became of each operation, in the order in which they were sent."""
+def read_results(answer: Fields, operations: int) -> list[Fields | ApiError]:
+    """Read the answer or the error of each operation, in the order in which they were sent."""
     results = [_result(item) for item in answer.children("results")]
     if len(results) != operations:
         raise InvalidAnswer(f"answer.results has {len(results)} items for {operations} operations")
     return results
 
 
-def _result(item: Fields) -> Booked | ApiError:
+def _result(item: Fields) -> Fields | ApiError:
     status, body = item.integer("status"), item.child("body")
-    return body.read(Booked) if status == 200 else error_from(problem_of(status, body.raw))
+    return body if status < 300 else error_from(problem_of(status, body.raw))

@@ -28,6 +28,13 @@ class ApiRequest:
     known_tag: str | None = None
 
 
+def operation_of(request: ApiRequest) -> str:
+    """Return what a request about a reservation says as an item of a list of operations (JSON text)."""
+    _, _, _, reservation_id, verb = request.path.split("/")
+    said = (request.content or b"{}").decode()[1:]
+    return f'{{"op": "{verb}", "reservation_id": {json.dumps(reservation_id)}{", " if said != "}" else ""}{said}'
+
+
 def new_key() -> str:
     """Make an idempotency key (32 hexadecimal digits)."""
     return os.urandom(16).hex()

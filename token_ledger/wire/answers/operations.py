@@ -22,6 +22,9 @@ class OperationResult(TypedDict):
 class OperationResults(TypedDict):
     """What became of operations."""
 
+    tenant: Annotated[
+        str, doc("The tenant of the key, so that a client knows with which other keys it may send what waits.", "7")
+    ]
     results: Annotated[
         list[OperationResult],
         doc(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from typing import Any
 
@@ -20,8 +21,8 @@ from token_ledger_sdk import (
     Unreachable,
     Usage,
 )
-from token_ledger_sdk._async import backlog as async_backlog
-from token_ledger_sdk._sync import backlog as sync_backlog
+from token_ledger_sdk._async import outbox as async_outbox
+from token_ledger_sdk._sync import outbox as sync_outbox
 
 SETTLE = "POST /v1/reservations/21/settle"
 RELEASE = "POST /v1/reservations/21/release"
@@ -51,8 +52,8 @@ class Outage:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (async_backlog, sync_backlog):
-        monkeypatch.setattr(module, "backlog_pause_seconds", lambda rounds: 0.001)
+    for module in (async_outbox, sync_outbox):
+        monkeypatch.setattr(module, "retry_pause_seconds", lambda rounds: 0.001)
 
 
 FAILURES = {
@@ -78,9 +79,9 @@ def test_a_settle_is_booked_after_an_outage(
     outage.over.set()
     assert outage.answered.wait(PATIENCE_SECONDS)
     client.close()
-    settles = [request.content for request in service.requests if request.url.path.endswith("settle")]
+    settles = [json.loads(request.content) for request in service.requests if request.url.path.endswith("settle")]
     assert len(settles) > 4  # as often as a settle is sent in the foreground
-    assert len(set(settles)) == 1
+    assert all(settle == settles[0] for settle in settles)
 
 
 async def test_a_settle_is_booked_after_an_outage_also_asynchronously(

@@ -1,0 +1,263 @@
+# Generated from _async by scripts/generate_sync.py: edit that, and run it.
+"""Sends what a spool keeps, many operations in a request, and tells whoever waits for it what became of each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from ..errors import ApiError, LedgerError, Unavailable, Unreachable
+from ..spool.deliveries import Fate, Owner, bare_operation, fate_of, report_operation
+from ..spool.lines import Record
+from ..spool.spool import Spool, Ticket
+from ..unsettled import Left, retry_pause_seconds
+from ..waiting_sync import lock_sync, run_later_sync
+from ..wire.fields import Fields
+from ..wire.leases import MAX_OPERATIONS, operations_request, read_results
+from ..wire.requests import ApiRequest
+
+_log = logging.getLogger("token_ledger_sdk")
+ADOPT_SECONDS = 60.0
+"""How often it is looked for what dead processes have left."""
+FLUSH_AT = 128
+"""So many records are sent at once, by whoever adds the last of them, instead of later in the background."""
+
+
+class Outbox:
+    """Sends the records of a spool until the service has them; one request at a time, the oldest records first.
+
+    What was used is spent, so nothing is given up. On trio, where nothing runs in the background, records are sent by
+    whoever adds one `flush_seconds` after the last request, and by `flush`.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[ApiRequest, bool], Fields],
+        spool: Spool,
+        *,
+        flush_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._send = send
+        self._spool = spool
+        self._flush_seconds = flush_seconds
+        self._clock = clock
+        self._lock = threading.Lock()  # guards what follows between threads; never held while waiting
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._sending = lock_sync()
+        self._owners: dict[Ticket, Owner] = {}
+        self._in_hand: set[Ticket] = set()
+        self._instead: dict[Ticket, str] = {}
+        self._refused: dict[str, LedgerError] = {}
+        self._call_off: Callable[[], None] | None = None
+        self._tried = self._clock()
+        self._adopted = -ADOPT_SECONDS
+        self._rounds = 0
+        self._is_closed = False
+
+    @property
+    def spool(self) -> Spool:
+        """Where the records are."""
+        return self._spool
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether what a call used is to be booked before the call returns."""
+        return self._flush_seconds == 0
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the service did not answer when it was last tried."""
+        return self._rounds > 0
+
+    def keep(self, record: Record, owner: Owner) -> Ticket | None:
+        """Keep a record that its owner is about to send; say then that it was `answered`, or `send_later`."""
+        self._check_process()
+        ticket = self._spool.append(record, ready=False)
+        if ticket is not None:
+            self._owners[ticket] = owner
+            self._in_hand.add(ticket)
+        return ticket
+
+    def answered(self, ticket: Ticket | None) -> None:
+        """Forget a record: the service has it, or has refused it to its owner."""
+        if ticket is not None:
+            self._in_hand.discard(ticket)
+            self._owners.pop(ticket, None)
+            self._spool.done([ticket])
+
+    def send_later(self, *tickets: Ticket | None) -> None:
+        """Send records in the background that their owners could not send."""
+        late = [ticket for ticket in tickets if ticket is not None and ticket in self._in_hand]
+        self._in_hand.difference_update(late)
+        self._spool.make_ready(late)
+        self.failed()
+
+    def put(self, record: Record, owner: Owner | None = None) -> bool:
+        """Keep a record that is to be sent soon, with others; see `added`. Returns False if there is no room for it."""
+        self._check_process()
+        ticket = self._spool.append(record, ready=False)
+        if ticket is None:
+            return False
+        if owner is not None:
+            self._owners[ticket] = owner
+        self._spool.make_ready([ticket])
+        return True
+
+    def added(self, flush_seconds: float | None = None) -> None:
+        """Let what was put be sent within that time, or at once if that is much or nothing would send it later."""
+        within = self._flush_seconds if flush_seconds is None else flush_seconds
+        self._schedule(within)
+        if self._is_closed or within == 0 or self._is_due(within):
+            self.flush_if_there()
+
+    def flush(self, *, again: bool = True) -> None:
+        """Send all that is ready, once unless `again`.
+
+        Raises Unreachable, Unavailable, and what else keeps the service from taking it.
+        """
+        self._check_process()
+        with self._sending:
+            self._adopt()
+            unavailable: LedgerError | None = None
+            for _ in range(self._spool.ready // MAX_OPERATIONS + 3):
+                taken = self._spool.take(MAX_OPERATIONS)
+                if not taken:
+                    break
+                unavailable = self._deliver(taken, again=again)
+                if unavailable is not None:
+                    raise unavailable
+
+    def flush_if_there(self) -> None:
+        """Send all that is ready, if the service answers."""
+        try:
+            self.flush(again=False)
+        except (Unreachable, Unavailable):
+            self._schedule()
+        except LedgerError as error:
+            _log.warning("Token Ledger could not take %d bookings, which wait: %s", self._spool.waiting, error)
+            self._schedule()
+
+    def close(self) -> Left:
+        """Send everything once more, and return what is left, for the next process, and what was refused."""
+        self._check_process()
+        with self._lock:
+            self._is_closed = True
+            call_off, self._call_off = self._call_off, None
+        if call_off is not None:
+            call_off()
+        self.flush_if_there()
+        left = Left(tuple({owner.reservation_id for owner in self._owners.values()}), self._refused)
+        self._refused = {}
+        self._spool.close()
+        return left
+
+    def _deliver(self, taken: Sequence[tuple[Ticket, Record]], *, again: bool) -> Unavailable | None:
+        """Send some records, and act on the answer; returns what kept some of them from being served."""
+        sent = [self._instead.get(ticket, record.operation) for ticket, record in taken]
+        self._tried = self._clock()
+        try:
+            answer = self._send(operations_request(sent), again)
+            results = read_results(answer, len(sent))
+        except BaseException:
+            self._rounds += 1
+            self._spool.put_back([ticket for ticket, _ in taken])
+            raise
+        self._rounds = 0
+        if answer.has("tenant"):
+            self._spool.belongs_to(answer.text("tenant"))
+        done, kept, unavailable = [], [], None
+        for (ticket, record), operation, result in zip(taken, sent, results, strict=True):
+            fate = fate_of(result, operation)
+            if fate in (Fate.DONE, Fate.MOOT):
+                done.append(ticket)
+                self._tell(ticket, result if fate is Fate.DONE else None)
+                continue
+            if fate is Fate.SET_ASIDE and isinstance(result, ApiError):
+                self._spool.set_aside(ticket, record, str(result))
+                self._tell(ticket, result)
+                continue
+            kept.append(ticket)
+            if fate is Fate.DESCRIBE_LESS:
+                self._instead[ticket] = bare_operation(operation)
+            elif fate is Fate.REPORT:
+                self._instead[ticket] = report_operation(operation, record.call)
+            elif isinstance(result, Unavailable):
+                unavailable = result
+        self._spool.done(done)
+        self._spool.put_back(kept)
+        return unavailable
+
+    def _tell(self, ticket: Ticket, result: Fields | ApiError | None) -> None:
+        self._instead.pop(ticket, None)
+        owner = self._owners.pop(ticket, None)
+        if result is None:
+            return
+        if isinstance(result, Fields):
+            if result.has("quarantine_id"):  # an event that is not booked, and kept
+                _log.warning("Token Ledger keeps a call in quarantine: %s", result.raw.get("detail"))
+            if owner is not None:
+                owner.booked(result)
+            return
+        _log.warning("Token Ledger has not booked %s: %s", "a call" if owner is None else owner.reservation_id, result)
+        if owner is not None and not owner.refused(result):
+            self._refused[owner.reservation_id] = result
+
+    def failed(self) -> None:
+        """Note that the service did not answer another request either."""
+        self._tried = self._clock()
+        self._rounds += 1
+        self._schedule()
+
+    def was_heard(self) -> None:
+        """Note that the service has answered another request."""
+        self._tried, self._rounds = self._clock(), 0
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the service is tried again in the background."""
+        return self._call_off is not None
+
+    @property
+    def tried(self) -> float:
+        """When the service was last tried, by the clock."""
+        return self._tried
+
+    def _is_due(self, within: float) -> bool:
+        if self._sending.locked():
+            return False  # somebody else is sending
+        if self._spool.ready >= FLUSH_AT and not self.is_away:
+            return True
+        return self._call_off is None and self._clock() - self._tried >= within
+
+    def _schedule(self, within: float | None = None) -> None:
+        with self._lock:
+            if self._call_off is None and not self._is_closed and (self._spool.ready or self._rounds):
+                pause = (self._flush_seconds if within is None else within) / 2
+                if self._rounds:
+                    pause = max(pause, retry_pause_seconds(self._rounds))
+                self._call_off = run_later_sync(pause, self._send_now)
+
+    def _send_now(self) -> None:
+        self.flush_if_there()
+        with self._lock:
+            self._call_off = None
+        self._schedule()
+
+    def _adopt(self) -> None:
+        """Take over what dead processes have left, now and then."""
+        if self._clock() - self._adopted >= ADOPT_SECONDS:
+            self._adopted = self._clock()
+            adopted = self._spool.adopt()
+            if adopted:
+                _log.info("Token Ledger sends %d bookings that another process has left", adopted)
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():  # what a fork copied is sent by the parent process
+            self._begin()

@@ -1,0 +1,78 @@
+"""What becomes of a record once the service has answered. Pure: it decides, the outbox acts.
+
+A record is done only after it was booked, was found booked already, or is kept in the service's quarantine.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from typing import Protocol
+
+from ..errors import ApiError, InvalidRequest, NotFound, ReservationNotOpen, Unavailable
+from ..wire.fields import Fields
+
+SOURCE = "token-ledger-sdk"
+"""The source of events that are sent in place of settles."""
+_NEEDED = ("op", "reservation_id", "idempotency_key", "part", "usage", "occurred_at", "estimated", "outcome")
+_SETTLES_ONLY = ("op", "reservation_id", "part", "original_input_tokens", "other_models")
+
+
+class Owner(Protocol):
+    """Whoever waits for what becomes of a record, in this process."""
+
+    @property
+    def reservation_id(self) -> str:
+        """The hold or the lease that the record is about."""
+
+    def booked(self, answer: Fields) -> None:
+        """Take the answer."""
+
+    def refused(self, error: ApiError) -> bool:
+        """Take the refusal, which is final; returns whether somebody is told of it otherwise than at the close."""
+
+
+class Fate(Enum):
+    """What to do with a record after an answer."""
+
+    DONE = "the service has it, in the books or in quarantine"
+    MOOT = "what was to be released has ended meanwhile, as by its expiry"
+    WAIT = "it could not be served: send it again"
+    DESCRIBE_LESS = "a description of the call was refused: send what is needed to book it"
+    REPORT = "the service does not know the hold: report the call as an event"
+    SET_ASIDE = "the service has kept nothing: people have to look at it"
+
+
+def fate_of(result: Fields | ApiError, operation: str) -> Fate:
+    """Decide what becomes of a record that was sent as this operation (JSON text)."""
+    if isinstance(result, Fields):
+        return Fate.DONE
+    if isinstance(result, Unavailable):
+        return Fate.WAIT
+    if "quarantine_id" in result.problem.extra:
+        return Fate.DONE
+    sent = json.loads(operation)
+    if sent["op"] == "release" and isinstance(result, ReservationNotOpen | NotFound):
+        return Fate.MOOT
+    if isinstance(result, InvalidRequest) and sent["op"] != "event" and sent.keys() - set(_NEEDED):
+        return Fate.DESCRIBE_LESS
+    if isinstance(result, NotFound) and sent["op"] == "settle":
+        return Fate.REPORT
+    return Fate.SET_ASIDE
+
+
+def bare_operation(operation: str) -> str:
+    """Return a settle or release without what only describes it, so that no description keeps it from being done."""
+    sent = json.loads(operation)
+    return json.dumps({name: sent[name] for name in _NEEDED if name in sent})
+
+
+def report_operation(operation: str, call: str) -> str:
+    """Return the event to send in place of a settle whose hold the service does not know.
+
+    That is so after the database was restored from an earlier copy, and then it is booked. If retention has given up
+    the hold, the event is too old to be booked, and the service keeps it in quarantine: it may be booked already.
+    """
+    sent = json.loads(operation)
+    said = {name: value for name, value in sent.items() if name not in _SETTLES_ONLY}
+    return json.dumps({"op": "event", "type": "llm_call", "source": SOURCE, **json.loads(call), **said})

@@ -1,0 +1,84 @@
+"""Where spools are: a directory for each service and owner, below the one for what programs keep of a user."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from ..cache_home import write_whole
+from ..errors import ConfigurationError
+
+DIRECTORY_VARIABLE = "TOKEN_LEDGER_SPOOL"
+_TENANT = "tenant"
+_SAFE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def spool_home(given: str | Path | None = None) -> Path:
+    """Return the directory of all spools: the one given, else TOKEN_LEDGER_SPOOL, else one in the user's state.
+
+    Raises ConfigurationError if the one that was asked for can't be written to.
+    """
+    asked = given or os.environ.get(DIRECTORY_VARIABLE)
+    if asked is None:
+        state = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+        return Path(state) / "token-ledger" / "spool"
+    home = Path(asked)
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        writable = os.access(home, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ConfigurationError(
+            f"the spool directory {home} can't be written to: make it one of this user, or set {DIRECTORY_VARIABLE} to"
+            " another"
+        )
+    return home
+
+
+class SpoolPlace:
+    """Where a client with this key keeps its spool: with its tenant, or with its key while the tenant is not known.
+
+    The key itself is in no file and no name: only its hash is.
+    """
+
+    def __init__(self, home: Path, service: str, key: str) -> None:
+        self.service = service
+        self._service_home = home / _hash(service)
+        self._of_key = f"key-{_hash(key)}"
+        self._tenant: str | None = None
+        with suppress(OSError):
+            self._tenant = (self._service_home / self._of_key / _TENANT).read_text(encoding="utf-8") or None
+
+    @property
+    def owner(self) -> str:
+        """Whose the records are that are written now."""
+        return self._of_key if self._tenant is None else f"tenant-{self._tenant}"
+
+    @property
+    def directory(self) -> Path:
+        """Where new files are made."""
+        return self._service_home / self.owner
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Where files lie that a client with this key may send."""
+        own = self._service_home / self._of_key
+        return (own,) if self._tenant is None else (self.directory, own)
+
+    def belongs_to(self, tenant: str) -> None:
+        """Note which tenant the service says that the key is of."""
+        if tenant == self._tenant or not _SAFE.fullmatch(tenant):
+            return
+        self._tenant = tenant
+        with suppress(OSError):
+            own = self._service_home / self._of_key
+            own.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_whole(own / _TENANT, tenant.encode())
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
