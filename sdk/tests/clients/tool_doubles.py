@@ -42,11 +42,12 @@ def async_toolbox_of(clock: Clock, waits: Waits) -> AsyncToolbox:
 
 def events(service: FakeService) -> list[dict[str, Any]]:
     """Return the events that were sent, without what each has alone."""
-    sent = [json.loads(each.content)["events"] for each in service.requests if each.url.path.endswith("/usage")]
-    return [{name: value for name, value in event.items() if name not in UNSAID} for each in sent for event in each]
+    sent = [json.loads(each.content) for each in service.requests if each.url.path.endswith("/operations")]
+    told = [event for each in sent for event in each["operations"] if event["op"] == "event"]
+    return [{name: value for name, value in event.items() if name not in UNSAID} for event in told]
 
 
-UNSAID = {"idempotency_key", "source", "user", "run_id", "agent_type", "type", "tool"}
+UNSAID = {"op", "idempotency_key", "source", "user", "run_id", "agent_type", "type", "tool"}
 
 
 def outcomes(service: FakeService) -> list[tuple[str, str | None, int | None, bool]]:

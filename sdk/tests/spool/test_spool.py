@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def test_two_that_follow_do_not_both_take_it(tmp_path: Path) -> None:
 def test_a_killed_process_loses_nothing_that_it_was_told_is_kept(tmp_path: Path) -> None:
     program = f"""
 import sys
+import zlib
 from pathlib import Path
 from token_ledger_sdk.spool.lines import Record
 from token_ledger_sdk.spool.places import SpoolPlace
@@ -114,12 +116,11 @@ for number in range(10_000):
     spool.append(Record('{{"op": "settle", "reservation_id": "%d"}}' % number))
     print(number, flush=True)
 """
-    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    told = [int(child.stdout.readline()) for _ in range(200)]
-    child.send_signal(signal.SIGKILL)
-    told += [int(line) for line in child.stdout.read().split()]
-    child.wait()
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        told = [int(child.stdout.readline()) for _ in range(200)]
+        child.send_signal(signal.SIGKILL)
+        told += [int(line) for line in child.stdout.read().split()]
     heir = Spool(place(tmp_path))
     heir.adopt()
     kept = numbers(heir.take(10_000))
@@ -163,16 +164,16 @@ def test_what_is_no_spool_is_left_alone(content: bytes, tmp_path: Path) -> None:
 def test_the_spool_of_a_newer_version_waits_for_that(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = left_by_a_dead_process(tmp_path, record(1))
     line = json.dumps({"format": 2, "service": SERVICE, "owner": "x"}).encode()
-    path.write_bytes(b"%08x %b\n" % (__import__("zlib").crc32(line), line))
+    path.write_bytes(b"%08x %b\n" % (zlib.crc32(line), line))
     assert Spool(place(tmp_path)).adopt() == 0
     assert "format 2 is newer than 1" in caplog.text
 
 
 WRITTEN_BY_0_1 = (
-    b'f7e9a6f5 {"format": 1, "service": "http://ledger.test", "owner": "tenant-7"}\n'
-    b'84a6eaa9 {"number":0,"operation":{"op": "settle", "reservation_id": "1"},"call":{"user": "ada"}}\n'
-    b'2c6dda79 {"number":1,"operation":{"op": "settle", "reservation_id": "2"},"call":{"user": "ada"}}\n'
-    b'c2ec2ffb {"done":[0]}\n'
+    b'471925e8 {"format": 1, "service": "http://ledger.test", "owner": "tenant-7"}\n'
+    b'5d113d30 {"number":0,"operation":{"op": "settle", "reservation_id": "1"},"call":{"user": "ada"}}\n'
+    b'2f6a4fe9 {"number":1,"operation":{"op": "settle", "reservation_id": "2"},"call":{"user": "ada"}}\n'
+    b'0ff7a986 {"done":[0]}\n'
 )
 """What the first version has written, for all later ones to read."""
 

@@ -45,11 +45,11 @@ class Outbox:
         self._spool = spool
         self._flush_seconds = flush_seconds
         self._clock = clock
-        self._lock = threading.Lock()  # guards what follows between threads; never held while waiting
         self._begin()
 
     def _begin(self) -> None:
         self._process = os.getpid()
+        self._lock = threading.Lock()  # guards what follows between threads; never held while waiting
         self._sending = lock_sync()
         self._owners: dict[Ticket, Owner] = {}
         self._in_hand: set[Ticket] = set()
