@@ -1,4 +1,4 @@
-"""The group `sdk`: what a wrapped client of the openai library adds to a call, and what counting and importing take."""
+"""The group `sdk`: what a wrapped client of the openai library adds to a call; counting, importing, and tools."""
 
 import json
 import resource
@@ -16,6 +16,7 @@ from openai import OpenAI
 from token_ledger_sdk import TokenLedger
 from token_ledger_sdk.tokens import count_tokens
 
+from tests.bench import tools
 from tests.bench.ledger import LedgerBench
 from tests.bench.model_provider import READY_PATH
 from tests.bench.plan import Measurements, Plan
@@ -40,6 +41,8 @@ def bench(plan: Plan) -> Iterator[Measurements]:
             "wrap_stream": partial(wrap_stream, plan),
             "count_messages": partial(count_messages, plan),
             "import": partial(imports, plan),
+            "tools_parallel": partial(tools.tools_parallel, ledger),
+            "tool_cache": partial(tools.tool_cache, ledger),
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -364,6 +365,8 @@ def test_a_forked_process_begins_with_an_empty_cache(ledger: TokenLedger, docume
     with cache._lock:
         child = os.fork()
         if child == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(60)  # ends it if it hangs
             try:
                 read(1)
                 _, leads = cache.look("read", b"under way", marks, None, again=False)  # type: ignore[misc]

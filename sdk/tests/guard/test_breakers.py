@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable
 
@@ -161,6 +162,8 @@ def test_a_fork_while_the_lock_is_held_does_not_hang(breaker: Breaker, clock: Cl
     with breaker._lock:
         child = os.fork()
         if child == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(60)  # ends it if it hangs
             try:
                 breaker.admit().returned()  # the trial under way is the parent's
                 os._exit(0 if breaker.state == "closed" else 1)
