@@ -57,12 +57,16 @@ def test_signatures_and_thoughts_that_are_encrypted_count_nothing() -> None:
         ("get", "/v1/messages", {"model": "m"}, False),
         ("post", "/v1/messages/count_tokens", {"model": "m"}, False),
         ("post", "/v1/messages/batches", {"requests": []}, False),
-        ("post", "/v1/messages", {}, False),
-        ("post", "/v1/messages", None, False),
     ],
 )
 def test_only_calls_of_models_are_guarded(method: str, url: str, body: Any, is_call: bool) -> None:
     assert (body_of(url, method, body) is not None) is is_call
+
+
+@pytest.mark.parametrize("body", [{}, None, {"model": 1}])
+def test_a_call_of_no_model_is_refused(body: Any) -> None:
+    with pytest.raises(TypeError, match="names no model"):
+        body_of("/v1/messages", "post", body)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def tokens(body: dict[str, Any], url: str = f"{HERE}:generateContent") -> int:
         ("post", f"{VERTEX}:predict", {"instances": [{"content": "x"}]}, "text-embedding-005"),
         ("post", "https://x/v1/tunedModels/mine:generateContent", HELLO, "mine"),
         ("post", "https://x/v1/projects/p/locations/l/endpoints/7:generateContent", HELLO, "7"),
-        ("post", f"{VERTEX}:predict", {"instances": [{"prompt": "a cat"}]}, None),
+        ("post", f"{VERTEX}:predict", {"instances": [{"prompt": "a cat"}]}, "text-embedding-005"),
         ("post", f"{HERE}:countTokens", HELLO, None),
         ("get", f"{HERE}:generateContent", HELLO, None),
         ("post", f"{HERE}:generateContent", b"bytes", None),

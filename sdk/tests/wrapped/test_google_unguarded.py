@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ def test_what_calls_models_and_is_not_guarded_is_refused(
     name: str, call: Callable[[Any], object], sides: list[Any], provider: Provider, granting: GrantingLedger
 ) -> None:
     for side in sides:
-        with warnings.catch_warnings(), pytest.raises(TypeError, match=rf"{name} calls models.*@ledger\.guard"):
+        with warnings.catch_warnings(), pytest.raises(TypeError, match=rf"{name} may cost money.*not wrapped"):
             warnings.simplefilter("ignore")  # the library says that some of these are experimental
             call(side)
     assert (provider.asked, granting.requests) == ([], [])
@@ -52,8 +53,20 @@ def test_what_calls_models_and_is_not_guarded_is_refused(
 @pytest.mark.parametrize(("name", "call"), LIVE)
 def test_live_sessions_are_refused(name: str, call: Callable[[Any], object], sides: list[Any]) -> None:
     for side in sides[2:]:
-        with pytest.raises(TypeError, match=rf"{name} calls models"):
+        with pytest.raises(TypeError, match=rf"{name} may cost money.*ledger\.reserve"):
             call(side)
+
+
+def test_what_is_put_into_a_store_for_searches_is_refused(
+    bare_google: genai.Client, ledger: TokenLedger, provider: Provider, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    client = ledger.wrap(bare_google, user="ada")
+    with pytest.raises(TypeError, match="uploadToFileSearchStore may cost money"):
+        client.file_search_stores.upload_to_file_search_store(
+            file_search_store_name="fileSearchStores/s", file=tmp_path / "a.txt"
+        )
+    assert provider.asked == []
 
 
 def test_batches_that_were_made_can_be_asked_for(sides: list[Any], provider: Provider) -> None:

@@ -224,6 +224,9 @@ class AsyncGuardedCall:
         lost = self._lost()
         if self._attempts.state is not State.BEGUN:
             return lost or estimate_lost(self._most)
+        if not self._ask.is_text:
+            begun = estimate_lost(self._most)
+            return begun if lost is None else replace(begun, usage=begun.usage + lost.usage)
         estimating = partial(estimate_received, self._most, received, self.model)
         begun = await computed_async(estimating, is_quick=is_quick(len(received.text), self.model))
         return begun if lost is None else replace(begun, usage=begun.usage + lost.usage)

@@ -17,7 +17,9 @@ from typing import Any, cast
 from ..adapters.announced_auth import AnnouncedAuth
 from ..adapters.answers import watch_answer
 from ..adapters.anthropic_requests import ask_of, batch_of, body_of, changes_for, provider_at
+from ..adapters.anthropic_unguarded import UNGUARDED
 from ..adapters.earlier_responses import EarlierResponses
+from ..adapters.unguarded import path_of
 from ..guard.ask import Ask
 from ..guard.attempts import reading_or_none
 from ..providers import AnthropicStreamUsage
@@ -64,12 +66,17 @@ class AnthropicCalls:
     _ledger_guard: Guard
     _ledger_earlier: EarlierResponses
     _ledger_provider: str
+    base_url: Any
 
     def _request(self, cast_to: Any, options: Any, **how: Any) -> Any:
         """Make one call, with all of its attempts, under one hold."""
         send = partial(cast(Any, super())._request, cast_to, **how)
-        body = body_of(options.url, options.method, options.json_data)
-        return send(options) if body is None else self._guarded(body, options, send)
+        url = path_of(options.url, str(self.base_url) if "://" in options.url else "")
+        body = body_of(url, options.method, options.json_data)
+        if body is None:
+            UNGUARDED.check(options.method, url)
+            return send(options)
+        return self._guarded(body, options, send)
 
     def _guarded(self, body: dict[str, Any], options: Any, send: Callable[[Any], Any]) -> Any:
         call = self._ledger_guard.admit(self._ask(body))

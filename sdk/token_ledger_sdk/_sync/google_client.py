@@ -23,7 +23,8 @@ from ..adapters.answers import finish_reason_of
 from ..adapters.google_answers import WatchedChunks, body_of_answer
 from ..adapters.google_caches import KnownCaches
 from ..adapters.google_requests import GoogleCall, ask_of, body_for, call_of, url_for
-from ..adapters.withheld import UNGUARDED, Withheld, other_side
+from ..adapters.google_unguarded import UNSEEN, check
+from ..adapters.withheld import Withheld, other_side
 from ..guard.ask import Ask
 from ..guard.attempts import reading_or_none
 from ..providers import Reading
@@ -36,9 +37,6 @@ from .guarded_call import GuardedCall
 
 PROVIDER = "google"
 _MODELS = "Models"
-_UNGUARDED = ("_live", "_interactions", "_triggers", "_decisions")
-"""Parts that call models over connections of their own; the library makes most of them when they are first used."""
-_OF_MADE_BATCHES = ("get", "list", "cancel", "delete", "vertexai")
 
 
 @dataclass(slots=True)
@@ -68,8 +66,8 @@ def _copied(part: Any, original: Any, connection: Any) -> Any:
     copied = guarded_copy(part, _Forgettable) if hasattr(type(part), "__del__") else copy.copy(part)
     copied._api_client = connection
     for name, value in vars(part).items():
-        if name in _UNGUARDED:
-            setattr(copied, name, Withheld(UNGUARDED, within=f"{name[1:]}."))
+        if name[1:] in UNSEEN and name != "_batches":  # the library makes most of these when they are first used
+            setattr(copied, name, _withheld(name[1:]))
         elif getattr(value, "__dict__", {}).get("_api_client") is original:
             setattr(copied, name, _copied_part(name, value, original, connection))
     return copied
@@ -81,7 +79,12 @@ def _copied_part(name: str, part: Any, original: Any, connection: Any) -> Any:
     if kind.endswith("Models") and kind != _MODELS:
         return Withheld(other_side(_MODELS))
     made = _copied(part, original, connection)
-    return Withheld(UNGUARDED, within="batches.", part=made, but=_OF_MADE_BATCHES) if name == "_batches" else made
+    return _withheld("batches", made) if name == "_batches" else made
+
+
+def _withheld(name: str, part: Any = None) -> Withheld:
+    advice, but = UNSEEN[name]
+    return Withheld(advice, within=f"{name}.", part=part, but=but)
 
 
 class _Forgettable:
@@ -107,6 +110,7 @@ class GoogleCalls(_Forgettable):
         send = partial(cast(Any, super())._request, http_options=http_options, stream=stream)
         asked = call_of(http_request.url, http_request.method, http_request.data)
         if asked is None:
+            check(http_request.method, http_request.url)
             return self._noted(http_request.url, send(http_request))
         call = self._ledger_guard.admit(self._ask(asked))
         try:

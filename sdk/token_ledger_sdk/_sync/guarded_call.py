@@ -225,6 +225,9 @@ class GuardedCall:
         lost = self._lost()
         if self._attempts.state is not State.BEGUN:
             return lost or estimate_lost(self._most)
+        if not self._ask.is_text:
+            begun = estimate_lost(self._most)
+            return begun if lost is None else replace(begun, usage=begun.usage + lost.usage)
         estimating = partial(estimate_received, self._most, received, self.model)
         begun = computed_sync(estimating, is_quick=is_quick(len(received.text), self.model))
         return begun if lost is None else replace(begun, usage=begun.usage + lost.usage)

@@ -14,15 +14,18 @@ import copy
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 from ..adapters.answers import watch_answer
 from ..adapters.earlier_responses import EarlierResponses
 from ..adapters.openai_requests import adds_usage, ask_of, body_of, changes_for, provider_at
+from ..adapters.openai_unguarded import UNGUARDED
+from ..adapters.unguarded import path_of
+from ..adapters.withheld import without_connections
 from ..guard.ask import Ask
 from ..guard.attempts import reading_or_none
-from ..providers import OpenAIStreamUsage
+from ..providers import OpenAIStreamUsage, Usage
 from ..request_tokens import characters_of
 from ..text_tokens import count_text, is_quick
 from ..waiting_sync import computed_sync
@@ -37,6 +40,7 @@ class _Running:
     call: GuardedCall
     earlier: EarlierResponses
     hides_usage: bool
+    charged: Usage | None
 
 
 _running: ContextVar[_Running | None] = ContextVar("token_ledger_openai_call", default=None)
@@ -67,20 +71,46 @@ class OpenAICalls:
     _ledger_guard: Guard
     _ledger_earlier: EarlierResponses
     _ledger_provider: str
+    base_url: Any
+
+    @cached_property
+    def realtime(self) -> Any:
+        """The library's own, which can't connect."""
+        return without_connections(cast(Any, super()).realtime, "realtime", "translations")
+
+    @cached_property
+    def live(self) -> Any:
+        """The library's own, which can't connect."""
+        return without_connections(cast(Any, super()).live, "live", "forks", "sideband")
+
+    @cached_property
+    def responses(self) -> Any:
+        """The library's own, which can't connect."""
+        return without_connections(cast(Any, super()).responses, "responses")
+
+    @cached_property
+    def beta(self) -> Any:
+        """The library's own, which can't connect."""
+        made = cast(Any, super()).beta
+        without_connections(made.realtime, "beta.realtime")
+        without_connections(made.responses, "beta.responses")
+        return made
 
     def request(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
         """Make one call, with all of its attempts, under one hold."""
         send = cast(Any, super()).request
-        body = body_of(options.url, options.method, options.json_data, options.extra_json)
+        url = path_of(options.url, str(self.base_url) if "://" in options.url else "")
+        body = body_of(url, options.method, options.json_data, options.extra_json)
         if body is None:
+            UNGUARDED.check(options.method, url)
             return send(cast_to, options, stream=stream, stream_cls=stream_cls)
-        url = options.url
-        call = self._ledger_guard.admit(self._ask(url, body))
+        ask = self._ask(url, body, options.files)
+        call = self._ledger_guard.admit(ask)
         try:
             changes = changes_for(url, body, self._ledger_provider, model=call.model, output_limit=call.output_limit)
             if changes:
                 options = _changed(options, changes)
-            running = _running.set(_Running(call, self._ledger_earlier, adds_usage(url, body)))
+            running = _running.set(_Running(call, self._ledger_earlier, adds_usage(url, body), ask.charged))
             try:
                 return send(cast_to, options, stream=stream, stream_cls=stream_cls)
             finally:
@@ -89,8 +119,8 @@ class OpenAICalls:
             call.end(error)
             raise
 
-    def _ask(self, url: str, body: dict[str, Any]) -> Ask:
-        ask = partial(ask_of, url, body, self._ledger_provider, self._ledger_earlier, count_text)
+    def _ask(self, url: str, body: dict[str, Any], files: object) -> Ask:
+        ask = partial(ask_of, url, body, self._ledger_provider, self._ledger_earlier, count_text, files)
         return computed_sync(ask, is_quick=is_quick(characters_of(body), body["model"]))
 
     def _send_request(self, request: Any, *, stream: bool, **options: Any) -> Any:
@@ -110,7 +140,10 @@ class OpenAICalls:
             call.refused(response.status_code)
             return response
         watched = watch_answer(
-            response.headers.get("content-type", ""), OpenAIStreamUsage(), hides_usage=running.hides_usage
+            response.headers.get("content-type", ""),
+            OpenAIStreamUsage(),
+            hides_usage=running.hides_usage,
+            charged=running.charged,
         )
         if stream:
             WatchedResponse(call, response, watched, running.earlier.note)

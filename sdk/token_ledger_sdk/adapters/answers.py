@@ -12,11 +12,12 @@ import re
 from typing import Any
 
 from ..guard.attempts import Received
-from ..providers import Reading, StreamUsage, UsageMissing
+from ..providers import Reading, StreamUsage, Usage, UsageMissing
 from ..providers.bodies import member, members, text
 from ..providers.output_text import output_text
 from .amazon_frames import FRAMES, event_of, split_frames
 
+_CONTENTS = ("audio/", "image/", "video/", "application/octet-stream")
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _USED = re.compile(rb'"usage":\s*[^n\s]')
 """A usage that is not null."""
@@ -145,11 +146,34 @@ class WatchedBody:
         return Received()
 
 
+class WatchedContent(WatchedBody):
+    """An answer that is neither, such as a recording: what was charged for it is known before, or not at all."""
+
+    def __init__(self, charged: Usage | None) -> None:
+        super().__init__()
+        self._charged = charged
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the bytes."""
+        return data
+
+    def reading(self) -> object:
+        """Return what was charged."""
+        return self._charged
+
+
 Watched = WatchedEvents | WatchedBody
 
 
-def watch_answer(content_type: str, stream: StreamUsage, *, hides_usage: bool = False) -> Watched:
-    """Return what watches an answer of this type; `stream` reads its events, if it has any."""
+def watch_answer(
+    content_type: str, stream: StreamUsage, *, hides_usage: bool = False, charged: Usage | None = None
+) -> Watched:
+    """Return what watches an answer of this type; `stream` reads its events, if it has any.
+
+    `charged` is what the call costs by its request, where its answer does not say it.
+    """
+    if content_type.startswith(_CONTENTS):
+        return WatchedContent(charged)
     if content_type.startswith(FRAMES):
         return WatchedFrames(stream)
     if content_type.startswith("text/event-stream"):

@@ -14,6 +14,7 @@ from ..providers.reading import STANDARD, tier_named
 from ..request_tokens import count_chat
 from ..vocabularies import EARLIER_CLAUDES, bare_model, claude_factor
 from .earlier_responses import EarlierResponses
+from .unguarded import NO_MODEL, path_of, refuse
 
 MESSAGES = "/v1/messages"
 _RESULTS = re.compile(r"/v1/messages/batches/([^/]+)/results$")
@@ -44,10 +45,15 @@ def provider_at(address: str, kinds: Sequence[str]) -> str:
 
 
 def body_of(url: str, method: str, json_data: object) -> dict[str, Any] | None:
-    """Return the body of a request that calls a model; None for any other request."""
-    if method.lower() != "post" or url.partition("?")[0] != MESSAGES or not isinstance(json_data, dict):
+    """Return the body of a request that calls a model; None for any other request.
+
+    Raises TypeError if it names no model.
+    """
+    if method.lower() != "post" or path_of(url) != MESSAGES:
         return None
-    return json_data if isinstance(json_data.get("model"), str) else None
+    if not isinstance(json_data, dict) or not isinstance(json_data.get("model"), str):
+        refuse(f"POST {MESSAGES}", NO_MODEL)
+    return json_data
 
 
 def batch_of(url: str, method: str) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..guard.ask import AUDIO, STRUCTURED_OUTPUT, TOOLS, VISION, Ask
 from ..providers.bodies import either, member, members, text
+from ..providers.gemini import is_charged_per_prompt
 from ..providers.reading import STANDARD, tier_named
 from ..request_tokens import Count, count_tools
 from .google_caches import KnownCaches
@@ -22,7 +23,13 @@ _ADDRESS = re.compile(
     r"(?P<begin>.*/(?P<kind>models|tunedModels|endpoints)/)(?P<model>[^/:?]+)(?P<end>:(?P<verb>\w+).*)"
 )
 _ANSWERS = frozenset({"generateContent", "streamGenerateContent"})
-_EMBEDDINGS = frozenset({"embedContent", "batchEmbedContents", "predict"})
+_EMBEDDINGS = frozenset({"embedContent", "batchEmbedContents"})
+_PREDICTION = "predict"
+_MOST_IMAGES = 4
+"""How many images are made unless the request says it."""
+_SEARCHES = ("googleSearch", "google_search", "googleSearchRetrieval", "google_search_retrieval")
+
+GUARDED = _ANSWERS | _EMBEDDINGS | {_PREDICTION}
 
 _TOKENS_OF_AN_IMAGE = 1_120
 """The most that an image is at the resolution that models take by default."""
@@ -59,25 +66,29 @@ class GoogleCall:
     @property
     def is_embedding(self) -> bool:
         """Whether it asks for embeddings, which have no output."""
-        return self.address["verb"] in _EMBEDDINGS
+        # On Vertex AI images are predicted as well, from a prompt; embeddings have the content of each text.
+        texts = members(self.body.get("instances"))
+        is_of_texts = self.address["verb"] == _PREDICTION and any(text(each, "content") for each in texts)
+        return self.address["verb"] in _EMBEDDINGS or is_of_texts
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it asks for images of a model that makes nothing else."""
+        return self.address["verb"] == _PREDICTION and not self.is_embedding
 
 
 def call_of(url: str, method: str, body: object) -> GoogleCall | None:
     """Return the call of a model that a request makes; None for any other request."""
     found = _ADDRESS.fullmatch(url) if method.lower() == "post" and isinstance(body, dict) else None
-    if found is None or not isinstance(body, dict) or not _is_guarded(found["verb"], body):
+    if found is None or not isinstance(body, dict) or found["verb"] not in GUARDED:
         return None
     return GoogleCall(found.groupdict(), body)
 
 
-def _is_guarded(verb: str, body: Mapping[str, Any]) -> bool:
-    # Images are predicted as well, from a prompt; embeddings on Vertex AI have the content of each text.
-    is_prediction = verb != "predict" or any(text(each, "content") for each in members(body.get("instances")))
-    return verb in _ANSWERS or (verb in _EMBEDDINGS and is_prediction)
-
-
 def ask_of(call: GoogleCall, provider: str, caches: KnownCaches, count: Callable[[str, str], int]) -> Ask:
     """Return what a guard asks for this call; `count` counts a text for a model."""
+    if call.is_image:
+        return _ask_of_images(call, provider)
     body, options = call.body, call.body.get("generationConfig")
     cached = text(body, "cachedContent")
     known = 0 if cached is None else caches.tokens_of(cached)
@@ -99,7 +110,38 @@ def ask_of(call: GoogleCall, provider: str, caches: KnownCaches, count: Callable
         requires=_required(body),
         request_type="embedding" if call.is_embedding else None,
         service_tier=None if tier == STANDARD else tier,
+        max_usage=_searches(call),
+        output_kind=_output_kind(call.model, options),
     )
+
+
+def _ask_of_images(call: GoogleCall, provider: str) -> Ask:
+    asked = member(call.body.get("parameters"), "sampleCount")
+    return Ask(
+        provider=provider,
+        model=call.model,
+        input_tokens=0,
+        has_output=False,
+        takes_model=False,
+        is_counted=False,
+        is_text=False,
+        request_type="image",
+        max_usage={"images": asked if type(asked) is int and asked > 0 else _MOST_IMAGES},
+    )
+
+
+def _searches(call: GoogleCall) -> Mapping[str, int]:
+    """Return how many searches are charged at most: once for a prompt, or, of newer models, nobody can say it."""
+    tools = members(call.body.get("tools"))
+    may_search = any(member(tool, name) is not None for tool in tools for name in _SEARCHES)
+    return {"web_searches": 1} if may_search and is_charged_per_prompt(call.model) else {}
+
+
+def _output_kind(model: str, options: object) -> str | None:
+    modalities = members(member(options, "responseModalities"))
+    if "IMAGE" in modalities or "-image" in model:
+        return "image_output_tokens"
+    return "audio_output_tokens" if "AUDIO" in modalities else None
 
 
 def url_for(call: GoogleCall, model: str) -> str:

@@ -13,16 +13,20 @@ from ..providers.reading import STANDARD, tier_named
 from ..request_tokens import Count, Counted, count_chat, count_responses
 from ..vocabularies import token_factor
 from .earlier_responses import EarlierResponses
+from .openai_media import MEDIA, media_ask_of
+from .unguarded import NO_MODEL, refuse
 
 CHAT = "/chat/completions"
 COMPLETIONS = "/completions"
 RESPONSES = "/responses"
 EMBEDDINGS = "/embeddings"
-_GUARDED = frozenset({CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS})
+COMPACTION = "/responses/compact"
+DECISIONS = "/decisions"
+GUARDED = frozenset({CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS, COMPACTION, DECISIONS}) | MEDIA
 _COMPLETIONS_LIMIT = 16
 """What the completions API generates at most unless it is told otherwise."""
 _RESPONSES_LEAST = 16
-_SEARCHES = "web_search"
+_SEARCH_TOOLS = (("web_search", "web_searches"), ("file_search", "file_searches"))
 
 _HOSTS = (
     (".openai.azure.com", "azure"), (".services.ai.azure.com", "azure"), ("openrouter.ai", "openrouter"),
@@ -41,25 +45,35 @@ def provider_at(address: str, class_name: str) -> str:
 
 
 def body_of(url: str, method: str, json_data: object, extra_json: object) -> dict[str, Any] | None:
-    """Return the body of a request that calls a model, without what is not given; None for any other request."""
-    if method.lower() != "post" or url not in _GUARDED or not isinstance(json_data, Mapping):
+    """Return the body of a request that calls a model, without what is not given; None for any other request.
+
+    Raises TypeError if it names no model.
+    """
+    if method.lower() != "post" or url not in GUARDED:
         return None
-    both = {**json_data, **(extra_json if isinstance(extra_json, Mapping) else {})}
+    given: Mapping[str, Any] = json_data if isinstance(json_data, Mapping) else {}
+    both = {**given, **(extra_json if isinstance(extra_json, Mapping) else {})}
     body = {name: value for name, value in both.items() if type(value).__name__ not in ("Omit", "NotGiven")}
-    return body if isinstance(body.get("model"), str) else None
+    return body if isinstance(body.get("model"), str) else refuse(f"POST {url}", NO_MODEL)
 
 
 def ask_of(
-    url: str, body: Mapping[str, Any], provider: str, earlier: EarlierResponses, count: Callable[[str, str], int]
+    url: str,
+    body: Mapping[str, Any],
+    provider: str,
+    earlier: EarlierResponses,
+    count: Callable[[str, str], int],
+    files: object = None,
 ) -> Ask:
-    """Return what a guard asks for this call; `count` counts a text for a model."""
+    """Return what a guard asks for this call; `count` counts a text for a model, `files` are sent with the body."""
     model = str(body["model"])
 
     def count_text(words: str) -> int:
         return count(words, model)
 
+    if url in MEDIA:
+        return media_ask_of(url, body, files, provider, count_text)
     tier = tier_named(body.get("service_tier"))
-    searches = _searches(body)
     known = earlier.tokens_of(body.get("previous_response_id"))
     return Ask(
         provider=provider,
@@ -70,10 +84,12 @@ def ask_of(
         choices=_choices(url, body),
         least_output=_RESPONSES_LEAST if url == RESPONSES else 1,
         has_output=url != EMBEDDINGS,
+        takes_limit=url not in (COMPACTION, DECISIONS),
         requires=_required(body),
         request_type="embedding" if url == EMBEDDINGS else None,
         service_tier=None if tier == STANDARD else tier,
-        max_usage={"web_searches": searches} if searches else {},
+        max_usage=_searches(body),
+        output_kind="audio_output_tokens" if "audio" in members(body.get("modalities")) else None,
     )
 
 
@@ -128,11 +144,13 @@ def _count(body: Mapping[str, Any], name: str) -> int:
     return value if type(value) is int and value > 1 else 1
 
 
-def _searches(body: Mapping[str, Any]) -> int:
+def _searches(body: Mapping[str, Any]) -> Mapping[str, int]:
     """Return how many searches a call may make, if it says so."""
     kinds = [text(tool, "type") or "" for tool in members(body.get("tools"))]
     most = body.get("max_tool_calls")
-    return most if type(most) is int and any(kind.startswith(_SEARCHES) for kind in kinds) else 0
+    if type(most) is not int:
+        return {}
+    return {name: most for begin, name in _SEARCH_TOOLS if any(kind.startswith(begin) for kind in kinds)}
 
 
 def _input_tokens(url: str, body: Mapping[str, Any], count: Count) -> Counted:
@@ -141,8 +159,10 @@ def _input_tokens(url: str, body: Mapping[str, Any], count: Count) -> Counted:
     schema = body.get("response_format") or member(body.get("text"), "format")
     if url == CHAT:
         counted = count_chat(members(body.get("messages")), tools, count, model)
-    elif url == RESPONSES:
+    elif url in (RESPONSES, COMPACTION):
         counted = count_responses(body.get("input"), body.get("instructions"), tools, count, model)
+    elif url == DECISIONS:
+        counted = Counted(count(f"{body.get('input')} {body.get('questions')}"), exact=False)
     else:
         counted = Counted(_plain_tokens(body.get("prompt" if url == COMPLETIONS else "input"), count))
     return counted + _schema_tokens(schema, count)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from .unguarded import SESSION, refuse
 
 
 def other_side(guarded: str) -> str:
     """Say which of the ledger's clients would guard the other side of a client, one side of which is `guarded`."""
     is_async = guarded.startswith("Async")
     side, other = ("synchronous", "TokenLedger") if is_async else ("asynchronous", "AsyncTokenLedger")
-    return f"is not guarded here: for {side} calls, wrap the client with the ledger's {other}"
-
-
-UNGUARDED = (
-    "calls models that a wrapped client does not guard: call it on the client that was not wrapped, in a function that"
-    " @ledger.guard(…) holds for"
-)
+    return f"for {side} calls, wrap the client with the ledger's {other}"
 
 
 class Withheld:
@@ -35,4 +31,16 @@ class Withheld:
         return self._refuse(name)
 
     def _refuse(self, name: str) -> NoReturn:
-        raise TypeError(f"{self._within}{name} {self._advice}")
+        refuse(f"{self._within}{name}", self._advice)
+
+
+def without_connections(resource: Any, name: str, *parts: str) -> Any:
+    """Return a resource of the openai library; its method `connect`, and those of its parts, say what to do instead."""
+
+    def connect(*_: object, **__: object) -> NoReturn:
+        refuse(f"{name}.connect", SESSION)
+
+    resource.connect = connect
+    for part in parts:
+        without_connections(getattr(resource, part), f"{name}.{part}")
+    return resource

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..calibration import learned
+from ..providers import Usage
 from ..text_tokens import is_exact
 from ..wire.calls import Call
 from .context import CallContext
@@ -29,6 +30,9 @@ class Ask:
     `output_limit` is what the caller allows for each of `choices` answers, None without a limit; `least_output` is the
     smallest limit that the provider's API takes. An embedding `has_output` not. `requires` are words of this module.
     `takes_limit` and `takes_model` say whether a limit of ours, and a stand-in, can be put into the request;
+    `is_text` whether the answer is text, so that what came of it can be counted, and `output_kind` which of the other
+    kinds of tokens all of it may be; `charged` is what the call costs by
+    its request alone, whose answer does not say it.
     `cache_write` for how long the input may be written to the provider's cache, which costs more. Of the input,
     `known_tokens` were charged before; the rest, where it `is_counted` by an adapter, may have been multiplied by a
     `correction`.
@@ -51,6 +55,9 @@ class Ask:
     tool: str | None = None
     known_tokens: int = 0
     is_counted: bool = True
+    is_text: bool = True
+    output_kind: str | None = None
+    charged: Usage | None = None
     correction: float = 1.0
 
     def call(self, context: CallContext, *, max_output_tokens: int) -> Call:
@@ -74,8 +81,9 @@ class Ask:
             call["service_tier"] = self.service_tier
         if self.cache_write is not None:
             call["cache_write"] = self.cache_write
-        if self.max_usage:
-            call["max_usage"] = self.max_usage
+        most = {**self.max_usage, **({} if self.output_kind is None else {self.output_kind: max_output_tokens})}
+        if most:
+            call["max_usage"] = most
         if self.tool is not None:
             call["tool"] = self.tool
         return call

@@ -159,9 +159,14 @@ def _queries(response: object) -> AbstractSet[str]:
 
 def _searches(model: str | None, queries: AbstractSet[str]) -> int:
     """Return how many searches are charged for these queries."""
-    if queries and model is not None and _PER_PROMPT.search(model):
+    if queries and model is not None and is_charged_per_prompt(model):
         return 1
     return len(queries)
+
+
+def is_charged_per_prompt(model: str) -> bool:
+    """Whether all searches for one prompt are charged as one."""
+    return _PER_PROMPT.search(model) is not None
 
 
 def _by_modality(usage: object, camel: str, snake: str) -> dict[str | None, int]:

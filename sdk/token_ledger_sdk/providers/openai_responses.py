@@ -44,7 +44,7 @@ def read_responses(response: object) -> Reading | None:
         tier_named(member(response, "service_tier"), member(usage, "service_tier")),
         valid_id(member(response, "id")),
         REALTIME_FORMAT if is_realtime else FORMAT,
-        _image_generation(response),
+        _image_generation(response) + _vector_drawing(response),
     )
 
 
@@ -116,6 +116,17 @@ def _image_generation(response: object) -> tuple[Reading, ...]:
     )
     used = _usage(None, usage, member(usage, "input_tokens_details"), member(usage, "output_tokens_details"))
     return (Reading(used, model, provider_format=FORMAT),)
+
+
+def _vector_drawing(response: object) -> tuple[Reading, ...]:
+    """Return what the model used that has written an image as SVG."""
+    usage = member(response, "svg_usage")
+    if not has_count(usage, "input_tokens"):
+        return ()
+    used = Usage(
+        count(usage, "input_tokens"), count(usage, "output_tokens"), reasoning_tokens=count(usage, "reasoning_tokens")
+    )
+    return (Reading(used, text(usage, "model"), provider_format=FORMAT),)
 
 
 def _is_search(item: object) -> bool:

@@ -22,6 +22,8 @@ def output_text(event: object) -> str:
     delta = member(event, "delta")
     if kind.startswith("response.") and kind.endswith(".delta"):
         return delta if isinstance(delta, str) else ""
+    if kind == "transcript.text.delta":
+        return text(event, "delta") or ""
     if kind == "content_block_delta":
         return "".join(text(delta, name) or "" for name in _ANTHROPIC)
     if kind == "content_block_start":
