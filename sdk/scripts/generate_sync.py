@@ -27,6 +27,8 @@ NAMES = {
     "AsyncFlusher": "Flusher",
     "AsyncSender": "Sender",
     "AsyncOutbox": "Outbox",
+    "AsyncHeartbeat": "Heartbeat",
+    "AsyncBeating": "Beating",
     "AsyncGuard": "Guard",
     "AsyncGuardedCall": "GuardedCall",
     "AsyncKnownModels": "KnownModels",

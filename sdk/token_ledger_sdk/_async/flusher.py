@@ -19,6 +19,7 @@ from ..wire.fields import Fields
 from ..wire.leases import Booked
 from ..wire.requests import operation_of
 from ..wire.reservations import Reservation, extend_request, release_request
+from .heartbeat import LONGEST_CALL_SECONDS, AsyncBeating
 from .sender import AsyncSender
 
 
@@ -51,7 +52,7 @@ class LeasedUse:
         return True
 
 
-class AsyncFlusher:
+class AsyncFlusher(AsyncBeating):
     """Books the ended calls of some leases, half of `flush_seconds` after they have ended.
 
     While the service does not answer, ended calls wait, and calls are admitted until their lease expires.
@@ -85,6 +86,24 @@ class AsyncFlusher:
         """Take charge of a lease."""
         with self._lock:
             self._books.append(book)
+        self._sender.heartbeat.add(self)
+
+    def next_beat(self, now: float) -> float | None:
+        """Return when half of the life of a lease has passed that calls in progress are of; None without leases."""
+        if not self._all():
+            return None
+        half = self._ttl_seconds / 2
+        return now + min([half, *(book.expires - half - self._clock() for book in self._used())])
+
+    async def beat(self) -> None:
+        """Extend the leases that calls in progress are of, once half of their life has passed."""
+        for book in self._used():
+            if book.expires - self._ttl_seconds / 2 <= self._clock():
+                await self.prolong(book)
+
+    def _used(self) -> list[LeaseBook]:
+        now = self._clock()
+        return [book for book in self._all() if book.is_used(now, LONGEST_CALL_SECONDS)]
 
     def heard(self, book: LeaseBook, stop: str | None) -> None:
         """Note that the service has answered about a lease, and why no further call should be made, if so."""

@@ -96,7 +96,8 @@ class AsyncOutbox:
         late = [ticket for ticket in tickets if ticket is not None and ticket in self._in_hand]
         self._in_hand.difference_update(late)
         self._spool.make_ready(late)
-        self.failed()
+        if late:
+            self.failed()
 
     def put(self, record: Record, owner: Owner | None = None) -> bool:
         """Keep a record that is to be sent soon, with others; see `added`. Returns False if there is no room for it."""

@@ -17,6 +17,7 @@ from ..waiting_async import sleep_async
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
+from .heartbeat import AsyncHeartbeat
 from .outbox import AsyncOutbox
 
 _NEVER_SENT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
@@ -45,6 +46,7 @@ class AsyncSender:
         self.outbox = AsyncOutbox(
             self._send_operations, Spool(None) if spool is None else spool, flush_seconds=flush_seconds
         )
+        self.heartbeat = AsyncHeartbeat()
         self._pause = pause
         self._draw = draw
 
@@ -93,6 +95,7 @@ class AsyncSender:
         """Send the ends of holds that got no answer once more, and close the connections; raises NotEnded."""
         if self._http.is_closed:
             return
+        self.heartbeat.close()
         try:
             left = await self.outbox.close()
         finally:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Unpack
 
 from ..errors import ApiError, Conflict, LedgerError, Problem, ReservationNotOpen, Unavailable, Unreachable
+from ..leases.terms import DEFAULT_TTL_SECONDS
 from ..providers import Usage
 from ..providers.usage import NO_USAGE
 from ..spool.lines import Record
@@ -19,12 +20,13 @@ from ..wire.calls import Actual, Call, Scope, Use, part_of, told_of_call, use_of
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest, json_text, operation_of
 from ..wire.reservations import Reservation, SentPart, Settlement
+from .heartbeat import LONGEST_CALL_SECONDS, Beating
 from .permission import Permission
 from .sender import Sender
 
 
-class Hold(Permission):
-    """Permission for one LLM call, with the hold that the service made for it."""
+class Hold(Permission, Beating):
+    """Permission for one LLM call, with the hold that the service made for it; it is kept alive until it is ended."""
 
     def __init__(self, sender: Sender, reservation: Reservation, call: Call, scope: Scope) -> None:
         super().__init__(held_usage(reservation, call), call.get("service_tier"))
@@ -37,6 +39,10 @@ class Hold(Permission):
         self._unanswered: SentPart | None = None
         self._kept_part: Ticket | None = None
         self.reservation = reservation
+        self._ttl_seconds = call.get("ttl_seconds", DEFAULT_TTL_SECONDS)
+        self._granted = sender.heartbeat.clock()
+        self._beaten: float | None = self._granted
+        sender.heartbeat.add(self)
 
     @property
     def _grant(self) -> Reservation:
@@ -112,6 +118,24 @@ class Hold(Permission):
         answer = self._sender.send(reservations.extend_request(self.reservation_id, ttl_seconds))
         self.reservation = answer.read(Reservation)
         return self.reservation
+
+    def next_beat(self, now: float) -> float | None:
+        """Return when half of the life that was granted last has passed; None once the call takes too long."""
+        if self._ended or self._beaten is None or now - self._granted > LONGEST_CALL_SECONDS:
+            return None
+        return self._beaten + self._ttl_seconds / 2
+
+    def beat(self) -> None:
+        """Extend the hold; no more once it has ended, or the service says that no further call should be made."""
+        self._beaten = self._sender.heartbeat.clock()
+        try:
+            answer = self._sender.send(reservations.extend_request(self.reservation_id, self._ttl_seconds), again=False)
+        except Conflict:
+            self._beaten = None
+            raise
+        self.reservation = answer.read(Reservation)
+        if self.reservation.directive.stop:
+            self._beaten = None
 
     def _use(self, response: object, actual: Actual) -> Use:
         return use_of(response, actual, provider=self.provider, model=self.model)

@@ -18,6 +18,7 @@ from ..waiting_sync import sleep_sync
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
+from .heartbeat import Heartbeat
 from .outbox import Outbox
 
 _NEVER_SENT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
@@ -46,6 +47,7 @@ class Sender:
         self.outbox = Outbox(
             self._send_operations, Spool(None) if spool is None else spool, flush_seconds=flush_seconds
         )
+        self.heartbeat = Heartbeat()
         self._pause = pause
         self._draw = draw
 
@@ -94,6 +96,7 @@ class Sender:
         """Send the ends of holds that got no answer once more, and close the connections; raises NotEnded."""
         if self._http.is_closed:
             return
+        self.heartbeat.close()
         try:
             left = self.outbox.close()
         finally:

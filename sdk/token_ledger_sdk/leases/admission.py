@@ -51,6 +51,7 @@ class LeaseBook:
         calls, uncached = lease.held.calls or 0, size.uncached_input_tokens + size.max_output_tokens
         self._left = Take(lease.held.tokens or 0, calls * uncached, lease.held.cost or Decimal(0), calls)
         self._in_flight = 0
+        self._latest_end = 0.0
         self._waiting = 0
         self._reasons: Counter[str] = Counter()
 
@@ -71,6 +72,10 @@ class LeaseBook:
         with self._lock:
             return not (self._waiting or self._in_flight)
 
+    def is_used(self, now: float, longest_seconds: float) -> bool:
+        """Whether calls are in progress, none of which is taken to hang: so long after the latest was to end."""
+        return self._in_flight > 0 and not self.stopped and now <= self._latest_end + longest_seconds
+
     def covers(self, size: Size) -> bool:
         """Whether enough is left for a call of this size."""
         return (self.left - self._take(size)).fits
@@ -88,6 +93,7 @@ class LeaseBook:
                 return None
             self._left = left
             self._in_flight += 1
+            self._latest_end = until
         return taken
 
     def give_back(self, admitted: Take, reason: str | None = None) -> None:
@@ -132,6 +138,11 @@ class LeaseBook:
         """Admit no more calls."""
         with self._lock:
             self.stopped = True
+
+    @property
+    def expires(self) -> float:
+        """When the lease ends, at the earliest."""
+        return self._expires
 
     def extended(self, reservation: Reservation) -> None:
         """Note a later expiry, or that no further call is to be made."""
