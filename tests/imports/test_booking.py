@@ -21,7 +21,7 @@ from token_ledger.imports.summary import Summary, totals
 from token_ledger.ledger.errors import Unavailable
 from token_ledger.proof.verify import verify_database
 from token_ledger.reports.spend import spend_by
-from token_ledger.storage.upkeep.periods import load_calendar
+from token_ledger.storage.calendars import load_calendar
 
 NOW = datetime.now(UTC)
 

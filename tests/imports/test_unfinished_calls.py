@@ -28,8 +28,8 @@ from token_ledger.imports.stated_costs import StatedCosts
 from token_ledger.imports.summary import Summary, totals
 from token_ledger.proof.verify import verify_database
 from token_ledger.reports.spend import spend_by
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.prices import check_rates
-from token_ledger.storage.upkeep.periods import load_calendar
 
 GROWING = CLAUDE_CODE[0]
 """A session whose calls grow from line to line."""

@@ -72,11 +72,8 @@ async def found_by(ledger: Ledger, wanted: Wanted = ALL, after: str | None = Non
 async def recost(ledger: Ledger, wanted: Wanted = ALL) -> list[dict[str, Any]]:
     """Re-cost what a look finds, which must be what is then booked; return the models."""
     found = await found_by(ledger, wanted)
-    command = administration.Recost("k", b"x", tuple(call for call, _ in found.calls), wanted.target, "root")
-    after: dict[str, Any] = (await ledger.ask(command, outcomes.Recosted)).entry.after
-    expected = [
-        (each.name.model, each.events, each.before, each.after) for each in totals_of(e for _, e in found.calls)
-    ]
+    after: dict[str, Any] = (await ledger.ask(found.command("k", b"x", "root"), outcomes.Recosted)).entry.after
+    expected = [(each.name.model, each.events, each.before, each.after) for each in totals_of(found.recostings)]
     assert [(e["model"], e["events"], _nanos(e["cost_before"]), _nanos(e["cost_after"])) for e in after["models"]] == (
         expected
     )
@@ -294,10 +291,10 @@ async def test_what_was_taken_back_since_the_look_is_left(ledger: Ledger) -> Non
     event = commands.Record("event", b"x", "batch", "data", "house", "summarizer", Usage(1_000, 100), user="ada")
     await ledger.ask(event, outcomes.Recorded)
     await set_price(ledger, "house/summarizer", HOUSE)
-    calls = tuple(call for call, _ in (await found_by(ledger)).calls)
-    assert len(calls) == 1
+    found = await found_by(ledger)
+    assert len(found.calls) == 1
     await _reverse(ledger, "event")
-    done = await ledger.ask(administration.Recost("k", b"x", calls, "*/*", "root"), outcomes.Recosted)
+    done = await ledger.ask(found.command("k", b"x", "root"), outcomes.Recosted)
     assert (done.entry.after["recostings"], await settled(ledger)) == ({}, 0)
 
 
@@ -346,10 +343,10 @@ async def test_two_at_once_book_each_call_once(ledger: Ledger) -> None:
     await set_price(ledger, "house/summarizer", HOUSE)
     async with ledger.database.reading() as connection:
         other = GroupCommit(ledger.database, await load_price_book(connection))
-    calls = tuple(call for call, _ in (await found_by(ledger)).calls)
+    found = await found_by(ledger)
     done = await asyncio.gather(
         *(
-            commits.submit(ledger.tenant, administration.Recost(f"at once {n}", b"x", calls, "*/*", "root"))
+            commits.submit(ledger.tenant, found.command(f"at once {n}", b"x", "root"))
             for n, commits in enumerate((ledger.commits, other, ledger.commits, other))
         )
     )
@@ -370,7 +367,7 @@ async def test_a_look_goes_on_where_the_one_before_has_ended(
     seen, after = [], None
     while True:
         found = await found_by(ledger, after=after, most=2)
-        seen += [call.events[-1][0] for call, _ in found.calls]
+        seen += [call.events[-1][0] for call in found.calls]
         after = found.following
         if after is None:
             break
@@ -382,12 +379,12 @@ async def test_an_erased_user_s_calls_are_re_costed_under_the_pseudonym(ledger: 
     await record(ledger, "summarizer", 1_000, 100, user="frank")
     await record(ledger, "summarizer", 1_000, 100, user="grace")
     await set_price(ledger, "house/summarizer", HOUSE)
-    calls = tuple(call for call, _ in (await found_by(ledger)).calls)
+    found = await found_by(ledger)
     for user in ("frank", "grace"):
         await ledger.ask(administration.EraseUser("k", b"x", user, "root"), outcomes.Changed)
         if user == "frank":
             await Erasures(ledger.database, visible_seconds=0).erase_users()
-    await ledger.ask(administration.Recost("k", b"x", calls, "*/*", "root"), outcomes.Recosted)
+    await ledger.ask(found.command("k", b"x", "root"), outcomes.Recosted)
     users = await ledger.owner.fetch("select user_id from usage_events where recosts is not null")
     assert all(row["user_id"].startswith("erased-") for row in users)
     await Erasures(ledger.database, visible_seconds=0).erase_users()

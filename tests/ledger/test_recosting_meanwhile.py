@@ -38,7 +38,7 @@ async def _priced(ledger: Ledger, count: int = 2, **fields: Any) -> list[int]:
 
 
 def _command(found: Look) -> administration.Recost:
-    return administration.Recost("k", b"x", tuple(call for call, _ in found.calls), "house/chat", "root")
+    return found.command("k", b"x", "root")
 
 
 async def _book(ledger: Ledger, found: Look) -> dict[str, str]:
@@ -82,7 +82,7 @@ async def test_a_part_of_a_call_that_was_taken_back_meanwhile_leaves_it(ledger: 
     await ledger.settle(held, 500, 0)
     await set_price(ledger, "house/chat", CHEAPER)
     found = await found_by(ledger, PERIOD)
-    [(call, _)] = found.calls
+    [call] = found.calls
     assert len(call.events) == 2
     row = await ledger.owner.fetchrow("select booked_at from usage_events where event_id = $1", part)
     reversal = administration.Reverse("first", b"x", "settle", ((part, row["booked_at"]),), "a test", "root")
@@ -107,14 +107,14 @@ async def test_what_others_change_between_two_batches_of_a_look_counts(ledger: L
     look = await found_by(ledger, PERIOD)
     booked: list[str] = []
     for first in (0, 2, 4):
-        part = Look(look.calls[first : first + 2], None, look.basis)
+        part = replace(look, calls=look.calls[first : first + 2])
         entry = (await ledger.ask(_command(part), outcomes.Recosted)).entry
         booked += entry.after["recostings"].values()
-        look.basis.own.append(entry.audit_id >> ORDINAL_BITS)
+        look.page.basis.own.append(entry.audit_id >> ORDINAL_BITS)
         if first == 0:
             await ledger.ask(await _reversal(ledger, ids[2]), outcomes.Reversed)
             other = await found_by(ledger, PERIOD)
-            assert len(await _book(ledger, Look(other.calls[2:], None, other.basis))) == 1
+            assert len(await _book(ledger, replace(other, calls=other.calls[2:]))) == 1
     assert booked == [str(ids[place]) for place in (0, 1, 3, 4)]
 
 
@@ -233,7 +233,7 @@ async def test_two_processes_re_cost_a_period_once(ledger: Ledger) -> None:
     other = Ledger(ledger.database, ledger.owner, ledger._prices, ledger.tenant)
     found = [await found_by(ledger, PERIOD), await found_by(other, PERIOD)]
     parts = [
-        _book(process, Look(look.calls[first : first + 4], None, look.basis))
+        _book(process, replace(look, calls=look.calls[first : first + 4]))
         for process, look in ((ledger, found[0]), (other, found[1]))
         for first in (0, 4, 8)
     ]

@@ -31,7 +31,7 @@ async def test_a_corrected_price_counts_for_every_call_of_its_time(ledger: Ledge
     await ledger.settle(await ledger.hold(provider="house", model="chat"), 1_000, 100)
     assert (await found_by(ledger, PERIOD)).calls == []
     await set_price(ledger, "house/chat", {"base": {"input": "3", "output": "4"}}, AGO + timedelta(hours=2))
-    [totals] = totals_of(each for _, each in (await found_by(ledger, PERIOD)).calls)
+    [totals] = totals_of((await found_by(ledger, PERIOD)).recostings)
     assert (totals.events, totals.tokens, totals.before, totals.after) == (2, 0, 4_800_000, 6_800_000)
     assert await recost(ledger, PERIOD) == 2
     assert await settled(ledger) == 2_400_000 + 6_800_000
@@ -180,7 +180,7 @@ async def test_pages_go_on_within_an_instant(ledger: Ledger, monkeypatch: pytest
     seen, after = [], None
     while True:
         found = await found_by(ledger, PERIOD, after)
-        seen += [call.events[-1][0] for call, _ in found.calls]
+        seen += [call.events[-1][0] for call in found.calls]
         after = found.following
         if after is None:
             break

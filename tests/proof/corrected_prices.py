@@ -56,9 +56,8 @@ async def recost(ledger: Ledger, wanted: Wanted) -> int:
     after, count = None, 0
     while True:
         found = await found_by(ledger, wanted, after)
-        calls = tuple(call for call, _ in found.calls)
-        if calls:
-            done = await ledger.ask(administration.Recost("k", b"x", calls, wanted.target, "root"), outcomes.Recosted)
+        if found.calls:
+            done = await ledger.ask(found.command("k", b"x", "root"), outcomes.Recosted)
             count += len(done.entry.after["recostings"])
         after = found.following
         if after is None:

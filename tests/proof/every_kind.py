@@ -466,9 +466,8 @@ async def recost_all(ledger: Ledger) -> None:
     async with ledger.database.reading(ledger.tenant) as connection:
         book = await load_tenant_book(connection, ledger.tenant, await load_price_book(connection))
         found = await look(connection, ledger.tenant, book, Wanted())
-    calls = tuple(call for call, _ in found.calls)
-    assert calls
-    await ledger.ask(administration.Recost("k", b"x", calls, "*/*", "root"), outcomes.Recosted)
+    assert found.calls
+    await ledger.ask(found.command("k", b"x", "root"), outcomes.Recosted)
 
 
 async def _administer(ledger: Ledger) -> None:

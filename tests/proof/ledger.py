@@ -19,11 +19,11 @@ from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
 from token_ledger.ledger.group_commit import GroupCommit
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.schema.all_tables import PARTITIONED_TABLES, TENANT_TABLES
 from token_ledger.storage.tenants import add_tenant
-from token_ledger.storage.upkeep.periods import load_calendar
 
 Kind = TypeVar("Kind")
 _numbers = itertools.count(1)

@@ -25,9 +25,10 @@ from token_ledger.reports.other_kinds import KindUse, add_kinds
 from token_ledger.reports.span import span_of, whole_days, whole_hours
 from token_ledger.reports.spend import Dimension, kept_from, spend_by
 from token_ledger.reports.sums import add_up
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.database import Database
 from token_ledger.storage.tenants import add_tenant
-from token_ledger.storage.upkeep.periods import load_calendar, load_periods
+from token_ledger.storage.upkeep.periods import load_periods
 from token_ledger.wire.problems import ProblemError
 
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)

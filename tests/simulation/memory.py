@@ -8,7 +8,7 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.batch.outcomes import Outcome
-from token_ledger.core.batch.writes import RollupKey
+from token_ledger.core.batch.rollup_keys import RollupKey
 from token_ledger.core.decisions.decide import decide
 from token_ledger.core.model.account import Account, LimitEntry, ThresholdEvent
 from token_ledger.core.model.event import OLDEST

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from token_ledger.core.model.window import Calendar, CalendarRule
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.database import Database
 from token_ledger.storage.tenants import add_tenant
-from token_ledger.storage.upkeep.periods import DAY_OF_POST, HOUR_OF_POST, load_calendar, load_periods, periods_between
+from token_ledger.storage.upkeep.periods import DAY_OF_POST, HOUR_OF_POST, load_periods, periods_between
 
 BEGIN, END = datetime(2026, 2, 1, tzinfo=UTC), datetime(2027, 6, 1, tzinfo=UTC)
 

@@ -25,6 +25,7 @@ from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.price_terms import book_with
 from token_ledger.core.model.tenant import TenantConfig, TenantId, User
 from token_ledger.core.model.window import Calendar
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.database import Database
 from token_ledger.storage.price_terms import load_price_terms
 from token_ledger.storage.prices import load_price_book
@@ -33,7 +34,7 @@ from token_ledger.storage.reads.model_names import find_spellings
 from token_ledger.storage.reads.triggers import find_triggers
 from token_ledger.storage.reads.users import find_users
 from token_ledger.storage.tenants import find_tenant
-from token_ledger.storage.upkeep.periods import database_now, load_calendar
+from token_ledger.storage.upkeep.periods import database_now
 
 _USERS_PER_PAGE = 1_000
 _TRIAL_SEQUENCE = 1 << 40

@@ -34,9 +34,10 @@ from token_ledger.imports.spool import Spool
 from token_ledger.imports.summary import Summary, Use, UseKey, totals
 from token_ledger.ledger.errors import LedgerError
 from token_ledger.ledger.group_commit import GroupCommit
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.database import Database
 from token_ledger.storage.tenants import all_tenants, check_zone
-from token_ledger.storage.upkeep.periods import database_now, load_calendar
+from token_ledger.storage.upkeep.periods import database_now
 
 
 def import_files(settings: Settings, options: argparse.Namespace) -> int:

@@ -7,8 +7,9 @@ go on, and one that is interrupted has booked whole batches.
 import argparse
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from token_ledger.cli.actor import actor
@@ -16,7 +17,7 @@ from token_ledger.cli.connections import named_database, new_idempotency_key, op
 from token_ledger.cli.event_loop import collect_less_garbage, loop_factory
 from token_ledger.cli.prices import instant_text, read_model
 from token_ledger.config import Settings
-from token_ledger.core.batch.administration import Recost, RecostedCall
+from token_ledger.core.batch.administration import RecostedCall
 from token_ledger.core.batch.books import ORDINAL_BITS
 from token_ledger.core.batch.outcomes import Recosted
 from token_ledger.core.model.plain_data import totals_data
@@ -26,7 +27,8 @@ from token_ledger.core.model.tenant import TenantId
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.price_terms import current_tenant_book
-from token_ledger.storage.reads.recostings import Look, Wanted, look
+from token_ledger.storage.reads.recosting_candidates import Candidate
+from token_ledger.storage.reads.recostings import Page, Wanted, read_page
 from token_ledger.wire.bodies.recostings import RecostingBody
 from token_ledger.wire.commands.recostings import wanted_calls
 from token_ledger.wire.problems import problem_of
@@ -88,19 +90,17 @@ async def _recost(url: str, tenant_name: str, wanted: Wanted, *, accept: bool) -
 
 
 class Pace:
-    """Divides what looks find into batches: small ones while others book for the tenant, as the numbers of ids tell."""
+    """Divides what is found into batches: small ones while others book for the tenant, as the numbers of ids tell."""
 
     def __init__(self) -> None:
         self._sequence: int | None = None
         self._of_few = _BATCHES_OF_FEW
 
-    def slices(self, calls: Sequence[RecostedCall]) -> Iterator[Sequence[RecostedCall]]:
-        """Yield calls in parts, each as large as it may be by then."""
-        first = 0
-        while first < len(calls):
-            size = _FEW if self._of_few else _MANY
-            yield calls[first : first + size]
-            first += size
+    def slices(self, calls: Iterable[RecostedCall]) -> Iterator[Sequence[RecostedCall]]:
+        """Yield calls in parts, each as large as it may be by then, before more of them are found."""
+        following = iter(calls)
+        while part := [*islice(following, _FEW if self._of_few else _MANY)]:
+            yield part
 
     def note(self, sequence: int) -> None:
         """Note the number of the batch that has re-costed a part."""
@@ -117,11 +117,12 @@ async def recost_calls(
     """Return what re-costing changes, by model; book it, batch by batch, if it is accepted."""
     models: dict[tuple[str, str], Row] = {}
     pace = Pace()
-    async for found in _looks(database, commits.prices, tenant, wanted):
+    async for page in _pages(database, commits.prices, tenant, wanted):
         if accept:
-            rows = await _book(commits, tenant, wanted, found, pace)
+            rows = await _book(commits, tenant, page, pace)
         else:
-            rows = [*map(totals_data, totals_of(each for _, each in found.calls))]
+            found = (call.found.recosting for call in map(page.price, page.candidates) if call and call.found)
+            rows = [*map(totals_data, totals_of(found))]
         for row in rows:
             _add(models.setdefault((row["provider"], row["model"]), {}), row)
     if accept and models:
@@ -129,39 +130,39 @@ async def recost_calls(
     return [models[name] for name in sorted(models)]
 
 
-async def _book(commits: GroupCommit, tenant: TenantId, wanted: Wanted, found: Look, pace: Pace) -> list[Row]:
-    """Re-cost what a look has found; return what it changes, by batch and model."""
-    calls = sorted((call for call, _ in found.calls), key=_summed_by)
+async def _book(commits: GroupCommit, tenant: TenantId, page: Page, pace: Pace) -> list[Row]:
+    """Re-cost the calls of a page; return what that changes, by batch and model.
+
+    Those of a batch are priced after the batch before, so that others have their turn in between.
+    """
     rows: list[Row] = []
-    for part in pace.slices(calls):
-        command = Recost(new_idempotency_key(), b"", tuple(part), wanted.target, actor(), found.following)
+    candidates = sorted(page.candidates, key=_summed_by)
+    for part in pace.slices(call for call in map(page.price, candidates) if call is not None):
+        command = page.command(part, new_idempotency_key(), b"", actor(), page.following)
         outcome = await commits.submit(tenant, command, lasts=False)
         if not isinstance(outcome, Recosted):
             raise problem_of(outcome)
         sequence = outcome.entry.audit_id >> ORDINAL_BITS
         pace.note(sequence)
-        found.basis.own.append(sequence)  # it is known what this batch has changed
+        page.basis.own.append(sequence)  # it is known what this batch has changed
         rows += outcome.entry.after["models"]
     return rows
 
 
-def _summed_by(call: RecostedCall) -> tuple[Any, ...]:
+def _summed_by(candidate: Candidate) -> tuple[Any, ...]:
     """Return what brings the calls together that are summed in the same rows, of which a batch then changes fewer."""
-    assert call.found is not None
-    facts = call.found.call.last.facts
+    facts = candidate.event.facts
     return facts.cost_center, facts.agent_type, facts.model, facts.user, facts.request_type
 
 
-async def _looks(database: Database, book: PriceBook, tenant: TenantId, wanted: Wanted) -> AsyncIterator[Look]:
-    # The next look does not begin before the batches of the one before have ended: it would take turns of the event
-    # loop from them, for which others wait.
+async def _pages(database: Database, book: PriceBook, tenant: TenantId, wanted: Wanted) -> AsyncIterator[Page]:
     after = None
     while True:
         async with database.reading(tenant) as connection:
             book = await current_tenant_book(connection, tenant, book)
-            found = await look(connection, tenant, book, wanted, after, most=_PAGE)
-        yield found
-        after = found.following
+            page = await read_page(connection, tenant, book, wanted, after, most=_PAGE)
+        yield page
+        after = page.following
         if after is None:
             return
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.batch.outcomes import Denied, Outcome, Quarantined, Refused
-from token_ledger.core.batch.writes import RollupKey, Writes
+from token_ledger.core.batch.rollup_keys import RollupKey
+from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.repetition import DOUBTFUL, Repetition

@@ -217,7 +217,7 @@ class BatchTransactions:
             tenant = books.config.tenant_id
             self._recent.keep(tenant, books.writes)
             self._names.keep(tenant, books.writes)
-            if tenant in plan.known and not books.writes.stands_alone:
+            if tenant in plan.known and books.writes.leaves_accounts_known:
                 self._kept.keep(books, plan.known[tenant])
         skipped = [tenant for tenant in tenants if tenant not in plan.outcomes]
         names = {books.config.tenant_id: books.config.name for books in plan.books}

@@ -19,10 +19,10 @@ from token_ledger.core.model.transfer import Transfers, place_of
 from token_ledger.core.model.window import Calendar
 from token_ledger.proof.check import Check, Row, Scope, sql_check
 from token_ledger.proof.transfers import load_transfers
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.json_columns import pairs_from
 from token_ledger.storage.rows import BUDGET
 from token_ledger.storage.schema.columns import FACTS
-from token_ledger.storage.upkeep.periods import load_calendar
 
 # An event with a hold was decided on by the budgets that there were when it was held. Alike rows are looked at together
 # if no transfer lies between them; imported ones only if they are of one instant, as only ended windows have them.

@@ -15,9 +15,9 @@ from token_ledger.core.model.subject import Subject
 from token_ledger.core.model.window import Calendar, Window
 from token_ledger.proof.check import Check, Row, Scope, each_unit
 from token_ledger.proof.movements import LIMIT, MOVEMENTS
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.json_columns import parsed
 from token_ledger.storage.rows import TERMS
-from token_ledger.storage.upkeep.periods import load_calendar
 
 # While a user is being erased, some of their accounts have the name and others the pseudonym.
 _ACCOUNTS = """

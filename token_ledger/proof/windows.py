@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping, text
 from token_ledger.core.model.account import RUN_BUDGET
 from token_ledger.core.model.window import Calendar, Window
 from token_ledger.proof.check import Check, Row, Scope, sql_check
-from token_ledger.storage.upkeep.periods import load_calendar
+from token_ledger.storage.calendars import load_calendar
 
 # The accounts of a run's own limits belong to no budget.
 _WINDOWS = f"""

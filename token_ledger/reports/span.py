@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.window import HOUR, INSTANT, Calendar
-from token_ledger.storage.upkeep.periods import load_calendar
+from token_ledger.storage.calendars import load_calendar
 
 _DEFAULT_LENGTH = timedelta(days=31)
 _AHEAD = timedelta(hours=1)

@@ -22,7 +22,7 @@ from token_ledger.reports.crossed import crossed_by
 from token_ledger.reports.other_kinds import KINDS_OF_A_KEY, KindUse, kinds_query, kinds_read
 from token_ledger.reports.span import Span, WholePeriods, whole_days, whole_hours
 from token_ledger.reports.sums import EVENT_FIGURES, NOTHING, SUMS, SumRow, add_up
-from token_ledger.storage.upkeep.periods import load_calendar
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.wire.problems import invalid_field
 
 Dimension = Literal["user", "agent_type", "model", "cost_center", "request_type"]

@@ -10,7 +10,7 @@ from tests.core import given
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.batch.outcomes import Granted, Recorded
-from token_ledger.core.batch.writes import RollupKey, TagKey
+from token_ledger.core.batch.rollup_keys import RollupKey, TagKey
 from token_ledger.core.decisions.decide import decide
 from token_ledger.core.model.budget import Counts
 from token_ledger.core.model.tenant import TenantConfig, TenantId

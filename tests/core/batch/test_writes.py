@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from token_ledger.core.batch.writes import RollupKey, Writes
+from token_ledger.core.batch.rollup_keys import RollupKey
+from token_ledger.core.batch.writes import Writes
 
 
 def test_a_batch_that_only_books_is_ordinary() -> None:

@@ -18,8 +18,9 @@ from token_ledger.imports.rows import Defaults, UnreadableFile
 from token_ledger.imports.spool import Spool
 from token_ledger.imports.summary import Summary
 from token_ledger.ledger.turns import PIECES_OF_A_LIST
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.tenants import check_zone
-from token_ledger.storage.upkeep.periods import database_now, load_calendar
+from token_ledger.storage.upkeep.periods import database_now
 from token_ledger.wire.bodies.imports import ImportBody
 from token_ledger.wire.problems import invalid_field, invalid_problem
 

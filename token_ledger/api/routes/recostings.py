@@ -51,9 +51,7 @@ async def recost(request: Request, admin: Admin, body: bodies.RecostingBody) -> 
     wanted = wanted_calls(body.provider, body.model, body.since, body.until, also_priced=body.also_priced)
     # Finding them may take long, so it is done before the batch.
     found = await _look(request, admin.tenant, wanted, body.after)
-    return recosting_answer(
-        await decide(request, admin.tenant, Recosted, recost_command(body, wanted, found, actor_of(admin)))
-    )
+    return recosting_answer(await decide(request, admin.tenant, Recosted, recost_command(body, found, actor_of(admin))))
 
 
 async def _look(request: Request, tenant: TenantId, wanted: Wanted, after: str | None) -> Look:

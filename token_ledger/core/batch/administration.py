@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from token_ledger.core.batch.idempotency import KeyedCommand
+from token_ledger.core.batch.recosting_sums import DecidedRecostings
 from token_ledger.core.model.budget import (
     DEFAULT_THRESHOLDS,
     Counts,
@@ -287,7 +288,7 @@ class Recost(KeyedCommand):
     """Book what calls cost more or less at prices that were set after them.
 
     Finding them may take long, so it is done before the batch. `following` is where those that are left begin, None
-    where none are; `target` says of which models they are.
+    where none are; `target` says of which models they are. `decided` are all of them as they were decided when found.
     """
 
     verb: ClassVar[str] = "recost"
@@ -295,6 +296,7 @@ class Recost(KeyedCommand):
     target: str
     actor: str
     following: str | None = None
+    decided: DecidedRecostings | None = None
 
 
 @value

@@ -11,7 +11,8 @@ from typing import Any
 
 from token_ledger.core.batch.commands import Command, Reserve
 from token_ledger.core.batch.loaded import AskedName, Loaded, StoredKey
-from token_ledger.core.batch.rollups import costs_by_path, roll_up, roll_up_recostings
+from token_ledger.core.batch.recosting_sums import RecostingSums
+from token_ledger.core.batch.rollups import roll_up, roll_up_recostings
 from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.account import (
     NO_BOUNDS,
@@ -354,20 +355,20 @@ class Books:
         self.writes.corrections.append(correction)
         self.loaded.corrected[corrected] = correction.event_id
 
-    def recost(self, recostings: Sequence[RecostedEvent]) -> None:
+    def recost(self, recostings: Sequence[RecostedEvent], sums: RecostingSums) -> None:
         """Book what others cost more or less; these have no keys of their own. Thresholds see all of them at once."""
         changed: dict[int, Account] = {}
-        for path, nanos in costs_by_path(recostings).items():
+        for path, nanos in sums.by_path.items():
             for account in self.accounts_on(path):
                 account.settle(0, nanos, 0)
                 changed[account.account_id] = account
-            self.loaded.booked_nanos += nanos
+        self.loaded.booked_nanos += sums.nanos
         for account in changed.values():
             self.watch(account)
         self.writes.changed_accounts.update(changed)
         self.writes.recostings += recostings
         self.loaded.note_recostings(recostings)
-        roll_up_recostings(self.writes, recostings, self.period)
+        roll_up_recostings(self.writes, sums)
 
     def _settle(self, event: UsageEvent, accounts: Iterable[Account]) -> None:
         tokens, uncached = event.usage.total_tokens, event.usage.uncached_tokens

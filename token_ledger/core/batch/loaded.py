@@ -90,6 +90,8 @@ class Loaded:
     """By the events that commands re-cost or take back: what was re-costed of them before, the newest last."""
     recosted = OnDemand(dict[int, tuple[RecostedEvent, ...]])
     """What this batch has re-costed of them."""
+    are_as_found = OnDemand(bool)
+    """Whether all calls to re-cost are what they were when they were found, but for what this batch does."""
     responses = OnDemand(dict[str, dict[int, UsageEvent]])
     """By response ids of commands: the calls that are known by them, by event id."""
     transfers = OnDemand(dict[int, list[Transfer]])

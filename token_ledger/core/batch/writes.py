@@ -1,12 +1,12 @@
 """Owns what one batch of one tenant changes: rows to add, rows to change, sums to add to."""
 
 from datetime import datetime
-from typing import NamedTuple
 
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.batch.loaded import AskedName, KeptEvent
 from token_ledger.core.batch.on_demand import OnDemand
 from token_ledger.core.batch.outcomes import Denial
+from token_ledger.core.batch.rollup_keys import RollupKey, RunKey, TagKey
 from token_ledger.core.model.account import Account, Grant, LimitEntry, ThresholdEvent
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.budget import Budget, Terms
@@ -23,36 +23,6 @@ from token_ledger.core.model.tenant import Erasure, User
 from token_ledger.core.model.transfer import Transfer
 from token_ledger.core.model.trigger import Advice, Technique, Trigger
 from token_ledger.core.model.window import CalendarRule
-
-
-class RollupKey(NamedTuple):
-    """What an event is added up by: each roll-up has some of these. Hour and day are the tenant's, as UTC instants."""
-
-    hour: datetime
-    day: datetime
-    cost_center: str
-    user_id: str
-    agent_type: str
-    model: str
-    request_type: str
-
-
-class TagKey(NamedTuple):
-    """What an event is added up by once for every tag."""
-
-    day: datetime
-    tag: str
-    value: str
-
-
-class RunKey(NamedTuple):
-    """What an event of a run is added up by; a call without a tool has the empty one."""
-
-    run_id: int
-    agent_type: str
-    tool: str
-    model: str
-
 
 _ORDINARY = frozenset(
     {
@@ -146,9 +116,14 @@ class Writes:
     @property
     def stands_alone(self) -> bool:
         """Whether the next batch must wait until these changes can be read from the database."""
+        return not self.is_ordinary and (bool(self.audit) or not self.leaves_accounts_known)
+
+    @property
+    def leaves_accounts_known(self) -> bool:
+        """Whether the accounts are afterwards what the batch knows of them."""
         if self.is_ordinary:
-            return False
-        return self.config_changed or bool(
-            self.new_grants or self.changed_grants or self.increases or self.audit
+            return True
+        return not self.config_changed and not (
+            self.new_grants or self.changed_grants or self.increases
             or any(run.external_id is not None and run.ended_at is not None for run in self.changed_runs.values())
         )  # fmt: skip

@@ -119,6 +119,9 @@ def _account_ids(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterabl
         event = loaded[tenant].events.get(event_id)
         yield from ((tenant, account_id) for account_id in (() if event is None else event.path))
     for tenant, recosting in ordered.of(administration.Recost):
+        if recosting.decided is not None and loaded[tenant].are_as_found:
+            yield from ((tenant, account_id) for path in recosting.decided.sums.by_path for account_id in path)
+            continue
         lasts = (loaded[tenant].events.get(call.events[-1][0]) for call in recosting.calls)
         paths = {tuple(event.path) for event in lasts if event is not None}  # many calls are on the same accounts
         yield from ((tenant, account_id) for path in paths for account_id in path)

@@ -101,14 +101,20 @@ Calls = Sequence[tuple[TenantId, Sequence[RecostedCall]]]
 async def _load_changed(
     connection: Connection, configs: Mapping[TenantId, TenantConfig], calls: Calls, loaded: Mapping[TenantId, Loaded]
 ) -> list[tuple[int, int, datetime]]:
-    """Take events of calls to re-cost as they were found; return those that have changed, and those not found so."""
+    """Take events of calls to re-cost as they were found; return those that have changed, and those not found so.
+
+    Where there are none of these, the calls of the tenant are as they were found.
+    """
     changed = await _changed(connection, configs, calls)
     others: list[tuple[int, int, datetime]] = []
+    for tenant, _ in calls:
+        loaded[tenant].are_as_found = True
     for tenant, of_tenant in calls:
         events, recostings = loaded[tenant].events, loaded[tenant].recostings
         for call in of_tenant:
             if call.found is None or (changed and any((tenant, event_id) in changed for event_id, _ in call.events)):
                 others.extend((tenant, *event) for event in call.events)
+                loaded[tenant].are_as_found = False
                 continue
             found = call.found.call
             for event in found.events:

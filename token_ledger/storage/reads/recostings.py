@@ -5,21 +5,23 @@ many at a time, from where the look before has ended.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.batch.administration import RecostedCall
+from token_ledger.core.batch.administration import Recost, RecostedCall
+from token_ledger.core.batch.recosting_sums import decided_recostings
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.name_patterns import ANYTHING, Names, is_pattern
 from token_ledger.core.model.price import ModelName, PriceBook
 from token_ledger.core.model.recosting import Basis, FoundRecosting, RecostableCall, Recosting, recosting_of
 from token_ledger.core.model.reservation import HoldState
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT
+from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT, Calendar
 from token_ledger.storage import rows
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.reads.query import fetch_rows
 from token_ledger.storage.reads.recosting_candidates import (
     Candidate,
@@ -85,12 +87,62 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one look has found, by a basis; `following` is where the next one begins, None where nothing is left."""
+class Page:
+    """Events at which one look looks, before they are priced; `following` is where the next page begins, if any does.
 
-    calls: list[tuple[RecostedCall, Recosting]]
-    following: str | None
+    `parts` are the events of calls that were booked in parts, and `before` what was re-costed before, both by the
+    event that would be re-costed. The calendar is that of the basis.
+    """
+
+    candidates: list[Candidate]
+    parts: Mapping[int, tuple[tuple[UsageEvent, datetime], ...]]
+    before: Mapping[int | None, tuple[UsageEvent, ...]]
+    wanted: Wanted
+    book: PriceBook
     basis: Basis
+    calendar: Calendar
+    following: str | None
+
+    def price(self, candidate: Candidate) -> RecostedCall | None:
+        """Return the call of an event if it costs something else now."""
+        event = candidate.event
+        events = self.parts.get(event.event_id, ()) if candidate.is_of_parts else ((event, candidate.booked_at),)
+        if not events:
+            return None
+        called, whole_at = candidate.called, candidate.priced_at if self.wanted.also_priced else None
+        before = self.before.get(event.event_id, ())
+        call = RecostableCall(tuple(part for part, _ in events), called, before, whole_at)
+        recosting = recosting_of(self.book, call)
+        if recosting is None:
+            return None
+        named = tuple((part.event_id, booked_at) for part, booked_at in events)
+        return RecostedCall(named, called, whole_at, FoundRecosting(call, recosting, self.basis))
+
+    def command(
+        self, calls: Sequence[RecostedCall], key: str, fingerprint: bytes, actor: str, following: str | None
+    ) -> Recost:  # fmt: skip
+        """Return the command that re-costs some of the calls, with what that adds up to."""
+        found = ((call.found, call.events[-1][1]) for call in calls if call.found is not None)
+        decided = decided_recostings(self.basis, found, self.calendar.period)
+        return Recost(key, fingerprint, tuple(calls), self.wanted.target, actor, following, decided)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look has found in a page; `following` is where the next one begins, None where nothing is left."""
+
+    calls: list[RecostedCall]
+    following: str | None
+    page: Page
+
+    @property
+    def recostings(self) -> list[Recosting]:
+        """What re-costs the calls, in their order."""
+        return [call.found.recosting for call in self.calls if call.found is not None]
+
+    def command(self, key: str, fingerprint: bytes, actor: str) -> Recost:
+        """Return the command that re-costs what was found."""
+        return self.page.command(self.calls, key, fingerprint, actor, self.following)
 
 
 async def look(
@@ -101,7 +153,28 @@ async def look(
 
     Raises ValueError if `after` is not the `following` of another look.
     """
+    page = await read_page(connection, tenant, book, wanted, after, newest_first=newest_first, most=most)
+    found: list[RecostedCall] = []
+    for number, each in enumerate(page.candidates, start=1):
+        if number % _AT_A_TIME == 0:
+            await asyncio.sleep(0)  # to let others go on
+        if (call := page.price(each)) is not None:
+            found.append(call)
+        if len(found) == most:
+            return Look(found, _place_of(wanted, each.event), page)
+    return Look(found, page.following, page)
+
+
+async def read_page(
+    connection: AsyncConnection, tenant: TenantId, book: PriceBook, wanted: Wanted, after: str | None = None,
+    *, newest_first: bool = False, most: int = MOST_LOOKED_AT,
+) -> Page:  # fmt: skip
+    """Return the next events that may cost something else now, of which at most so many are wanted.
+
+    Raises ValueError if `after` is not the `following` of another page or look.
+    """
     basis = Basis(book.edition, *await follow_the_index(connection, tenant))
+    calendar, _ = await load_calendar(connection, tenant)  # after its version, so that it is not older
     # In a span of time every call may cost something else: more than are wanted are not read.
     limit = min(MOST_LOOKED_AT, most) if wanted.also_priced else MOST_LOOKED_AT
     page = await _page(connection, tenant, book, wanted, after, limit, newest_first=newest_first)
@@ -109,7 +182,6 @@ async def look(
     chosen = [
         each for each in page if each.follows and wanted.since <= each.event.posted_at < wanted.until and fits(each)
     ]  # fmt: skip
-    place_of = span_place if wanted.also_priced else unpriced_place
     parts = await _parts_of(connection, tenant, [each for each in chosen if each.is_of_parts])
     ids = [each.event.event_id for each in chosen if each.is_recosted]
     before: dict[int | None, tuple[UsageEvent, ...]] = {}
@@ -117,24 +189,12 @@ async def look(
     recostings = map(rows.EVENT.read, found_before)
     for recosting in sorted(recostings, key=lambda each: each.event_id):
         before[recosting.recosts] = (*before.get(recosting.recosts, ()), recosting)
-    found: list[tuple[RecostedCall, Recosting]] = []
-    for number, each in enumerate(chosen, start=1):
-        if number % _AT_A_TIME == 0:
-            await asyncio.sleep(0)  # to let others go on
-        event = each.event
-        events = parts.get(event.event_id, ()) if each.is_of_parts else ((event, each.booked_at),)
-        if not events:
-            continue
-        called, whole_at = each.called, each.priced_at if wanted.also_priced else None
-        call = RecostableCall(tuple(part for part, _ in events), called, before.get(event.event_id, ()), whole_at)
-        recosting_of_it = recosting_of(book, call)
-        if recosting_of_it is not None:
-            named = tuple((part.event_id, booked_at) for part, booked_at in events)
-            decided = FoundRecosting(call, recosting_of_it, basis)
-            found.append((RecostedCall(named, called, whole_at, decided), recosting_of_it))
-        if len(found) == most:
-            return Look(found, place_of(event), basis)
-    return Look(found, place_of(page[-1].event) if len(page) == limit else None, basis)
+    following = _place_of(wanted, page[-1].event) if len(page) == limit else None
+    return Page(chosen, parts, before, wanted, book, basis, calendar, following)
+
+
+def _place_of(wanted: Wanted, event: UsageEvent) -> str:
+    return span_place(event) if wanted.also_priced else unpriced_place(event)
 
 
 async def count_recostable(connection: AsyncConnection, tenant: TenantId, book: PriceBook, name: ModelName) -> int:

@@ -80,7 +80,7 @@ class PriceChangeAnswer(ChangeAnswer):
 
 def preview_answer(found: Look) -> RecostingPreview:
     """Return what re-costing would change."""
-    totals = totals_of(each for _, each in found.calls)
+    totals = totals_of(found.recostings)
     return {"models": _models(map(totals_data, totals)), "next": found.following}
 
 

@@ -23,7 +23,6 @@ def wanted_calls(
     return Wanted(provider, model, since or FIRST_INSTANT, until or LAST_INSTANT, also_priced)
 
 
-def recost_command(body: RecostingBody, wanted: Wanted, found: Look, actor: str) -> Recost:
+def recost_command(body: RecostingBody, found: Look, actor: str) -> Recost:
     """Return the command that re-costs what a look has found."""
-    calls = tuple(call for call, _ in found.calls)
-    return Recost(body.idempotency_key, fingerprint_of(body), calls, wanted.target, actor, found.following)
+    return found.command(body.idempotency_key, fingerprint_of(body), actor)
