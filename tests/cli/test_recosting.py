@@ -3,7 +3,6 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -178,10 +177,9 @@ def test_batches_are_small_until_nobody_else_has_booked_for_a_while(monkeypatch:
     for name, value in (("_FEW", 2), ("_MANY", 5), ("_BATCHES_OF_FEW", 3)):
         monkeypatch.setattr(f"token_ledger.cli.recostings.{name}", value)
     pace = Pace()
-    calls: list[Any] = [None] * 27
-    sequences = iter((7, 8, 9, 10, 12, 13, 14, 15, 16))  # somebody else has booked the eleventh
     sizes = []
-    for part in pace.slices(calls):
-        sizes.append(len(part))
-        pace.note(next(sequences))
+    for sequence in (7, 8, 9, 10, 12, 13, 14, 15, 16):  # somebody else has booked the eleventh
+        sizes.append(pace.size)
+        assert (pace.pause_seconds > 0) == (pace.size == 2)  # others get the ledger between two small ones
+        pace.note(sequence)
     assert sizes == [2, 2, 2, 5, 5, 2, 2, 2, 5]

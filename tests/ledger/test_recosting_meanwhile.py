@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from tests.ledger.test_recosting_priced import PERIOD
 from tests.proof.ledger import Ledger
 from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.batch.books import ORDINAL_BITS
+from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.discount import read_factor
@@ -293,3 +294,35 @@ async def test_a_call_that_gives_way_takes_its_re_costing_along(ledger: Ledger) 
     await _book(ledger, await found_by(ledger, PERIOD))
     await ledger.settle(held, 1_000, 0, response_id="resp_1")
     assert await settled(ledger) == 1_000_000
+
+
+@pytest.mark.parametrize("as_found", [True, False])
+async def test_what_was_added_up_before_a_batch_is_what_the_batch_would_add_up(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, as_found: bool
+) -> None:
+    written: list[Writes] = []
+
+    def report(batch: BatchReport) -> None:
+        written.extend(writes for _, _, writes in batch.decided if writes.recostings)
+
+    ledger.commits = GroupCommit(ledger.database, ledger._prices, report=report)
+    await _every_kind_of_call(ledger)
+    await set_price(ledger, "house/*", CHEAPER)
+    command = (await found_by(ledger, PERIOD)).command("k", b"x", "root")
+    if not as_found:
+        monkeypatch.setattr("token_ledger.core.decisions.recostings._stand", lambda *_: False)
+    entry = (await ledger.ask(command, outcomes.Recosted)).entry
+    [writes] = written
+    assert command.decided is not None
+    sums = command.decided.sums
+    assert len(writes.recostings) > 5
+    assert command.decided.rows == tuple(each[1:] for each in writes.recostings)
+    assert command.decided.models == entry.after["models"]
+    assert _costs(writes.rollups) == sums.rollups
+    assert _costs(writes.tag_rollups) == sums.tag_rollups != {}
+    assert _costs(writes.run_rollups) == sums.run_rollups != {}
+    assert sums.nanos == sum(sums.by_path.values()) == sum(each.cost_nanos for each in writes.recostings)
+
+
+def _costs(sums: Mapping[Any, list[int]]) -> dict[Any, int]:
+    return {key: figures[-1] for key, figures in sums.items()}

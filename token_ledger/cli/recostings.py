@@ -7,9 +7,8 @@ go on, and one that is interrupted has booked whole batches.
 import argparse
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
-from itertools import islice
 from typing import Any
 
 from token_ledger.cli.actor import actor
@@ -17,7 +16,6 @@ from token_ledger.cli.connections import named_database, new_idempotency_key, op
 from token_ledger.cli.event_loop import collect_less_garbage, loop_factory
 from token_ledger.cli.prices import instant_text, read_model
 from token_ledger.config import Settings
-from token_ledger.core.batch.administration import RecostedCall
 from token_ledger.core.batch.books import ORDINAL_BITS
 from token_ledger.core.batch.outcomes import Recosted
 from token_ledger.core.model.plain_data import totals_data
@@ -28,7 +26,7 @@ from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.price_terms import current_tenant_book
 from token_ledger.storage.reads.recosting_candidates import Candidate
-from token_ledger.storage.reads.recostings import Page, Wanted, read_page
+from token_ledger.storage.reads.recostings import Page, Part, Wanted, read_page
 from token_ledger.wire.bodies.recostings import RecostingBody
 from token_ledger.wire.commands.recostings import wanted_calls
 from token_ledger.wire.problems import problem_of
@@ -43,6 +41,11 @@ _FEW, _MANY = 200, 500
 one of 200 takes some 6 ms, as long as the slower ones of their own."""
 _BATCHES_OF_FEW = 100
 """How many batches are of few calls once somebody else has booked between two."""
+_PAUSE_SECONDS = 0.002
+"""How long the ledger is left to others between two batches of few. The database keeps no queue for a row that changes:
+whoever asks for it just after a change gets it, so that others would wait for two batches or more."""
+_AT_A_TIME = 10
+"""How many calls are priced in one turn of the event loop, which takes some 150 µs."""
 _COSTS = ("cost_before", "cost_after", "difference", "list_cost_before", "list_cost_after")
 
 
@@ -96,11 +99,15 @@ class Pace:
         self._sequence: int | None = None
         self._of_few = _BATCHES_OF_FEW
 
-    def slices(self, calls: Iterable[RecostedCall]) -> Iterator[Sequence[RecostedCall]]:
-        """Yield calls in parts, each as large as it may be by then, before more of them are found."""
-        following = iter(calls)
-        while part := [*islice(following, _FEW if self._of_few else _MANY)]:
-            yield part
+    @property
+    def size(self) -> int:
+        """How many calls the next batch re-costs."""
+        return _FEW if self._of_few else _MANY
+
+    @property
+    def pause_seconds(self) -> float:
+        """For how long to leave the tenant's ledger to others before the next batch."""
+        return _PAUSE_SECONDS if self._of_few else 0
 
     def note(self, sequence: int) -> None:
         """Note the number of the batch that has re-costed a part."""
@@ -133,20 +140,39 @@ async def recost_calls(
 async def _book(commits: GroupCommit, tenant: TenantId, page: Page, pace: Pace) -> list[Row]:
     """Re-cost the calls of a page; return what that changes, by batch and model.
 
-    Those of a batch are priced after the batch before, so that others have their turn in between.
+    The next part is priced while a batch waits for its turn and for the database.
     """
     rows: list[Row] = []
-    candidates = sorted(page.candidates, key=_summed_by)
-    for part in pace.slices(call for call in map(page.price, candidates) if call is not None):
-        command = page.command(part, new_idempotency_key(), b"", actor(), page.following)
-        outcome = await commits.submit(tenant, command, lasts=False)
-        if not isinstance(outcome, Recosted):
-            raise problem_of(outcome)
-        sequence = outcome.entry.audit_id >> ORDINAL_BITS
-        pace.note(sequence)
-        page.basis.own.append(sequence)  # it is known what this batch has changed
-        rows += outcome.entry.after["models"]
+    candidates = iter(sorted(page.candidates, key=_summed_by))
+    ahead = asyncio.create_task(_price(page, candidates, pace.size))
+    try:
+        while (part := await ahead).calls:
+            ahead = asyncio.create_task(_price(page, candidates, pace.size))
+            command = part.command(new_idempotency_key(), b"", actor(), page.following)
+            outcome = await commits.submit(tenant, command, lasts=False)
+            if not isinstance(outcome, Recosted):
+                raise problem_of(outcome)
+            sequence = outcome.entry.audit_id >> ORDINAL_BITS
+            pace.note(sequence)
+            page.basis.own.append(sequence)  # it is known what this batch has changed
+            rows += outcome.entry.after["models"]
+            await asyncio.sleep(pace.pause_seconds)
+    finally:
+        ahead.cancel()
     return rows
+
+
+async def _price(page: Page, candidates: Iterator[Candidate], most: int) -> Part:
+    """Return the next calls that cost something else now, at most so many."""
+    part = Part(page)
+    for number, candidate in enumerate(candidates, start=1):
+        if number % _AT_A_TIME == 0:
+            await asyncio.sleep(0)  # a batch with the tenant's lock may have its answer
+        if (call := page.price(candidate)) is not None:
+            part.add(call)
+        if len(part.calls) == most:
+            break
+    return part
 
 
 def _summed_by(candidate: Candidate) -> tuple[Any, ...]:

@@ -13,7 +13,15 @@ from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.plain_data import totals_data
-from token_ledger.core.model.recosting import Basis, FoundRecosting, Recosting, totals_of
+from token_ledger.core.model.price import ModelName
+from token_ledger.core.model.recosting import (
+    Basis,
+    FoundRecosting,
+    ModelTotals,
+    Recosting,
+    add_to_totals,
+    totals_of,
+)
 
 Period = Callable[[datetime], tuple[datetime, datetime]]
 """Returns when the tenant's hour and day of an instant began."""
@@ -49,17 +57,28 @@ class DecidedRecostings:
     models: list[dict[str, Any]]
 
 
-def decided_recostings(
-    basis: Basis, found: Iterable[tuple[FoundRecosting, datetime]], period: Period
-) -> DecidedRecostings:  # fmt: skip
-    """Return re-costings that were found by one basis, with their sums, by the instants of the calls' booking."""
-    sums, rows, recostings = RecostingSums(), [], []
-    for each, booked_at in found:
-        last, recosting = each.call.last, each.recosting
-        sums.add(last, last.path, recosting.difference.nanos, period)
-        rows.append(row_of(recosting, last, booked_at, last.path))
-        recostings.append(recosting)
-    return DecidedRecostings(basis, (*rows,), sums, models_of(recostings))
+class Gathered:
+    """Re-costings that are found one after the other, by one basis."""
+
+    def __init__(self, basis: Basis, period: Period) -> None:
+        self._basis = basis
+        self._period = period
+        self._sums = RecostingSums()
+        self._rows: list[tuple[Any, ...]] = []
+        self._totals: dict[ModelName, ModelTotals] = {}
+
+    def add(self, found: FoundRecosting, booked_at: datetime) -> None:
+        """Add a re-costing of a call of which the last event was booked at an instant."""
+        last, recosting = found.call.last, found.recosting
+        self._sums.add(last, last.path, recosting.difference.nanos, self._period)
+        self._rows.append(row_of(recosting, last, booked_at, last.path))
+        add_to_totals(self._totals, recosting)
+
+    @property
+    def decided(self) -> DecidedRecostings:
+        """All that was added."""
+        models = [totals_data(self._totals[name]) for name in sorted(self._totals)]
+        return DecidedRecostings(self._basis, (*self._rows,), self._sums, models)
 
 
 def row_of(found: Recosting, last: UsageEvent, booked_at: datetime, path: list[int]) -> tuple[Any, ...]:

@@ -348,6 +348,15 @@ def totals_of(found: Iterable[Recosting]) -> list[ModelTotals]:
     """Return what re-costing changes, by models in the order of their names."""
     totals: dict[ModelName, ModelTotals] = {}
     for each in found:
-        name = ModelName(each.booked.use.provider, each.booked.use.model)
-        totals.setdefault(name, ModelTotals(name)).add(each)
+        add_to_totals(totals, each)
     return [totals[name] for name in sorted(totals)]
+
+
+def add_to_totals(totals: dict[ModelName, ModelTotals], found: Recosting) -> None:
+    """Add a call to the totals of its model."""
+    use = found.booked.use
+    name = ModelName(use.provider, use.model)
+    of_model = totals.get(name)
+    if of_model is None:
+        of_model = totals[name] = ModelTotals(name)
+    of_model.add(found)

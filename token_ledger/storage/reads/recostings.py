@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.batch.administration import Recost, RecostedCall
-from token_ledger.core.batch.recosting_sums import decided_recostings
+from token_ledger.core.batch.recosting_sums import Gathered
 from token_ledger.core.model.event import UsageEvent
 from token_ledger.core.model.name_patterns import ANYTHING, Names, is_pattern
 from token_ledger.core.model.price import ModelName, PriceBook
@@ -118,13 +118,25 @@ class Page:
         named = tuple((part.event_id, booked_at) for part, booked_at in events)
         return RecostedCall(named, called, whole_at, FoundRecosting(call, recosting, self.basis))
 
-    def command(
-        self, calls: Sequence[RecostedCall], key: str, fingerprint: bytes, actor: str, following: str | None
-    ) -> Recost:  # fmt: skip
-        """Return the command that re-costs some of the calls, with what that adds up to."""
-        found = ((call.found, call.events[-1][1]) for call in calls if call.found is not None)
-        decided = decided_recostings(self.basis, found, self.calendar.period)
-        return Recost(key, fingerprint, tuple(calls), self.wanted.target, actor, following, decided)
+
+class Part:
+    """Calls of a page that are re-costed by one command, priced one after the other."""
+
+    def __init__(self, page: Page) -> None:
+        self.calls: list[RecostedCall] = []
+        self._page = page
+        self._gathered = Gathered(page.basis, page.calendar.period)
+
+    def add(self, call: RecostedCall) -> None:
+        """Add a call of the page."""
+        assert call.found is not None, "it was found in the page"
+        self.calls.append(call)
+        self._gathered.add(call.found, call.events[-1][1])
+
+    def command(self, key: str, fingerprint: bytes, actor: str, following: str | None) -> Recost:
+        """Return the command; `following` is where those that are left begin."""
+        target = self._page.wanted.target
+        return Recost(key, fingerprint, tuple(self.calls), target, actor, following, self._gathered.decided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +154,10 @@ class Look:
 
     def command(self, key: str, fingerprint: bytes, actor: str) -> Recost:
         """Return the command that re-costs what was found."""
-        return self.page.command(self.calls, key, fingerprint, actor, self.following)
+        part = Part(self.page)
+        for call in self.calls:
+            part.add(call)
+        return part.command(key, fingerprint, actor, self.following)
 
 
 async def look(

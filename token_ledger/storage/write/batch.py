@@ -10,7 +10,7 @@ from token_ledger.storage.write.limits import plan_limits
 from token_ledger.storage.write.recostings import plan_recostings
 from token_ledger.storage.write.rollups import plan_rollups
 from token_ledger.storage.write.setup import plan_setup
-from token_ledger.storage.write.statements import Decided, Rows, Write, insert, insert_columns, update
+from token_ledger.storage.write.statements import Decided, Rows, Write, insert, insert_columns, together, update
 
 INSERT_KEYS = insert_columns(*operation_keys.columns)
 INSERT_ACCOUNTS = insert(rows.NEW_ACCOUNT)
@@ -30,7 +30,7 @@ def plan_writes(decided: Sequence[Decided], totals: Sequence[Total]) -> list[Wri
     What a batch decides on may change once its writes are planned: the next batch is decided on top of it.
     """
     others = [each for each in decided if not each[2].is_ordinary]
-    return [
+    writes = [
         *INSERT_ACCOUNTS.plan_values(others, lambda writes: writes.new_accounts),
         *plan_bookings(decided, totals),
         *plan_recostings(others),
@@ -45,6 +45,7 @@ def plan_writes(decided: Sequence[Decided], totals: Sequence[Total]) -> list[Wri
         *INSERT_STEPS.plan_values(others, lambda writes: writes.steps),
         *plan_setup(others),
     ]
+    return together(writes) if any(each.recostings for _, _, each in others) else writes
 
 
 async def send(connection: Any, writes: Sequence[Write]) -> None:

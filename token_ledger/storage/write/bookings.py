@@ -12,7 +12,7 @@ from token_ledger.core.model.repetition import Repetition
 from token_ledger.storage.rows import ACCOUNT, BALANCES, EVENT, RESERVATION
 from token_ledger.storage.schema.batch_rows import BatchRow, Places, array_text
 from token_ledger.storage.schema.ledger_tables import operation_keys, reservations
-from token_ledger.storage.write.statements import Decided, Rows, Write, update_columns
+from token_ledger.storage.write.statements import Decided, Rows, Write, makes, update_columns
 
 Total = tuple[int, int]
 """Tokens and nano-dollars of all events of a tenant."""
@@ -25,19 +25,22 @@ _balance_row = _balance.writer("lock, value", first=["lock"])
 
 # What the ledgers of the tenants and their accounts stand at after the batch. Both keys of an account are named, so
 # that either index finds it with one probe.
-UPDATE_BALANCES = f"""
-with ledgers as (
+_UPDATE_LEDGERS = """
     update tenant_ledgers as l
     set sequence = l.sequence + 1, booked_at = b.now, booked_tokens = b.tokens, booked_nanos = b.nanos
     from unnest($2::text::bigint[], $3::timestamptz[], $4::text::bigint[], $5::text::bigint[])
          as b (tenant_id, now, tokens, nanos)
     where l.tenant_id = b.tenant_id
-)
+"""
+_UPDATE_ACCOUNTS = f"""
 update accounts as a set {", ".join(f"{name} = v.{name}" for name in BALANCES)}
 from {ACCOUNT_BALANCE_ROW.unpacked()} as v
 where a.tenant_id = v.tenant_id and a.account_id = v.account_id
   and a.budget_id = v.budget_id and a.subject = v.subject and a.window_start = v.window_start
 """
+UPDATE_BALANCES = makes(
+    _UPDATE_LEDGERS, _UPDATE_ACCOUNTS, text=f"with ledgers as ({_UPDATE_LEDGERS}) {_UPDATE_ACCOUNTS}"
+)  # fmt: skip
 
 # What a new hold is stored with; its other columns have their defaults, or follow from the instant of the batch.
 _given = RESERVATION.without(

@@ -8,7 +8,7 @@ from token_ledger.storage import json_columns
 from token_ledger.storage.schema.batch_rows import Places, array_text, array_text_with_nulls
 from token_ledger.storage.schema.columns import quoted
 from token_ledger.storage.schema.ledger_tables import usage_events
-from token_ledger.storage.write.statements import Decided, Write
+from token_ledger.storage.write.statements import Decided, Write, makes
 
 # Their columns as the statement says them, in place of those of the event; `derived_event` says the same in memory.
 _OWN = {
@@ -43,8 +43,8 @@ _OWN = {
 _COLUMNS = [column.name for column in usage_events.columns]
 
 # The instant of booking leads to the one partition that holds the event. For `returning 1` see `write.statements`.
-INSERT_RECOSTINGS = f"""
-with stored as (
+INSERT_RECOSTINGS = makes(
+    f"""
     insert into usage_events ({", ".join(quoted(_COLUMNS))})
     select {", ".join(_OWN.get(name) or f"e.{quoted([name])[0]}" for name in _COLUMNS)}
     from (
@@ -66,9 +66,8 @@ with stored as (
         order by stored.event_id, stored.booked_at limit 1
     ) as e
     returning 1
+    """
 )
-select 1
-"""
 
 
 def plan_recostings(decided: Sequence[Decided]) -> list[Write]:

@@ -14,7 +14,7 @@ from token_ledger.storage.schema import rollup_tables
 from token_ledger.storage.schema.batch_rows import BatchRow, array_text
 from token_ledger.storage.schema.columns import quoted
 from token_ledger.storage.schema.compiled import compile_function, tuple_of
-from token_ledger.storage.write.statements import Decided, Rows, Write
+from token_ledger.storage.write.statements import Decided, Rows, Write, makes
 
 SEGMENT_BITS = 8
 """How many batches of a tenant add to the same rows of its roll-ups, as a power of two (see `rollup_tables`)."""
@@ -79,8 +79,7 @@ def plan_rollups(decided: Sequence[Decided]) -> list[Write]:
 def statement_of(rollups: tuple[Rollup, ...]) -> str:
     """Return the statement that adds rows `$3` and so on to roll-ups; `$1` are the tenants, `$2` their segments."""
     # One statement, because between two of them PostgreSQL waits for this process, which has other work.
-    adds = (f"r{place} as ({rollup.adds(place)})" for place, rollup in enumerate(rollups, start=3))
-    return f"with {', '.join(adds)} select 1"
+    return makes(*(rollup.adds(place) for place, rollup in enumerate(rollups, start=3)))
 
 
 def _segment(writes: Writes) -> int:

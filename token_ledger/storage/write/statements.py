@@ -4,9 +4,11 @@ Every insert has `returning` or `on conflict`: without, a database that is distr
 row-level security where it stores the rows. As part of a `with`, `returning 1` sends no rows back.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Column
@@ -54,15 +56,53 @@ class ArrayStatement:
         return self.plan([row(tenant, value, now) for tenant, now, writes in decided for value in changed(writes)])
 
 
+_changes_of: dict[str, tuple[str, ...]] = {}
+"""What statements are made of that can be part of another one."""
+_PARAMETER = re.compile(r"\$(\d+)")
+
+
+def makes(*changes: str, text: str | None = None) -> str:
+    """Return the statement that makes some changes, none of a row that another one changes; `text` is one that does."""
+    text = text or _with(changes)
+    _changes_of[text] = changes
+    return text
+
+
+def together(writes: Sequence[Write]) -> list[Write]:
+    """Return writes as one, if each can be part of one: the tenant's lock is not held for the way of each then."""
+    if any(text not in _changes_of for text, _ in writes):
+        return [*writes]
+    statement = _joined(tuple((text, len(given)) for text, given in writes))
+    return [(statement, tuple(each for _, given in writes for each in given))]
+
+
+@cache
+def _joined(statements: tuple[tuple[str, int], ...]) -> str:
+    changes: list[str] = []
+    before = 0
+    for text, count in statements:
+        changes += (_moved(each, before) for each in _changes_of[text])
+        before += count
+    return _with(changes)
+
+
+def _moved(change: str, by: int) -> str:
+    return _PARAMETER.sub(lambda found: f"${int(found[1]) + by}", change)
+
+
+def _with(changes: Sequence[str]) -> str:
+    return f"with {', '.join(f'change_{n} as ({each})' for n, each in enumerate(changes, start=1))} select 1"
+
+
 def insert(stored: RowFormat[Any], at: str | None = None) -> ArrayStatement:
     """Return the statement that inserts values of a format; the column `at` gets the instant of the batch."""
     columns, row = _tenant_rows(stored, at)
-    return ArrayStatement(f"with stored as ({_insert(columns)} returning 1) select 1", columns, row)
+    return ArrayStatement(makes(f"{_insert(columns)} returning 1"), columns, row)
 
 
 def insert_columns(*columns: Column[Any]) -> ArrayStatement:
     """Return the statement that inserts rows of these columns."""
-    return ArrayStatement(f"with stored as ({_insert(columns)} returning 1) select 1", columns)
+    return ArrayStatement(makes(f"{_insert(columns)} returning 1"), columns)
 
 
 def upsert(stored: RowFormat[Any], key: str, change: Sequence[str], at: str | None = None) -> ArrayStatement:
