@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from token_ledger.core.batch.rollup_keys import RollupKey
 from token_ledger.core.batch.writes import Writes
+from token_ledger.core.model.audit import AuditEntry
 
 
 def test_a_batch_that_only_books_is_ordinary() -> None:
@@ -30,3 +31,12 @@ def test_any_other_change_makes_a_batch_no_ordinary_one() -> None:
 
     assert not writes.is_ordinary
     assert writes.stands_alone
+    assert not writes.leaves_accounts_known
+
+
+def test_an_entry_in_the_audit_log_alone_leaves_the_accounts_known() -> None:
+    writes = Writes()
+    writes.audit.append(AuditEntry(1, "root", "calls.recost", "house/chat", None, {}))
+
+    assert writes.stands_alone
+    assert writes.leaves_accounts_known
