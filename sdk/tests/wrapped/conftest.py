@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,9 @@ from openai import DefaultAsyncHttpxClient, OpenAI
 from token_ledger_sdk import AsyncTokenLedger, TokenLedger
 
 from ..conftest import URL, FakeLedger
-from .provider import LateAnswers, Provider, running_provider
+from .provider import NO_AUTHORITIES, LateAnswers, Provider, running_provider
 
 KEY = "sk-provider"
-NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @pytest.fixture
