@@ -19,11 +19,12 @@ from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
 from token_ledger.ledger.group_commit import GroupCommit
+from token_ledger.proof.verify import verify
 from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.database import Database
 from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.schema.all_tables import PARTITIONED_TABLES, TENANT_TABLES
-from token_ledger.storage.tenants import add_tenant
+from token_ledger.storage.tenants import add_tenant, all_tenants
 
 Kind = TypeVar("Kind")
 _numbers = itertools.count(1)
@@ -43,6 +44,7 @@ class Ledger:
         self.tenant = tenant
         self._prices = prices
         self.commits = GroupCommit(database, prices)
+        self._verifier: Database | None = None
 
     async def ask(self, command: commands.Command, kind: type[Kind]) -> Kind:
         """Run a command with a new key if it has the key "k"; return its outcome, which must be of type `kind`."""
@@ -78,6 +80,19 @@ class Ledger:
         )  # fmt: skip
         await self.restart()
         await self.commits.submit(self.tenant, commands.ExpireDue())
+
+    async def is_clean(self) -> None:
+        """Check the books of all tenants of the database, on a connection that plans each check only once."""
+        if self._verifier is None:
+            dsn = f"{self.database.dsn}{'&' if '?' in self.database.dsn else '?'}plan_cache_mode=force_generic_plan"
+            self._verifier = Database(dsn, writers=1, readers=1, read_seconds=None)
+        report = await verify(self._verifier)
+        assert report.clean, report.as_text()
+
+    async def close(self) -> None:
+        """Close the connection that `is_clean` has made."""
+        if self._verifier is not None:
+            await self._verifier.close()
 
     async def move_back(self, days: int) -> None:
         """Let days pass: move everything stored about the tenant this many days back."""
@@ -177,18 +192,26 @@ def reserve(**fields: Any) -> commands.Reserve:
 
 
 @asynccontextmanager
-async def open_ledger(url: str, name: str = "acme", zone: str = "Asia/Kathmandu") -> AsyncIterator[Ledger]:
-    """Make a tenant and yield its ledger; at the end close all connections."""
+async def open_ledger(
+    url: str, name: str = "acme", zone: str = "Asia/Kathmandu", *, is_new: bool = True
+) -> AsyncIterator[Ledger]:
+    """Make a tenant, or find the one that is there, and yield its ledger; at the end close all connections."""
     database = Database(url, writers=2, readers=4)
     owner = await asyncpg.connect(url, server_settings={"timezone": "UTC"})
     try:
         async with database.reading() as connection:
-            tenant = await add_tenant(connection, name, zone)
+            if is_new:
+                tenant = await add_tenant(connection, name, zone)
+            else:
+                tenant = {name: tenant for tenant, name in (await all_tenants(connection)).items()}[name]
             prices = await load_price_book(connection)
         assert tenant is not None, f"there is a tenant {name} already"
         ledger = Ledger(database, owner, prices, tenant)
-        yield ledger
-        await ledger.commits.drain()
+        try:
+            yield ledger
+            await ledger.commits.drain()
+        finally:
+            await ledger.close()
     finally:
         await owner.close()
         await database.close()

@@ -47,7 +47,10 @@ async def prices(ledger: Ledger) -> dict[int, Price]:
 @pytest.fixture(scope="module")
 async def owner(shared_url: str, ledger: Ledger) -> AsyncIterator[AsyncConnection]:
     """A connection of the database's owner: one for all tests, because a new one has every check planned again."""
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(shared_url))
+    planned_once = {"plan_cache_mode": "force_generic_plan"}
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(shared_url, server_settings=planned_once)
+    )
     async with engine.connect() as connection:
         yield connection
     await engine.dispose()

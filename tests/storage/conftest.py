@@ -1,12 +1,21 @@
 """A database that the tests of one module share, where making one for each would take too long."""
 
+import itertools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from tests.conftest import TEMPLATE, with_database
+
+OLDEST = timedelta(minutes=2)
+"""How old what a copy has may be: nothing in it has expired meanwhile."""
+_numbers = itertools.count()
+Fill = Callable[[str], Awaitable[None]]
+Copies = Callable[[Fill], AbstractAsyncContextManager[str]]
 
 
 async def make_database(server_url: str, name: str, template: str) -> str:
@@ -38,3 +47,36 @@ async def empty_url(server_url: str, worker_id: str) -> AsyncIterator[str]:
     name = f"empty_{worker_id}_{os.getpid()}"
     yield await make_database(server_url, name, "template0")
     await on_server(server_url, f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="module")
+async def copies(server_url: str, worker_id: str) -> AsyncIterator[Copies]:
+    """Makes databases that a function has filled, of which it fills one and the others are copies.
+
+    Another is filled when an hour has begun since, because windows of budgets have ended with it, or time has passed.
+    """
+    filled: dict[Fill, tuple[str, datetime]] = {}
+    originals: list[str] = []
+
+    def another() -> str:
+        return f"copy_{worker_id}_{os.getpid()}_{next(_numbers)}"
+
+    async def original(fill: Fill) -> str:
+        name, since = filled.get(fill, ("", datetime.min.replace(tzinfo=UTC)))
+        now = datetime.now(UTC)
+        if now - since > OLDEST or now.hour != since.hour:
+            name = another()
+            originals.append(name)
+            await fill(await make_database(server_url, name, TEMPLATE))
+            filled[fill] = (name, now)
+        return name
+
+    @asynccontextmanager
+    async def copy(fill: Fill) -> AsyncIterator[str]:
+        name = another()
+        yield await make_database(server_url, name, await original(fill))
+        await on_server(server_url, f"drop database {name} with (force)")
+
+    yield copy
+    for name in originals:
+        await on_server(server_url, f"drop database {name} with (force)")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.proof.every_kind import make_every_kind_of_row
 from tests.proof.ledger import Ledger, open_ledger, reserve
+from tests.storage.conftest import Copies
 from token_ledger.core.batch import outcomes
 from token_ledger.core.batch.administration import CreateBudget, EraseUser, SetUsers
 from token_ledger.core.batch.commands import EndRun, OpenRun, Quarantine, Record, Settle
@@ -20,7 +22,6 @@ from token_ledger.core.model.run import RunState
 from token_ledger.core.model.tenant import User
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
-from token_ledger.proof.verify import verify_database
 from token_ledger.storage.upkeep import folding
 from token_ledger.storage.upkeep.erasures import erase_next, is_known
 from token_ledger.storage.write import rollups
@@ -29,19 +30,33 @@ from token_ledger.worker.rollups import RollupFolding
 ERASE_ADA = EraseUser("erase ada", b"x", "ada", "root")
 
 
+async def _make_busy(bits: int, url: str) -> None:
+    """Make a busy tenant whose user ada is everywhere, in budgets per user, per run and with rollover too."""
+    with pytest.MonkeyPatch.context() as patch:
+        _put_batches_into_segments(patch, bits)
+        async with open_ledger(url) as opened:
+            for window in (Window.RUN, Window.TOTAL, Window.HOUR):
+                budget = CreateBudget(
+                    "k", b"x", f"user per {window}", (("user", "*"),), Limits(tokens=10**9), window,
+                    rollover=Limits(tokens=5) if window is Window.HOUR else None, actor="root",
+                )  # fmt: skip
+                await opened.ask(budget, outcomes.BudgetAnswer)
+            await make_every_kind_of_row(opened)
+
+
+def _put_batches_into_segments(patch: pytest.MonkeyPatch, bits: int) -> None:
+    patch.setattr(rollups, "SEGMENT_BITS", bits)
+    patch.setattr(folding, "SEGMENT_BITS", bits)
+
+
+BUSY = {bits: partial(_make_busy, bits) for bits in (0, 8)}
+
+
 @pytest.fixture(params=[0, 8], ids=["a segment a batch", "one segment"])
-async def ledger(database_url: str, monkeypatch: pytest.MonkeyPatch, request: Any) -> AsyncIterator[Ledger]:
-    """A busy tenant whose user ada is everywhere, in budgets per user, per run and with rollover too."""
-    monkeypatch.setattr(rollups, "SEGMENT_BITS", request.param)
-    monkeypatch.setattr(folding, "SEGMENT_BITS", request.param)
-    async with open_ledger(database_url) as opened:
-        for window in (Window.RUN, Window.TOTAL, Window.HOUR):
-            budget = CreateBudget(
-                "k", b"x", f"user per {window}", (("user", "*"),), Limits(tokens=10**9), window,
-                rollover=Limits(tokens=5) if window is Window.HOUR else None, actor="root",
-            )  # fmt: skip
-            await opened.ask(budget, outcomes.BudgetAnswer)
-        await make_every_kind_of_row(opened)
+async def ledger(copies: Copies, monkeypatch: pytest.MonkeyPatch, request: Any) -> AsyncIterator[Ledger]:
+    """The busy tenant."""
+    _put_batches_into_segments(monkeypatch, request.param)
+    async with copies(BUSY[request.param]) as url, open_ledger(url, is_new=False) as opened:
         yield opened
 
 
@@ -55,11 +70,6 @@ async def _erase_to_the_end(ledger: Ledger, most: int = 2_000) -> int:
     while await _next(ledger, most):
         slices += 1
     return slices
-
-
-async def _clean(url: str) -> None:
-    report = await verify_database(url)
-    assert report.clean, report.as_text()
 
 
 async def _rows_with(ledger: Ledger, name: str) -> list[tuple[str, str]]:
@@ -81,16 +91,14 @@ async def _users_of_events(ledger: Ledger, *keys: str) -> list[str]:
     return [row[0] for row in found]
 
 
-async def test_the_books_verify_after_every_slice_and_a_new_person_keeps_the_name(
-    ledger: Ledger, database_url: str
-) -> None:
+async def test_the_books_verify_after_every_slice_and_a_new_person_keeps_the_name(ledger: Ledger) -> None:
     held = await ledger.ask(reserve(user="ada"), outcomes.Granted)
     lent = await ledger.hold(user="ada")
     run = (await ledger.ask(OpenRun("k", b"x", "ada", "research", limits=Limits(50_000)), outcomes.RunAnswer)).run
     in_run = await ledger.hold(run_id=run.run_id, user=None)
     erased = await ledger.ask(ERASE_ADA, outcomes.Changed)
     pseudonym = erased.entry.target
-    await _clean(database_url)
+    await ledger.is_clean()
 
     # Whoever comes under the name now is someone else, and what ada left open is still hers.
     await ledger.ask(SetUsers("k", b"x", (User("ada", ((None, "new"),)),), "root"), outcomes.Changed)
@@ -104,7 +112,7 @@ async def test_the_books_verify_after_every_slice_and_a_new_person_keeps_the_nam
             await ledger.ask(Settle(f"part {number}", b"x", lent, Usage(1, 1), part=True), outcomes.Settled)
             await ledger.ask(Record(f"run {number}", b"x", "api", run_id=run.run_id, **_event()), outcomes.Recorded)
             await RollupFolding(ledger.database).fold_rollups()
-            await _clean(database_url)
+            await ledger.is_clean()
         if slices == 20:
             await ledger.ask(Settle("late", b"x", held.reservation.reservation_id, Usage(10, 1)), outcomes.Settled)
             await ledger.restart()
@@ -113,10 +121,10 @@ async def test_the_books_verify_after_every_slice_and_a_new_person_keeps_the_nam
         more = await _next(ledger, 1 if journal == "runs" else 5)
         slices += 1
         if journal == "runs":
-            await _clean(database_url)
+            await ledger.is_clean()
     assert slices > 50
     assert number > 3
-    await _clean(database_url)
+    await ledger.is_clean()
     hers = [f"{kind} {n}" for kind in ("part", "run") for n in range(1, number + 1)]
     assert set(await _users_of_events(ledger, "late", "in run", *hers)) == {pseudonym}
     assert set(await _users_of_events(ledger, *(f"new {n}" for n in range(1, number + 1)))) == {"ada"}
@@ -130,16 +138,16 @@ async def test_the_books_verify_after_every_slice_and_a_new_person_keeps_the_nam
     )
     assert await ledger.owner.fetchval(of_run, f'%"{run.run_id}"%') == [pseudonym]
     await RollupFolding(ledger.database).fold_rollups()
-    await _clean(database_url)
+    await ledger.is_clean()
     await ledger.settle(await ledger.hold(user="ada"), 10, 1)
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
 def _event() -> dict[str, Any]:
     return {"agent_type": "data", "provider": "openai", "model": "gpt-5.4", "usage": Usage(10, 1), "body": {}}
 
 
-async def test_no_row_has_the_name_when_it_is_done(ledger: Ledger, database_url: str) -> None:
+async def test_no_row_has_the_name_when_it_is_done(ledger: Ledger) -> None:
     await ledger.settle(await ledger.hold(user="zaphodx"), 10, 1)
     await ledger.hold(user="zaphodx")
     await ledger.ask(OpenRun("k", b"x", "zaphodx", "research"), outcomes.RunAnswer)
@@ -151,10 +159,10 @@ async def test_no_row_has_the_name_when_it_is_done(ledger: Ledger, database_url:
     assert await _rows_with(ledger, "zaphodx") == []
     async with ledger.database.reading(ledger.tenant) as connection:
         assert not await is_known(connection, ledger.tenant, "zaphodx")
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
-async def test_a_slice_that_is_lost_is_done_again(ledger: Ledger, database_url: str) -> None:
+async def test_a_slice_that_is_lost_is_done_again(ledger: Ledger) -> None:
     await ledger.ask(ERASE_ADA, outcomes.Changed)
     slices = 0
     while True:
@@ -170,7 +178,7 @@ async def test_a_slice_that_is_lost_is_done_again(ledger: Ledger, database_url: 
         slices += 1
     assert slices > 30
     assert await ledger.owner.fetchval("select count(*) from usage_events where user_id = 'ada'") == 0
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
 async def test_what_a_batch_has_locked_is_renamed_later_and_nobody_waits(ledger: Ledger) -> None:
@@ -263,9 +271,7 @@ async def test_quarantine_is_cleaned_with_the_rest(ledger: Ledger) -> None:
     assert [body for body in left if "zapho" in body or "aphodx" in body] == []
 
 
-async def test_a_closed_run_that_is_booked_on_meanwhile_keeps_both_of_its_accounts(
-    ledger: Ledger, database_url: str
-) -> None:
+async def test_a_closed_run_that_is_booked_on_meanwhile_keeps_both_of_its_accounts(ledger: Ledger) -> None:
     run = (await ledger.ask(OpenRun("k", b"x", "ada", "research"), outcomes.RunAnswer)).run
     await ledger.settle(await ledger.hold(run_id=run.run_id, user=None), 10, 1)
     await ledger.ask(EndRun("k", b"x", run.run_id, RunState.CLOSED), outcomes.RunAnswer)
@@ -280,7 +286,7 @@ async def test_a_closed_run_that_is_booked_on_meanwhile_keeps_both_of_its_accoun
     assert subjects[0][0] == pseudonym
     assert subjects[1][0].startswith(f"{pseudonym}-")
     await ledger.ask(Record("latest", b"x", "api", run_id=run.run_id, **_event()), outcomes.Recorded)
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
 async def test_what_rolled_over_from_window_to_window_verifies_while_some_of_them_are_renamed(
@@ -296,11 +302,11 @@ async def test_what_rolled_over_from_window_to_window_verifies_while_some_of_the
             await ledger.settle(await ledger.hold(user="ada"), 9_000, 500)
             await ledger.move_back(1)
         await ledger.hold(user="ada")
-        await _clean(database_url)
+        await ledger.is_clean()
         await ledger.ask(ERASE_ADA, outcomes.Changed)
-        await _clean(database_url)
+        await ledger.is_clean()
         while await _next(ledger, 1):
-            await _clean(database_url)
+            await ledger.is_clean()
 
 
 async def test_rows_of_other_tenants_are_refused(ledger: Ledger) -> None:
@@ -331,6 +337,6 @@ async def test_accounts_are_renamed_while_batches_are_decided_ahead_on_them(data
                 await _next(ledger, 1)
 
         await asyncio.gather(rename(), *(ledger.settle(hold, 10, 1) for hold in holds))
-        await _clean(database_url)
+        await ledger.is_clean()
         await _erase_to_the_end(ledger)
-        await _clean(database_url)
+        await ledger.is_clean()

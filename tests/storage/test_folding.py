@@ -9,10 +9,10 @@ import pytest
 
 from tests.proof.every_kind import make_every_kind_of_row
 from tests.proof.ledger import HOLD, Ledger, open_ledger
+from tests.storage.conftest import Copies
 from token_ledger.core.batch.administration import EraseUser
 from token_ledger.core.batch.commands import Lease, OpenRun, Step
 from token_ledger.core.batch.outcomes import Changed, Granted, RunAnswer, StepTaken
-from token_ledger.proof.verify import verify_database
 from token_ledger.reports.spend import Dimension, spend_by
 from token_ledger.storage.upkeep import folding
 from token_ledger.storage.write import rollups as written_rollups
@@ -25,13 +25,24 @@ TABLES = ("hourly_usage", "daily_usage", "run_usage", "daily_tag_usage")
 REPORTS: tuple[Dimension, ...] = ("user", "agent_type", "model", "cost_center", "request_type")
 
 
+async def _make_busy(url: str) -> None:
+    """Make a busy tenant of whose batches every one has a segment of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        _put_each_batch_into_its_segment(patch)
+        async with open_ledger(url) as opened:
+            await make_every_kind_of_row(opened)
+
+
+def _put_each_batch_into_its_segment(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(written_rollups, "SEGMENT_BITS", 0)
+    patch.setattr(folding, "SEGMENT_BITS", 0)
+
+
 @pytest.fixture
-async def ledger(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ledger]:
-    """A busy tenant of whose batches every one has a segment of its own."""
-    monkeypatch.setattr(written_rollups, "SEGMENT_BITS", 0)
-    monkeypatch.setattr(folding, "SEGMENT_BITS", 0)
-    async with open_ledger(database_url) as opened:
-        await make_every_kind_of_row(opened)
+async def ledger(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ledger]:
+    """The busy tenant."""
+    _put_each_batch_into_its_segment(monkeypatch)
+    async with copies(_make_busy) as url, open_ledger(url, is_new=False) as opened:
         yield opened
 
 
@@ -50,7 +61,7 @@ async def segments(ledger: Ledger, table: str) -> list[int]:
     return [row["segment"] for row in rows]
 
 
-async def test_folding_changes_where_sums_stand_and_not_what_they_are(ledger: Ledger, database_url: str) -> None:
+async def test_folding_changes_where_sums_stand_and_not_what_they_are(ledger: Ledger) -> None:
     before = await said(ledger)
     assert len(await segments(ledger, "daily_usage")) > 10
     duty = RollupFolding(ledger.database)
@@ -61,9 +72,9 @@ async def test_folding_changes_where_sums_stand_and_not_what_they_are(ledger: Le
     assert await said(ledger) == before
     await ledger.settle(await ledger.hold(tags=(("team", "core"),)), 900, 100)
     await ledger.settle(await ledger.hold(tags=(("team", "core"),)), 900, 100)
-    assert (await verify_database(database_url)).clean
+    await ledger.is_clean()
     await duty.fold_rollups()
-    assert (await verify_database(database_url)).clean
+    await ledger.is_clean()
     assert await said(ledger) != before
 
 
@@ -79,7 +90,7 @@ async def test_a_batch_that_only_draws_adds_to_its_own_segment(ledger: Ledger) -
         assert (await segments(ledger, table))[-2:] == [last - 1, last]
 
 
-async def test_several_may_fold_while_calls_are_booked(ledger: Ledger, database_url: str) -> None:
+async def test_several_may_fold_while_calls_are_booked(ledger: Ledger) -> None:
     async def book(user: str) -> None:
         for _ in range(20):
             await ledger.settle(await ledger.hold(user=user), 100, 10)
@@ -91,17 +102,16 @@ async def test_several_may_fold_while_calls_are_booked(ledger: Ledger, database_
                     await folding.fold(connection, ledger.tenant, each, each.keys[:3])
 
     await asyncio.gather(book("ada"), book("bob"), fold(), fold(), fold())
-    report = await verify_database(database_url)
-    assert report.clean, report.as_text()
+    await ledger.is_clean()
 
 
-async def test_who_is_erased_while_rows_are_folded_stays_nowhere(ledger: Ledger, database_url: str) -> None:
+async def test_who_is_erased_while_rows_are_folded_stays_nowhere(ledger: Ledger) -> None:
     folding = asyncio.create_task(RollupFolding(ledger.database).fold_rollups())
     await ledger.ask(EraseUser("k", b"x", "ada", "root"), Changed)
     await folding
     await Erasures(ledger.database, visible_seconds=0).erase_users()
     assert await ledger.owner.fetchval("select count(*) from daily_usage where user_id = 'ada'") == 0
-    assert (await verify_database(database_url)).clean
+    await ledger.is_clean()
 
 
 async def test_the_service_can_fold_but_only_what_it_sees_and_what_has_ended(ledger: Ledger) -> None:
@@ -116,7 +126,7 @@ async def test_the_service_can_fold_but_only_what_it_sees_and_what_has_ended(led
 
 
 async def test_much_is_folded_in_slices_that_each_leave_books_that_verify(
-    ledger: Ledger, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folding, "SEGMENTS_AT_ONCE", 20)
     monkeypatch.setattr(folding, "ROWS_AT_ONCE", 25)
@@ -128,7 +138,7 @@ async def test_much_is_folded_in_slices_that_each_leave_books_that_verify(
         await folding.fold(connection, tenant, unfolded, keys)
         if len(sizes) % 10 == 1:
             await connection.commit()
-            assert (await verify_database(database_url)).clean
+            await ledger.is_clean()
             assert await said(ledger) == before
 
     monkeypatch.setattr(rollups, "fold", fold)

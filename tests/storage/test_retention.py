@@ -13,11 +13,11 @@ from sqlalchemy.exc import DBAPIError
 from tests.api.waiting import until
 from tests.proof.every_kind import make_every_kind_of_row
 from tests.proof.ledger import HOLD, Ledger, open_ledger, reserve
+from tests.storage.conftest import Copies
 from token_ledger.core.batch.administration import EraseUser
 from token_ledger.core.batch.commands import Lease, Settle, Step, TendAccounts
 from token_ledger.core.batch.outcomes import Changed, Granted, Refused, Settled, StepTaken
 from token_ledger.core.model.usage import Usage
-from token_ledger.proof.verify import verify_database
 from token_ledger.reports.kinds import kinds_by
 from token_ledger.reports.spend import spend_by
 from token_ledger.storage.database import APP_ROLE
@@ -33,18 +33,18 @@ DAYS = 150
 OLD_ROWS = ("usage_events", *retention.FORGOTTEN)
 
 
-@pytest.fixture
-async def ledger(database_url: str) -> AsyncIterator[Ledger]:
-    """A tenant whose books hold everything, all of it five months ago."""
-    async with open_ledger(database_url) as opened:
+async def _make_old(url: str) -> None:
+    """Make a tenant whose books hold everything, all of it five months ago."""
+    async with open_ledger(url) as opened:
         await make_every_kind_of_row(opened)
         await opened.move_back(DAYS)
+
+
+@pytest.fixture
+async def ledger(copies: Copies) -> AsyncIterator[Ledger]:
+    """The old tenant."""
+    async with copies(_make_old) as url, open_ledger(url, is_new=False) as opened:
         yield opened
-
-
-async def _clean(url: str) -> None:
-    report = await verify_database(url)
-    assert report.clean, report.as_text()
 
 
 async def _count(ledger: Ledger, *tables: str) -> dict[str, int]:
@@ -93,7 +93,7 @@ async def _work_today(ledger: Ledger) -> None:
     await ledger.settle(await ledger.owner.fetchval(begun, ledger.tenant), 90_000, 5, 89_000, part=True)
 
 
-async def test_months_go_and_all_that_they_add_up_to_stays(ledger: Ledger, database_url: str) -> None:
+async def test_months_go_and_all_that_they_add_up_to_stays(ledger: Ledger) -> None:
     await _work_today(ledger)
     before, balances, old = await _reports(ledger), await _balances(ledger), await _count(ledger, *OLD_ROWS)
     await Retention(ledger.database, MONTHS).drop_months()
@@ -113,9 +113,9 @@ async def test_months_go_and_all_that_they_add_up_to_stays(ledger: Ledger, datab
     async with ledger.database.reading(ledger.tenant) as connection:
         with pytest.raises(ProblemError, match="kept as sums without these kinds"):
             await kinds_by(connection, ledger.tenant, "user", months_ago - timedelta(days=31), datetime.now(UTC))
-    await _clean(database_url)
+    await ledger.is_clean()
     await _work_today(ledger)
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
 async def _steps(ledger: Ledger, events: int, rows: int) -> list[Callable[[], Awaitable[Any]]]:
@@ -146,7 +146,7 @@ async def _steps(ledger: Ledger, events: int, rows: int) -> list[Callable[[], Aw
     return slices + [drop] * len(months)
 
 
-async def test_wherever_it_stops_the_books_verify_and_it_can_go_on(ledger: Ledger, database_url: str) -> None:
+async def test_wherever_it_stops_the_books_verify_and_it_can_go_on(ledger: Ledger) -> None:
     """After each slice the process is gone: the next is another's, which knows nothing of those before."""
     await _work_today(ledger)
     before = await _reports(ledger)
@@ -155,15 +155,15 @@ async def test_wherever_it_stops_the_books_verify_and_it_can_go_on(ledger: Ledge
         if number % 3 == 0:
             await ledger.restart()
             await ledger.settle(await ledger.hold(user="carol"), 100, 10)
-        await _clean(database_url)
+        await ledger.is_clean()
     old = "select count(*) from trigger_firings where fired_at < now() - interval '100 days'"
     assert await ledger.owner.fetchval(old) == 0
     assert await _reports(ledger) != before  # carol's calls
     await Retention(ledger.database, MONTHS).drop_months()
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
-async def test_doing_it_all_again_changes_nothing(ledger: Ledger, database_url: str) -> None:
+async def test_doing_it_all_again_changes_nothing(ledger: Ledger) -> None:
     await _work_today(ledger)
     for _ in range(2):
         await Retention(ledger.database, MONTHS).write_checkpoints(ledger.tenant)
@@ -176,7 +176,7 @@ async def test_doing_it_all_again_changes_nothing(ledger: Ledger, database_url: 
     assert gone == once
     await Retention(ledger.database, MONTHS).drop_months()
     assert {**await _state(ledger), "usage_events": 0} == {**gone, "usage_events": 0}
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
 async def _state(ledger: Ledger) -> dict[str, Any]:
@@ -188,22 +188,22 @@ async def _state(ledger: Ledger) -> dict[str, Any]:
     return counted
 
 
-async def test_a_second_month_is_added_to_the_first(ledger: Ledger, database_url: str) -> None:
+async def test_a_second_month_is_added_to_the_first(ledger: Ledger) -> None:
     await _work_today(ledger)
     await Retention(ledger.database, MONTHS).drop_months()
     first = await ledger.owner.fetchval("select last_id from checkpoints where tenant_id = $1", ledger.tenant)
     await ledger.move_back(DAYS)
     await _work_today(ledger)
-    await _clean(database_url)
+    await ledger.is_clean()
     before = await _reports(ledger)
     await Retention(ledger.database, MONTHS).drop_months()
     assert await ledger.owner.fetchval("select last_id from checkpoints where tenant_id = $1", ledger.tenant) > first
     assert (await _count(ledger, "usage_events"))["usage_events"] == 5
     assert await _reports(ledger) == before
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
-async def test_what_is_younger_stays_to_the_last_row(ledger: Ledger, database_url: str) -> None:
+async def test_what_is_younger_stays_to_the_last_row(ledger: Ledger) -> None:
     await ledger.move_back(-60)  # 90 days ago: within three whole months
     before = await _count(ledger, *OLD_ROWS)
     await Retention(ledger.database, MONTHS).drop_months()
@@ -214,10 +214,10 @@ async def test_what_is_younger_stays_to_the_last_row(ledger: Ledger, database_ur
             assert (await retention.forget(connection, ledger.tenant, table, None, 1_000))[0] == 0
         assert await retention.drop_month(connection, MONTHS) is None
     assert await _count(ledger, *OLD_ROWS) == before
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
-async def test_a_hold_that_lies_across_the_cut_goes_on(ledger: Ledger, database_url: str) -> None:
+async def test_a_hold_that_lies_across_the_cut_goes_on(ledger: Ledger) -> None:
     """Given and drawn on before it, drawn on and ended after it: what was drawn before is known from the hold alone."""
     lent = await ledger.ask(Lease("k", b"x", **HOLD, user="erin", calls=4), Granted)
     lease = lent.reservation.reservation_id
@@ -230,12 +230,12 @@ async def test_a_hold_that_lies_across_the_cut_goes_on(ledger: Ledger, database_
     )
     await Retention(ledger.database, MONTHS).drop_months()
     assert (await _count(ledger, "usage_events"))["usage_events"] == 0
-    await _clean(database_url)
+    await ledger.is_clean()
     for hold in (lease, plain):
         await ledger.settle(hold, 200, 20, part=True)
-        await _clean(database_url)
+        await ledger.is_clean()
         await ledger.settle(hold, 500, 700)
-        await _clean(database_url)
+        await ledger.is_clean()
 
 
 async def test_a_key_is_forgotten_with_what_it_led_to(ledger: Ledger) -> None:
@@ -252,17 +252,17 @@ async def test_a_key_is_forgotten_with_what_it_led_to(ledger: Ledger) -> None:
     assert not again.replayed
 
 
-async def test_a_user_is_erased_from_checkpoints_too(ledger: Ledger, database_url: str) -> None:
+async def test_a_user_is_erased_from_checkpoints_too(ledger: Ledger) -> None:
     await Retention(ledger.database, MONTHS).drop_months()
     held = "select count(*) from daily_checkpoints where user_id = 'ada'"
     assert await ledger.owner.fetchval(held) > 0
     await ledger.ask(EraseUser("k", b"x", "ada", "root"), Changed)
     await Erasures(ledger.database, visible_seconds=0).erase_users()
     assert await ledger.owner.fetchval(held) == 0
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
-async def test_who_is_erased_while_a_checkpoint_is_written_stays_nowhere(ledger: Ledger, database_url: str) -> None:
+async def test_who_is_erased_while_a_checkpoint_is_written_stays_nowhere(ledger: Ledger) -> None:
     async with ledger.database.reading(ledger.tenant) as connection:
         periods = await load_periods(connection, ledger.tenant)
         assert await retention.add_to_checkpoint(connection, ledger.tenant, periods, MONTHS, 1_000)
@@ -277,12 +277,10 @@ async def test_who_is_erased_while_a_checkpoint_is_written_stays_nowhere(ledger:
     await Erasures(ledger.database, visible_seconds=0).erase_users()
     assert await ledger.owner.fetchval("select count(*) from daily_checkpoints") > 0
     assert await ledger.owner.fetchval("select count(*) from daily_checkpoints where user_id = 'ada'") == 0
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
-async def test_closed_accounts_lose_their_threshold_events_and_open_ones_keep_them(
-    ledger: Ledger, database_url: str
-) -> None:
+async def test_closed_accounts_lose_their_threshold_events_and_open_ones_keep_them(ledger: Ledger) -> None:
     await ledger.move_back(-DAYS + 100)  # a day, a week and a month end before the last old event
     await ledger.settle(await ledger.hold(), 10, 1)
     ids = [row["account_id"] for row in await _balances(ledger)]
@@ -294,7 +292,7 @@ async def test_closed_accounts_lose_their_threshold_events_and_open_ones_keep_th
     assert [row["ended"] for row in await ledger.owner.fetch(kinds)] == [None, False, True]
     await Retention(ledger.database, MONTHS).drop_months()
     assert [row["ended"] for row in await ledger.owner.fetch(kinds)] == [None, False]
-    await _clean(database_url)
+    await ledger.is_clean()
 
 
 async def test_a_month_with_events_that_are_in_no_checkpoint_is_not_dropped(ledger: Ledger) -> None:

@@ -140,25 +140,30 @@ async def verify_database(url: str, only: str | None = None) -> Report:
     """Verify every tenant of a database, or the one named `only`. Raises ValueError if no tenant has that name."""
     database = Database(url, writers=1, readers=1, read_seconds=None)  # a large tenant takes longer than a read may
     try:
-        async with database.reading() as connection:
-            names = await all_tenants(connection)
-            prices = {price.price_id: price for price in await load_prices(connection)}
-        wanted = {tenant: name for tenant, name in names.items() if only is None or clean_name(only) == name}
-        if only is not None and not wanted:
-            raise ValueError(f"there is no tenant named {only!r}")
-        report = Report()
-        for tenant, name in wanted.items():
-            try:
-                async with database.reading(tenant, snapshot=True) as connection:
-                    await _verify_tenant(await _scope(connection, tenant, prices), name, report)
-            except DatabaseAway:
-                raise
-            except Exception as error:  # rows that break one tenant's checks leave the others to be looked at
-                why = {"error": f"{type(error).__name__}: {error}"[:500]}
-                report.findings.append(Finding(name, "its rows can be read", (why,)))
-        return report
+        return await verify(database, only)
     finally:
         await database.close()
+
+
+async def verify(database: Database, only: str | None = None) -> Report:
+    """Verify as `verify_database` does, on connections that stay open and know the plan of a check after the first."""
+    async with database.reading() as connection:
+        names = await all_tenants(connection)
+        prices = {price.price_id: price for price in await load_prices(connection)}
+    wanted = {tenant: name for tenant, name in names.items() if only is None or clean_name(only) == name}
+    if only is not None and not wanted:
+        raise ValueError(f"there is no tenant named {only!r}")
+    report = Report()
+    for tenant, name in wanted.items():
+        try:
+            async with database.reading(tenant, snapshot=True) as connection:
+                await _verify_tenant(await _scope(connection, tenant, prices), name, report)
+        except DatabaseAway:
+            raise
+        except Exception as error:  # rows that break one tenant's checks leave the others to be looked at
+            why = {"error": f"{type(error).__name__}: {error}"[:500]}
+            report.findings.append(Finding(name, "its rows can be read", (why,)))
+    return report
 
 
 async def _verify_tenant(scope: Scope, name: str, report: Report) -> None:
