@@ -41,6 +41,13 @@ async def ids(world: World) -> dict[str, str]:
     return await named_ids(world)
 
 
+@pytest.fixture(scope="module")
+async def schema(world: World) -> Any:
+    """The document, read once: with it schemathesis keeps what it has made of the types that routes share."""
+    app = Bridge(world.app, asyncio.get_running_loop())
+    return await asyncio.to_thread(schemathesis.openapi.from_asgi, "/openapi.json", app)
+
+
 class Bridge:
     """Lets a thread call an app that runs in another thread's event loop, because its connections live there."""
 
@@ -97,10 +104,8 @@ def _send_generated(schema: Any, route: tuple[str, str], ids: Mapping[str, str],
 
 @pytest.mark.parametrize("route", GENERATED, ids=lambda route: f"{route[0]}-{route[1]}")
 async def test_generated_requests_are_answered_as_documented(
-    route: tuple[str, str], world: World, ids: dict[str, str]
+    route: tuple[str, str], world: World, ids: dict[str, str], schema: Any
 ) -> None:
     who = ("operator", Role.OPERATOR) if route[1] == "/v1/tenants" else ("acme", Role.ADMIN)
-    app = Bridge(world.app, asyncio.get_running_loop())
-    schema = await asyncio.to_thread(schemathesis.openapi.from_asgi, "/openapi.json", app)
     answered = await asyncio.to_thread(_send_generated, schema, route, ids, world.headers(*who))
     assert answered > 0

@@ -105,7 +105,9 @@ def test_every_property_and_parameter_is_described(document: dict[str, Any]) -> 
 def test_every_property_and_parameter_has_an_example_that_fits(document: dict[str, Any]) -> None:
     wrong = []
     for place, _, schema in _described(document):
-        validator = validator_for({**schema, "components": document["components"]}, validate_formats=True)
+        # A validator of a document takes 30 ms to make, and few of 700 properties refer to another part of it.
+        others = {"components": document["components"]} if '"$ref"' in json.dumps(schema) else {}
+        validator = validator_for({**schema, **others}, validate_formats=True)
         if not schema.get("examples") or not all(validator.is_valid(example) for example in schema["examples"]):
             wrong.append(place)
     assert wrong == []
