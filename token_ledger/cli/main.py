@@ -1,12 +1,13 @@
 """The program `token-ledger`: runs one command. Every error ends here, as one sentence and an exit status."""
 
 import argparse
+import gc
 import os
 import pkgutil
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,8 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # As Ctrl-C does, so that a PostgreSQL that this command has started is stopped.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run = pkgutil.resolve_name(options.command.run)
-        status: int = run(_settings(options), options)
+        status: int = _function(options.command.run)(_settings(options), options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -39,6 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"token-ledger: {error_message(error)}", file=sys.stderr)
         return FAILED
+
+
+def _function(name: str) -> Callable[..., int]:
+    """Import a function. What its modules make stays, so to look for garbage meanwhile is a sixth of the time."""
+    gc.disable()
+    try:
+        function: Callable[..., int] = pkgutil.resolve_name(name)
+        return function
+    finally:
+        gc.enable()
 
 
 def _settings(options: argparse.Namespace) -> Settings:
