@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -85,14 +86,21 @@ def worker_id(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+async def server(server_url: str) -> AsyncIterator[Any]:
+    """A connection of the server's owner, which makes and drops databases."""
+    connection = await asyncpg.connect(server_url)
+    yield connection
+    await connection.close()
+
+
 @pytest.fixture
-async def database_url(server_url: str, worker_id: str) -> AsyncIterator[str]:
+async def database_url(server: Any, server_url: str, worker_id: str) -> AsyncIterator[str]:
     """The address of a new database with the schema and the price book, dropped after the test."""
     name = f"test_{worker_id}_{os.getpid()}_{next(_numbers)}"
-    url = with_database(server_url, name)
-    await _on_server(server_url, f"create database {name} template {TEMPLATE} strategy file_copy")
-    yield url
-    await _on_server(server_url, f"drop database if exists {name} with (force)")
+    await server.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
+    yield with_database(server_url, name)
+    await server.execute(f"drop database if exists {name} with (force)")
 
 
 def with_database(url: str, name: str) -> str:
@@ -135,13 +143,5 @@ async def _make_template(url: str) -> None:
         await migrate(made)
         await seed_prices(made)
         await connection.execute(f"alter database {TEMPLATE}_new rename to {TEMPLATE}")
-    finally:
-        await connection.close()
-
-
-async def _on_server(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
     finally:
         await connection.close()

@@ -44,6 +44,7 @@ LOAD_PRICES = """
 select price_id, provider, model, rates::text as rates, valid_from, daily_from, daily_until from prices
 order by provider, model, price_id
 """
+"""Rows are read by position, because a process reads thousands when it starts, and so does each `verify`."""
 
 
 LOAD_GLOBAL_ALIASES = "select provider, model, to_provider, to_model from price_aliases order by alias_id"
@@ -72,7 +73,7 @@ async def seed_prices(url: str) -> int:
 async def load_price_book(connection: AsyncConnection) -> PriceBook:
     """Load every entry. Entries of a later seed come later and therefore take precedence. LookupError if empty."""
     version = (await connection.execute(text(VERSION))).scalar_one()
-    prices = (await connection.execute(text(LOAD_PRICES))).mappings().all()
+    prices = (await connection.execute(text(LOAD_PRICES))).all()
     aliases = (await connection.execute(text(LOAD_GLOBAL_ALIASES))).mappings().all()
     return book_from(version, prices, aliases)
 
@@ -91,10 +92,10 @@ async def load_newer_book(connection: Any, book: PriceBook) -> PriceBook:
 
 
 def book_from(version: str, prices: Iterable[Any], aliases: Sequence[Any]) -> PriceBook:
-    """Make the price book of rows; LookupError if there are none."""
+    """Make the price book of rows in the order of `LOAD_PRICES`' columns; LookupError if there are none."""
     entries: dict[tuple[str, str], list[Price]] = {}
-    for row in prices:
-        entries.setdefault((row["provider"], row["model"]), []).append(_published_price(row))
+    for price_id, provider, model, *terms in prices:
+        entries.setdefault((provider, model), []).append(_published(price_id, *terms))
     if not entries:  # between creating the schema and seeding it, a service must not start without prices
         raise LookupError("the price book is empty: run token-ledger migrate")
     models = {name: ModelPrices(*name, tuple(prices)) for name, prices in entries.items()}
@@ -171,18 +172,15 @@ def _whole_rates(base: Mapping[str, str], tier: Mapping[str, str]) -> dict[str, 
 
 async def load_prices(connection: AsyncConnection) -> list[Price]:
     """Load every entry, to look prices up by id."""
-    return [_published_price(row) for row in (await connection.execute(text(LOAD_PRICES))).mappings()]
-
-
-def _published_price(row: Any) -> Price:
-    """Make an entry of the global book, which was made already unless it is new."""
-    return _published(row["price_id"], row["rates"], row["valid_from"], row["daily_from"], row["daily_until"])
+    rows = await connection.execute(text(LOAD_PRICES))
+    return [_published(price_id, *terms) for price_id, _, _, *terms in rows]
 
 
 @lru_cache(maxsize=16_384)
 def _published(
     price_id: int, rates: str, valid_from: datetime | None, daily_from: time | None, daily_until: time | None
 ) -> Price:
+    """Make an entry of the global book, unless it was made already."""
     names = ("price_id", "rates", "valid_from", "daily_from", "daily_until")
     return price_from(dict(zip(names, (price_id, rates, valid_from, daily_from, daily_until), strict=True)))
 
