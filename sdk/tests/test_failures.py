@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import socket
 import ssl
+import urllib.error
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import botocore.exceptions
 import httpx2
 import pydantic_ai.exceptions
 import pytest
+import requests
 import starlette.exceptions
+import urllib3
 from agents.exceptions import UserError
 
 from token_ledger_sdk import InvalidRequest, Problem, TokenLedger, Unreachable
@@ -103,11 +108,34 @@ def refused() -> httpx2.ConnectError:
     return httpx2.ConnectError("refused")
 
 
+POOL: Any = urllib3.HTTPConnectionPool("nobody")
+
+
+def refused_by_urllib3() -> urllib3.exceptions.NewConnectionError:
+    return urllib3.exceptions.NewConnectionError(POOL, "refused")
+
+
+def of_aiohttp(*names: str) -> BaseException:
+    """Return an error of aiohttp, which need not be installed, of a class that is a subclass of the next, and so on."""
+    kind: Any = Exception
+    for name in reversed(names):
+        kind = type(name, (kind,), {"__module__": "aiohttp.client_exceptions"})
+    made: BaseException = kind()
+    return made
+
+
 RULE: list[tuple[BaseException, Failure]] = [
     # no connection was made
     (refused(), no_connection("ConnectError")),
     (httpx2.ConnectTimeout("x"), no_connection("ConnectTimeout")),
     (httpx2.PoolTimeout("x"), no_connection("PoolTimeout")),
+    (botocore.exceptions.ProxyConnectionError(proxy_url="x"), no_connection("ProxyConnectionError")),
+    (requests.ConnectionError(urllib3.exceptions.MaxRetryError(POOL, "/", refused_by_urllib3())),
+     no_connection("NewConnectionError")),
+    (urllib.error.URLError(socket.gaierror()), no_connection("gaierror")),
+    (of_aiohttp("ClientConnectorDNSError", "ClientConnectorError", "ClientOSError"),
+     no_connection("ClientConnectorDNSError")),
+    (of_aiohttp("ConnectionTimeoutError", "ServerTimeoutError"), no_connection("ConnectionTimeoutError")),
     (ssl.SSLCertVerificationError("x"), no_connection("SSLCertVerificationError")),
     (ConnectError(), no_connection("ConnectError")),
     (ProxyConnectTimeout("x"), no_connection("ProxyConnectTimeout")),
@@ -120,6 +148,13 @@ RULE: list[tuple[BaseException, Failure]] = [
     (httpx2.RemoteProtocolError("x"), Failure("cut_connection")),
     (httpx2.ReadError("x"), Failure("cut_connection")),
     (ConnectionResetError(), Failure("cut_connection")),
+    (raised_from(httpx2.ReadError("x"), ssl.SSLError("bad record")), Failure("cut_connection")),
+    (requests.ConnectionError(urllib3.exceptions.ProtocolError("aborted", http.client.RemoteDisconnected())),
+     Failure("cut_connection")),
+    (requests.exceptions.ChunkedEncodingError("x"), Failure("cut_connection")),
+    (botocore.exceptions.ConnectionClosedError(endpoint_url="x"), Failure("cut_connection")),
+    (of_aiohttp("ServerDisconnectedError", "ServerConnectionError", "ClientConnectionError"),
+     Failure("cut_connection")),
     (ValueError(), Failure("ValueError")),
     # the caller's own end, whatever it follows
     (asyncio.CancelledError(), Failure("cancelled")),

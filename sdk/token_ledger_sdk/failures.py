@@ -19,14 +19,23 @@ NEVER_BILLED = frozenset({400, 401, 403, 404, 413, 422, 429, 503, 529})
 """Answers that a provider gives instead of running a model, before any byte of an answer. All others may come from a
 gateway that gave up on a call which the provider still ran, and charges: 408, 499, 500, 502, 504, 520 to 524."""
 
-# Compared by class name, so that httpx, httpx2, requests and others need not be installed. The openai SDK passes on
-# errors of a TLS handshake as they are; those of a connection in use are read errors.
+# Compared by class name, so that none of these libraries needs to be installed.
 _NOT_CONNECTED = frozenset(
-    {"ConnectError", "ConnectTimeout", "PoolTimeout", "SSLError", "UnsupportedProtocol", "ClientConnectorError"}
-    | {"ConnectionRefusedError", "gaierror", "EndpointConnectionError", "ConnectTimeoutError", "NewConnectionError"}
+    {"ConnectionRefusedError", "gaierror", "herror"}  # standard library
+    | {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"}  # httpx, httpx2, requests
+    | {"InvalidURL", "MissingSchema", "InvalidSchema", "InvalidProxyURL"}
+    | {"NewConnectionError", "ConnectTimeoutError", "LocationParseError"}  # urllib3
+    | {"ClientConnectorError", "ConnectionTimeoutError", "ClientHttpProxyError"}  # aiohttp
+    | {"EndpointConnectionError", "ProxyConnectionError"}  # botocore
 )
+_HANDSHAKE = "do_handshake"
+"""What the standard library calls a function in which nothing of a request was sent yet."""
+_HOLD_THEIR_CAUSE = frozenset({"requests", "urllib3", "urllib", "botocore", "aiohttp", "httpcore", "httpcore2"})
+"""Libraries whose exceptions have the one that they were made from as a member, and not as their `__cause__`."""
 _KINDS = (
     ("CancelledError", "cancelled"), ("ClientPayloadError", "cut_connection"),
+    ("ProtocolError", "cut_connection"), ("ChunkedEncodingError", "cut_connection"),
+    ("ConnectionClosedError", "cut_connection"), ("ClientConnectionError", "cut_connection"),
     ("Cancelled", "cancelled"), ("GeneratorExit", "closed_early"), ("KeyboardInterrupt", "cancelled"),
     ("TimeoutException", "timeout"), ("TimeoutError", "timeout"), ("TransportError", "cut_connection"),
     ("ConnectionError", "cut_connection"),
@@ -85,8 +94,16 @@ def _causes_of(error: BaseException) -> list[BaseException]:
     cause: BaseException | None = error
     while cause is not None and cause not in found and not isinstance(cause, LedgerError):
         found.append(cause)
-        cause = cause.__cause__ or _translated(cause)
+        cause = cause.__cause__ or _held(cause) or _translated(cause)
     return found
+
+
+def _held(error: BaseException) -> BaseException | None:
+    """Return the exception that one of another library has as a member: what it was made from."""
+    if _library_of(type(error)) not in _HOLD_THEIR_CAUSE:
+        return None
+    held = (member(error, "reason"), member(member(error, "kwargs"), "error"), *reversed(error.args))
+    return next((each for each in held if isinstance(each, BaseException)), None)
 
 
 def _translated(error: BaseException) -> BaseException | None:
@@ -110,7 +127,25 @@ def _library_of(kind: type) -> str:
 
 
 def _was_not_sent(error: BaseException) -> bool:
-    return any(kind.__name__ in _NOT_CONNECTED for kind in type(error).__mro__)
+    names = {kind.__name__ for kind in type(error).__mro__}
+    library = _library_of(type(error))
+    if library == "h11" and "LocalProtocolError" in names:
+        return True  # it refuses to write a request that is malformed, such as one with a line break in its key
+    if library == "ssl":
+        # The same errors come from a connection in use.
+        return "SSLCertVerificationError" in names or _is_of_handshake(error)
+    if "SSLError" in names and _held(error) is None and error.__cause__ is None:
+        return True
+    return not names.isdisjoint(_NOT_CONNECTED)
+
+
+def _is_of_handshake(error: BaseException) -> bool:
+    entry = error.__traceback__
+    while entry is not None:
+        if entry.tb_frame.f_code.co_name == _HANDSHAKE:
+            return True
+        entry = entry.tb_next
+    return False
 
 
 def _kind_of_one(error: BaseException) -> str | None:
