@@ -18,7 +18,7 @@ from ..guard.models import ModelCache
 from ..guard.tool_keys import tenant_of
 from ..leases.terms import Terms
 from ..outage import RetryPolicy
-from ..spool.places import SpoolPlace, spool_home
+from ..spool.places import spool_place
 from ..spool.spool import Spool
 from ..wire import runs
 from ..wire.calls import Call, PlannedCall, Scope
@@ -69,7 +69,7 @@ class TokenLedger(ToolMethods):
         if flush_seconds < 0:
             raise ValueError(f"flush_seconds is {flush_seconds}: give 0 or more")
         connection = Connection.resolve(base_url, key)
-        place = None if spool is False else SpoolPlace(spool_home(spool), connection.base_url, connection.key)
+        place = spool_place(spool, connection.base_url, connection.key)
 
         def connect() -> httpx2.Client:
             return httpx2.Client(

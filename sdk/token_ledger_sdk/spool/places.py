@@ -7,9 +7,11 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from ..cache_home import write_whole
 from ..errors import ConfigurationError
+from .segments import CAN_BE_USED
 
 DIRECTORY_VARIABLE = "TOKEN_LEDGER_SPOOL"
 _TENANT = "tenant"
@@ -78,6 +80,13 @@ class SpoolPlace:
             own = self._service_home / self._of_key
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(own / _TENANT, tenant.encode())
+
+
+def spool_place(given: str | Path | Literal[False] | None, service: str, key: str) -> SpoolPlace | None:
+    """Return where a client keeps its spool, None in memory only; raises ConfigurationError as `spool_home` does."""
+    if given is False or not CAN_BE_USED:
+        return None
+    return SpoolPlace(spool_home(given), service, key)
 
 
 def _hash(text: str) -> str:

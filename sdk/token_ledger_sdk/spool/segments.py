@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import sys
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from .lines import Found, Place, Record, done_line, head_line, read_lines, read_record, record_line
 
+if sys.platform != "win32":
+    import fcntl
+
 SUFFIX = ".spool"
+CAN_BE_USED = sys.platform != "win32"
+"""Windows has no locks that end with their process and belong to an open file: there, what waits is in memory."""
 
 
 class Segment:
