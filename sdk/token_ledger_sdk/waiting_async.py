@@ -33,6 +33,42 @@ def lock_async() -> anyio.Lock:
     return anyio.Lock()
 
 
+class SignalAsync:
+    """Wakes the one task that waits for it, or will."""
+
+    __slots__ = ("_event", "_is_set")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._event: anyio.Event | None = None
+
+    def set(self) -> None:
+        """Wake whoever waits."""
+        self._is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self, seconds: float | None) -> bool:
+        """Wait, at most so long unless it is None; returns whether the signal came."""
+        if not self._is_set:
+            self._event = anyio.Event()
+            with anyio.move_on_after(seconds):
+                await self._event.wait()
+        came, self._is_set, self._event = self._is_set, False, None
+        return came
+
+
+async def apart_async(do: Callable[[], Awaitable[None]]) -> None:
+    """Await `do`, which goes on when this task is canceled meanwhile; on trio it is canceled, too."""
+    if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
+        await do()
+        return
+    task = asyncio.ensure_future(do())
+    _apart.add(task)
+    task.add_done_callback(_apart.discard)
+    await asyncio.shield(task)
+
+
 async def shielded_async(end: Callable[[], Awaitable[None]]) -> None:
     """Await `end` to its end even if this task is being canceled; raises Unreachable after ten seconds.
 
@@ -130,6 +166,7 @@ def at_task_end_async(do: Callable[[BaseException], Awaitable[None]]) -> Callabl
 
 
 _ends: set[asyncio.Future[None]] = set()
+_apart: set[asyncio.Future[None]] = set()
 
 
 WorkAsync: TypeAlias = Awaitable[Value]

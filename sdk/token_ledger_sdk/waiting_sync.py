@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeAlias, TypeVar, cast
 
 from .errors import ToolTimedOut
@@ -23,6 +24,32 @@ def sleep_sync(seconds: float) -> None:
 def lock_sync() -> threading.Lock:
     """Make a lock between threads."""
     return threading.Lock()
+
+
+class SignalSync:
+    """Wakes the one thread that waits for it, or will."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        """Wake whoever waits."""
+        self._queue.put(None)
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait, at most so long unless it is None; returns whether the signal came."""
+        try:
+            self._queue.get(timeout=seconds)
+        except Empty:
+            return False
+        return True
+
+
+def apart_sync(do: Callable[[], None]) -> None:
+    """Call `do`: threads are not canceled."""
+    do()
 
 
 def shielded_sync(end: Callable[[], None]) -> None:

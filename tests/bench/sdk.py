@@ -22,6 +22,7 @@ from tests.bench.model_provider import READY_PATH
 from tests.bench.plan import Measurements, Plan
 from tests.bench.rows import Figure, Row, Run, Target, interleave
 from tests.bench.servers import bench_server, http_server
+from tests.bench.together import coalesced
 
 GROUP: Final = "sdk"
 _MODEL: Final = "gpt-5.4-mini"
@@ -43,6 +44,7 @@ def bench(plan: Plan) -> Iterator[Measurements]:
             "import": partial(imports, plan),
             "tools_parallel": partial(tools.tools_parallel, ledger),
             "tool_cache": partial(tools.tool_cache, ledger),
+            "coalesced": partial(coalesced, GROUP, ledger),
         }
 
 

@@ -25,8 +25,17 @@ def what_is_wrong(error: Any) -> str:
 
 
 def message_of(error: Any) -> str:
-    """Return the message of one of pydantic's errors, in our own words where we refused the value ourselves."""
-    return str(error["ctx"]["error"] if error["type"] == "value_error" else error["msg"])
+    """Return the message of one of pydantic's errors, in our own words where we refused the value ourselves.
+
+    What JSON calls an object or an array is called so, also where the text was decoded before it was checked.
+    """
+    kind = error["type"]
+    return str(error["ctx"]["error"] if kind == "value_error" else _IN_JSON.get(kind, error["msg"]))
+
+
+_OBJECT = "Input should be an object"
+_ARRAY = "Input should be a valid array"
+_IN_JSON = {"model_type": _OBJECT, "dict_type": _OBJECT, "list_type": _ARRAY, "tuple_type": _ARRAY}
 
 
 def _shown(given: Any) -> str:

@@ -17,8 +17,10 @@ from ..waiting_async import sleep_async
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
+from .given_up import AsyncGivenUp
 from .heartbeat import AsyncHeartbeat
 from .outbox import AsyncOutbox
+from .travel import AsyncTravel
 
 _NEVER_SENT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
@@ -40,8 +42,6 @@ class AsyncSender:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._connect = connect
-        self._http = connect()
-        self._process = os.getpid()
         self._policy = policy
         self.outbox = AsyncOutbox(
             self._send_operations, Spool(None) if spool is None else spool, flush_seconds=flush_seconds
@@ -49,6 +49,13 @@ class AsyncSender:
         self.heartbeat = AsyncHeartbeat()
         self._pause = pause
         self._draw = draw
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._http = self._connect()
+        self._given_up = AsyncGivenUp(self._exchange)
+        self._travel = AsyncTravel(self._exchange, self._given_up)
 
     async def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer to accept, or only once unless `again`; raises a LedgerError."""
@@ -67,21 +74,27 @@ class AsyncSender:
     async def _outcome(self, request: ApiRequest, *, again: bool) -> Answer | NoAnswer:
         if self._process != os.getpid():
             # This is a fork: on the copied connections it would read answers that are for the parent process.
-            self._http, self._process = self._connect(), os.getpid()
+            self._begin()
         # The transport itself would raise a RuntimeError, which nobody catches.
         if self._http.is_closed:
             raise ClientClosed("the client is closed: nothing was sent; make the call inside the client's block")
-        for retries in count():
-            outcome = await self._try(request)
-            delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
-            if delay_seconds is None or not again:
-                return outcome
-            await self._pause(delay_seconds)
-            if self._http.is_closed:  # during the pause; the previous attempt may have been served
-                return outcome
+        outcome: Answer | NoAnswer | None = None
+        try:
+            for retries in count():
+                outcome = await self._travel.send(request)
+                delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
+                if delay_seconds is None or not again:
+                    return outcome
+                await self._pause(delay_seconds)
+                if self._http.is_closed:  # during the pause; the previous attempt may have been served
+                    return outcome
+        except BaseException as error:
+            if outcome is not None and not isinstance(error, (Exception, GeneratorExit)):
+                self._given_up.keep(request, outcome)
+            raise
         raise AssertionError("count() is endless")
 
-    async def _try(self, request: ApiRequest) -> Answer | NoAnswer:
+    async def _exchange(self, request: ApiRequest) -> Answer | NoAnswer:
         headers = None if request.known_tag is None else {"If-None-Match": request.known_tag}
         try:
             response = await self._http.request(request.method, request.path, content=request.content, headers=headers)
@@ -98,6 +111,7 @@ class AsyncSender:
         self.heartbeat.close()
         try:
             left = await self.outbox.close()
+            await self._travel.aclose()
         finally:
             await self._http.aclose()
         if left.unanswered or left.refused:

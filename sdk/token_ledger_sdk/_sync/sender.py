@@ -18,8 +18,10 @@ from ..waiting_sync import sleep_sync
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
+from .given_up import GivenUp
 from .heartbeat import Heartbeat
 from .outbox import Outbox
+from .travel import Travel
 
 _NEVER_SENT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
@@ -41,8 +43,6 @@ class Sender:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._connect = connect
-        self._http = connect()
-        self._process = os.getpid()
         self._policy = policy
         self.outbox = Outbox(
             self._send_operations, Spool(None) if spool is None else spool, flush_seconds=flush_seconds
@@ -50,6 +50,13 @@ class Sender:
         self.heartbeat = Heartbeat()
         self._pause = pause
         self._draw = draw
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._http = self._connect()
+        self._given_up = GivenUp(self._exchange)
+        self._travel = Travel(self._exchange, self._given_up)
 
     def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer to accept, or only once unless `again`; raises a LedgerError."""
@@ -68,21 +75,27 @@ class Sender:
     def _outcome(self, request: ApiRequest, *, again: bool) -> Answer | NoAnswer:
         if self._process != os.getpid():
             # This is a fork: on the copied connections it would read answers that are for the parent process.
-            self._http, self._process = self._connect(), os.getpid()
+            self._begin()
         # The transport itself would raise a RuntimeError, which nobody catches.
         if self._http.is_closed:
             raise ClientClosed("the client is closed: nothing was sent; make the call inside the client's block")
-        for retries in count():
-            outcome = self._try(request)
-            delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
-            if delay_seconds is None or not again:
-                return outcome
-            self._pause(delay_seconds)
-            if self._http.is_closed:  # during the pause; the previous attempt may have been served
-                return outcome
+        outcome: Answer | NoAnswer | None = None
+        try:
+            for retries in count():
+                outcome = self._travel.send(request)
+                delay_seconds = self._policy.delay_seconds(outcome, retries=retries, draw=self._draw())
+                if delay_seconds is None or not again:
+                    return outcome
+                self._pause(delay_seconds)
+                if self._http.is_closed:  # during the pause; the previous attempt may have been served
+                    return outcome
+        except BaseException as error:
+            if outcome is not None and not isinstance(error, (Exception, GeneratorExit)):
+                self._given_up.keep(request, outcome)
+            raise
         raise AssertionError("count() is endless")
 
-    def _try(self, request: ApiRequest) -> Answer | NoAnswer:
+    def _exchange(self, request: ApiRequest) -> Answer | NoAnswer:
         headers = None if request.known_tag is None else {"If-None-Match": request.known_tag}
         try:
             response = self._http.request(request.method, request.path, content=request.content, headers=headers)
@@ -99,6 +112,7 @@ class Sender:
         self.heartbeat.close()
         try:
             left = self.outbox.close()
+            self._travel.close()
         finally:
             self._http.close()
         if left.unanswered or left.refused:

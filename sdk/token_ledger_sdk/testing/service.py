@@ -198,8 +198,8 @@ class FakeService:
         body = {name: value for name, value in operation.items() if name not in ("op", "reservation_id")}
         verb = operation["op"]
         try:
-            if verb == "reserve":
-                return {"status": 201, "body": holds.reserve(self._books, body)}
+            if verb in _GRANTING:
+                return {"status": 201, "body": _GRANTING[verb](self._books, body)}
             if verb == "event":
                 return {"status": 200, "body": reports.record(self._books, {"events": [body]})["results"][0]}
             return {"status": 200, "body": _VERBS[verb](self._books, operation["reservation_id"], body)}
@@ -232,6 +232,7 @@ _VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     "release": holds.release,
     "extend": holds.extend,
 }
+_GRANTING: dict[str, Callable[..., dict[str, Any]]] = {"reserve": holds.reserve, "lease": holds.lease}
 _CODES = {401: "unauthenticated", 403: "forbidden", 429: "rate_limited", 500: "internal_error", 503: "unavailable"}
 
 

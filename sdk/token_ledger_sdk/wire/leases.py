@@ -11,7 +11,7 @@ from ..errors import ApiError, InvalidAnswer
 from .calls import Call, Scope, call_body
 from .fields import Fields
 from .problems import error_from, problem_of
-from .requests import ApiRequest, new_key, path_to, post
+from .requests import ApiRequest, Operation, new_key, path_to, post
 from .reservations import Grant
 
 MAX_OPERATIONS = 256
@@ -79,7 +79,8 @@ def lease_request(call: Call, scope: Scope, *, calls: int) -> ApiRequest:
     """Build the request for a lease of up to `calls` calls of a size; every lease gets a key of its own."""
     if calls < 1:
         raise ValueError(f"calls is {calls}: ask for a lease of 1 call or more")
-    return post(path_to("leases"), {**call_body(call, scope), "idempotency_key": new_key(), "calls": calls})
+    body = {**call_body(call, scope), "idempotency_key": new_key(), "calls": calls}
+    return post(path_to("leases"), body, Operation("lease"))
 
 
 def operations_request(operations: Sequence[str]) -> ApiRequest:

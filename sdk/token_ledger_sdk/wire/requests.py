@@ -15,10 +15,19 @@ from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """What a request is called in a list of operations, and the id that its own path has: the field's name, the id."""
+
+    op: str
+    named: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ApiRequest:
     """One call to the service; `content` is its JSON body (None for a read) with `idempotency_key` inside.
 
-    `known_tag` is the entity tag of an earlier answer, which the service need not repeat.
+    `known_tag` is the entity tag of an earlier answer, which the service need not repeat. `operation` is the same
+    request as an item of a list of operations: what stands there before its body.
     """
 
     method: str
@@ -26,13 +35,17 @@ class ApiRequest:
     content: bytes | None = None
     idempotency_key: str | None = None
     known_tag: str | None = None
+    operation: Operation | None = None
 
 
 def operation_of(request: ApiRequest) -> str:
-    """Return what a request about a reservation says as an item of a list of operations (JSON text)."""
-    _, _, _, reservation_id, verb = request.path.split("/")
+    """Return a request that is one of the operations of callers as an item of a list of these (JSON text)."""
+    assert request.operation is not None, request.path
+    before = {"op": request.operation.op}
+    if request.operation.named is not None:
+        before[request.operation.named[0]] = request.operation.named[1]
     said = (request.content or b"{}").decode()[1:]
-    return f'{{"op": "{verb}", "reservation_id": {json.dumps(reservation_id)}{", " if said != "}" else ""}{said}'
+    return f"{json.dumps(before)[:-1]}{', ' if said != '}' else ''}{said}"
 
 
 def new_key() -> str:
@@ -40,10 +53,11 @@ def new_key() -> str:
     return os.urandom(16).hex()
 
 
-def post(path: str, body: Mapping[str, object]) -> ApiRequest:
+def post(path: str, body: Mapping[str, object], operation: Operation | None = None) -> ApiRequest:
     """Build a POST of the fields that are given."""
     key = body.get("idempotency_key")
-    return ApiRequest("POST", path, json_text(given(body)).encode(), key if isinstance(key, str) else None)
+    content = json_text(given(body)).encode()
+    return ApiRequest("POST", path, content, key if isinstance(key, str) else None, operation=operation)
 
 
 def get(path: str, known_tag: str | None = None) -> ApiRequest:

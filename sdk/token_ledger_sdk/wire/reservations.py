@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +11,9 @@ from ..directives import NO_DIRECTIVE, Directive, Refusal
 from ..providers import Usage
 from .amounts import NO_AMOUNTS, Amounts
 from .calls import Call, Scope, Use, call_body, settle_body
-from .requests import ApiRequest, new_key, path_to, post
+from .requests import ApiRequest, Operation, new_key, path_to, post
+
+RESERVE = Operation("reserve")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +136,7 @@ class SentPart:
 
 def reserve_request(call: Call, scope: Scope) -> ApiRequest:
     """Build the request for a hold."""
-    return post(path_to("reservations"), {"idempotency_key": new_key(), **call_body(call, scope)})
+    return post(path_to("reservations"), {"idempotency_key": new_key(), **call_body(call, scope)}, RESERVE)
 
 
 def settle_request(reservation_id: str, use: Use) -> ApiRequest:
@@ -143,22 +146,27 @@ def settle_request(reservation_id: str, use: Use) -> ApiRequest:
     figures is answered, not booked twice.
     """
     body = {"idempotency_key": f"settle:{reservation_id}", **settle_body(use)}
-    return post(path_to("reservations", reservation_id, "settle"), body)
+    return _post_of(reservation_id, "settle", body)
 
 
 def settle_part(reservation_id: str, use: Use) -> SentPart:
     """Build the request that books a part of what a call used; the hold stays."""
     body = {"idempotency_key": new_key(), "part": True, **settle_body(use)}
-    return SentPart(post(path_to("reservations", reservation_id, "settle"), body), use.usage)
+    return SentPart(_post_of(reservation_id, "settle", body), use.usage)
 
 
 def extend_request(reservation_id: str, ttl_seconds: int) -> ApiRequest:
     """Build the request that lets a hold expire `ttl_seconds` from now, if that is later than before."""
     body = {"idempotency_key": new_key(), "ttl_seconds": ttl_seconds}
-    return post(path_to("reservations", reservation_id, "extend"), body)
+    return _post_of(reservation_id, "extend", body)
 
 
 def release_request(reservation_id: str, reason: str | None = None) -> ApiRequest:
     """Build the request that ends a hold without booking anything."""
     body = {"idempotency_key": f"release:{reservation_id}", "reason": reason}
-    return post(path_to("reservations", reservation_id, "release"), body)
+    return _post_of(reservation_id, "release", body)
+
+
+def _post_of(reservation_id: str, verb: str, body: Mapping[str, object]) -> ApiRequest:
+    operation = Operation(verb, ("reservation_id", reservation_id))
+    return post(path_to("reservations", reservation_id, verb), body, operation)

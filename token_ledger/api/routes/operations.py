@@ -61,7 +61,10 @@ async def _result(
         problem = problem_of(error)
     except ProblemError as error:
         problem = error
-    return {"status": problem.status, "body": problem.body()}
+    result: OperationResult = {"status": problem.status, "body": problem.body()}
+    if (seconds := problem.headers.get("Retry-After")) is not None:
+        result["retry_after"] = int(seconds)
+    return result
 
 
 async def _operate(service: Service, caller: Principal, value: Any, within: str) -> OperationResult:

@@ -1,6 +1,6 @@
 """The answer of a list of operations."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -15,6 +15,9 @@ class OperationResult(TypedDict):
     body: Annotated[
         dict[str, Any],
         doc("The body that its own route would have answered with.", {"event_id": "68419584", "cost": "0.006900000"}),
+    ]
+    retry_after: NotRequired[
+        Annotated[int, doc("The Retry-After that its own route would have answered with, in seconds.", 1)]
     ]
 
 
