@@ -355,6 +355,19 @@ def test_those_who_wait_try_themselves_after_an_interruption(ledger: TokenLedger
     assert documents.reads == 1
 
 
+@pytest.mark.parametrize("seconds", [None, 600])
+def test_a_tool_that_asks_itself_does_not_wait_for_itself(seconds: float | None, ledger: TokenLedger) -> None:
+    calls: list[int] = []
+
+    def read() -> list[int]:
+        calls.append(1)
+        return [0] if len(calls) > 1 else ledger.gather(tool)[0] + [1]
+
+    tool = cached(ledger, read, timeout_seconds=seconds)
+    assert tool() == tool() == [0, 1]
+    assert len(calls) == 2
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_forked_process_begins_with_an_empty_cache(ledger: TokenLedger, documents: Documents) -> None:
     read = cached(ledger, documents.read)

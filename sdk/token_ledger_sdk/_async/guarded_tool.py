@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -27,6 +28,8 @@ from .toolbox import AsyncToolbox
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _log = logging.getLogger("token_ledger_sdk")
+_flying: ContextVar[tuple[Flight[Any], ...]] = ContextVar("token_ledger_flying", default=())
+"""The calls of cached tools that this code is within: one that waited for them would wait for itself."""
 
 
 class AsyncGuardedTool:
@@ -61,7 +64,11 @@ class AsyncGuardedTool:
         context.required_agent_type()
         if self._terms.cache_seconds is not None:
             return await self._answer(args, kwargs, context, self._terms.cache_seconds)
-        attempts = self._attempts(context)
+        return await self._uncached(args, kwargs, self._attempts(context), written)
+
+    async def _uncached(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], attempts: AsyncToolAttempts, written: frozenset[Mark]
+    ) -> Any:
         try:
             result = await self._called(args, kwargs, attempts, written)
         except (ToolTimedOut, BreakerOpen) as error:
@@ -85,6 +92,8 @@ class AsyncGuardedTool:
             flight, is_ours = found
             if is_ours:
                 return await self._fly(args, kwargs, attempts, flight, seconds)
+            if flight in _flying.get():
+                return await self._uncached(args, kwargs, attempts, frozenset())
             await flight.done.wait()
             if flight.error is not None:
                 await attempts.failed_with_others(flight.error)
@@ -105,6 +114,7 @@ class AsyncGuardedTool:
         seconds: float,
     ) -> Any:
         cache = self._toolbox.cache
+        flying = _flying.set((*_flying.get(), flight))
         try:
             result = await self._called(args, kwargs, attempts, frozenset())
         except BaseException as error:
@@ -114,6 +124,8 @@ class AsyncGuardedTool:
             if isinstance(error, (ToolTimedOut, BreakerOpen)):
                 return self._fallback(error)
             raise
+        finally:
+            _flying.reset(flying)
         answer = attempts.answer(result)
         try:
             cache.land(flight, self._kept(result, answer, flight.marks, seconds))

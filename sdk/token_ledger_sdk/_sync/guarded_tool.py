@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -28,6 +29,8 @@ from .toolbox import Toolbox
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _log = logging.getLogger("token_ledger_sdk")
+_flying: ContextVar[tuple[Flight[Any], ...]] = ContextVar("token_ledger_flying", default=())
+"""The calls of cached tools that this code is within: one that waited for them would wait for itself."""
 
 
 class GuardedTool:
@@ -62,7 +65,11 @@ class GuardedTool:
         context.required_agent_type()
         if self._terms.cache_seconds is not None:
             return self._answer(args, kwargs, context, self._terms.cache_seconds)
-        attempts = self._attempts(context)
+        return self._uncached(args, kwargs, self._attempts(context), written)
+
+    def _uncached(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], attempts: ToolAttempts, written: frozenset[Mark]
+    ) -> Any:
         try:
             result = self._called(args, kwargs, attempts, written)
         except (ToolTimedOut, BreakerOpen) as error:
@@ -86,6 +93,8 @@ class GuardedTool:
             flight, is_ours = found
             if is_ours:
                 return self._fly(args, kwargs, attempts, flight, seconds)
+            if flight in _flying.get():
+                return self._uncached(args, kwargs, attempts, frozenset())
             flight.done.wait()
             if flight.error is not None:
                 attempts.failed_with_others(flight.error)
@@ -106,6 +115,7 @@ class GuardedTool:
         seconds: float,
     ) -> Any:
         cache = self._toolbox.cache
+        flying = _flying.set((*_flying.get(), flight))
         try:
             result = self._called(args, kwargs, attempts, frozenset())
         except BaseException as error:
@@ -115,6 +125,8 @@ class GuardedTool:
             if isinstance(error, (ToolTimedOut, BreakerOpen)):
                 return self._fallback(error)
             raise
+        finally:
+            _flying.reset(flying)
         answer = attempts.answer(result)
         try:
             cache.land(flight, self._kept(result, answer, flight.marks, seconds))

@@ -128,6 +128,9 @@ def tool_terms(fields: ToolFields) -> tuple[ToolTerms, CallContext]:
     call, context = terms_of(named)
     terms = ToolTerms(call=replace(call, tool=rest.get("tool")), **said)
     _check_numbers(terms)
+    only = terms.retry_on if isinstance(terms.retry_on, tuple) else (terms.retry_on,)
+    if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in only):
+        raise TypeError(f"retry_on is {terms.retry_on!r}: give a class of exceptions, or a tuple of some")
     if terms.cache_seconds is None and said.keys() & {"shared", "cache_key", "reads"}:
         raise TypeError("shared, cache_key and reads are for cached tools: give cache_seconds=… as well")
     if terms.cache_seconds is not None and terms.invalidates != ():
