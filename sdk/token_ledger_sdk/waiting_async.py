@@ -207,13 +207,8 @@ async def gathered_async(works: Sequence[Awaitable[object]]) -> list[tuple[objec
         except Exception as error:
             outcomes[index] = None, error
 
-    try:
-        async with anyio.create_task_group() as group:
-            for index, work in enumerate(works):
-                group.start_soon(follow, index, work)
-    finally:
-        for work in works:
-            if inspect.iscoroutine(work):
-                work.close()  # of one that was canceled before it began
+    async with anyio.create_task_group() as group:
+        for index, work in enumerate(works):
+            group.start_soon(follow, index, work)
     canceled = RuntimeError("it was canceled by somebody else")
     return [outcomes.get(index, (None, canceled)) for index in range(len(works))]

@@ -269,7 +269,8 @@ def test_loops_in_two_threads_do_not_wait_for_each_other(ledger_service: FakeSer
             return await as_tool(ledger_service.async_client(toolbox=toolbox), answer, **kept)()
 
         async def ask() -> Any:
-            return await asyncio.to_thread(asyncio.run, nested())
+            # Unlike `to_thread`, this takes no context along, by which the tool would know that it asks itself.
+            return await asyncio.get_running_loop().run_in_executor(None, asyncio.run, nested())
 
         calls: list[int] = []
 
@@ -317,6 +318,17 @@ async def test_one_that_fails_does_not_lose_the_others(ledger: AsyncTokenLedger,
     bad = as_tool(ledger, raising(ValueError("c")))
     found = await ledger.gather(good("1"), bad("2"), return_exceptions=True)
     assert (found[0], type(found[1])) == (["1"], ValueError)
+
+
+async def test_one_that_somebody_else_cancels_is_an_error_of_its_own(
+    ledger: AsyncTokenLedger, ledger_service: FakeService
+) -> None:
+    tool = as_tool(ledger, raising())
+    theirs = asyncio.ensure_future(hang())
+    theirs.cancel()
+    with pytest.raises(RuntimeError, match="canceled by somebody else"):
+        await ledger.gather(theirs, tool("x"))
+    assert outcomes(ledger_service) == [OK]
 
 
 async def test_all_that_are_gathered_are_canceled_together(
