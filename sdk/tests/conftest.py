@@ -96,6 +96,8 @@ class FakeLedger:
         return self.problem(404, "not_found")
 
     def _operate(self, operation: dict[str, Any], request: httpx2.Request) -> dict[str, Any]:
+        if "op" not in operation:
+            return {"status": 422, "body": json.loads(self.problem(422, "invalid_request").content)}
         verb, number = operation.pop("op"), operation.pop("reservation_id", None)
         path, body = f"/v1/reservations/{number}/{verb}", operation
         if verb == "event":

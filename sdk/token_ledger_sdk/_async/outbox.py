@@ -6,16 +6,17 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from ..errors import ApiError, LedgerError, Unavailable, Unreachable
-from ..spool.deliveries import Fate, Owner, bare_operation, fate_of, report_operation
+from ..spool.deliveries import Fate, Outcome, Owner, bare_operation, fate_of, outcome_of, report_operation
 from ..spool.lines import Record
 from ..spool.spool import Spool, Ticket
 from ..unsettled import Left, retry_pause_seconds
 from ..waiting_async import lock_async, run_later_async
 from ..wire.fields import Fields
-from ..wire.leases import MAX_OPERATIONS, operations_request, read_results
+from ..wire.leases import MAX_OPERATIONS, operations_request, read_results, tenant_request
 from ..wire.requests import ApiRequest
 
 _log = logging.getLogger("token_ledger_sdk")
@@ -53,6 +54,7 @@ class AsyncOutbox:
         self._owners: dict[Ticket, Owner] = {}
         self._in_hand: set[Ticket] = set()
         self._instead: dict[Ticket, str] = {}
+        self.outcomes: Counter[Outcome] = Counter()
         self._refused: dict[str, LedgerError] = {}
         self._call_off: Callable[[], None] | None = None
         self._tried = self._clock()
@@ -124,7 +126,7 @@ class AsyncOutbox:
         """
         self._check_process()
         async with self._sending:
-            self._adopt()
+            await self._adopt(again=again)
             unavailable: LedgerError | None = None
             for _ in range(self._spool.ready // MAX_OPERATIONS + 3):
                 taken = self._spool.take(MAX_OPERATIONS)
@@ -170,16 +172,17 @@ class AsyncOutbox:
             self._spool.put_back([ticket for ticket, _ in taken])
             raise
         self._rounds = 0
-        if answer.has("tenant"):
-            self._spool.belongs_to(answer.text("tenant"))
+        self._note_tenant(answer)
         done, kept, unavailable = [], [], None
         for (ticket, record), operation, result in zip(taken, sent, results, strict=True):
             fate = fate_of(result, operation)
             if fate in (Fate.DONE, Fate.MOOT):
                 done.append(ticket)
+                self.outcomes[outcome_of(result, fate)] += 1
                 self._tell(ticket, result if fate is Fate.DONE else None)
                 continue
             if fate is Fate.SET_ASIDE and isinstance(result, ApiError):
+                self.outcomes[Outcome.REFUSED] += 1
                 self._spool.set_aside(ticket, record, str(result))
                 self._tell(ticket, result)
                 continue
@@ -250,9 +253,15 @@ class AsyncOutbox:
             self._call_off = None
         self._schedule()
 
-    def _adopt(self) -> None:
+    def _note_tenant(self, answer: Fields) -> None:
+        if answer.has("tenant") and self._spool.belongs_to(answer.text("tenant")):
+            self._adopted = -ADOPT_SECONDS  # what processes with other keys of the tenant have left can be sent now
+
+    async def _adopt(self, *, again: bool) -> None:
         """Take over what dead processes have left, now and then."""
         if self._clock() - self._adopted >= ADOPT_SECONDS:
+            if self._spool.may_be_heir:
+                self._note_tenant(await self._send(tenant_request(), again))
             self._adopted = self._clock()
             adopted = self._spool.adopt()
             if adopted:

@@ -61,6 +61,29 @@ def fate_of(result: Fields | ApiError, operation: str) -> Fate:
     return Fate.SET_ASIDE
 
 
+class Outcome(Enum):
+    """What became of a record that need not be sent any more, in words for people."""
+
+    BOOKED = "booked"
+    DUPLICATE = "booked before"
+    QUARANTINED = "kept in quarantine"
+    RELEASED = "released, or ended meanwhile"
+    REFUSED = "refused"
+
+
+def outcome_of(result: Fields | ApiError, fate: Fate) -> Outcome:
+    """Say what became of a record that was answered with this, and is done, moot or set aside."""
+    if fate is Fate.SET_ASIDE:
+        return Outcome.REFUSED
+    if fate is Fate.MOOT:
+        return Outcome.RELEASED
+    if isinstance(result, ApiError) or result.has("quarantine_id"):
+        return Outcome.QUARANTINED
+    if result.raw.get("state") == "released":
+        return Outcome.RELEASED
+    return Outcome.DUPLICATE if result.flag("replayed") or result.raw.get("status") == "duplicate" else Outcome.BOOKED
+
+
 def bare_operation(operation: str) -> str:
     """Return a settle or release without what only describes it, so that no description keeps it from being done."""
     sent = json.loads(operation)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from ..cache_home import write_whole
 from ..errors import ConfigurationError
-from .segments import CAN_BE_USED
+from .segments import CAN_BE_USED, SUFFIX
 
 DIRECTORY_VARIABLE = "TOKEN_LEDGER_SPOOL"
 _TENANT = "tenant"
@@ -71,15 +71,21 @@ class SpoolPlace:
         own = self._service_home / self._of_key
         return (own,) if self._tenant is None else (self.directory, own)
 
-    def belongs_to(self, tenant: str) -> None:
-        """Note which tenant the service says that the key is of."""
+    @property
+    def may_be_heir(self) -> bool:
+        """Whether it is not known which tenant the key is of, and files of tenants lie here."""
+        return self._tenant is None and any(self._service_home.glob(f"tenant-*/*{SUFFIX}"))
+
+    def belongs_to(self, tenant: str) -> bool:
+        """Note which tenant the service says that the key is of; returns whether that is news."""
         if tenant == self._tenant or not _SAFE.fullmatch(tenant):
-            return
+            return False
         self._tenant = tenant
         with suppress(OSError):
             own = self._service_home / self._of_key
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(own / _TENANT, tenant.encode())
+        return True
 
 
 def spool_place(given: str | Path | Literal[False] | None, service: str, key: str) -> SpoolPlace | None:

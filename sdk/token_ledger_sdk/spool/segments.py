@@ -16,6 +16,8 @@ if sys.platform != "win32":
 SUFFIX = ".spool"
 CAN_BE_USED = sys.platform != "win32"
 """Windows has no locks that end with their process and belong to an open file: there, what waits is in memory."""
+DAMAGED = ".damaged"
+"""What the copy of a file is called that had damaged lines."""
 
 
 class Segment:
@@ -70,7 +72,7 @@ class Segment:
             whole = content.rfind(b"\n") + 1
             found = read_lines(content[:whole])
             if found.damaged:
-                path.with_suffix(".damaged").write_bytes(content)
+                path.with_suffix(DAMAGED).write_bytes(content)
             os.ftruncate(handle, whole)
         except BlockingIOError:
             os.close(handle)
@@ -82,6 +84,18 @@ class Segment:
         segment.waiting = {place.number: place for place in found.waiting}
         segment._next = max(segment.waiting, default=-1) + 1
         return segment, found
+
+    @staticmethod
+    def is_in_use(path: Path) -> bool:
+        """Whether a living process has a file; raises FileNotFoundError if it is gone."""
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
 
     def append(self, record: Record) -> int:
         """Write a record, and return its number; raises OSError, and then the file is as it was."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .lines import NewerFormat, Record
 from .places import SpoolPlace
-from .segments import SUFFIX, Segment
+from .segments import DAMAGED, SUFFIX, Segment
 from .sync import sync_soon
 
 _log = logging.getLogger("token_ledger_sdk")
@@ -73,10 +73,14 @@ class Spool:
         self._dropped = 0
         self._is_warned = False
 
-    def belongs_to(self, tenant: str) -> None:
-        """Note which tenant the service says that the records are of."""
-        if self._place is not None:
-            self._place.belongs_to(tenant)
+    def belongs_to(self, tenant: str) -> bool:
+        """Note which tenant the service says that the records are of; returns whether that is news."""
+        return self._place is not None and self._place.belongs_to(tenant)
+
+    @property
+    def may_be_heir(self) -> bool:
+        """Whether files lie here that may be the tenant's, but for which tenant that is."""
+        return self._place is not None and self._place.may_be_heir
 
     @property
     def waiting(self) -> int:
@@ -272,7 +276,7 @@ class Spool:
         if found.damaged:
             _log.warning(
                 "Token Ledger found %d damaged lines in the spool %s: they can't be sent, and %s has a copy",
-                found.damaged, path, path.with_suffix(".damaged"),
+                found.damaged, path, path.with_suffix(DAMAGED),
             )  # fmt: skip
         if not segment.waiting:
             segment.discard()

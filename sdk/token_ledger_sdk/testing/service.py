@@ -196,8 +196,10 @@ class FakeService:
 
     def _operation(self, operation: Mapping[str, Any]) -> dict[str, Any]:
         body = {name: value for name, value in operation.items() if name not in ("op", "reservation_id")}
-        verb = operation["op"]
+        verb = operation.get("op")
         try:
+            if verb not in ("event", *_GRANTING, *_VERBS):
+                raise FakeProblem(422, "invalid_request", f"the fake service has no operation {verb!r}")
             if verb in _GRANTING:
                 return {"status": 201, "body": _GRANTING[verb](self._books, body)}
             if verb == "event":

@@ -88,6 +88,11 @@ def operations_request(operations: Sequence[str]) -> ApiRequest:
     return ApiRequest("POST", path_to("operations"), f'{{"operations": [{", ".join(operations)}]}}'.encode())
 
 
+def tenant_request() -> ApiRequest:
+    """Build the request that asks which tenant a key is of: one operation that is none, which changes nothing."""
+    return operations_request(["{}"])
+
+
 def read_results(answer: Fields, operations: int) -> list[Fields | ApiError]:
     """Read the answer or the error of each operation, in the order in which they were sent."""
     results = [_result(item) for item in answer.children("results")]
