@@ -204,29 +204,18 @@ def record(
         details = replace(details or NO_DETAILS, supersedes=earlier_reading.event_id)
     path = [account.account_id for account in accounts]
     price_id = NO_PRICE if price is None else price.price_id
-    # What every event has stands in its place: a keyword takes five times as long.
+    is_unpriced = not is_priced or (price is not None and price.stands_in)
+    requested = _other_name(facts, command.provider, command.model)
+    # Every value stands in its place: a keyword takes five times as long.
+    overrun = late = part = False
+    original_input_tokens = served = held_path = held_at = corrects = recosts = None
     event = UsageEvent(
-        event_id, None, facts, usage.without_others, cost, price_id, path, occurred_at, posted_at,
-        estimated=command.estimated,
-        unpriced=not is_priced or (price is not None and price.stands_in),
-        clamped=clamped,
-        failed=command.failed,
-        response_id=command.response_id,
-        calls=calls,
-        others=others,
-        service_tier=command.service_tier,
-        discount_id=None if price is None else price.discount_id,
-        list_price_id=list_price_id,
-        list_cost_nanos=list_nanos,
-        counts_since=command.counts_since,
-        requested=_other_name(facts, command.provider, command.model),
-        repetition=repetition,
-        earlier_event_id=None if earlier is None else earlier.event_id,
-        kind=command.event_kind,
-        details=details,
-        source=command.source,
-        key=command.key,
-        fingerprint=command.fingerprint,
+        event_id, None, facts, usage.without_others, cost, price_id, path, occurred_at, posted_at, overrun, late,
+        command.estimated, is_unpriced, clamped, command.failed, command.response_id, original_input_tokens, calls,
+        part, requested, served, held_path, held_at, corrects, others, command.service_tier, repetition,
+        None if earlier is None else earlier.event_id, command.event_kind, details,
+        None if price is None else price.discount_id, list_price_id, list_nanos, command.counts_since, recosts,
+        command.source, command.key, command.fingerprint,
     )  # fmt: skip
     unbookable = why_unbookable(books, event)
     if unbookable is not None:

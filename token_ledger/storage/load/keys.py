@@ -49,8 +49,9 @@ async def load_keys(connection: Connection, ordered: Ordered, loaded: Mapping[Te
 
 def _read_again(ordered: Ordered, loaded: Mapping[TenantId, Loaded]) -> Iterator[tuple[TenantId, Record]]:
     """Yield the imported calls that are read again, and not as they were before: they may have been unfinished."""
-    for tenant, record in ordered.of(Record):
-        if record.may_grow:
+    known = {tenant for tenant, into in loaded.items() if into.keys}
+    for tenant, record in ordered.of(Record) if known else ():
+        if record.may_grow and tenant in known:
             stored = loaded[tenant].keys.get((record.source, record.key))
             if stored is not None and stored.fingerprint != record.fingerprint:
                 yield tenant, record
