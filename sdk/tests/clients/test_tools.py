@@ -155,13 +155,13 @@ def test_a_free_attempt_costs_nothing(ledger: TokenLedger, ledger_service: FakeS
     assert ledger_service.calls[0].cost == Decimal("0.005")
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interruption_is_not_tried_again_and_is_booked(
-    error: BaseException, ledger: TokenLedger, ledger_service: FakeService, waits: Waits
+    error: type[BaseException], ledger: TokenLedger, ledger_service: FakeService, waits: Waits
 ) -> None:
-    search = as_tool(ledger, Tool(*[error] * 6), retries=3)
+    search = as_tool(ledger, Tool(*(error() for _ in range(6))), retries=3)
     for _ in range(6):
-        with pytest.raises(type(error)):
+        with pytest.raises(error):
             search()
     assert waits.seconds == []
     assert [failed for failed, *_ in outcomes(ledger_service)] == ["error"] * 6
