@@ -55,6 +55,7 @@ from .providers import (
     usage_from_anthropic,
     usage_from_openai,
 )
+from .unavailable import AllowUpTo, OnUnavailable, allow_up_to
 from .wire.amounts import Amounts, Balance, Limits, Share
 from .wire.calls import Actual, Call, Measured, PlannedCall
 from .wire.events import CacheHit, Recorded, ReportedEvent, ResponseEvent, ToolCall, UsageEvent
@@ -80,6 +81,7 @@ __all__ = [
     "Actual",
     "Advice",
     "Allocation",
+    "AllowUpTo",
     "Amounts",
     "AnthropicStreamUsage",
     "AnyStreamUsage",
@@ -125,6 +127,7 @@ __all__ = [
     "NotBooked",
     "NotEnded",
     "NotFound",
+    "OnUnavailable",
     "OpenAIStreamUsage",
     "Opening",
     "OtherModel",
@@ -162,6 +165,7 @@ __all__ = [
     "Usage",
     "UsageEvent",
     "UsageMissing",
+    "allow_up_to",
     "current_call",
     "reading_of",
     "reading_of_recorded",

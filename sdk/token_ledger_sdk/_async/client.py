@@ -19,18 +19,20 @@ from ..leases.terms import Terms
 from ..outage import RetryPolicy
 from ..spool.places import spool_place
 from ..spool.spool import Spool
+from ..unavailable import OnUnavailable
 from ..wire import runs
 from ..wire.calls import Call, PlannedCall, Scope
 from ..wire.events import Recorded, ReportedEvent, reports
 from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.runs import Opening, RunSnapshot
 from .guarded_function import Function
-from .hold import AsyncHold, reserve
+from .hold import AsyncHold
 from .known_models import AsyncKnownModels
 from .leases import AsyncLeases
 from .run import AsyncRun
 from .sender import AsyncSender
 from .tool_methods import AsyncToolMethods
+from .unasked import permit
 from .wrapping import AsyncWrapper
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class AsyncTokenLedger(AsyncToolMethods):
     What guarded calls used is booked half of `flush_seconds` after they have ended, or with the next request; with 0,
     before they return. Until then it is in files of the directory `spool`, by default TOKEN_LEDGER_SPOOL or one of the
     user's state; with `spool=False` in memory only.
+    `on_unavailable` says what becomes of calls while the service can't be reached: "deny" raises, "allow" lets them go
+    unasked, `allow_up_to(tokens=…)` until they may have used so much; what they used is booked when it is back.
     Raises ConfigurationError if the address or the key is missing or malformed.
     """
 
@@ -69,6 +73,7 @@ class AsyncTokenLedger(AsyncToolMethods):
         toolbox: AsyncToolbox | None = None,
         flush_seconds: float = 1.0,
         spool: str | Path | Literal[False] | None = None,
+        on_unavailable: OnUnavailable = "deny",
     ) -> None:
         if flush_seconds < 0:
             raise ValueError(f"flush_seconds is {flush_seconds}: give 0 or more")
@@ -84,7 +89,13 @@ class AsyncTokenLedger(AsyncToolMethods):
                 limits=POOL,
             )
 
-        self._sender = AsyncSender(connect, RetryPolicy(max_retries), spool=Spool(place), flush_seconds=flush_seconds)
+        self._sender = AsyncSender(
+            connect,
+            RetryPolicy(max_retries),
+            spool=Spool(place),
+            flush_seconds=flush_seconds,
+            on_unavailable=on_unavailable,
+        )
         models = AsyncKnownModels(self._sender, ModelCache(f"{connection.base_url} {connection.key}"))
         tenant = tenant_of(connection.base_url, connection.key)
         self._wrapper = AsyncWrapper(self._sender, models, tenant=tenant, toolbox=toolbox)
@@ -112,7 +123,7 @@ class AsyncTokenLedger(AsyncToolMethods):
 
     async def reserve(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> AsyncHold:
         """Ask for permission to make one call outside any run; raises BudgetExceeded, UnknownModel."""
-        return await reserve(self._sender, call, Scope(user=user, cost_center=cost_center))
+        return await permit(self._sender, call, Scope(user=user, cost_center=cost_center))
 
     def lease(
         self,
@@ -166,6 +177,7 @@ class AsyncTokenLedger(AsyncToolMethods):
         provider: str | None = None,
         limit_output: bool = True,
         lease_calls: int | None = None,
+        on_unavailable: OnUnavailable | None = None,
         **said: Unpack[ContextFields],
     ) -> Client:
         """Return a copy of a provider's client, of the same type, whose calls are held before and booked after.
@@ -176,7 +188,9 @@ class AsyncTokenLedger(AsyncToolMethods):
         leases for 50 of them, see `lease`. Calls raise BudgetExceeded and what else a reserve raises. Raises TypeError
         for a client that can't be wrapped.
         """
-        guard = self._wrapper.guard(context_of(said), limit_output=limit_output, lease_calls=lease_calls)
+        guard = self._wrapper.guard(
+            context_of(said), limit_output=limit_output, lease_calls=lease_calls, on_unavailable=on_unavailable
+        )
         return self._wrapper.wrap(client, guard, provider)
 
     def langchain_middleware(

@@ -52,7 +52,8 @@ class AsyncGivenUp:
         with self._lock:
             if len(self._kept) < _MOST_KEPT:
                 self._kept[request.idempotency_key] = following, self._clock() + lasts
-        self._send_later(0.0)
+        is_known = following is not request
+        self._send_later(0.0 if is_known else retry_pause_seconds(1))
 
     async def close(self) -> None:
         """Give back what is kept, as far as the service answers now."""

@@ -7,14 +7,16 @@ from ..errors import BudgetExceeded
 from ..guard.ask import Ask
 from ..guard.context import CallContext, current_context
 from ..guard.output_limits import OutputLimit, fitting, limit_of_model, limit_on_wire
+from ..unavailable import OnUnavailable
 from ..wire.calls import Call, Scope
 from .guarded_call import AsyncGuardedCall, covering_call
-from .hold import AsyncHold, reserve
+from .hold import AsyncHold
 from .known_models import AsyncKnownModels
 from .lease_pool import AsyncLeasePool
 from .leased_call import AsyncLeasedCall
 from .results_booking import AsyncResultsBooking
 from .sender import AsyncSender
+from .unasked import permit
 
 _MOST_TRIES = 4
 
@@ -37,6 +39,7 @@ class AsyncGuard:
         run_id: str | None = None,
         limit_output: bool = True,
         lease_calls: int | None = None,
+        on_unavailable: OnUnavailable | None = None,
     ) -> None:
         self._sender = sender
         self._models = models
@@ -45,6 +48,7 @@ class AsyncGuard:
         self._defaults = defaults
         self._run_id = run_id
         self._limit_output = limit_output
+        self._on_unavailable = on_unavailable
 
     def context(self) -> CallContext:
         """Return whose a call is that is made here."""
@@ -98,5 +102,5 @@ class AsyncGuard:
 
     async def _permit(self, call: Call, scope: Scope) -> AsyncHold | AsyncLeasedCall:
         if self._lease_calls is None:
-            return await reserve(self._sender, call, scope)
-        return await self._pool.reserve(call, scope, self._lease_calls)
+            return await permit(self._sender, call, scope, self._on_unavailable)
+        return await self._pool.reserve(call, scope, self._lease_calls, self._on_unavailable)

@@ -53,6 +53,11 @@ class AsyncHold(AsyncPermission, AsyncBeating):
         return self.reservation.reservation_id
 
     @property
+    def is_unasked(self) -> bool:
+        """Whether the call was let through without a hold, because the service could not be reached."""
+        return False
+
+    @property
     def held(self) -> Amounts:
         """What is set aside for this call."""
         return self.reservation.held
@@ -253,7 +258,12 @@ class AsyncHold(AsyncPermission, AsyncBeating):
 
 async def reserve(sender: AsyncSender, call: Call, scope: Scope) -> AsyncHold:
     """Reserve one call; raises ReservationNotOpen if the idempotency key belongs to a hold that has ended."""
-    answer = await sender.send(reservations.reserve_request(call, scope))
+    return await reserve_by(sender, reservations.reserve_request(call, scope), call, scope)
+
+
+async def reserve_by(sender: AsyncSender, request: ApiRequest, call: Call, scope: Scope) -> AsyncHold:
+    """Reserve one call by a request that was made for it."""
+    answer = await sender.send(request)
     reservation = answer.read(Reservation)
     if reservation.state != "held":
         detail = (

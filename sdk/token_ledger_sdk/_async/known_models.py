@@ -20,6 +20,8 @@ class AsyncKnownModels:
         kept = self._cache.find(provider, model)
         if kept is not None and self._cache.is_fresh(kept):
             return kept.facts()
+        if self._sender.circuit.is_open:  # a reserve finds out whether the service is back
+            return NOTHING_KNOWN if kept is None else kept.facts()
         try:
             answer, tag = await self._sender.fetch(model_request(provider, model, None if kept is None else kept.tag))
         except LedgerError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from ..leases.terms import Terms
+from ..unavailable import OnUnavailable
 from ..wire.calls import Call, Scope
 from .hold import AsyncHold
 from .leased_call import AsyncLeasedCall
@@ -23,7 +24,9 @@ class AsyncLeasePool:
         self._sender = sender
         self._leases: dict[Hashable, tuple[Scope, AsyncLeases]] = {}
 
-    async def reserve(self, call: Call, scope: Scope, calls: int) -> AsyncLeasedCall | AsyncHold:
+    async def reserve(
+        self, call: Call, scope: Scope, calls: int, on_unavailable: OnUnavailable | None = None
+    ) -> AsyncLeasedCall | AsyncHold:
         """Admit a call from a lease for so many calls of its kind and size; raises what a reserve raises."""
         kind = _kind_of(call, scope, calls)
         found = self._leases.get(kind)
@@ -37,6 +40,7 @@ class AsyncLeasePool:
             max_output_tokens=call["max_output_tokens"],
             max_usage=call.get("max_usage"),
             service_tier=call.get("service_tier"),
+            on_unavailable=on_unavailable,
         )
 
     async def close(self, run_id: str | None = None) -> None:

@@ -10,6 +10,7 @@ from ..errors import BudgetExceeded, LeaseTooSmall, LedgerError, Unavailable, Un
 from ..leases.admission import LeaseBook
 from ..leases.sizes import Size, Take
 from ..leases.terms import Terms
+from ..unavailable import OnUnavailable
 from ..waiting_async import lock_async
 from ..wire.calls import Scope, told_of_call
 from ..wire.leases import Lease, lease_request
@@ -19,6 +20,7 @@ from .flusher import AsyncFlusher
 from .hold import AsyncHold, reserve
 from .leased_call import AsyncLeasedCall
 from .sender import AsyncSender
+from .unasked import unless_away
 
 SINGLE_SECONDS = 5.0
 """How long calls are reserved one by one after a lease was denied, before another is asked for."""
@@ -71,6 +73,7 @@ class AsyncLeases(AsyncBlock):
         cached_input_tokens: int | None = None,
         max_usage: Mapping[str, int] | None = None,
         service_tier: str | None = None,
+        on_unavailable: OnUnavailable | None = None,
     ) -> AsyncLeasedCall | AsyncHold:
         """Ask for permission to make one call, of the leases' size unless another is given.
 
@@ -90,13 +93,18 @@ class AsyncLeases(AsyncBlock):
             service_tier=service_tier,
         )
         admitted = self._admit(size)
-        if admitted is None:
+        if admitted is not None:
+            return admitted
+
+        async def ask() -> AsyncLeasedCall | AsyncHold:
             async with self._renewing:
                 # Another task may have renewed the lease while this one waited.
                 admitted = self._admit(size) or await self._admit_after_renewal(size)
-        if admitted is None:
-            return await reserve(self._sender, self._terms.single(size), self._scope)
-        return admitted
+            if admitted is None:
+                return await reserve(self._sender, self._terms.single(size), self._scope)
+            return admitted
+
+        return await unless_away(self._sender, self._terms.single(size), self._scope, on_unavailable, ask)
 
     def _admit(self, size: Size) -> AsyncLeasedCall | None:
         book = self._current

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 from ..errors import LedgerError, RunNotOpen
 from ..guard.context import ContextFields, context_of
 from ..leases.terms import Terms
+from ..unavailable import OnUnavailable
 from ..wire import runs
 from ..wire.amounts import Share
 from ..wire.calls import Call, PlannedCall, Scope
@@ -16,10 +17,11 @@ from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.requests import ApiRequest
 from ..wire.runs import Opening, RunSnapshot, Step
 from .block import AsyncBlock
-from .hold import AsyncHold, reserve
+from .hold import AsyncHold
 from .leases import AsyncLeases
 from .sender import AsyncSender
 from .tool_methods import AsyncToolMethods
+from .unasked import permit
 from .wrapping import AsyncWrapper
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
 
     async def reserve(self, **call: Unpack[Call]) -> AsyncHold:
         """Ask for permission to make one call; raises BudgetExceeded, RunNotOpen."""
-        return await reserve(self._sender, call, self._scope)
+        return await permit(self._sender, call, self._scope)
 
     def lease(
         self, *, calls: int, longest_call_seconds: float = 60.0, flush_seconds: float = 1.0, **call: Unpack[Call]
@@ -100,6 +102,7 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
         provider: str | None = None,
         limit_output: bool = True,
         lease_calls: int | None = None,
+        on_unavailable: OnUnavailable | None = None,
         **said: Unpack[ContextFields],
     ) -> Client:
         """Return a copy of a provider's client, of the same type, whose calls are calls of this run.
@@ -107,7 +110,11 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
         All else is as with `ledger.wrap`.
         """
         guard = self._wrapper.guard(
-            context_of(said), limit_output=limit_output, lease_calls=lease_calls, run_id=self.run_id
+            context_of(said),
+            limit_output=limit_output,
+            lease_calls=lease_calls,
+            on_unavailable=on_unavailable,
+            run_id=self.run_id,
         )
         return self._wrapper.wrap(client, guard, provider)
 

@@ -20,18 +20,20 @@ from ..leases.terms import Terms
 from ..outage import RetryPolicy
 from ..spool.places import spool_place
 from ..spool.spool import Spool
+from ..unavailable import OnUnavailable
 from ..wire import runs
 from ..wire.calls import Call, PlannedCall, Scope
 from ..wire.events import Recorded, ReportedEvent, reports
 from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.runs import Opening, RunSnapshot
 from .guarded_function import Function
-from .hold import Hold, reserve
+from .hold import Hold
 from .known_models import KnownModels
 from .leases import Leases
 from .run import Run
 from .sender import Sender
 from .tool_methods import ToolMethods
+from .unasked import permit
 from .wrapping import Wrapper
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class TokenLedger(ToolMethods):
     What guarded calls used is booked half of `flush_seconds` after they have ended, or with the next request; with 0,
     before they return. Until then it is in files of the directory `spool`, by default TOKEN_LEDGER_SPOOL or one of the
     user's state; with `spool=False` in memory only.
+    `on_unavailable` says what becomes of calls while the service can't be reached: "deny" raises, "allow" lets them go
+    unasked, `allow_up_to(tokens=…)` until they may have used so much; what they used is booked when it is back.
     Raises ConfigurationError if the address or the key is missing or malformed.
     """
 
@@ -65,6 +69,7 @@ class TokenLedger(ToolMethods):
         toolbox: Toolbox | None = None,
         flush_seconds: float = 1.0,
         spool: str | Path | Literal[False] | None = None,
+        on_unavailable: OnUnavailable = "deny",
     ) -> None:
         if flush_seconds < 0:
             raise ValueError(f"flush_seconds is {flush_seconds}: give 0 or more")
@@ -80,7 +85,13 @@ class TokenLedger(ToolMethods):
                 limits=POOL,
             )
 
-        self._sender = Sender(connect, RetryPolicy(max_retries), spool=Spool(place), flush_seconds=flush_seconds)
+        self._sender = Sender(
+            connect,
+            RetryPolicy(max_retries),
+            spool=Spool(place),
+            flush_seconds=flush_seconds,
+            on_unavailable=on_unavailable,
+        )
         models = KnownModels(self._sender, ModelCache(f"{connection.base_url} {connection.key}"))
         tenant = tenant_of(connection.base_url, connection.key)
         self._wrapper = Wrapper(self._sender, models, tenant=tenant, toolbox=toolbox)
@@ -108,7 +119,7 @@ class TokenLedger(ToolMethods):
 
     def reserve(self, *, user: str, cost_center: str | None = None, **call: Unpack[Call]) -> Hold:
         """Ask for permission to make one call outside any run; raises BudgetExceeded, UnknownModel."""
-        return reserve(self._sender, call, Scope(user=user, cost_center=cost_center))
+        return permit(self._sender, call, Scope(user=user, cost_center=cost_center))
 
     def lease(
         self,
@@ -162,6 +173,7 @@ class TokenLedger(ToolMethods):
         provider: str | None = None,
         limit_output: bool = True,
         lease_calls: int | None = None,
+        on_unavailable: OnUnavailable | None = None,
         **said: Unpack[ContextFields],
     ) -> Client:
         """Return a copy of a provider's client, of the same type, whose calls are held before and booked after.
@@ -172,7 +184,9 @@ class TokenLedger(ToolMethods):
         leases for 50 of them, see `lease`. Calls raise BudgetExceeded and what else a reserve raises. Raises TypeError
         for a client that can't be wrapped.
         """
-        guard = self._wrapper.guard(context_of(said), limit_output=limit_output, lease_calls=lease_calls)
+        guard = self._wrapper.guard(
+            context_of(said), limit_output=limit_output, lease_calls=lease_calls, on_unavailable=on_unavailable
+        )
         return self._wrapper.wrap(client, guard, provider)
 
     def langchain_middleware(

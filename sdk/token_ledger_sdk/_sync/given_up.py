@@ -53,7 +53,8 @@ class GivenUp:
         with self._lock:
             if len(self._kept) < _MOST_KEPT:
                 self._kept[request.idempotency_key] = following, self._clock() + lasts
-        self._send_later(0.0)
+        is_known = following is not request
+        self._send_later(0.0 if is_known else retry_pause_seconds(1))
 
     def close(self) -> None:
         """Give back what is kept, as far as the service answers now."""

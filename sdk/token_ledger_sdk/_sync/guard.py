@@ -8,14 +8,16 @@ from ..errors import BudgetExceeded
 from ..guard.ask import Ask
 from ..guard.context import CallContext, current_context
 from ..guard.output_limits import OutputLimit, fitting, limit_of_model, limit_on_wire
+from ..unavailable import OnUnavailable
 from ..wire.calls import Call, Scope
 from .guarded_call import GuardedCall, covering_call
-from .hold import Hold, reserve
+from .hold import Hold
 from .known_models import KnownModels
 from .lease_pool import LeasePool
 from .leased_call import LeasedCall
 from .results_booking import ResultsBooking
 from .sender import Sender
+from .unasked import permit
 
 _MOST_TRIES = 4
 
@@ -38,6 +40,7 @@ class Guard:
         run_id: str | None = None,
         limit_output: bool = True,
         lease_calls: int | None = None,
+        on_unavailable: OnUnavailable | None = None,
     ) -> None:
         self._sender = sender
         self._models = models
@@ -46,6 +49,7 @@ class Guard:
         self._defaults = defaults
         self._run_id = run_id
         self._limit_output = limit_output
+        self._on_unavailable = on_unavailable
 
     def context(self) -> CallContext:
         """Return whose a call is that is made here."""
@@ -99,5 +103,5 @@ class Guard:
 
     def _permit(self, call: Call, scope: Scope) -> Hold | LeasedCall:
         if self._lease_calls is None:
-            return reserve(self._sender, call, scope)
-        return self._pool.reserve(call, scope, self._lease_calls)
+            return permit(self._sender, call, scope, self._on_unavailable)
+        return self._pool.reserve(call, scope, self._lease_calls, self._on_unavailable)

@@ -54,6 +54,11 @@ class Hold(Permission, Beating):
         return self.reservation.reservation_id
 
     @property
+    def is_unasked(self) -> bool:
+        """Whether the call was let through without a hold, because the service could not be reached."""
+        return False
+
+    @property
     def held(self) -> Amounts:
         """What is set aside for this call."""
         return self.reservation.held
@@ -252,7 +257,12 @@ class Hold(Permission, Beating):
 
 def reserve(sender: Sender, call: Call, scope: Scope) -> Hold:
     """Reserve one call; raises ReservationNotOpen if the idempotency key belongs to a hold that has ended."""
-    answer = sender.send(reservations.reserve_request(call, scope))
+    return reserve_by(sender, reservations.reserve_request(call, scope), call, scope)
+
+
+def reserve_by(sender: Sender, request: ApiRequest, call: Call, scope: Scope) -> Hold:
+    """Reserve one call by a request that was made for it."""
+    answer = sender.send(request)
     reservation = answer.read(Reservation)
     if reservation.state != "held":
         detail = (

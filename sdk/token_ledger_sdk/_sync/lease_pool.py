@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from ..leases.terms import Terms
+from ..unavailable import OnUnavailable
 from ..wire.calls import Call, Scope
 from .hold import Hold
 from .leased_call import LeasedCall
@@ -24,7 +25,9 @@ class LeasePool:
         self._sender = sender
         self._leases: dict[Hashable, tuple[Scope, Leases]] = {}
 
-    def reserve(self, call: Call, scope: Scope, calls: int) -> LeasedCall | Hold:
+    def reserve(
+        self, call: Call, scope: Scope, calls: int, on_unavailable: OnUnavailable | None = None
+    ) -> LeasedCall | Hold:
         """Admit a call from a lease for so many calls of its kind and size; raises what a reserve raises."""
         kind = _kind_of(call, scope, calls)
         found = self._leases.get(kind)
@@ -38,6 +41,7 @@ class LeasePool:
             max_output_tokens=call["max_output_tokens"],
             max_usage=call.get("max_usage"),
             service_tier=call.get("service_tier"),
+            on_unavailable=on_unavailable,
         )
 
     def close(self, run_id: str | None = None) -> None:

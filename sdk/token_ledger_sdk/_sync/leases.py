@@ -11,6 +11,7 @@ from ..errors import BudgetExceeded, LeaseTooSmall, LedgerError, Unavailable, Un
 from ..leases.admission import LeaseBook
 from ..leases.sizes import Size, Take
 from ..leases.terms import Terms
+from ..unavailable import OnUnavailable
 from ..waiting_sync import lock_sync
 from ..wire.calls import Scope, told_of_call
 from ..wire.leases import Lease, lease_request
@@ -20,6 +21,7 @@ from .flusher import Flusher
 from .hold import Hold, reserve
 from .leased_call import LeasedCall
 from .sender import Sender
+from .unasked import unless_away
 
 SINGLE_SECONDS = 5.0
 """How long calls are reserved one by one after a lease was denied, before another is asked for."""
@@ -72,6 +74,7 @@ class Leases(Block):
         cached_input_tokens: int | None = None,
         max_usage: Mapping[str, int] | None = None,
         service_tier: str | None = None,
+        on_unavailable: OnUnavailable | None = None,
     ) -> LeasedCall | Hold:
         """Ask for permission to make one call, of the leases' size unless another is given.
 
@@ -91,13 +94,18 @@ class Leases(Block):
             service_tier=service_tier,
         )
         admitted = self._admit(size)
-        if admitted is None:
+        if admitted is not None:
+            return admitted
+
+        def ask() -> LeasedCall | Hold:
             with self._renewing:
                 # Another task may have renewed the lease while this one waited.
                 admitted = self._admit(size) or self._admit_after_renewal(size)
-        if admitted is None:
-            return reserve(self._sender, self._terms.single(size), self._scope)
-        return admitted
+            if admitted is None:
+                return reserve(self._sender, self._terms.single(size), self._scope)
+            return admitted
+
+        return unless_away(self._sender, self._terms.single(size), self._scope, on_unavailable, ask)
 
     def _admit(self, size: Size) -> LeasedCall | None:
         book = self._current

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 from ..errors import LedgerError, RunNotOpen
 from ..guard.context import ContextFields, context_of
 from ..leases.terms import Terms
+from ..unavailable import OnUnavailable
 from ..wire import runs
 from ..wire.amounts import Share
 from ..wire.calls import Call, PlannedCall, Scope
@@ -17,10 +18,11 @@ from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.requests import ApiRequest
 from ..wire.runs import Opening, RunSnapshot, Step
 from .block import Block
-from .hold import Hold, reserve
+from .hold import Hold
 from .leases import Leases
 from .sender import Sender
 from .tool_methods import ToolMethods
+from .unasked import permit
 from .wrapping import Wrapper
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class Run(Block, ToolMethods):
 
     def reserve(self, **call: Unpack[Call]) -> Hold:
         """Ask for permission to make one call; raises BudgetExceeded, RunNotOpen."""
-        return reserve(self._sender, call, self._scope)
+        return permit(self._sender, call, self._scope)
 
     def lease(
         self, *, calls: int, longest_call_seconds: float = 60.0, flush_seconds: float = 1.0, **call: Unpack[Call]
@@ -98,6 +100,7 @@ class Run(Block, ToolMethods):
         provider: str | None = None,
         limit_output: bool = True,
         lease_calls: int | None = None,
+        on_unavailable: OnUnavailable | None = None,
         **said: Unpack[ContextFields],
     ) -> Client:
         """Return a copy of a provider's client, of the same type, whose calls are calls of this run.
@@ -105,7 +108,11 @@ class Run(Block, ToolMethods):
         All else is as with `ledger.wrap`.
         """
         guard = self._wrapper.guard(
-            context_of(said), limit_output=limit_output, lease_calls=lease_calls, run_id=self.run_id
+            context_of(said),
+            limit_output=limit_output,
+            lease_calls=lease_calls,
+            on_unavailable=on_unavailable,
+            run_id=self.run_id,
         )
         return self._wrapper.wrap(client, guard, provider)
 

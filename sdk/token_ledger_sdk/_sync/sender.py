@@ -14,6 +14,7 @@ import httpx2
 from ..errors import ClientClosed, NotEnded, Unavailable, Unreachable
 from ..outage import RetryPolicy, retry_after_seconds
 from ..spool.spool import Spool
+from ..unavailable import Circuit, OnUnavailable, check_policy
 from ..waiting_sync import sleep_sync
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
@@ -41,6 +42,7 @@ class Sender:
         flush_seconds: float = 1.0,
         pause: Callable[[float], None] = sleep_sync,
         draw: Callable[[], float] = random.random,
+        on_unavailable: OnUnavailable = "deny",
     ) -> None:
         self._connect = connect
         self._policy = policy
@@ -48,6 +50,8 @@ class Sender:
             self._send_operations, Spool(None) if spool is None else spool, flush_seconds=flush_seconds
         )
         self.heartbeat = Heartbeat()
+        self.on_unavailable = check_policy(on_unavailable)
+        self.circuit = Circuit()
         self._pause = pause
         self._draw = draw
         self._begin()
@@ -64,6 +68,10 @@ class Sender:
 
     def _send_operations(self, request: ApiRequest, again: bool) -> Fields:
         return self.send(request, again=again)
+
+    def give_back(self, request: ApiRequest) -> None:
+        """Release, in the background, the hold that a reserve may have been given whose answer never came."""
+        self._given_up.keep(request, None)
 
     def fetch(self, request: ApiRequest) -> tuple[Fields | None, str | None]:
         """Send a request once; returns the answer with its tag, and None for one with the tag that is known."""
@@ -101,6 +109,8 @@ class Sender:
             response = self._http.request(request.method, request.path, content=request.content, headers=headers)
         except httpx2.RequestError as error:
             return NoAnswer(error, may_retry=not isinstance(error, _NEVER_SENT))
+        if response.status_code < 500:
+            self.circuit.reached()
         header = response.headers.get("Retry-After")
         retry_after = retry_after_seconds(header, datetime.now(UTC))
         return Answer(response.status_code, response.content, retry_after, response.headers.get("ETag"))

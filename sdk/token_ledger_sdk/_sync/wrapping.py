@@ -10,6 +10,7 @@ from ..errors import ConfigurationError
 from ..guard.context import CallContext
 from ..guard.functions import FunctionFields, terms_of
 from ..guard.tool_terms import ToolFields, marks_of, tool_terms
+from ..unavailable import OnUnavailable, check_policy
 from .guard import Guard
 from .guarded_function import Function, guard_function, guard_tool
 from .inner_clients import InnerClients
@@ -61,6 +62,7 @@ class Wrapper:
         limit_output: bool = True,
         lease_calls: int | None = None,
         run_id: str | None = None,
+        on_unavailable: OnUnavailable | None = None,
     ) -> Guard:
         """Return a guard, for a wrapped client or for an adapter; `lease_calls` are the calls of one lease."""
         return Guard(
@@ -71,6 +73,7 @@ class Wrapper:
             run_id=run_id,
             limit_output=limit_output,
             lease_calls=lease_calls,
+            on_unavailable=None if on_unavailable is None else check_policy(on_unavailable),
         )
 
     def wrap(self, client: Client, guard: Guard, provider: str | None) -> Client:

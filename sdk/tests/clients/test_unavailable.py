@@ -1,0 +1,182 @@
+"""Calls while the service is away: denied, or let through unasked, and booked once when it is back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from token_ledger_sdk import (
+    AsyncTokenLedger,
+    BudgetExceeded,
+    Hold,
+    LedgerError,
+    TokenLedger,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+    Usage,
+    allow_up_to,
+)
+from token_ledger_sdk.testing import FakeService
+from token_ledger_sdk.unavailable import PROBE_SECONDS, Circuit
+
+USED = Usage(900, 40)
+MOST = Usage(900, 100)
+CALL: dict[str, Any] = {"agent_type": "a", "provider": "p", "model": "m", "input_tokens": 900, "max_output_tokens": 100}
+AWAY = httpx2.ConnectError("away")
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def service() -> FakeService:
+    return FakeService()
+
+
+def client_of(service: FakeService, clock: Clock, **options: Any) -> TokenLedger:
+    ledger = service.client(spool=False, **options)
+    ledger._sender.circuit = Circuit(clock=clock)
+    # What asks for a lost hold in the background would find out that the service is back.
+    ledger._sender.give_back = lambda request: None  # type: ignore[method-assign]
+    return ledger
+
+
+@pytest.mark.parametrize("failure", [AWAY, httpx2.ReadTimeout("slow"), 500, 502, 503])
+def test_allowed_calls_go_on_unasked_and_are_booked_once_when_the_service_is_back(
+    failure: Any, service: FakeService
+) -> None:
+    clock = Clock()
+    with client_of(service, clock, on_unavailable="allow") as ledger:
+        service.fail(failure, times=10_000)
+        with ledger.reserve(user="ada", **CALL, tags={"team": "x"}) as hold:
+            assert (hold.is_unasked, hold.model, hold.max_output_tokens) == (True, "m", 100)
+            assert (hold.directive.stop, hold.extend(900).state) == (False, "held")
+            settlement = hold.settle(USED)
+            assert (settlement.booked, settlement.tokens) == (False, 940)
+        assert service.calls == []
+        service._failures.clear()
+        ledger.flush()
+        ledger.flush()
+    (call,) = service.calls
+    assert (call.user, call.usage, call.tags) == ("ada", USED, {"team": "x", "admission": "unasked"})
+    assert (call.agent_type, call.model, call.estimated) == ("a", "m", False)
+    assert service.holds == []
+
+
+@pytest.mark.parametrize("failure", [AWAY, 503])
+def test_by_default_nothing_goes_unasked(failure: Any, service: FakeService) -> None:
+    with client_of(service, Clock()) as ledger:
+        service.fail(failure)
+        with pytest.raises((Unreachable, Unavailable)):
+            ledger.reserve(user="ada", **CALL)
+        assert not ledger.reserve(user="ada", **CALL).is_unasked
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, Unauthenticated), (429, Unavailable), (400, LedgerError)])
+def test_a_service_that_answers_is_not_away(status: int, error: type[LedgerError], service: FakeService) -> None:
+    with client_of(service, Clock(), on_unavailable="allow") as ledger:
+        service.fail(status)
+        with pytest.raises(error):
+            ledger.reserve(user="ada", **CALL)
+
+
+def test_a_denial_stays_one(service: FakeService) -> None:
+    service.deny()
+    with client_of(service, Clock(), on_unavailable="allow") as ledger, pytest.raises(BudgetExceeded):
+        ledger.reserve(user="ada", **CALL)
+
+
+def test_up_to_a_limit_calls_go_unasked_and_after_the_outage_again(service: FakeService) -> None:
+    clock = Clock()
+    with client_of(service, clock, on_unavailable=allow_up_to(tokens=2_500)) as ledger:
+        for _ in range(2):
+            service.fail(AWAY, times=1)
+            for _ in range(2):
+                assert ledger.reserve(user="ada", **CALL).is_unasked
+            with pytest.raises(Unreachable):
+                ledger.reserve(user="ada", **CALL)
+            clock.now += PROBE_SECONDS
+            assert not ledger.reserve(user="ada", **CALL).is_unasked
+
+
+def test_while_the_service_is_away_one_call_in_a_while_asks(service: FakeService) -> None:
+    clock = Clock()
+    with client_of(service, clock, on_unavailable="allow", max_retries=3) as ledger:
+        ledger._sender._pause = lambda seconds: None
+        service.fail(AWAY, times=8)
+        for _ in range(20):
+            ledger.reserve(user="ada", **CALL)
+        assert len(service.requests) == 4, "the first one found out"
+        clock.now += PROBE_SECONDS
+        for _ in range(20):
+            ledger.reserve(user="ada", **CALL)
+        assert len(service.requests) == 8
+        clock.now += PROBE_SECONDS
+        assert not ledger.reserve(user="ada", **CALL).is_unasked
+        assert not ledger.reserve(user="ada", **CALL).is_unasked
+
+
+def test_what_was_not_sent_or_is_not_settled_ends_as_a_hold_does(service: FakeService) -> None:
+    with client_of(service, Clock(), on_unavailable="allow") as ledger:
+        service.fail(AWAY)
+        with pytest.raises(httpx2.ConnectError), ledger.reserve(user="ada", **CALL) as hold:
+            raise httpx2.ConnectError("the provider")
+        assert hold.reservation.state == "released"
+        with pytest.raises(LedgerError, match="has ended"):
+            hold.settle(USED)
+        with pytest.raises(TimeoutError), ledger.reserve(user="ada", **CALL):
+            raise TimeoutError
+        ledger.flush()
+    (call,) = service.calls
+    assert (call.usage, call.estimated) == (MOST, True)
+
+
+def test_a_mistyped_call_is_refused_also_while_the_service_is_away(service: FakeService) -> None:
+    with client_of(service, Clock(), on_unavailable="allow") as ledger:
+        service.fail(AWAY)
+        ledger.reserve(user="ada", **CALL)
+        with pytest.raises(TypeError, match="max_tokens"):
+            ledger.reserve(user="ada", **CALL, max_tokens=5)
+
+
+def test_leases_that_are_not_to_be_had_are_done_without(service: FakeService) -> None:
+    with (
+        client_of(service, Clock(), on_unavailable="allow") as ledger,
+        ledger.lease(user="ada", calls=5, **CALL) as leases,
+    ):
+        service.fail(AWAY)
+        call = leases.reserve()
+        assert isinstance(call, Hold)
+        assert call.is_unasked
+        call.settle(USED)
+        ledger.flush()
+        assert [each.usage for each in service.calls] == [USED]
+
+
+async def test_the_asynchronous_client_does_the_same(service: FakeService) -> None:
+    ledger: AsyncTokenLedger = service.async_client(spool=False, on_unavailable="allow")
+    async with ledger:
+        service.fail(AWAY)
+        async with await ledger.reserve(user="ada", **CALL) as hold:
+            assert hold.is_unasked
+            await hold.settle(USED)
+        await ledger.flush()
+    assert [(each.usage, each.tags["admission"]) for each in service.calls] == [(USED, "unasked")]
+
+
+@pytest.mark.parametrize("wrong", ["Deny", None, True, 500])
+def test_what_is_no_policy_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="on_unavailable is"):
+        FakeService().client(spool=False, on_unavailable=wrong)
+
+
+def test_a_limit_below_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="tokens is -1"):
+        allow_up_to(tokens=-1)

@@ -1,0 +1,167 @@
+# Generated from _async by scripts/generate_sync.py: edit that, and run it.
+"""A call that was let through while the service was away: nothing is held for it, and it is booked afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TypeVar, Unpack
+
+from ..directives import Directive
+from ..errors import LedgerError, Unreachable
+from ..spool.deliveries import SOURCE
+from ..spool.lines import Record
+from ..unavailable import OnUnavailable, is_outage
+from ..unsettled import Ending, choose_ending, held_usage, outcome_of, release_reason
+from ..wire.calls import Actual, Call, Scope, settle_body, told_of_call
+from ..wire.requests import ApiRequest, json_text, new_key
+from ..wire.reservations import Reservation, Settlement, reserve_request
+from .hold import Hold, reserve_by
+from .sender import Sender
+
+MARK = {"admission": "unasked"}
+"""The tag of such calls, by which reports tell them from others; left out where a call has all the tags it may have."""
+_MOST_TAGS = 8
+_NO_EVENT_HAS = ("original_input_tokens", "other_models")
+
+Permission = TypeVar("Permission")
+
+
+class UnaskedHold(Hold):
+    """Permission for a call that nobody was asked for: used like a hold, of the model and limits that were asked for.
+
+    What it used is in the spool before `settle` returns, and is booked when the service is back; until then its cost
+    is not known, so its settlement says `booked=False` and a cost of 0. It has no parts: the settle books the whole.
+    """
+
+    def __init__(self, sender: Sender, call: Call, scope: Scope) -> None:
+        self._key = new_key()
+        self._has_part = False
+        self._estimates_part = False
+        super().__init__(sender, _reservation(call, scope, self._key), call, scope)
+
+    @property
+    def is_unasked(self) -> bool:
+        """Whether the call was let through without a hold."""
+        return True
+
+    def next_beat(self, now: float) -> float | None:
+        """Return None: there is nothing to extend."""
+        return None
+
+    def settle(self, response: object, **actual: Unpack[Actual]) -> Settlement:
+        """Keep what the call used until the service is back; raises UsageMissing."""
+        self._check_open()
+        use = self._use(response, actual)
+        said = {name: value for name, value in settle_body(use).items() if name not in _NO_EVENT_HAS}
+        call, scope = self._asked
+        told = told_of_call(call, scope, provider=self.provider, model=self.model)
+        tags = {**(call.get("tags") or {}), **MARK}
+        if len(tags) <= _MOST_TAGS:
+            told["tags"] = tags
+        told |= {"occurred_at": self.reservation.created_at, **said}
+        if self._estimates_part:
+            told["estimated"] = True
+        event = {"op": "event", "type": "llm_call", "source": SOURCE, "idempotency_key": self._key, **told}
+        self._ended = True
+        self._outbox.put(Record(json_text(event)), self)
+        self._outbox.added()
+        return Settlement(
+            reservation_id=self.reservation_id, event_id="", state="settled", cost=Decimal(0),
+            tokens=use.usage.input_tokens + use.usage.output_tokens, overrun=False, late=False, unpriced=False,
+            clamped=False, replayed=False, booked=False,
+        )  # fmt: skip
+
+    def settle_soon(self, response: object, **actual: Unpack[Actual]) -> None:
+        """The same as `settle`."""
+        self.settle(response, **actual)
+
+    def settle_part(self, response: object, **actual: Unpack[Actual]) -> Settlement | None:
+        """Note that the call runs; the settle books the whole of it."""
+        self._has_part = True
+        self._estimates_part = self._estimates_part or actual.get("estimated", False)
+        return None
+
+    def release(self, reason: str | None = None) -> Reservation:
+        """End the call without booking anything; only if the provider surely did not run."""
+        self._check_open()
+        self._ended = True
+        self.reservation = replace(self.reservation, state="released", end_reason=reason)
+        return self.reservation
+
+    def release_soon(self, reason: str) -> None:
+        """The same as `release`."""
+        self.release(reason)
+
+    def extend(self, ttl_seconds: int) -> Reservation:
+        """Return when the call would expire; nothing is held, so nothing does."""
+        self.reservation = replace(self.reservation, expires_at=datetime.now(UTC) + timedelta(seconds=ttl_seconds))
+        return self.reservation
+
+    def _leave(self, error: BaseException | None) -> None:
+        ending = choose_ending(
+            ended=self._ended, tried=False, not_sent=self._not_sent, error=error, ran=self._has_part
+        )  # fmt: skip
+        if ending is Ending.RELEASE:
+            self.release(reason=release_reason(error) or "not sent")
+        elif ending is Ending.ESTIMATE:
+            self.settle_estimate(outcome=outcome_of(error))
+
+
+def permit(sender: Sender, call: Call, scope: Scope, on_unavailable: OnUnavailable | None = None) -> Hold:
+    """Reserve one call, or let it through by the policy, by default that of the client, if the service is away."""
+    request = reserve_request(call, scope)
+
+    def ask() -> Hold:
+        return reserve_by(sender, request, call, scope)
+
+    return unless_away(sender, call, scope, on_unavailable, ask, asked=request)
+
+
+def unless_away(
+    sender: Sender,
+    call: Call,
+    scope: Scope,
+    on_unavailable: OnUnavailable | None,
+    ask: Callable[[], Permission],
+    *,
+    asked: ApiRequest | None = None,
+) -> Permission | Hold:
+    """Return what `ask` returns, or let the call through by the policy if the service is away; raises what `ask` does.
+
+    While the service is away only one call in a while asks; the others raise Unreachable at once, or go through. A hold
+    that `asked` may have been given all the same is released when the service is back.
+    """
+    policy = sender.on_unavailable if on_unavailable is None else on_unavailable
+    if policy == "deny":
+        return ask()
+    circuit = sender.circuit
+    failure: LedgerError = Unreachable(
+        "Token Ledger gave no answer a moment ago, and was not asked again for this call"
+    )
+    was_asked = circuit.may_ask()
+    if was_asked:
+        try:
+            return ask()
+        except LedgerError as error:
+            if not is_outage(error):
+                raise
+            circuit.failed()
+            failure = error
+    unasked = _reservation(call, scope, "")
+    if not circuit.lets_through(policy, held_usage(unasked, call)):
+        raise failure
+    if was_asked and asked is not None:
+        sender.give_back(asked)
+    return UnaskedHold(sender, call, scope)
+
+
+def _reservation(call: Call, scope: Scope, key: str) -> Reservation:
+    now = datetime.now(UTC)
+    return Reservation(
+        reservation_id=f"unasked:{key}", state="held", created_at=now,
+        expires_at=now + timedelta(seconds=call.get("ttl_seconds", 300)), run_id=scope.run_id,
+        provider=call["provider"], model=call["model"], directive=Directive(), warnings=(), replayed=False,
+    )  # fmt: skip

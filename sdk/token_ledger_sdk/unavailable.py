@@ -1,0 +1,112 @@
+"""What a reserve does while the service can't be reached: whether calls are let through unasked, and how many.
+
+Once the service was found away, it is not asked for every call: one call in `PROBE_SECONDS` tries it, and the others
+know at once. Any answer of the service, to whatever request, closes the circuit again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from .errors import ApiError, LedgerError, Unavailable, Unreachable
+from .providers import Usage
+
+PROBE_SECONDS = 2.0
+"""So long after a try without an answer the next call tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllowUpTo:
+    """Let calls through unasked until they may have used so many tokens since the service was last reached."""
+
+    tokens: int
+
+    def __post_init__(self) -> None:
+        if self.tokens < 0:
+            raise ValueError(f"tokens is {self.tokens}: give 0 or more")
+
+
+OnUnavailable: TypeAlias = Literal["deny", "allow"] | AllowUpTo
+
+
+def allow_up_to(*, tokens: int) -> AllowUpTo:
+    """Return the policy that lets calls through unasked up to so many tokens, in this process and for each outage.
+
+    Each call counts with the most that it may use: its input and its output limit.
+    """
+    return AllowUpTo(tokens)
+
+
+def check_policy(policy: OnUnavailable) -> OnUnavailable:
+    """Return a policy; raises ValueError for what is none."""
+    if policy in ("deny", "allow") or isinstance(policy, AllowUpTo):
+        return policy
+    raise ValueError(f'on_unavailable is {policy!r}: give "deny", "allow" or allow_up_to(tokens=…)')
+
+
+def is_outage(error: LedgerError) -> bool:
+    """Whether an error says that the service is away; one that only asks for fewer requests (429) is there."""
+    if isinstance(error, Unavailable):
+        return error.status != 429
+    return isinstance(error, Unreachable) and not isinstance(error, ApiError)
+
+
+class Circuit:
+    """Whether the service is away, and how much was let through since; for any number of threads."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()  # never held while waiting
+        self._probe_at: float | None = None
+        self._tokens = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the service was away when it was last asked."""
+        return self._probe_at is not None
+
+    def may_ask(self) -> bool:
+        """Whether this call should ask the service: while it is away, one in `PROBE_SECONDS` should."""
+        self._check_process()
+        with self._lock:
+            if self._probe_at is None:
+                return True
+            if self._clock() < self._probe_at:
+                return False
+            self._probe_at = self._clock() + PROBE_SECONDS
+            return True
+
+    def failed(self) -> None:
+        """Note that the service is away."""
+        with self._lock:
+            self._probe_at = self._clock() + PROBE_SECONDS
+
+    def reached(self) -> None:
+        """Note an answer of the service."""
+        if self._probe_at is not None or self._tokens:
+            with self._lock:
+                self._probe_at, self._tokens = None, 0
+
+    def lets_through(self, policy: OnUnavailable, most: Usage) -> bool:
+        """Whether a call that may use so much goes on unasked; it is counted if so."""
+        if policy == "deny":
+            return False
+        tokens = most.input_tokens + most.output_tokens
+        with self._lock:
+            if isinstance(policy, AllowUpTo) and self._tokens + tokens > policy.tokens:
+                return False
+            self._tokens += tokens
+            return True
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            self._begin()
