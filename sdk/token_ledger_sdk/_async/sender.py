@@ -59,7 +59,7 @@ class AsyncSender:
         self._process = os.getpid()
         self._http = self._connect()
         self._given_up = AsyncGivenUp(self._exchange)
-        self._travel = AsyncTravel(self._exchange, self._given_up)
+        self._travel = AsyncTravel(self._exchange, self._given_up, self.outbox)
 
     async def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer to accept, or only once unless `again`; raises a LedgerError."""
@@ -110,6 +110,7 @@ class AsyncSender:
             return NoAnswer(error, may_retry=not isinstance(error, _NEVER_SENT))
         if response.status_code < 500:
             self.circuit.reached()
+            self.outbox.was_heard()
         header = response.headers.get("Retry-After")
         retry_after = retry_after_seconds(header, datetime.now(UTC))
         return Answer(response.status_code, response.content, retry_after, response.headers.get("ETag"))

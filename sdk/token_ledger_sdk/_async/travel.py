@@ -5,24 +5,38 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from ..errors import ApiError
 from ..gathering import Departure, Gathering, Place
 from ..waiting_async import SignalAsync, apart_async
 from ..wire.answers import Answer, NoAnswer
+from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
-from ..wire.together import answers_of, can_travel, list_request
+from ..wire.together import MOST_OPERATIONS, answers_of, can_travel, list_request
 from .given_up import AsyncGivenUp
+from .outbox import AsyncOutbox, Load
+
+_MOST_ALONG = 64
+"""So much of what waits goes along with a request: more would make it slow."""
 
 
 class AsyncTravel:
     """Lets requests travel together where they can; `exchange` sends one and returns what came back.
 
+    What waits in the outbox goes before them.
+
     Every caller has the outcome that its request would have by itself. Whoever is canceled leaves at once: its request
     goes on if it is on its way, and what it was granted is given back.
     """
 
-    def __init__(self, exchange: Callable[[ApiRequest], Awaitable[Answer | NoAnswer]], given_up: AsyncGivenUp) -> None:
+    def __init__(
+        self,
+        exchange: Callable[[ApiRequest], Awaitable[Answer | NoAnswer]],
+        given_up: AsyncGivenUp,
+        outbox: AsyncOutbox,
+    ) -> None:
         self._exchange = exchange
         self._given_up = given_up
+        self._outbox = outbox
         self._gathering: Gathering[SignalAsync] = Gathering()
 
     async def send(self, request: ApiRequest) -> Answer | NoAnswer:
@@ -65,6 +79,9 @@ class AsyncTravel:
 
     async def _exchange_all(self, requests: list[ApiRequest]) -> Sequence[Answer | NoAnswer | None]:
         """Return what came back for each request; None for each that must be sent by itself."""
+        load = self._outbox.board(min(_MOST_ALONG, MOST_OPERATIONS - len(requests)))
+        if load is not None:
+            return await self._exchange_after(load, requests)
         if len(requests) == 1:
             return [await self._exchange(requests[0])]
         outcome = await self._exchange(list_request(requests))
@@ -72,11 +89,36 @@ class AsyncTravel:
             return [outcome] * len(requests)
         return answers_of(outcome, len(requests)) or [None] * len(requests)
 
+    async def _exchange_after(self, load: Load, requests: list[ApiRequest]) -> Sequence[Answer | NoAnswer | None]:
+        """Send requests after what waits in the outbox, in one list."""
+        along = len(load.operations)
+        has_arrived = False
+        try:
+            outcome = await self._exchange(list_request(requests, load.operations))
+            if isinstance(outcome, NoAnswer):
+                return [outcome] * len(requests)
+            answers = answers_of(outcome, along + len(requests))
+            if answers is None or not outcome.is_good:
+                return answers[along:] if answers is not None else [None] * len(requests)
+            has_arrived = True
+            self._outbox.arrived(load, [_result(answer) for answer in answers[:along]])
+            return answers[along:]
+        finally:
+            if not has_arrived:
+                self._outbox.stranded(load)
+
     async def aclose(self) -> None:
         """Give back what was granted to callers who have gone, as far as the service answers now."""
         for request in self._gathering.given_up():
             self._given_up.keep(request, None)
         await self._given_up.close()
+
+
+def _result(answer: Answer) -> Fields | ApiError:
+    try:
+        return answer.read()
+    except ApiError as error:
+        return error
 
 
 def _is_interruption(error: BaseException) -> bool:

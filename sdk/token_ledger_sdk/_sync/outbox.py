@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ..errors import ApiError, LedgerError, Unavailable, Unreachable
 from ..spool.deliveries import Fate, Outcome, Owner, bare_operation, fate_of, outcome_of, report_operation
@@ -25,6 +26,14 @@ ADOPT_SECONDS = 60.0
 """How often it is looked for what dead processes have left."""
 FLUSH_AT = 128
 """So many records are sent at once, by whoever adds the last of them, instead of later in the background."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Records that are on their way, and the operations that they are sent as."""
+
+    taken: Sequence[tuple[Ticket, Record]]
+    operations: Sequence[str]
 
 
 class Outbox:
@@ -161,21 +170,22 @@ class Outbox:
         self._spool.close()
         return left
 
-    def _deliver(self, taken: Sequence[tuple[Ticket, Record]], *, again: bool) -> Unavailable | None:
-        """Send some records, and act on the answer; returns what kept some of them from being served."""
-        sent = [self._instead.get(ticket, record.operation) for ticket, record in taken]
-        self._tried = self._clock()
-        try:
-            answer = self._send(operations_request(sent), again)
-            results = read_results(answer, len(sent))
-        except BaseException:
-            self._rounds += 1
-            self._spool.put_back([ticket for ticket, _ in taken])
-            raise
-        self._rounds = 0
-        self._note_tenant(answer)
+    def board(self, most: int) -> Load | None:
+        """Take the oldest records along with another request; say then that they `arrived`, or were `stranded`.
+
+        So what the last call did not use of its hold is free before the next one asks for room. Returns None if there
+        are none, or while the service does not answer.
+        """
+        if self.is_away or not self._spool.ready:
+            return None
+        self._check_process()
+        taken = self._spool.take(most)
+        return self._load(taken) if taken else None
+
+    def arrived(self, load: Load, results: Sequence[Fields | ApiError]) -> Unavailable | None:
+        """Act on what became of records; returns what kept some of them from being served."""
         done, kept, unavailable = [], [], None
-        for (ticket, record), operation, result in zip(taken, sent, results, strict=True):
+        for (ticket, record), operation, result in zip(load.taken, load.operations, results, strict=True):
             fate = fate_of(result, operation)
             if fate in (Fate.DONE, Fate.MOOT):
                 done.append(ticket)
@@ -197,6 +207,29 @@ class Outbox:
         self._spool.done(done)
         self._spool.put_back(kept)
         return unavailable
+
+    def stranded(self, load: Load) -> None:
+        """Let records that got no answer be sent again."""
+        self._spool.put_back([ticket for ticket, _ in load.taken])
+        self.failed()
+
+    def _load(self, taken: Sequence[tuple[Ticket, Record]]) -> Load:
+        return Load(taken, [self._instead.get(ticket, record.operation) for ticket, record in taken])
+
+    def _deliver(self, taken: Sequence[tuple[Ticket, Record]], *, again: bool) -> Unavailable | None:
+        """Send some records, and act on the answer; returns what kept some of them from being served."""
+        load = self._load(taken)
+        self._tried = self._clock()
+        try:
+            answer = self._send(operations_request(load.operations), again)
+            results = read_results(answer, len(taken))
+        except BaseException:
+            self._rounds += 1
+            self._spool.put_back([ticket for ticket, _ in taken])
+            raise
+        self._rounds = 0
+        self._note_tenant(answer)
+        return self.arrived(load, results)
 
     def _tell(self, ticket: Ticket, result: Fields | ApiError | None) -> None:
         self._instead.pop(ticket, None)
@@ -221,7 +254,8 @@ class Outbox:
 
     def was_heard(self) -> None:
         """Note that the service has answered another request."""
-        self._tried, self._rounds = self._clock(), 0
+        if self._rounds:
+            self._tried, self._rounds = self._clock(), 0
 
     @property
     def is_scheduled(self) -> bool:

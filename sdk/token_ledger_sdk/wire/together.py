@@ -29,9 +29,12 @@ def can_travel(request: ApiRequest) -> bool:
     )  # fmt: skip
 
 
-def list_request(requests: Sequence[ApiRequest]) -> ApiRequest:
-    """Build the request that has others as its operations; each must be one that `can_travel`."""
-    return operations_request([operation_of(request) for request in requests])
+def list_request(requests: Sequence[ApiRequest], before: Sequence[str] = ()) -> ApiRequest:
+    """Build the request that has others as its operations, after some that are written already.
+
+    Each must be one that `can_travel`.
+    """
+    return operations_request([*before, *(operation_of(request) for request in requests)])
 
 
 def answers_of(answer: Answer, requests: int) -> list[Answer] | None:
