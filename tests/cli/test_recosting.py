@@ -180,6 +180,5 @@ def test_batches_are_small_until_nobody_else_has_booked_for_a_while(monkeypatch:
     sizes = []
     for sequence in (7, 8, 9, 10, 12, 13, 14, 15, 16):  # somebody else has booked the eleventh
         sizes.append(pace.size)
-        assert (pace.pause_seconds > 0) == (pace.size == 2)  # others get the ledger between two small ones
         pace.note(sequence)
     assert sizes == [2, 2, 2, 5, 5, 2, 2, 2, 5]

@@ -41,11 +41,6 @@ _FEW, _MANY = 200, 500
 one of 200 takes some 6 ms, as long as the slower ones of their own."""
 _BATCHES_OF_FEW = 100
 """How many batches are of few calls once somebody else has booked between two."""
-_PAUSE_SECONDS = 0.002
-"""How long the ledger is left to others between two batches of few. The database keeps no queue for a row that changes:
-whoever asks for it just after a change gets it, so that others would wait for two batches or more."""
-_AT_A_TIME = 10
-"""How many calls are priced in one turn of the event loop, which takes some 150 µs."""
 _COSTS = ("cost_before", "cost_after", "difference", "list_cost_before", "list_cost_after")
 
 
@@ -104,11 +99,6 @@ class Pace:
         """How many calls the next batch re-costs."""
         return _FEW if self._of_few else _MANY
 
-    @property
-    def pause_seconds(self) -> float:
-        """For how long to leave the tenant's ledger to others before the next batch."""
-        return _PAUSE_SECONDS if self._of_few else 0
-
     def note(self, sequence: int) -> None:
         """Note the number of the batch that has re-costed a part."""
         if self._sequence is not None and sequence != self._sequence + 1:
@@ -140,34 +130,27 @@ async def recost_calls(
 async def _book(commits: GroupCommit, tenant: TenantId, page: Page, pace: Pace) -> list[Row]:
     """Re-cost the calls of a page; return what that changes, by batch and model.
 
-    The next part is priced while a batch waits for its turn and for the database.
+    The calls of a batch are priced after the batch before: in between, others have the tenant's ledger. The database
+    keeps no queue for a row that changes: whoever asks for it just after a change gets it before those who wait.
     """
     rows: list[Row] = []
     candidates = iter(sorted(page.candidates, key=_summed_by))
-    ahead = asyncio.create_task(_price(page, candidates, pace.size))
-    try:
-        while (part := await ahead).calls:
-            ahead = asyncio.create_task(_price(page, candidates, pace.size))
-            command = part.command(new_idempotency_key(), b"", actor(), page.following)
-            outcome = await commits.submit(tenant, command, lasts=False)
-            if not isinstance(outcome, Recosted):
-                raise problem_of(outcome)
-            sequence = outcome.entry.audit_id >> ORDINAL_BITS
-            pace.note(sequence)
-            page.basis.own.append(sequence)  # it is known what this batch has changed
-            rows += outcome.entry.after["models"]
-            await asyncio.sleep(pace.pause_seconds)
-    finally:
-        ahead.cancel()
+    while (part := _price(page, candidates, pace.size)).calls:
+        command = part.command(new_idempotency_key(), b"", actor(), page.following)
+        outcome = await commits.submit(tenant, command, lasts=False)
+        if not isinstance(outcome, Recosted):
+            raise problem_of(outcome)
+        sequence = outcome.entry.audit_id >> ORDINAL_BITS
+        pace.note(sequence)
+        page.basis.own.append(sequence)  # it is known what this batch has changed
+        rows += outcome.entry.after["models"]
     return rows
 
 
-async def _price(page: Page, candidates: Iterator[Candidate], most: int) -> Part:
+def _price(page: Page, candidates: Iterator[Candidate], most: int) -> Part:
     """Return the next calls that cost something else now, at most so many."""
     part = Part(page)
-    for number, candidate in enumerate(candidates, start=1):
-        if number % _AT_A_TIME == 0:
-            await asyncio.sleep(0)  # a batch with the tenant's lock may have its answer
+    for candidate in candidates:
         if (call := page.price(candidate)) is not None:
             part.add(call)
         if len(part.calls) == most:
