@@ -268,10 +268,9 @@ class Model(HoldModel):
         fires = any(self._is_used(self.accounts[name], "cost", trigger.at_percent) for name in names)
 
         def chosen(output: int) -> str:
-            tried = replace(command, max_output_tokens=output)
-            cost = self.hold_cost(command.model, tried)
+            cost = self.hold_cost(command.model, command, output)
             large = cost is not None and trigger.per_call_nanos is not None and cost >= trigger.per_call_nanos
-            return (self._cheaper_model(trigger, tried) if fires or large else None) or command.model
+            return (self._cheaper_model(trigger, command, output) if fires or large else None) or command.model
 
         return chosen
 
@@ -306,7 +305,7 @@ class Model(HoldModel):
             large = per_call is not None and size >= per_call
             if not large and not any(self._is_used(self.accounts[name], unit, trigger.at_percent) for name in names):
                 continue
-            model = self._cheaper_model(trigger, command) if unit == "cost" else None
+            model = self._cheaper_model(trigger, command, command.max_output_tokens) if unit == "cost" else None
             wanted = trigger.mode == "apply" or technique in command.apply
             applied = wanted and (unit == "tokens" or model is not None)
             advice.append({"technique": technique, "applied": applied, "model": model})
@@ -319,11 +318,12 @@ class Model(HoldModel):
             percent * limit, 100
         )
 
-    def _cheaper_model(self, trigger: administration.SetTrigger, command: commands.Reserve) -> str | None:
+    def _cheaper_model(self, trigger: administration.SetTrigger, command: commands.Reserve, output: int) -> str | None:
         for step in trigger.downgrades:
             able = set(command.requires) <= set(step.capabilities)
-            long_enough = command.input_tokens + command.max_output_tokens <= step.context_tokens
+            long_enough = command.input_tokens + output <= step.context_tokens
             if self.booked(step.model) == self.booked(command.model) and able and long_enough:
-                mine, other = self.exact_cost(command.model, command), self.exact_cost(step.to_model, command)
+                mine = self.exact_cost(command.model, command, output)
+                other = self.exact_cost(step.to_model, command, output)
                 return step.to_model if mine is not None and other is not None and other < mine else None
         return None

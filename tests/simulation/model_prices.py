@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 from tests.simulation.price_list import (
@@ -29,12 +29,7 @@ class PricedModel:
 
     def entry_at(self, model: str, at: datetime) -> Entry | None:
         """Return the entry of a model at an instant."""
-        found = None
-        for entry in ENTRIES:
-            starts = starts_at(entry, self.anchor)
-            if entry.model == model and (starts is None or starts <= at):
-                found = entry
-        return found
+        return _entry_at(model, self.anchor, at)
 
     def _rates(self, model: str, input_tokens: int, at: datetime) -> Mapping[str, Fraction] | None:
         entry = self.entry_at(model, at)
@@ -45,31 +40,20 @@ class PricedModel:
         parts = self._cost_parts(model, command, command.max_output_tokens if output is None else output)
         return None if parts is None else sum(map(round, parts))  # round() of a fraction rounds half to even
 
-    def exact_cost(self, model: str, command: Reserve) -> Fraction | None:
+    def exact_cost(self, model: str, command: Reserve, output: int) -> Fraction | None:
         """Return what a call may cost without rounding."""
-        parts = self._cost_parts(model, command, command.max_output_tokens)
+        parts = self._cost_parts(model, command, output)
         return None if parts is None else sum(parts, Fraction())
 
     def _cost_parts(self, model: str, command: Reserve, output: int) -> list[Fraction] | None:
         entry = self.entry_at(model, self.now) if command.provider == PROVIDER else None
         if entry is None:
             return None
-        entry = _served(entry, command.service_tier)
-        others = _most_of_others(entry, command)
-        if entry.marginal:
-            return [
-                _most_graduated(entry, command),
-                output * max(_rates_at(entry, 0)["output"], _rates_at(entry, 0)["reasoning"]),
-                others,
-            ]
-        rates = _rates_at(entry, command.input_tokens)
-        written = rates[f"cache_write_{command.cache_write}"] if command.cache_write else Fraction()
-        return [
-            (command.input_tokens - command.cached_input_tokens) * max(rates["input"], written),
-            command.cached_input_tokens * rates["cache_read"],
-            output * max(rates["output"], rates["reasoning"]),
-            others,
-        ]
+        beside, per_output_token = _cost_beside_output(
+            entry, command.input_tokens, command.cached_input_tokens, command.cache_write, command.service_tier,
+            command.max_usage,
+        )  # fmt: skip
+        return [*beside, output * per_output_token]
 
     def without_price(self, model: str, command: Reserve) -> tuple[str, ...]:
         """Return what a call announces and its model has no price for."""
@@ -117,11 +101,39 @@ def _served(entry: Entry, service_tier: str | None) -> Entry:
     return entry if base is None else Entry(entry.model, base, others=entry.others)
 
 
-def _most_of_others(entry: Entry, command: Reserve) -> Fraction:
+# Every output limit is tried with every model, and none of this depends on it: it took a third of the simulation.
+@lru_cache(maxsize=1_000)
+def _cost_beside_output(
+    entry: Entry, input_tokens: int, cached: int, cache_write: str | None, service_tier: str | None,
+    announced: tuple[tuple[str, int], ...],
+) -> tuple[tuple[Fraction, ...], Fraction]:  # fmt: skip
+    """Return what the parts of a call may cost that are no output, and what a token of output may."""
+    entry = _served(entry, service_tier)
+    others = _most_of_others(entry, input_tokens, announced)
+    rates = _rates_at(entry, 0 if entry.marginal else input_tokens)
+    per_output_token = max(rates["output"], rates["reasoning"])
+    if entry.marginal:
+        return (_most_graduated(entry, input_tokens, cached, cache_write), others), per_output_token
+    written = rates[f"cache_write_{cache_write}"] if cache_write else Fraction()
+    most = (input_tokens - cached) * max(rates["input"], written)
+    return (most, cached * rates["cache_read"], others), per_output_token
+
+
+@lru_cache(maxsize=1_000)
+def _entry_at(model: str, anchor: datetime, at: datetime) -> Entry | None:
+    found = None
+    for entry in ENTRIES:
+        starts = starts_at(entry, anchor)
+        if entry.model == model and (starts is None or starts <= at):
+            found = entry
+    return found
+
+
+def _most_of_others(entry: Entry, input_tokens: int, announced: tuple[tuple[str, int], ...]) -> Fraction:
     """Return what the other kinds that a call announces cost at most: tokens what they cost beyond their whole."""
-    rates, cost = _rates_at(entry, 0 if entry.marginal else command.input_tokens), Fraction()
+    rates, cost = _rates_at(entry, 0 if entry.marginal else input_tokens), Fraction()
     said = {**STAND_IN, **dict(entry.others)}
-    for kind, count in command.max_usage:
+    for kind, count in announced:
         per = OTHER_KINDS[kind]
         if kind in said and per is not None:
             cost += count * _fraction(said[kind]) * 10**9 / per
@@ -138,7 +150,6 @@ def _rates_at(entry: Entry, input_tokens: int) -> Mapping[str, Fraction]:
     return _by_kind(found)
 
 
-# Every output limit is tried with every model, and reading the same few rates again took a quarter of the time.
 @cache
 def _by_kind(rates: tuple[str, ...]) -> Mapping[str, Fraction]:
     return {kind: Fraction(rate) * 1000 for kind, rate in zip(KINDS, rates, strict=True)}
@@ -168,15 +179,15 @@ def _graduated(entry: Entry, parts: dict[str, int]) -> int:
     return cost + sum(round(parts[kind] * rates[kind]) for kind in ("output", "reasoning"))
 
 
-def _most_graduated(entry: Entry, command: Reserve) -> Fraction:
+def _most_graduated(entry: Entry, input_tokens: int, cached: int, cache_write: str | None) -> Fraction:
     """Return the most that input may cost by marginal tiers, tried for every place where the uncached part begins."""
-    uncached = command.input_tokens - command.cached_input_tokens
-    kinds = ("input", "cache_read", *((f"cache_write_{command.cache_write}",) if command.cache_write else ()))
+    uncached = input_tokens - cached
+    kinds = ("input", "cache_read", *((f"cache_write_{cache_write}",) if cache_write else ()))
     turns = [above for above, _ in entry.tiers]
-    begins = {0, command.cached_input_tokens, *turns, *(turn - uncached for turn in turns)}
+    begins = {0, cached, *turns, *(turn - uncached for turn in turns)}
     return max(
         _span(entry, 0, begin, ("cache_read",)) + _span(entry, begin, begin + uncached, kinds)
-        for begin in begins if 0 <= begin <= command.cached_input_tokens
+        for begin in begins if 0 <= begin <= cached
     )  # fmt: skip
 
 

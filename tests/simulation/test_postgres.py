@@ -28,7 +28,7 @@ from token_ledger.core.batch.outcomes import Changed, Outcome
 from token_ledger.core.model.price import PriceBook
 from token_ledger.ledger import group_commit
 from token_ledger.ledger.group_commit import BatchReport, GroupCommit
-from token_ledger.proof.verify import verify_database
+from token_ledger.proof.verify import verify
 from token_ledger.storage.database import Database
 from token_ledger.storage.price_terms import load_tenant_book
 from token_ledger.storage.prices import check_rates, load_price_book
@@ -53,6 +53,9 @@ class Server:
         self.owner = await asyncpg.connect(self.url)
         await insert_prices(self.owner, self.anchor)
         self.database = Database(self.url)
+        # Each example ends with a proof: its checks are planned once.
+        planned_once = f"{self.url}{'&' if '?' in self.url else '?'}plan_cache_mode=force_generic_plan"
+        self.verified = Database(planned_once, writers=1, readers=1, read_seconds=None)
         async with self.database.reading() as connection:
             self.prices: PriceBook = await load_price_book(connection)
         self.restart()
@@ -68,6 +71,7 @@ class Server:
     def close(self) -> None:
         self.run(self.commits.drain())
         self.run(self.database.close())
+        self.run(self.verified.close())
         self.run(self.owner.close())
         self.loop.close()
 
@@ -164,7 +168,7 @@ class PostgresRules(LedgerRules):
 
     def teardown(self) -> None:
         super().teardown()
-        report = self.server.run(verify_database(self.server.url, self.name))
+        report = self.server.run(verify(self.server.verified, self.name))
         assert report.clean, report.findings
 
 
