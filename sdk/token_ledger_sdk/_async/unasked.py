@@ -10,12 +10,12 @@ from typing import TypeVar, Unpack
 
 from ..directives import Directive
 from ..errors import LedgerError, Unreachable
-from ..spool.deliveries import SOURCE
+from ..spool.deliveries import event_operation
 from ..spool.lines import Record
 from ..unavailable import OnUnavailable, is_outage
 from ..unsettled import Ending, choose_ending, held_usage, outcome_of, release_reason
-from ..wire.calls import Actual, Call, Scope, settle_body, told_of_call
-from ..wire.requests import ApiRequest, json_text, new_key
+from ..wire.calls import Actual, Call, Scope, told_of_call
+from ..wire.requests import ApiRequest, new_key
 from ..wire.reservations import Reservation, Settlement, reserve_request
 from .hold import AsyncHold, reserve_by
 from .sender import AsyncSender
@@ -23,7 +23,6 @@ from .sender import AsyncSender
 MARK = {"admission": "unasked"}
 """The tag of such calls, by which reports tell them from others; left out where a call has all the tags it may have."""
 _MOST_TAGS = 8
-_NO_EVENT_HAS = ("original_input_tokens", "other_models")
 
 Permission = TypeVar("Permission")
 
@@ -54,18 +53,17 @@ class AsyncUnaskedHold(AsyncHold):
         """Keep what the call used until the service is back; raises UsageMissing."""
         self._check_open()
         use = self._use(response, actual)
-        said = {name: value for name, value in settle_body(use).items() if name not in _NO_EVENT_HAS}
         call, scope = self._asked
         told = told_of_call(call, scope, provider=self.provider, model=self.model)
         tags = {**(call.get("tags") or {}), **MARK}
         if len(tags) <= _MOST_TAGS:
             told["tags"] = tags
-        told |= {"occurred_at": self.reservation.created_at, **said}
+        told["occurred_at"] = self.reservation.created_at
         if self._estimates_part:
-            told["estimated"] = True
-        event = {"op": "event", "type": "llm_call", "source": SOURCE, "idempotency_key": self._key, **told}
+            use.actual["estimated"] = True
+        record = Record(event_operation(self._key, told, use))
         self._ended = True
-        self._outbox.put(Record(json_text(event)), self)
+        self._outbox.put(record, self)
         await self._outbox.added()
         return Settlement(
             reservation_id=self.reservation_id, event_id="", state="settled", cost=Decimal(0),

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 from ..errors import LedgerError, RunNotOpen
 from ..guard.context import ContextFields, context_of
 from ..leases.terms import Terms
+from ..spool.deliveries import event_operation
+from ..spool.lines import Record
 from ..unavailable import OnUnavailable
 from ..wire import runs
 from ..wire.amounts import Share
-from ..wire.calls import Call, PlannedCall, Scope
+from ..wire.calls import Actual, Call, PlannedCall, Scope, use_of
 from ..wire.preflights import Preflight, affordable, preflight_request
-from ..wire.requests import ApiRequest
+from ..wire.requests import ApiRequest, new_key
 from ..wire.runs import Opening, RunSnapshot, Step
 from .block import Block
 from .hold import Hold
@@ -173,6 +176,23 @@ class Run(Block, ToolMethods):
         RunNotOpen, TenantStopped.
         """
         return affordable(self.preflight([{**call, "count": 1}]))
+
+    def track_usage(self, response: object, *, agent_type: str, **actual: Unpack[Actual]) -> None:
+        """Book a call of this run that had no hold, with what is sent next: a `Usage`, a provider's response, a stream.
+
+        `actual` must say the provider and the model that were called. It is in the spool before this returns, and it
+        counts on all budgets of the run, however little room they have. Raises UsageMissing if the response has no
+        token counts.
+        """
+        provider, model = actual.get("provider"), actual.get("model")
+        if provider is None or model is None:
+            raise TypeError("track_usage needs what was called: give provider=… and model=…")
+        actual.setdefault("occurred_at", datetime.now(UTC))
+        told: dict[str, object] = {"agent_type": agent_type, "run_id": self.run_id}
+        use = use_of(response, actual, provider=provider, model=model)
+        outbox = self._sender.outbox
+        outbox.put(Record(event_operation(new_key(), told, use)))
+        outbox.added()
 
     def rebalance(self, allocation: Mapping[str, int | Share], *, idempotency_key: str | None = None) -> RunSnapshot:
         """Split what the run has available over agent types again; repeated with its key, it changes nothing more."""

@@ -6,11 +6,14 @@ A record is done only after it was booked, was found booked already, or is kept 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import Enum
 from typing import Protocol
 
 from ..errors import ApiError, InvalidRequest, NotFound, ReservationNotOpen, Unavailable
+from ..wire.calls import Use, settle_body
 from ..wire.fields import Fields
+from ..wire.requests import json_text
 
 SOURCE = "token-ledger-sdk"
 """The source of events that are sent in place of settles."""
@@ -88,6 +91,12 @@ def bare_operation(operation: str) -> str:
     """Return a settle or release without what only describes it, so that no description keeps it from being done."""
     sent = json.loads(operation)
     return json.dumps({name: sent[name] for name in _NEEDED if name in sent})
+
+
+def event_operation(key: str, told: Mapping[str, object], use: Use) -> str:
+    """Write a call that had no hold as an event: what is told of the call, and what it used (JSON text)."""
+    said = {name: value for name, value in settle_body(use).items() if name not in _SETTLES_ONLY}
+    return json_text({"op": "event", "type": "llm_call", "source": SOURCE, "idempotency_key": key, **told, **said})
 
 
 def report_operation(operation: str, call: str) -> str:
