@@ -95,6 +95,18 @@ def test_what_dead_processes_have_left_is_sent(
     assert "left: 0\n" in shown
 
 
+def test_what_a_key_wrote_before_it_was_known_whose_it_is_is_sent_by_a_newer(
+    tmp_path: Path, service: Any, key_file: str
+) -> None:
+    place = SpoolPlace(tmp_path, URL, "tl_test_2_older")
+    spool = Spool(place)
+    spool.append(settle(3))
+    place.belongs_to("7")
+    spool.close()
+    assert drain(tmp_path, service, key_file) == 0
+    assert service.paths() == ["POST /v1/reservations/3/settle"]
+
+
 def test_what_another_tenant_owns_is_not_sent(tmp_path: Path, service: Any, key_file: str) -> None:
     spool_with(tmp_path, 3, key="tl_test_2_other", tenant="8").close()
     spool_with(tmp_path, 4, service="http://other.test").close()

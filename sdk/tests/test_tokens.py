@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 import pytest
@@ -15,6 +17,7 @@ import tiktoken
 import tiktoken.registry
 
 from token_ledger_sdk import tokens
+from token_ledger_sdk.text_tokens import is_quick
 
 
 @pytest.fixture(autouse=True)
@@ -119,3 +122,8 @@ async def test_an_encoding_is_loaded_in_a_thread(monkeypatch: pytest.MonkeyPatch
         assert await tokens.count_tokens_async("Hello, world!", "gpt-5") == (4, True)
     assert len(threads) == 1
     assert threads[0] is not threading.main_thread()
+
+
+def test_while_another_thread_imports_it_no_text_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "token_ledger_sdk.tokens", ModuleType("token_ledger_sdk.tokens"))
+    assert not is_quick(10, "gpt-5.4")

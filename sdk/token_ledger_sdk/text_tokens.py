@@ -45,7 +45,9 @@ def is_quick(characters: int, model: str) -> bool:
     if characters > QUICK_CHARACTERS:
         return False
     tokens = sys.modules.get(f"{__package__}.tokens")
-    return _is_missing() if tokens is None else bool(tokens.is_loaded(model))
+    # While another thread imports it, it is listed and has not all of its names yet.
+    is_loaded = getattr(tokens, "is_loaded", None)
+    return _is_missing() if is_loaded is None else bool(is_loaded(model))
 
 
 def estimate_tokens(text: str) -> int:

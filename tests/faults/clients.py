@@ -21,6 +21,7 @@ class Caller:
 
     def __init__(self, urls: Sequence[str], key: str, tenant: str = "") -> None:
         self.tenant = tenant
+        self.key = key
         self._clients = [
             httpx2.AsyncClient(
                 base_url=url,

@@ -51,9 +51,7 @@ class SpoolPlace:
         self.service = service
         self._service_home = home / _hash(service)
         self._of_key = f"key-{_hash(key)}"
-        self._tenant: str | None = None
-        with suppress(OSError):
-            self._tenant = (self._service_home / self._of_key / _TENANT).read_text(encoding="utf-8") or None
+        self._tenant = _tenant_of(self._service_home / self._of_key)
 
     @property
     def owner(self) -> str:
@@ -69,12 +67,22 @@ class SpoolPlace:
     def directories(self) -> tuple[Path, ...]:
         """Where files lie that a client with this key may send."""
         own = self._service_home / self._of_key
-        return (own,) if self._tenant is None else (self.directory, own)
+        if self._tenant is None:
+            return (own,)
+        # What a key wrote before it was known whose it is stays where it was.
+        others = (each for each in self._known_keys() if each != own and _tenant_of(each) == self._tenant)
+        return (self.directory, own, *others)
 
     @property
     def may_be_heir(self) -> bool:
-        """Whether it is not known which tenant the key is of, and files of tenants lie here."""
-        return self._tenant is None and any(self._service_home.glob(f"tenant-*/*{SUFFIX}"))
+        """Whether it is not known which tenant the key is of, and files of known tenants lie here."""
+        if self._tenant is not None:
+            return False
+        of_keys = (any(each.glob(f"*{SUFFIX}")) for each in self._known_keys())
+        return any(self._service_home.glob(f"tenant-*/*{SUFFIX}")) or any(of_keys)
+
+    def _known_keys(self) -> list[Path]:
+        return [mark.parent for mark in sorted(self._service_home.glob(f"key-*/{_TENANT}"))]
 
     def belongs_to(self, tenant: str) -> bool:
         """Note which tenant the service says that the key is of; returns whether that is news."""
@@ -93,6 +101,14 @@ def spool_place(given: str | Path | Literal[False] | None, service: str, key: st
     if given is False or not CAN_BE_USED:
         return None
     return SpoolPlace(spool_home(given), service, key)
+
+
+def _tenant_of(directory: Path) -> str | None:
+    """Return which tenant the key of a directory is of, as far as that is known."""
+    try:
+        return (directory / _TENANT).read_text(encoding="utf-8") or None
+    except OSError:
+        return None
 
 
 def _hash(text: str) -> str:
