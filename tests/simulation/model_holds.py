@@ -274,7 +274,9 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         places = zip(hold["names"], hold["on"], strict=True)
         stay = [place for n, place in places if n[0] == "run" or n[1] not in in_use or n[:3] in selected]
         held = {name[:3] for name in hold["names"]}
-        return stay + [name for name in served if name[:3] not in held]
+        # An allocation of the run that was made after the hold has nothing of the call: its agent type was admitted
+        # without one, whichever model serves it.
+        return stay + [name for name in served if name[0] == "budget" and name[:3] not in held]
 
     # Accounts
 
