@@ -52,13 +52,14 @@ class FakeLedger:
         self.script: list[httpx2.Response | Exception] = []
         self.requests: list[httpx2.Request] = []
         self.provider = "openai"
+        self.role = "agent"
         self.directive: dict[str, Any] = {"model": "gpt-5-mini", "max_output_tokens": 500, "stop": False}
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         """Answer a request; operations that are sent in a list are requests of their own, in `requests` too."""
         if request.url.path == "/v1/operations":
             results = [self._operate(each, request) for each in json.loads(request.content)["operations"]]
-            return httpx2.Response(200, json={"tenant": "7", "results": results})
+            return httpx2.Response(200, json={"tenant": "7", "role": self.role, "results": results})
         self.requests.append(request)
         if self.script:
             outcome = self.script.pop(0)

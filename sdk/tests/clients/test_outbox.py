@@ -24,6 +24,8 @@ from token_ledger_sdk import (
 from token_ledger_sdk._async import outbox as async_outbox
 from token_ledger_sdk._sync import outbox as sync_outbox
 
+from ..conftest import URL
+
 SETTLE = "POST /v1/reservations/21/settle"
 RELEASE = "POST /v1/reservations/21/release"
 PATIENCE_SECONDS = 60
@@ -154,3 +156,23 @@ def test_a_release_of_a_hold_that_has_expired_meanwhile_is_done(
     assert outage.answered.wait(PATIENCE_SECONDS)
     client.close()
     assert service.paths()[-1] == RELEASE
+
+
+@pytest.mark.parametrize(("role", "sends"), [("agent", True), ("admin", False)])
+def test_what_a_process_left_is_sent_by_another_key_of_its_role_only(
+    role: str, sends: bool, service: Any, call: dict[str, Any]
+) -> None:
+    """The service keeps the idempotency keys of each role apart: by another role it would be booked again."""
+    dead = TokenLedger(URL, "tl_test_1_dead", transport=httpx2.MockTransport(service), max_retries=0)
+    dead.reserve(user="ana", **call).settle_soon(USED)
+    dead.flush()
+    outage = Outage(service, httpx2.ConnectError("refused"))
+    with pytest.raises(Unreachable):
+        dead.reserve(user="ana", **call).settle(USED)
+    dead._sender.outbox.spool.close()  # as its death does
+    outage.over.set()
+    service.role = role
+    service.requests.clear()
+    with TokenLedger(URL, "tl_test_2_heir", transport=httpx2.MockTransport(service), max_retries=0) as heir:
+        heir.flush()
+    assert (SETTLE in service.paths()) is sends

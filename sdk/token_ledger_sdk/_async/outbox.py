@@ -288,7 +288,10 @@ class AsyncOutbox:
         self._schedule()
 
     def _note_tenant(self, answer: Fields) -> None:
-        if answer.has("tenant") and self._spool.belongs_to(answer.text("tenant")):
+        if not (answer.has("tenant") and answer.has("role")):
+            return
+        # The service keeps idempotency keys of each role apart: sent by another one, a record might be booked again.
+        if self._spool.belongs_to(f"{answer.text('tenant')}-{answer.text('role')}"):
             self._adopted = -ADOPT_SECONDS  # what processes with other keys of the tenant have left can be sent now
 
     async def _adopt(self, *, again: bool) -> None:

@@ -85,7 +85,7 @@ class SpoolPlace:
         return [mark.parent for mark in sorted(self._service_home.glob(f"key-*/{_TENANT}"))]
 
     def belongs_to(self, tenant: str) -> bool:
-        """Note which tenant the service says that the key is of; returns whether that is news."""
+        """Note which tenant (and role) the service says that the key is of; returns whether that is news."""
         if tenant == self._tenant or not _SAFE.fullmatch(tenant):
             return False
         self._tenant = tenant

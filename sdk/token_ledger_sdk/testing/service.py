@@ -175,7 +175,7 @@ class FakeService:
                 return 200, _VERBS[verb](books, reservation_id, body)
             case "POST", "operations":
                 results = [self._operation(each) for each in body["operations"]]
-                return 200, {"tenant": _TENANT, "results": results}
+                return 200, {"tenant": _TENANT, "role": "agent", "results": results}
             case "POST", "runs":
                 return 201, runs.open_run(books, body)
             case "GET", "runs", run_id:

@@ -44,7 +44,7 @@ async def operate(request: Request, caller: Caller, body: OperationsBody) -> Ope
         caller.tenant,
         (_result(service, limits, caller, value, position) for position, value in enumerate(body.operations)),
     )
-    return {"tenant": str(caller.tenant), "results": results}
+    return {"tenant": str(caller.tenant), "role": caller.role.value, "results": results}
 
 
 async def _result(

@@ -28,6 +28,7 @@ class OperationResults(TypedDict):
     tenant: Annotated[
         str, doc("The tenant of the key, so that a client knows with which other keys it may send what waits.", "7")
     ]
+    role: Annotated[str, doc("The role of the key. Keys of another role have idempotency keys of their own.", "agent")]
     results: Annotated[
         list[OperationResult],
         doc(
