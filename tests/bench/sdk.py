@@ -16,7 +16,7 @@ from openai import OpenAI
 from token_ledger_sdk import TokenLedger
 from token_ledger_sdk.tokens import count_tokens
 
-from tests.bench import tools
+from tests.bench import spooled, tools
 from tests.bench.ledger import LedgerBench
 from tests.bench.model_provider import READY_PATH
 from tests.bench.plan import Measurements, Plan
@@ -45,6 +45,9 @@ def bench(plan: Plan) -> Iterator[Measurements]:
             "tools_parallel": partial(tools.tools_parallel, ledger),
             "tool_cache": partial(tools.tool_cache, ledger),
             "coalesced": partial(coalesced, GROUP, ledger),
+            "leased_call": partial(spooled.leased_call, GROUP, ledger),
+            "flush": partial(spooled.flush, GROUP, ledger),
+            "spool_100k": partial(spooled.spool_100k, GROUP, ledger),
         }
 
 

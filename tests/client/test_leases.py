@@ -22,9 +22,9 @@ from token_ledger_sdk import (
     Usage,
 )
 from token_ledger_sdk._async import outbox
-from token_ledger_sdk._async.outbox import FLUSH_AT
 from token_ledger_sdk.leases.terms import Terms
 from token_ledger_sdk.wire.calls import Scope
+from token_ledger_sdk.wire.leases import MAX_OPERATIONS
 
 from tests.api.waiting import until
 from tests.client.conftest import Client, Clock, client_of
@@ -412,7 +412,7 @@ async def test_what_many_tasks_end_together_is_booked_together(client: Client) -
 
         await asyncio.gather(*(work() for _ in range(50)))
     assert len(await client.booked()) == 1_000
-    assert client.network.sent.count("/v1/operations") <= 1_000 // FLUSH_AT + 1
+    assert client.network.sent.count("/v1/operations") <= 1_000 // MAX_OPERATIONS + 1
 
 
 async def test_while_the_service_is_away_calls_are_admitted_without_waiting_for_it(

@@ -25,10 +25,17 @@ from token_ledger_sdk import (
     Usage,
     UsageMissing,
 )
+from token_ledger_sdk._sync import outbox
 from token_ledger_sdk.unsettled import Ending, choose_ending
 
 SETTLE = "POST /v1/reservations/21/settle"
 RELEASE = "POST /v1/reservations/21/release"
+
+
+@pytest.fixture(autouse=True)
+def nothing_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What got no answer is sent again by the tests only; how it is in the background is in `test_outbox`."""
+    monkeypatch.setattr(outbox, "retry_pause_seconds", lambda rounds: 3_600.0)
 
 
 @pytest.fixture

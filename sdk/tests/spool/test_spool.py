@@ -170,9 +170,9 @@ def test_the_spool_of_a_newer_version_waits_for_that(tmp_path: Path, caplog: pyt
 
 
 WRITTEN_BY_0_1 = (
-    b'471925e8 {"format": 1, "service": "http://ledger.test", "owner": "tenant-7"}\n'
-    b'5d113d30 {"number":0,"operation":{"op": "settle", "reservation_id": "1"},"call":{"user": "ada"}}\n'
-    b'2f6a4fe9 {"number":1,"operation":{"op": "settle", "reservation_id": "2"},"call":{"user": "ada"}}\n'
+    b'264a33bc {"format": 1, "service": "http://ledger.test", "owner": "tenant-7-agent"}\n'
+    b'7cc3d038 {"number":0,"length":15,"call":{"user": "ada"},"operation":{"op": "settle", "reservation_id": "1"}}\n'
+    b'0a4a125e {"number":1,"length":15,"call":{"user": "ada"},"operation":{"op": "settle", "reservation_id": "2"}}\n'
     b'0ff7a986 {"done":[0]}\n'
 )
 """What the first version has written, for all later ones to read."""

@@ -28,7 +28,8 @@ class AsyncHold(AsyncPermission, AsyncBeating):
     """Permission for one LLM call, with the hold that the service made for it; it is kept alive until it is ended."""
 
     def __init__(self, sender: AsyncSender, reservation: Reservation, call: Call, scope: Scope) -> None:
-        super().__init__(held_usage(reservation, call), call.get("service_tier"))
+        super().__init__(call.get("service_tier"))
+        self._most = held_usage(reservation, call)
         self._sender = sender
         self._outbox = sender.outbox
         self._asked = call, scope
@@ -46,6 +47,11 @@ class AsyncHold(AsyncPermission, AsyncBeating):
     @property
     def _grant(self) -> Reservation:
         return self.reservation
+
+    @property
+    def most(self) -> Usage:
+        """The most that this call may use."""
+        return self._most
 
     @property
     def reservation_id(self) -> str:
@@ -186,6 +192,8 @@ class AsyncHold(AsyncPermission, AsyncBeating):
         self._tried = last
         if self._kept_end is None:
             self._kept_end = self._keep(self._request_of(last))
+        else:
+            self._outbox.hold_back(self._kept_part, self._kept_end)
         try:
             # What is left to book is known only once it is known whether the last part was booked.
             await self._repeat_part()

@@ -22,7 +22,8 @@ class AsyncLeasedCall(AsyncPermission):
     """Permission for one LLM call, from a lease; what it used is booked later, together with other calls."""
 
     def __init__(self, flusher: AsyncFlusher, book: LeaseBook, size: Size, admitted: Take) -> None:
-        super().__init__(size.usage, size.service_tier)
+        super().__init__(size.service_tier)
+        self._size = size
         self._flusher = flusher
         self._book = book
         self._admitted = admitted
@@ -30,6 +31,16 @@ class AsyncLeasedCall(AsyncPermission):
     @property
     def _grant(self) -> Lease:
         return self._book.lease
+
+    @property
+    def most(self) -> Usage:
+        """The most that this call may use."""
+        return self._size.usage
+
+    @property
+    def max_output_tokens(self) -> int:
+        """The most output tokens to ask the provider for."""
+        return self._size.max_output_tokens
 
     @property
     def reservation_id(self) -> str:

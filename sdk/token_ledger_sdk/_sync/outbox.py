@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import ApiError, LedgerError, Unavailable, Unreachable
 from ..spool.deliveries import Fate, Outcome, Owner, bare_operation, fate_of, outcome_of, report_operation
@@ -24,12 +24,11 @@ from ..wire.requests import ApiRequest
 _log = logging.getLogger("token_ledger_sdk")
 ADOPT_SECONDS = 60.0
 """How often it is looked for what dead processes have left."""
-FLUSH_AT = 128
-"""So many records are sent at once, by whoever adds the last of them, instead of later in the background."""
+FLUSH_AT = 2_048
+"""So many records are not left waiting for half of `flush_seconds`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """Records that are on their way, and the operations that they are sent as."""
 
     taken: Sequence[tuple[Ticket, Record]]
@@ -67,6 +66,7 @@ class Outbox:
         self.outcomes: Counter[Outcome] = Counter()
         self._refused: dict[str, LedgerError] = {}
         self._call_off: Callable[[], None] | None = None
+        self._is_hastened = False
         self._tried = self._clock()
         self._adopted = -ADOPT_SECONDS
         self._rounds = 0
@@ -111,6 +111,10 @@ class Outbox:
         if late:
             self.failed()
 
+    def hold_back(self, *tickets: Ticket | None) -> None:
+        """Leave records to their owners again, who send them now: they would go along with them, twice."""
+        self._in_hand.update(self._spool.withdraw([ticket for ticket in tickets if ticket is not None]))
+
     def put(self, record: Record, owner: Owner | None = None) -> bool:
         """Keep a record that is to be sent soon, with others; see `added`. Returns False if there is no room for it."""
         self._check_process()
@@ -123,10 +127,15 @@ class Outbox:
         return True
 
     def added(self, flush_seconds: float | None = None) -> None:
-        """Let what was put be sent within that time, or at once if that is much or nothing would send it later."""
+        """Let what was put be sent within that time, in the background, or now if that is much.
+
+        Where nothing runs in the background, whoever comes when it is due sends it.
+        """
         within = self._flush_seconds if flush_seconds is None else flush_seconds
-        self._schedule(within)
-        if self._is_closed or within == 0 or self._is_due(within):
+        is_much = self._spool.ready >= FLUSH_AT and not self.is_away
+        self._schedule(0 if is_much else within, earlier=is_much)
+        is_due = self._call_off is None and (is_much or self._clock() - self._tried >= within)
+        if self._is_closed or within == 0 or (is_due and not self._sending.locked()):
             self.flush_if_there()
 
     def flush(self, *, again: bool = True) -> None:
@@ -267,25 +276,22 @@ class Outbox:
         """When the service was last tried, by the clock."""
         return self._tried
 
-    def _is_due(self, within: float) -> bool:
-        if self._sending.locked():
-            return False  # somebody else is sending
-        if self._spool.ready >= FLUSH_AT and not self.is_away:
-            return True
-        return self._call_off is None and self._clock() - self._tried >= within
-
-    def _schedule(self, within: float | None = None) -> None:
+    def _schedule(self, within: float | None = None, *, earlier: bool = False) -> None:
         with self._lock:
+            if self._call_off is not None and earlier and not self._is_hastened:
+                self._call_off()
+                self._call_off = None
             if self._call_off is None and not self._is_closed and (self._spool.ready or self._rounds):
                 pause = (self._flush_seconds if within is None else within) / 2
                 if self._rounds:
                     pause = max(pause, retry_pause_seconds(self._rounds))
+                self._is_hastened = earlier
                 self._call_off = run_later_sync(pause, self._send_now)
 
     def _send_now(self) -> None:
         self.flush_if_there()
         with self._lock:
-            self._call_off = None
+            self._call_off, self._is_hastened = None, False
         self._schedule()
 
     def _note_tenant(self, answer: Fields) -> None:

@@ -21,8 +21,7 @@ class Permission(Block):
     what was held is booked as an estimate. So keep only the provider call and its settle inside the block.
     """
 
-    def __init__(self, most: Usage, service_tier: str | None) -> None:
-        self._most = most
+    def __init__(self, service_tier: str | None) -> None:
         self._service_tier = service_tier
         self._ended = False
         self._not_sent = False
@@ -50,12 +49,12 @@ class Permission(Block):
     @property
     def max_output_tokens(self) -> int:
         """The most output tokens to ask the provider for."""
-        return self._most.output_tokens
+        return self.most.output_tokens
 
     @property
+    @abstractmethod
     def most(self) -> Usage:
         """The most that this call may use."""
-        return self._most
 
     @property
     def warnings(self) -> tuple[Refusal, ...]:
@@ -81,7 +80,7 @@ class Permission(Block):
         actual["estimated"] = True
         if self._service_tier is not None:
             actual.setdefault("service_tier", self._service_tier)
-        return self._most if usage is None else usage, actual
+        return self.most if usage is None else usage, actual
 
     def not_sent(self) -> None:
         """Declare that the provider was not called, so that leaving the block releases what was held."""

@@ -48,6 +48,7 @@ class LeaseBook:
         self._sent = sent
         self._expires = self._when(lease.expires_at)
         self._lock = threading.Lock()
+        self._usual_cost = self._cost_of(size)
         calls, uncached = lease.held.calls or 0, size.uncached_input_tokens + size.max_output_tokens
         self._left = Take(lease.held.tokens or 0, calls * uncached, lease.held.cost or Decimal(0), calls)
         self._in_flight = 0
@@ -158,6 +159,11 @@ class LeaseBook:
         return Take(tokens, tokens - size.cached_input_tokens, self._cost(size))
 
     def _cost(self, size: Size) -> Decimal:
+        if size is self._size:
+            return self._usual_cost
+        return self._cost_of(size)
+
+    def _cost_of(self, size: Size) -> Decimal:
         lease = self.lease
         if not size.announces_no_more(self._size):
             return Decimal("Infinity")  # the rates, and the fee in them, are those of what the lease announced

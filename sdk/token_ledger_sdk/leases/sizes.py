@@ -68,6 +68,8 @@ class Size:
         service_tier: str | None = None,
     ) -> Size:
         """Return this size with what is given in its place; a smaller input caps the cached part too."""
+        if (input_tokens, max_output_tokens, cached_input_tokens, max_usage, service_tier) == (None,) * 5:
+            return self
         whole = self.input_tokens if input_tokens is None else input_tokens
         return Size(
             whole,

@@ -7,10 +7,11 @@ them the numbers of those that are done.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import LedgerError
 
@@ -21,8 +22,7 @@ class NewerFormat(LedgerError):
     """A spool's file was written by a newer version of this package, which has to send it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What is to be sent: an operation (JSON text, with its idempotency key), and the call that it is about.
 
     `call` (JSON text) says whose call it was and of which model. The service is sent it only if it knows nothing of the
@@ -33,8 +33,7 @@ class Record:
     call: str = "{}"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where in its file a record stands."""
 
     number: int
@@ -58,8 +57,9 @@ def head_line(service: str, owner: str) -> bytes:
 
 
 def record_line(number: int, record: Record) -> bytes:
-    """Return the line of a record."""
-    return _line(f'{{"number":{number},"operation":{record.operation},"call":{record.call}}}')
+    """Return the line of a record; how long its call is lets it be read without being parsed."""
+    length = len(record.call.encode())
+    return _line(f'{{"number":{number},"length":{length},"call":{record.call},"operation":{record.operation}}}')
 
 
 def done_line(numbers: Iterable[int]) -> bytes:
@@ -69,8 +69,12 @@ def done_line(numbers: Iterable[int]) -> bytes:
 
 def read_record(line: bytes) -> Record:
     """Read the line of a record; raises ValueError if it is damaged."""
-    stored = _stored(line)
-    return Record(json.dumps(stored["operation"]), json.dumps(stored.get("call", {})))
+    text = _checked(line)
+    head = _RECORD.match(text)
+    if head is None:
+        raise ValueError("the line is not that of a record")
+    end = head.end() + int(head["length"])
+    return Record(text[end + len(_OPERATION) : -1].decode(), text[head.end() : end].decode())
 
 
 def read_lines(content: bytes) -> Found:
@@ -103,12 +107,20 @@ def _line(text: str) -> bytes:
 
 
 def _stored(line: bytes) -> dict[str, Any]:
-    if line[8:9] != b" " or not line.endswith(b"\n"):
-        raise ValueError("the line is not whole")
-    encoded = line[9:-1]
-    if b"%08x" % zlib.crc32(encoded) != line[:8]:
-        raise ValueError("the line is damaged")
-    stored = json.loads(encoded)
+    stored = json.loads(_checked(line))
     if not isinstance(stored, dict):
         raise ValueError("the line is damaged")
     return stored
+
+
+def _checked(line: bytes) -> bytes:
+    if line[8:9] != b" " or not line.endswith(b"\n"):
+        raise ValueError("the line is not whole")
+    text = line[9:-1]
+    if b"%08x" % zlib.crc32(text) != line[:8]:
+        raise ValueError("the line is damaged")
+    return text
+
+
+_RECORD = re.compile(rb'\{"number":\d+,"length":(?P<length>\d+),"call":')
+_OPERATION = b',"operation":'

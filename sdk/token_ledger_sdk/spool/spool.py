@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .lines import NewerFormat, Record
 from .places import SpoolPlace
@@ -28,8 +29,7 @@ ASIDE = "refused.jsonl"
 """The file of what the service refuses for good."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """Names a record that waits: in a file, or only in memory."""
 
     segment: Segment | None
@@ -122,6 +122,16 @@ class Spool:
         """Let records be taken that were appended as not ready."""
         with self._lock:
             self._ready.extend(tickets)
+
+    def withdraw(self, tickets: Iterable[Ticket]) -> list[Ticket]:
+        """Let records not be taken any more that are ready; returns those."""
+        withdrawn: list[Ticket] = []
+        with self._lock:
+            for ticket in tickets:
+                if ticket in self._ready:
+                    self._ready.remove(ticket)
+                    withdrawn.append(ticket)
+        return withdrawn
 
     def take(self, most: int) -> list[tuple[Ticket, Record]]:
         """Take the oldest records; each must be put back or done afterwards."""

@@ -169,7 +169,8 @@ def told_of_call(call: Call, scope: Scope, *, provider: str, model: str) -> dict
 def settle_body(use: Use) -> dict[str, object]:
     """Return what a request says of a call that was made; raises TypeError for wrong argument names."""
     check_names(use.actual, Actual)
-    check_names(use.actual.get("measured", {}), Measured)
+    if "measured" in use.actual:
+        check_names(use.actual["measured"], Measured)
     others = [other.to_json() for other in use.other_models]
     return given({"usage": use.usage.to_json(), **use.actual, **({"other_models": others} if others else {})})
 
