@@ -412,7 +412,7 @@ async def test_what_many_tasks_end_together_is_booked_together(client: Client) -
 
         await asyncio.gather(*(work() for _ in range(50)))
     assert len(await client.booked()) == 1_000
-    assert client.network.sent.count("/v1/operations") <= 1_000 // MAX_OPERATIONS + 1
+    assert client.network.sent.count("/v1/operations") <= 1_000 // MAX_OPERATIONS + 2, "the last one releases"
 
 
 async def test_while_the_service_is_away_calls_are_admitted_without_waiting_for_it(
