@@ -103,6 +103,8 @@ class FakeLedger:
         path, body = f"/v1/reservations/{number}/{verb}", operation
         if verb == "event":
             path, body = "/v1/usage", {"events": [operation]}
+        elif number is None:
+            path = {"reserve": "/v1/reservations", "lease": "/v1/leases"}[verb]
         answer = self(httpx2.Request("POST", request.url.copy_with(path=path), json=body))
         told = answer.json() if answer.headers.get("Content-Type", "").startswith("application/") else {}
         return {"status": answer.status_code, "body": told["results"][0] if "results" in told else told}

@@ -24,7 +24,7 @@ def settle(number: int, **said: Any) -> Record:
     return Record(json.dumps(operation), json.dumps({"occurred_at": f"2026-11-20T12:00:{number:02}+00:00"}))
 
 
-def spool_with(home: Path, *numbers: int, key: str = KEY, tenant: str | None = "7", service: str = URL) -> Spool:
+def spool_with(home: Path, *numbers: int, key: str = KEY, tenant: str | None = "7-agent", service: str = URL) -> Spool:
     place = SpoolPlace(home, service, key)
     if tenant is not None:
         place.belongs_to(tenant)
@@ -62,7 +62,7 @@ def test_it_is_shown_what_waits_by_service_and_owner(tmp_path: Path, capsys: pyt
     shown = capsys.readouterr().out
     assert {path: path.read_bytes() for path in waiting(tmp_path)} == before
     dead, alive = sorted(shown.split("http://")[1:], reverse=True)[1], shown.split("http://other.test")[1]
-    assert dead.startswith("ledger.test, tenant-7\n  waiting: 2 in 1 files, ")
+    assert dead.startswith("ledger.test, tenant-7-agent\n  waiting: 2 in 1 files, ")
     assert "with living processes: 0 in 0 files" in dead
     assert "oldest: 2026-11-20T12:00:03+00:00" in dead
     assert alive.startswith(", key-")
@@ -101,14 +101,14 @@ def test_what_a_key_wrote_before_it_was_known_whose_it_is_is_sent_by_a_newer(
     place = SpoolPlace(tmp_path, URL, "tl_test_2_older")
     spool = Spool(place)
     spool.append(settle(3))
-    place.belongs_to("7")
+    place.belongs_to("7-agent")
     spool.close()
     assert drain(tmp_path, service, key_file) == 0
     assert service.paths() == ["POST /v1/reservations/3/settle"]
 
 
 def test_what_another_tenant_owns_is_not_sent(tmp_path: Path, service: Any, key_file: str) -> None:
-    spool_with(tmp_path, 3, key="tl_test_2_other", tenant="8").close()
+    spool_with(tmp_path, 3, key="tl_test_2_other", tenant="8-agent").close()
     spool_with(tmp_path, 4, service="http://other.test").close()
     before = waiting(tmp_path)
     assert drain(tmp_path, service, key_file) == 0

@@ -12,10 +12,13 @@ _MADE_UP: Mapping[str, Any] = {
     "filename": "x", "bytes": 1, "mime_type": "text/plain", "n": 1, "max_tokens": 9, "messages": [],
 }  # fmt: skip
 _PASSED_OVER = frozenset(
-    {"close", "aclose", "copy", "aio", "poller", "worker"}
+    {"close", "aclose", "copy", "aio", "poller", "worker", "timeout"}
     | {"get", "post", "put", "patch", "delete", "request", "get_api_list"}
 )
-"""What ends a client, copies it, is called with a path, or works until it is stopped."""
+"""What ends a client, copies it, is called with a path, works until it is stopped, or is no part but a setting.
+
+Whether a class of httpx2, such as that of `timeout`, says that it is the library's depends on what was imported before.
+"""
 
 
 def methods_of(client: Any, library: tuple[str, ...]) -> Iterator[tuple[str, Callable[..., Any]]]:

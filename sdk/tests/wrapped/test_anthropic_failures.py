@@ -78,7 +78,7 @@ def test_no_connection_releases(ledger: TokenLedger, granting: GrantingLedger) -
                 pytest.raises(anthropic.APIConnectionError),
             ):
                 call(ledger.wrap(bare, user="ada", agent_type="a"))
-            assert granting.released["reason"] == "no connection to the provider: ConnectError"
+            assert granting.released["reason"].startswith("no connection to the provider: ")
 
 
 def test_no_tls_releases(ledger: TokenLedger, provider: Provider, granting: GrantingLedger) -> None:

@@ -64,7 +64,7 @@ def test_no_connection_releases(ledger: TokenLedger, granting: GrantingLedger) -
             options: Any = {"base_url": url}
             with genai.Client(api_key=KEY, http_options=options) as bare, pytest.raises(httpx2.ConnectError):
                 call(ledger.wrap(bare, user="ada", agent_type="a"))
-            assert granting.released["reason"] == "no connection to the provider: ConnectError"
+            assert granting.released["reason"].startswith("no connection to the provider: ")
 
 
 def test_no_tls_releases(ledger: TokenLedger, provider: Provider, granting: GrantingLedger) -> None:

@@ -58,7 +58,7 @@ def test_no_connection_releases(ledger: TokenLedger, granting: GrantingLedger) -
                 client = ledger.wrap(bare, user="ada", agent_type="a")
                 with pytest.raises(openai.APIConnectionError):
                     call(client)
-            assert granting.released["reason"] == "no connection to the provider: ConnectError"
+            assert granting.released["reason"].startswith("no connection to the provider: ")
 
 
 def test_no_tls_releases(ledger: TokenLedger, provider: Provider, granting: GrantingLedger) -> None:
