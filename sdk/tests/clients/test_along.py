@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -135,3 +136,25 @@ def _record(hold: Hold) -> Any:
 
     use = use_of(USED, {}, provider="openai", model="gpt-5.4")
     return Record(operation_of(settle_request(hold.reservation_id, use)))
+
+
+def test_an_hour_without_the_service_loses_nothing(ledger_service: FakeService, tmp_path: Path) -> None:
+    """The clocks are moved: of the service, whose holds and leases expire meanwhile, and of the client."""
+    now = 1_000.0
+    ledger = ledger_service.client(flush_seconds=100_000, spool=tmp_path)
+    ledger._sender.outbox._clock = lambda: now
+    leases = ledger.lease(calls=30, **CALL)
+    calls = [*(ledger.reserve(**CALL) for _ in range(30)), *(leases.reserve() for _ in range(30))]
+    ledger_service.fail(httpx2.ConnectError("away"), 1_000_000)
+    for call in calls:
+        now += 60
+        ledger_service.clock.advance(60)
+        call.settle_soon(USED)
+    with pytest.raises(Unreachable):
+        ledger.flush()
+    assert ledger_service.calls == []
+    ledger._sender.outbox.spool.close()  # as the death of the process does
+    ledger_service._failures.clear()
+    with ledger_service.client(spool=tmp_path) as heir:
+        heir.flush()
+    assert [each.usage for each in ledger_service.calls] == [USED] * 60
