@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -169,3 +171,28 @@ def test_a_fork_extends_only_its_own(ledger: TokenLedger, beats: Beats) -> None:
     heartbeat.add(own := ledger.reserve(**OURS))
     assert set(heartbeat._alive) == {own}
     del hold
+
+
+def test_holds_may_be_made_while_others_are_extended(ledger: TokenLedger, beats: Beats) -> None:
+    """The set of what is alive must not be gone through while it changes."""
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    made = [ledger.reserve(**OURS) for _ in range(50)]
+    heartbeat = ledger._sender.heartbeat
+    failures: list[BaseException] = []
+
+    def go_through() -> None:
+        try:
+            for _ in range(200):
+                heartbeat._call_off = None
+                heartbeat._schedule()
+        except RuntimeError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=go_through) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        made.append(ledger.reserve(**OURS))
+    sys.setswitchinterval(switch)
+    assert failures == []

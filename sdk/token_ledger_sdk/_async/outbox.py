@@ -173,7 +173,7 @@ class AsyncOutbox:
         if call_off is not None:
             call_off()
         await self.flush_if_there()
-        left = Left(tuple({owner.reservation_id for owner in self._owners.values()}), self._refused)
+        left = Left(tuple({owner.reservation_id for owner in [*self._owners.values()]}), self._refused)
         self._refused = {}
         self._spool.close()
         return left

@@ -53,7 +53,8 @@ class Heartbeat:
         """Keep something alive from now on."""
         if self._process != os.getpid():  # what a fork copied is kept alive by the parent process
             self._begin()
-        self._alive.add(beating)
+        with self._lock:  # others may go through the set
+            self._alive.add(beating)
         if self._call_off is None:
             self._schedule()
 
@@ -72,10 +73,13 @@ class Heartbeat:
 
     def _beat(self) -> None:
         now = self.clock()
-        for each in [*self._alive]:
+        with self._lock:
+            alive = [*self._alive]
+        for each in alive:
             at = each.next_beat(now)
             if at is None:
-                self._alive.discard(each)
+                with self._lock:
+                    self._alive.discard(each)
             elif at <= now and not self._is_closed:
                 try:
                     each.beat()

@@ -174,7 +174,7 @@ class Outbox:
         if call_off is not None:
             call_off()
         self.flush_if_there()
-        left = Left(tuple({owner.reservation_id for owner in self._owners.values()}), self._refused)
+        left = Left(tuple({owner.reservation_id for owner in [*self._owners.values()]}), self._refused)
         self._refused = {}
         self._spool.close()
         return left
