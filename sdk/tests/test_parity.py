@@ -106,13 +106,16 @@ def test_every_error_is_exported() -> None:
     assert kinds <= set(token_ledger_sdk.__all__)
 
 
-def test_a_synchronous_client_is_imported_without_what_only_the_other_needs() -> None:
+def test_a_synchronous_client_is_imported_without_what_only_the_other_or_a_tool_needs() -> None:
     code = (
         "import sys; from token_ledger_sdk import TokenLedger;"
-        "print([n for n in ('asyncio', 'anyio', 'uuid', 'subprocess') if n in sys.modules])"
+        "of_tools = [f'token_ledger_sdk.{n}' for n in"
+        " ('_sync.toolbox', '_sync.guarded_tool', '_sync.tool_attempts', 'guard.cache_statistics')];"
+        "print([n for n in ('asyncio', 'anyio', 'uuid', 'subprocess', 'queue', *of_tools) if n in sys.modules],"
+        " [n for n in sys.modules if n.startswith('token_ledger_sdk.guard.tool_')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert done.stdout == "[] []\n"
 
 
 def test_the_package_needs_neither_the_service_nor_the_extra() -> None:

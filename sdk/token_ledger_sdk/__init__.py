@@ -36,7 +36,6 @@ from .errors import (
     Unreachable,
     UsageMissing,
 )
-from .guard.cache_statistics import CacheStatistics
 from .guard.current import RunningCall, current_call
 from .leases.sizes import Take
 from .providers import (
@@ -76,6 +75,7 @@ if typing.TYPE_CHECKING:
     from ._sync.leases import Leases
     from ._sync.run import Run
     from ._sync.toolbox import Toolbox
+    from .guard.cache_statistics import CacheStatistics
 
 __all__ = [
     "Actual",
@@ -181,6 +181,7 @@ _MODULES: typing.Final = {
     "AsyncRun": "._async.run",
     "AsyncTokenLedger": "._async.client",
     "AsyncToolbox": "._async.toolbox",
+    "CacheStatistics": ".guard.cache_statistics",
     "Hold": "._sync.hold",
     "LeasedCall": "._sync.leased_call",
     "Leases": "._sync.leases",
@@ -188,8 +189,8 @@ _MODULES: typing.Final = {
     "TokenLedger": "._sync.client",
     "Toolbox": "._sync.toolbox",
 }
-"""Where clients stand. They are loaded when they are asked for: an HTTP client takes most of the time of an import, and
-who reads providers' responses needs none.
+"""Where clients stand, and what is for tools only. They are loaded when they are asked for: an HTTP client takes most
+of the time of an import, and who reads providers' responses needs none.
 """
 
 

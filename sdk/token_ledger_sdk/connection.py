@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -45,6 +46,11 @@ class Connection:
             raise ConfigurationError(
                 "the key has a blank or a character that is not printable ASCII: copy it again from where it was made"
             )
+
+    @property
+    def tenant(self) -> str:
+        """What tells tenants and services apart, from which neither can be found out."""
+        return hashlib.sha256(f"{self.base_url}\n{self.key}".encode()).hexdigest()
 
     def headers(self) -> dict[str, str]:
         """Build the headers that every request carries."""

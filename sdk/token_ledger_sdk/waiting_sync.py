@@ -7,8 +7,8 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import copy_context
-from queue import Empty, SimpleQueue
 from typing import Generic, TypeAlias, TypeVar, cast
 
 from .errors import ToolTimedOut
@@ -29,22 +29,20 @@ def lock_sync() -> threading.Lock:
 class SignalSync:
     """Wakes the one thread that waits for it, or will."""
 
-    __slots__ = ("_queue",)
+    __slots__ = ("_unset",)
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[None] = SimpleQueue()
+        self._unset = threading.Lock()  # held until it is set
+        self._unset.acquire()
 
     def set(self) -> None:
         """Wake whoever waits."""
-        self._queue.put(None)
+        with suppress(RuntimeError):  # it is set already
+            self._unset.release()
 
     def wait(self, seconds: float | None) -> bool:
         """Wait, at most so long unless it is None; returns whether the signal came."""
-        try:
-            self._queue.get(timeout=seconds)
-        except Empty:
-            return False
-        return True
+        return self._unset.acquire(timeout=-1 if seconds is None else seconds)
 
 
 def apart_sync(do: Callable[[], None]) -> None:

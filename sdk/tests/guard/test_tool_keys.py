@@ -13,7 +13,8 @@ from uuid import UUID
 
 import pytest
 
-from token_ledger_sdk.guard.tool_keys import cache_key, plain_arguments, tenant_of
+from token_ledger_sdk.connection import Connection
+from token_ledger_sdk.guard.tool_keys import cache_key, plain_arguments
 from token_ledger_sdk.guard.tool_terms import ToolTerms, tool_terms
 
 
@@ -107,7 +108,7 @@ def test_a_shared_answer_is_that_of_all_users_but_not_of_all_tenants() -> None:
 
 
 def test_a_tenant_is_a_service_and_a_key_that_cannot_be_found_out() -> None:
-    tenants = {tenant_of(url, key) for url in ("http://a", "http://b") for key in ("tl_1", "tl_2")}
+    tenants = {Connection(url, key).tenant for url in ("http://a", "http://b") for key in ("tl_1", "tl_2")}
     assert len(tenants) == 4
     assert not any("tl_" in tenant or "http" in tenant for tenant in tenants)
 

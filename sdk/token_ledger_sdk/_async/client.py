@@ -14,7 +14,6 @@ from ..errors import LedgerError
 from ..guard.context import ContextBlock, ContextFields, context_of
 from ..guard.functions import FunctionFields
 from ..guard.models import ModelCache
-from ..guard.tool_keys import tenant_of
 from ..leases.terms import Terms
 from ..outage import RetryPolicy
 from ..spool.places import spool_place
@@ -97,8 +96,7 @@ class AsyncTokenLedger(AsyncToolMethods):
             on_unavailable=on_unavailable,
         )
         models = AsyncKnownModels(self._sender, ModelCache(f"{connection.base_url} {connection.key}"))
-        tenant = tenant_of(connection.base_url, connection.key)
-        self._wrapper = AsyncWrapper(self._sender, models, tenant=tenant, toolbox=toolbox)
+        self._wrapper = AsyncWrapper(self._sender, models, tenant=connection.tenant, toolbox=toolbox)
 
     @property
     def toolbox(self) -> AsyncToolbox:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from ..guard.tool_terms import ToolFields
 from ..waiting_async import WorkAsync, gathered_async
 from .wrapping import AsyncWrapper
+
+if TYPE_CHECKING:
+    from ..guard.tool_terms import ToolFields
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Any1 = TypeVar("Any1")
@@ -17,12 +20,12 @@ Any4 = TypeVar("Any4")
 Any5 = TypeVar("Any5")
 
 
-class AsyncToolMethods:
+class AsyncToolMethods(ABC):
     """The methods for tools."""
 
+    @abstractmethod
     def _tool_wrapper(self) -> tuple[AsyncWrapper, str | None]:
         """Return what makes tools, and the run that they are of, if they are of one."""
-        raise NotImplementedError
 
     @overload
     def tool(self, function: Function, /) -> Function: ...

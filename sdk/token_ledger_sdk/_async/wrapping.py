@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ..errors import ConfigurationError
 from ..guard.context import CallContext
 from ..guard.functions import FunctionFields, terms_of
-from ..guard.tool_terms import ToolFields, marks_of, tool_terms
 from ..unavailable import OnUnavailable, check_policy
 from .guard import AsyncGuard
 from .guarded_function import Function, guard_function, guard_tool
@@ -18,6 +17,7 @@ from .lease_pool import AsyncLeasePool
 from .sender import AsyncSender
 
 if TYPE_CHECKING:
+    from ..guard.tool_terms import ToolFields
     from .langchain_callbacks import AsyncLangChainHandler
     from .langchain_middleware import AsyncLangChainMiddleware
     from .langchain_tools import AsyncLangChainTools
@@ -169,6 +169,8 @@ class AsyncWrapper:
 
     def guard_resilient_tool(self, said: ToolFields, run_id: str | None = None) -> Callable[[Function], Function]:
         """Return a decorator for tools; raises what `toolbox` raises, and TypeError or ValueError for nonsense."""
+        from ..guard.tool_terms import tool_terms
+
         terms, defaults = tool_terms(said)
         toolbox = self.toolbox
         from .guarded_tool import guard_tool_with
@@ -177,6 +179,8 @@ class AsyncWrapper:
 
     def invalidate_tools(self, names: Sequence[str]) -> int:
         """Forget what tools have answered that have these names, or have read what has; returns how many answers."""
+        from ..guard.tool_terms import marks_of
+
         return self.toolbox.cache.invalidate(marks_of(self._tenant, names))
 
     async def close(self, run_id: str | None = None) -> None:

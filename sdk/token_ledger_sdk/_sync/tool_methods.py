@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from ..guard.tool_terms import ToolFields
 from ..waiting_sync import WorkSync, gathered_sync
 from .wrapping import Wrapper
+
+if TYPE_CHECKING:
+    from ..guard.tool_terms import ToolFields
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Any1 = TypeVar("Any1")
@@ -18,12 +21,12 @@ Any4 = TypeVar("Any4")
 Any5 = TypeVar("Any5")
 
 
-class ToolMethods:
+class ToolMethods(ABC):
     """The methods for tools."""
 
+    @abstractmethod
     def _tool_wrapper(self) -> tuple[Wrapper, str | None]:
         """Return what makes tools, and the run that they are of, if they are of one."""
-        raise NotImplementedError
 
     @overload
     def tool(self, function: Function, /) -> Function: ...

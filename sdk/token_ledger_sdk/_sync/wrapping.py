@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ..errors import ConfigurationError
 from ..guard.context import CallContext
 from ..guard.functions import FunctionFields, terms_of
-from ..guard.tool_terms import ToolFields, marks_of, tool_terms
 from ..unavailable import OnUnavailable, check_policy
 from .guard import Guard
 from .guarded_function import Function, guard_function, guard_tool
@@ -19,6 +18,7 @@ from .lease_pool import LeasePool
 from .sender import Sender
 
 if TYPE_CHECKING:
+    from ..guard.tool_terms import ToolFields
     from .langchain_callbacks import LangChainHandler
     from .langchain_middleware import LangChainMiddleware
     from .langchain_tools import LangChainTools
@@ -145,6 +145,8 @@ class Wrapper:
 
     def guard_resilient_tool(self, said: ToolFields, run_id: str | None = None) -> Callable[[Function], Function]:
         """Return a decorator for tools; raises what `toolbox` raises, and TypeError or ValueError for nonsense."""
+        from ..guard.tool_terms import tool_terms
+
         terms, defaults = tool_terms(said)
         toolbox = self.toolbox
         from .guarded_tool import guard_tool_with
@@ -153,6 +155,8 @@ class Wrapper:
 
     def invalidate_tools(self, names: Sequence[str]) -> int:
         """Forget what tools have answered that have these names, or have read what has; returns how many answers."""
+        from ..guard.tool_terms import marks_of
+
         return self.toolbox.cache.invalidate(marks_of(self._tenant, names))
 
     def close(self, run_id: str | None = None) -> None:

@@ -16,11 +16,6 @@ _LISTED = frozenset({list, tuple})
 _UNORDERED = frozenset({set, frozenset})
 
 
-def tenant_of(base_url: str, key: str) -> str:
-    """Return what tells tenants and services apart, from which neither can be found out."""
-    return hashlib.sha256(f"{base_url}\n{key}".encode()).hexdigest()
-
-
 def cache_key(owner: tuple[str, ...], arguments: str) -> bytes:
     """Return the key of one call: `owner` is the tenant, the tool, and the user unless they share answers."""
     return hashlib.sha256(repr((owner, arguments)).encode("utf-8", "surrogatepass")).digest()
