@@ -7,6 +7,8 @@ from token_ledger_sdk.wire.answers import Answer
 from token_ledger_sdk.wire.requests import ApiRequest, Operation
 from token_ledger_sdk.wire.together import MOST_BYTES, MOST_OPERATIONS
 
+from .conftest import Clock
+
 ANSWER = Answer(200, b"{}")
 
 
@@ -18,13 +20,6 @@ class Signal:
 
     def set(self) -> None:
         self.times += 1
-
-
-class Clock:
-    now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 Riders = Gathering[Signal]

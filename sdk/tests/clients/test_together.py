@@ -28,6 +28,8 @@ from token_ledger_sdk.testing import FakeService
 from token_ledger_sdk.wire.answers import NoAnswer
 from token_ledger_sdk.wire.reservations import release_request
 
+from ..forking import check_in_a_fork
+
 CALLERS = 256
 LIST = "/v1/operations"
 USED = Usage(900, 40)
@@ -392,15 +394,12 @@ def test_a_fork_begins_with_nobody_on_the_way(gate: Gate) -> None:
     with TokenLedger("http://ledger.test", KEY, transport=gate) as ledger:
         for _ in range(LISTS):  # as if copied while requests of the parent were on their way
             ledger._sender._travel._gathering.join(Place(release_request("1"), Nobody()))  # type: ignore[arg-type]
-        child = os.fork()
-        if child == 0:
-            try:
-                with suppress(BaseException):
-                    ledger.reserve(user="ada", **CALL)
-                    os._exit(0 if gate.paths == ["/v1/reservations"] else 3)
-            finally:
-                os._exit(4)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        def check() -> None:
+            ledger.reserve(user="ada", **CALL)
+            assert gate.paths == ["/v1/reservations"]
+
+        check_in_a_fork(check)
 
 
 class Nobody:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +14,9 @@ import pytest
 from token_ledger_sdk import TokenLedger, ToolTimedOut, Usage
 from token_ledger_sdk.testing import FakeService
 
-from .tool_doubles import CACHED, OK, OURS, Clock, Waits, events, outcomes, toolbox_of
+from ..conftest import Clock
+from ..forking import check_in_a_fork
+from .tool_doubles import CACHED, OK, OURS, Waits, events, outcomes, toolbox_of
 
 
 class Documents:
@@ -32,11 +32,6 @@ class Documents:
 
     def write(self, number: int, text: str) -> None:
         self.texts[number] = text
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -368,24 +363,19 @@ def test_a_tool_that_asks_itself_does_not_wait_for_itself(seconds: float | None,
     assert len(calls) == 2
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_forked_process_begins_with_an_empty_cache(ledger: TokenLedger, documents: Documents) -> None:
     read = cached(ledger, documents.read)
     read(1)
     cache = ledger.toolbox.cache
     marks = frozenset({("t", "read")})
     cache.look("read", b"under way", marks, None, again=False)
+
+    def check() -> None:
+        read(1)
+        _, leads = cache.look("read", b"under way", marks, None, again=False)  # type: ignore[misc]
+        assert (documents.reads, leads) == (2, True)
+
     with cache._lock:
-        child = os.fork()
-        if child == 0:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(60)  # ends it if it hangs
-            try:
-                read(1)
-                _, leads = cache.look("read", b"under way", marks, None, again=False)  # type: ignore[misc]
-                os._exit(0 if (documents.reads, leads) == (2, True) else 1)
-            finally:
-                os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        check_in_a_fork(check)
     read(1)
     assert documents.reads == 1

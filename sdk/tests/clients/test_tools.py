@@ -23,7 +23,8 @@ from token_ledger_sdk import (
 )
 from token_ledger_sdk.testing import FakeService
 
-from .tool_doubles import OK, OURS, Clock, Waits, events, outcomes, toolbox_of
+from ..conftest import Clock
+from .tool_doubles import OK, OURS, Waits, events, outcomes, toolbox_of
 
 
 class Tool:
@@ -38,16 +39,6 @@ class Tool:
         if self.script:
             raise self.script.pop(0)
         return [query]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def waits() -> Waits:
-    return Waits()
 
 
 @pytest.fixture

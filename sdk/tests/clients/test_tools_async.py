@@ -12,19 +12,10 @@ import pytest
 from token_ledger_sdk import AsyncTokenLedger, BreakerOpen, RunNotOpen, ToolTimedOut
 from token_ledger_sdk.testing import FakeService
 
-from .tool_doubles import CACHED, OK, OURS, Clock, Waits, async_toolbox_of, outcomes
+from ..conftest import Clock
+from .tool_doubles import CACHED, OK, OURS, Waits, async_toolbox_of, outcomes
 
 AsyncTool = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def waits() -> Waits:
-    return Waits()
 
 
 @pytest.fixture

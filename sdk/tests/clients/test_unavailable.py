@@ -22,17 +22,12 @@ from token_ledger_sdk import (
 from token_ledger_sdk.testing import FakeService
 from token_ledger_sdk.unavailable import PROBE_SECONDS, Circuit
 
+from ..conftest import Clock
+
 USED = Usage(900, 40)
 MOST = Usage(900, 100)
 CALL: dict[str, Any] = {"agent_type": "a", "provider": "p", "model": "m", "input_tokens": 900, "max_output_tokens": 100}
 AWAY = httpx2.ConnectError("away")
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

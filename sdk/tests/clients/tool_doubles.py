@@ -8,15 +8,9 @@ from typing import Any
 from token_ledger_sdk import AsyncToolbox, Toolbox
 from token_ledger_sdk.testing import FakeService
 
+from ..conftest import Clock
+
 OURS: Any = {"user": "ada", "agent_type": "data_agent"}
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Waits:

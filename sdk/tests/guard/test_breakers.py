@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import threading
 from collections.abc import Callable
 
@@ -13,18 +11,8 @@ import pytest
 from token_ledger_sdk import BreakerOpen
 from token_ledger_sdk.guard.breakers import Breaker, Permit
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from ..conftest import Clock
+from ..forking import check_in_a_fork
 
 
 @pytest.fixture
@@ -156,18 +144,13 @@ def test_failures_of_many_threads_are_all_counted(clock: Clock) -> None:
     assert breaker.state == "open"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_fork_while_the_lock_is_held_does_not_hang(breaker: Breaker, clock: Clock) -> None:
     opened(breaker, clock)
+
+    def check() -> None:
+        breaker.admit().returned()  # the trial under way is the parent's
+        assert breaker.state == "closed"
+
     with breaker._lock:
-        child = os.fork()
-        if child == 0:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(60)  # ends it if it hangs
-            try:
-                breaker.admit().returned()  # the trial under way is the parent's
-                os._exit(0 if breaker.state == "closed" else 1)
-            finally:
-                os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        check_in_a_fork(check)
     assert breaker.state == "half_open"

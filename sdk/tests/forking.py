@@ -1,0 +1,25 @@
+"""Looks at what a forked process has."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Callable
+
+
+def check_in_a_fork(check: Callable[[], None]) -> None:
+    """Check something in a forked process; raises AssertionError if it fails there, or hangs for a minute."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)  # ends it if it hangs
+        try:
+            check()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == 0, f"the forked process ended with {code}"
