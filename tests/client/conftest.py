@@ -1,6 +1,6 @@
 """The SDK's clients against a running service, over a network that tests may cut."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pytest
 from token_ledger_sdk import AsyncTokenLedger
 from token_ledger_sdk.calibration import learned
 
+from sdk.tests.wrapped.provider import Provider, running_provider
 from tests.api.world import World, open_world
 from token_ledger.core.model.principal import Role
 from token_ledger.proof.verify import verify_database
@@ -88,9 +89,22 @@ def client_of(world: World, **options: Any) -> Client:
 
 
 @pytest.fixture(autouse=True)
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What clients keep of models on disk is the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
 def nothing_learned() -> None:
     """What one test's answers were charged must not change how the next one's requests are counted."""
     learned.forget()
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider of models on this machine, which answers as a test says."""
+    with running_provider() as made:
+        yield made
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -12,22 +11,11 @@ from langchain.agents import create_agent
 from token_ledger_sdk import BudgetExceeded
 
 from sdk.tests.wrapped.langchain_models import ASKED, QUESTION, chat_model, close_connections
-from sdk.tests.wrapped.provider import Provider, running_provider
+from sdk.tests.wrapped.provider import Provider
 from tests.client.conftest import Client
 
 MODEL = "gpt-5.4-mini"
 OURS: Any = {"user": "ada", "agent_type": "data_agent"}
-
-
-@pytest.fixture(autouse=True)
-def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with running_provider() as made:
-        yield made
 
 
 @pytest.fixture(autouse=True)

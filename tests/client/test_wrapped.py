@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -15,7 +14,7 @@ from google.genai.client import AsyncClient
 from openai import AsyncOpenAI
 from token_ledger_sdk import BudgetExceeded
 
-from sdk.tests.wrapped.provider import AsyncLateAnswers, Provider, Reply, running_provider
+from sdk.tests.wrapped.provider import AsyncLateAnswers, Provider, Reply
 from tests.client.conftest import Client
 
 MODEL = "gpt-5.4-mini"
@@ -29,17 +28,6 @@ BEGUN = (
     'data: {"id":"chatcmpl-2","object":"chat.completion.chunk","model":"gpt-5.4-mini",'
     '"choices":[{"index":0,"delta":{"content":"London"}}],"usage":null}'
 )
-
-
-@pytest.fixture(autouse=True)
-def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with running_provider() as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """Images and audio of a wrapped client against a running service: at published prices, within a budget of money."""
 
-import io
-import wave
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -11,7 +8,8 @@ import pytest
 from openai import AsyncOpenAI
 from token_ledger_sdk import BudgetExceeded, UnknownModel
 
-from sdk.tests.wrapped.provider import Provider, Reply, running_provider
+from sdk.tests.wrapped.provider import Provider, Reply
+from sdk.tests.wrapped.recordings import recording
 from tests.client.conftest import Client
 
 IMAGE = {
@@ -24,32 +22,11 @@ IMAGE = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with running_provider() as made:
-        yield made
-
-
 @pytest.fixture
 async def guarded(client: Client, provider: Provider) -> AsyncIterator[AsyncOpenAI]:
     connections = httpx2.AsyncClient(verify=False)
     async with AsyncOpenAI(base_url=provider.url, api_key="sk", max_retries=0, http_client=connections) as made:
         yield client.ledger.wrap(made, user="ada", agent_type="data_agent")
-
-
-def recording(seconds: int) -> bytes:
-    made = io.BytesIO()
-    with wave.open(made, "wb") as audio:
-        audio.setnchannels(1)
-        audio.setsampwidth(2)
-        audio.setframerate(8_000)
-        audio.writeframes(bytes(seconds * 16_000 - 44))
-    return made.getvalue()
 
 
 async def draw(guarded: AsyncOpenAI, **said: Any) -> Any:

@@ -82,6 +82,12 @@ class Site:
         return "silent" if is_silent else "free"
 
 
+def maker(kinds: tuple[Any, Any], *, is_awaited: bool, **said: Any) -> Callable[[Any], Any]:
+    """Return what makes a client that sends through a transport, of the first class, or of the second if awaited."""
+    client, connections = (kinds[1], httpx2.AsyncClient) if is_awaited else (kinds[0], httpx2.Client)
+    return lambda transport: client(api_key="x", max_retries=0, http_client=connections(transport=transport), **said)
+
+
 @pytest.fixture(params=["at once", "awaited"])
 def is_awaited(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "awaited")
@@ -134,18 +140,8 @@ OPENAI_SILENT = {
 
 
 async def test_openai(is_awaited: bool, wrap: Callable[[Any], Any], granting: GrantingLedger) -> None:
-    def make(transport: Any) -> Any:
-        keys = {
-            "api_key": "x",
-            "admin_api_key": "x",
-            "webhook_secret": "x",
-            "base_url": f"{NOBODY}/v1",
-            "max_retries": 0,
-        }
-        if is_awaited:
-            return openai.AsyncOpenAI(**keys, http_client=httpx2.AsyncClient(transport=transport))
-        return openai.OpenAI(**keys, http_client=httpx2.Client(transport=transport))
-
+    kinds, said = (openai.OpenAI, openai.AsyncOpenAI), {"admin_api_key": "x", "webhook_secret": "x"}
+    make = maker(kinds, is_awaited=is_awaited, base_url=f"{NOBODY}/v1", **said)
     found = await Site(wrap, make).calls(granting, "openai.resources", of_openai)
     assert found.unknown == []
     assert found.guarded == OPENAI_GUARDED
@@ -173,12 +169,8 @@ ANTHROPIC_SILENT = {
 
 
 async def test_anthropic(is_awaited: bool, wrap: Callable[[Any], Any], granting: GrantingLedger) -> None:
-    def make(transport: Any) -> Any:
-        keys: Any = {"api_key": "x", "base_url": NOBODY, "max_retries": 0}
-        if is_awaited:
-            return anthropic.AsyncAnthropic(**keys, http_client=httpx2.AsyncClient(transport=transport))
-        return anthropic.Anthropic(**keys, http_client=httpx2.Client(transport=transport))
-
+    kinds = (anthropic.Anthropic, anthropic.AsyncAnthropic)
+    make = maker(kinds, is_awaited=is_awaited, base_url=NOBODY)
     found = await Site(wrap, make).calls(granting, "anthropic", of_anthropic)
     assert found.unknown == []
     assert found.guarded == ANTHROPIC_GUARDED

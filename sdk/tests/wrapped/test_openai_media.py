@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import wave
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from token_ledger_sdk import AsyncTokenLedger
 
 from .conftest import KEY, GrantingLedger, plain_connections
 from .provider import Provider, Reply
+from .recordings import recording
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # of methods that are to go
 
@@ -37,17 +37,6 @@ HEARD = {
         "input_token_details": {"text_tokens": 5, "audio_tokens": 30},
     },
 }  # fmt: skip
-
-
-def recording(seconds: int) -> bytes:
-    """Return a recording of silence."""
-    made = io.BytesIO()
-    with wave.open(made, "wb") as audio:
-        audio.setnchannels(1)
-        audio.setsampwidth(2)
-        audio.setframerate(8_000)
-        audio.writeframes(bytes(seconds * 16_000 - 44))
-    return made.getvalue()
 
 
 def image(client: OpenAI, **said: Any) -> Any:
