@@ -31,7 +31,6 @@ NAMES = {
     "AsyncBeating": "Beating",
     "AsyncTravel": "Travel",
     "AsyncUnaskedHold": "UnaskedHold",
-    "AsyncGivenUp": "GivenUp",
     "SignalAsync": "SignalSync",
     "apart_async": "apart_sync",
     "AsyncGuard": "Guard",

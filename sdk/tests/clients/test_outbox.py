@@ -176,3 +176,20 @@ def test_what_a_process_left_is_sent_by_another_key_of_its_role_only(
     with TokenLedger(URL, "tl_test_2_heir", transport=httpx2.MockTransport(service), max_retries=0) as heir:
         heir.flush()
     assert (SETTLE in service.paths()) is sends
+
+
+def test_a_part_is_booked_after_an_outage_and_leaves_the_hold_open(
+    client: TokenLedger, service: Any, call: dict[str, Any]
+) -> None:
+    outage = Outage(service, httpx2.ConnectError("refused"))
+    hold = client.reserve(user="ana", **call)
+    with pytest.raises(Unreachable):
+        hold.settle_part(Usage(600, 10))
+    outage.over.set()
+    assert outage.answered.wait(PATIENCE_SECONDS)
+    hold.settle(Usage(600, 40))
+    client.close()
+    settles = [json.loads(request.content) for request in service.requests if request.url.path.endswith("settle")]
+    parts = [settle for settle in settles if settle.get("part")]
+    assert len({settle["idempotency_key"] for settle in parts}) == 1
+    assert [settle["usage"]["output_tokens"] for settle in settles if not settle.get("part")] == [30]

@@ -39,7 +39,7 @@ def client_of(service: FakeService, clock: Clock, **options: Any) -> TokenLedger
     ledger = service.client(spool=False, **options)
     ledger._sender.circuit = Circuit(clock=clock)
     # What asks for a lost hold in the background would find out that the service is back.
-    ledger._sender.give_back = lambda request: None  # type: ignore[method-assign]
+    ledger._sender.outbox.give_back = lambda request: None  # type: ignore[method-assign]
     return ledger
 
 

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from typing import Unpack
 
 from ..errors import ApiError, Conflict, LedgerError, Problem, ReservationNotOpen, Unavailable, Unreachable
-from ..leases.terms import DEFAULT_TTL_SECONDS
 from ..providers import Usage
 from ..providers.usage import NO_USAGE
+from ..spool.deliveries import Owner
 from ..spool.lines import Record
 from ..spool.spool import Ticket
 from ..unsettled import Ending, choose_ending, held_usage, outcome_of, release_reason
 from ..wire import reservations
 from ..wire.amounts import Amounts
-from ..wire.calls import Actual, Call, Scope, Use, part_of, told_of_call, use_of
+from ..wire.calls import DEFAULT_TTL_SECONDS, Actual, Call, Scope, Use, part_of, told_of_call, use_of
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest, json_text, operation_of
 from ..wire.reservations import Reservation, SentPart, Settlement
@@ -89,7 +89,6 @@ class AsyncHold(AsyncPermission, AsyncBeating):
         use = self._use(response, actual)
         request = self._request_of(use)
         self._ended = True
-        self._outbox.send_later(self._kept_part)
         self._outbox.put(Record(operation_of(request), self._told()), self)
         await self._outbox.added()
 
@@ -166,10 +165,13 @@ class AsyncHold(AsyncPermission, AsyncBeating):
 
     async def _send_part(self, part: SentPart) -> Settlement:
         if part is not self._unanswered:
-            self._unanswered, self._kept_part = part, self._keep(part.request)
+            self._unanswered, self._kept_part = part, self._keep(part.request, owner=None)
+        else:
+            self._outbox.hold_back(self._kept_part)
         try:
             answer = await self._sender.send(part.request)
         except (Unreachable, Unavailable):
+            self._outbox.send_later(self._kept_part)
             raise
         except ApiError as error:
             self._ended = self._ended or isinstance(error, Conflict)
@@ -191,21 +193,21 @@ class AsyncHold(AsyncPermission, AsyncBeating):
         """Send what ends the hold; without an answer it is sent in the background until there is one."""
         self._tried = last
         if self._kept_end is None:
-            self._kept_end = self._keep(self._request_of(last))
+            self._kept_end = self._keep(self._request_of(last), owner=self)
         else:
-            self._outbox.hold_back(self._kept_part, self._kept_end)
+            self._outbox.hold_back(self._kept_end)
         try:
             # What is left to book is known only once it is known whether the last part was booked.
             await self._repeat_part()
             answer = await self._send_end(last)
         except ApiError as error:
             if isinstance(error, Unavailable):
-                self._send_later()
+                self._outbox.send_later(self._kept_end)
             else:
                 self._end_answered()
             raise
         except BaseException:
-            self._send_later()
+            self._outbox.send_later(self._kept_end)
             raise
         self._end_answered()
         self._ended = True
@@ -227,11 +229,8 @@ class AsyncHold(AsyncPermission, AsyncBeating):
         self._outbox.answered(self._kept_end)
         self._kept_end = None
 
-    def _send_later(self) -> None:
-        self._outbox.send_later(self._kept_part, self._kept_end)
-
-    def _keep(self, request: ApiRequest) -> Ticket | None:
-        return self._outbox.keep(Record(operation_of(request), self._told()), self)
+    def _keep(self, request: ApiRequest, *, owner: Owner | None) -> Ticket | None:
+        return self._outbox.keep(Record(operation_of(request), self._told()), owner)
 
     def _told(self) -> str:
         call, scope = self._asked

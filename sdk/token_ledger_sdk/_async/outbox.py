@@ -8,14 +8,30 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ..errors import ApiError, LedgerError, Unavailable, Unreachable
-from ..spool.deliveries import Fate, Outcome, Owner, bare_operation, fate_of, outcome_of, report_operation
+from ..errors import ApiError, InvalidAnswer, LedgerError, Unavailable, Unreachable
+from ..outage import is_retryable
+from ..spool.deliveries import (
+    Fate,
+    Outcome,
+    Owner,
+    asked_again,
+    bare_operation,
+    fate_of,
+    given_back,
+    given_up_operation,
+    is_over,
+    outcome_of,
+    report_operation,
+)
 from ..spool.lines import Record
 from ..spool.spool import Spool, Ticket
 from ..unsettled import Left, retry_pause_seconds
 from ..waiting_async import lock_async, run_later_async
+from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.leases import MAX_OPERATIONS, operations_request, read_results, tenant_request
 from ..wire.requests import ApiRequest
@@ -86,12 +102,10 @@ class AsyncOutbox:
         """Whether the service did not answer when it was last tried."""
         return self._rounds > 0
 
-    def keep(self, record: Record, owner: Owner) -> Ticket | None:
-        """Keep a record that its owner is about to send; say then that it was `answered`, or `send_later`."""
-        self._check_process()
-        ticket = self._spool.append(record, ready=False)
+    def keep(self, record: Record, owner: Owner | None) -> Ticket | None:
+        """Keep a record that is about to be sent otherwise; say then that it was `answered`, or `send_later`."""
+        ticket = self._append(record, owner)
         if ticket is not None:
-            self._owners[ticket] = owner
             self._in_hand.add(ticket)
         return ticket
 
@@ -102,28 +116,44 @@ class AsyncOutbox:
             self._owners.pop(ticket, None)
             self._spool.done([ticket])
 
-    def send_later(self, *tickets: Ticket | None) -> None:
-        """Send records in the background that their owners could not send."""
-        late = [ticket for ticket in tickets if ticket is not None and ticket in self._in_hand]
-        self._in_hand.difference_update(late)
-        self._spool.make_ready(late)
-        if late:
+    def send_later(self, ticket: Ticket | None) -> None:
+        """Send a record in the background that could not be sent otherwise."""
+        if ticket in self._in_hand:
+            self._in_hand.discard(ticket)
+            self._spool.make_ready([ticket])
             self.failed()
 
-    def hold_back(self, *tickets: Ticket | None) -> None:
-        """Leave records to their owners again, who send them now: they would go along with them, twice."""
-        self._in_hand.update(self._spool.withdraw([ticket for ticket in tickets if ticket is not None]))
+    def hold_back(self, ticket: Ticket | None) -> None:
+        """Leave a record again to whoever sends it otherwise, now: it would go along with that, twice."""
+        if ticket is not None and self._spool.withdraw(ticket):
+            self._in_hand.add(ticket)
 
     def put(self, record: Record, owner: Owner | None = None) -> bool:
         """Keep a record that is to be sent soon, with others; see `added`. Returns False if there is no room for it."""
-        self._check_process()
-        ticket = self._spool.append(record, ready=False)
+        ticket = self._append(record, owner)
         if ticket is None:
             return False
-        if owner is not None:
-            self._owners[ticket] = owner
         self._spool.make_ready([ticket])
         return True
+
+    def _append(self, record: Record, owner: Owner | None) -> Ticket | None:
+        self._check_process()
+        ticket = self._spool.append(record, ready=False)
+        if ticket is not None and owner is not None:
+            self._owners[ticket] = owner
+        return ticket
+
+    def give_back(self, request: ApiRequest, outcome: Answer | NoAnswer | None = None) -> None:
+        """Release, in the background, what a reserve was granted whose caller has gone, by what came back, if known."""
+        if outcome is None or is_retryable(outcome):
+            record = asked_again(request, datetime.now(UTC))
+            if record is not None and self.put(record):
+                self.failed()
+        elif isinstance(outcome, Answer) and outcome.is_good:
+            with suppress(InvalidAnswer):
+                record = given_back(request, outcome.read())
+                if record is not None and self.put(record):
+                    self._schedule(0)
 
     async def added(self, flush_seconds: float | None = None) -> None:
         """Let what was put be sent within that time, in the background, or now if that is much.
@@ -147,7 +177,7 @@ class AsyncOutbox:
             await self._adopt(again=again)
             unavailable: LedgerError | None = None
             for _ in range(self._spool.ready // MAX_OPERATIONS + 3):
-                taken = self._spool.take(MAX_OPERATIONS)
+                taken = self._take(MAX_OPERATIONS)
                 if not taken:
                     break
                 unavailable = await self._deliver(taken, again=again)
@@ -187,7 +217,7 @@ class AsyncOutbox:
         if self.is_away or not self._spool.ready:
             return None
         self._check_process()
-        taken = self._spool.take(most)
+        taken = self._take(most)
         return self._load(taken) if taken else None
 
     def arrived(self, load: Load, results: Sequence[Fields | ApiError]) -> Unavailable | None:
@@ -208,6 +238,8 @@ class AsyncOutbox:
             kept.append(ticket)
             if fate is Fate.DESCRIBE_LESS:
                 self._instead[ticket] = bare_operation(operation)
+            elif fate is Fate.GIVE_BACK and isinstance(result, Fields):
+                self._instead[ticket] = given_up_operation(result)
             elif fate is Fate.REPORT:
                 self._instead[ticket] = report_operation(operation, record.call)
             elif isinstance(result, Unavailable):
@@ -220,6 +252,12 @@ class AsyncOutbox:
         """Let records that got no answer be sent again."""
         self._spool.put_back([ticket for ticket, _ in load.taken])
         self.failed()
+
+    def _take(self, most: int) -> list[tuple[Ticket, Record]]:
+        now = datetime.now(UTC)
+        taken = self._spool.take(most)
+        self._spool.done([ticket for ticket, record in taken if is_over(record, now)])
+        return [(ticket, record) for ticket, record in taken if not is_over(record, now)]
 
     def _load(self, taken: Sequence[tuple[Ticket, Record]]) -> Load:
         return Load(taken, [self._instead.get(ticket, record.operation) for ticket, record in taken])
@@ -248,7 +286,8 @@ class AsyncOutbox:
             if result.has("quarantine_id"):  # an event that is not booked, and kept
                 _log.warning("Token Ledger keeps a call in quarantine: %s", result.raw.get("detail"))
             if owner is not None:
-                owner.booked(result)
+                with suppress(InvalidAnswer):  # it is done, whatever else the answer says
+                    owner.booked(result)
             return
         _log.warning("Token Ledger has not booked %s: %s", "a call" if owner is None else owner.reservation_id, result)
         if owner is not None and not owner.refused(result):
@@ -269,11 +308,6 @@ class AsyncOutbox:
     def is_scheduled(self) -> bool:
         """Whether the service is tried again in the background."""
         return self._call_off is not None
-
-    @property
-    def tried(self) -> float:
-        """When the service was last tried, by the clock."""
-        return self._tried
 
     def _schedule(self, within: float | None = None, *, earlier: bool = False) -> None:
         with self._lock:

@@ -18,7 +18,6 @@ from ..waiting_async import sleep_async
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
-from .given_up import AsyncGivenUp
 from .heartbeat import AsyncHeartbeat
 from .outbox import AsyncOutbox
 from .travel import AsyncTravel
@@ -58,8 +57,7 @@ class AsyncSender:
     def _begin(self) -> None:
         self._process = os.getpid()
         self._http = self._connect()
-        self._given_up = AsyncGivenUp(self._exchange)
-        self._travel = AsyncTravel(self._exchange, self._given_up, self.outbox)
+        self._travel = AsyncTravel(self._exchange, self.outbox)
 
     async def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer to accept, or only once unless `again`; raises a LedgerError."""
@@ -67,10 +65,6 @@ class AsyncSender:
 
     async def _send_operations(self, request: ApiRequest, again: bool) -> Fields:
         return await self.send(request, again=again)
-
-    def give_back(self, request: ApiRequest) -> None:
-        """Release, in the background, the hold that a reserve may have been given whose answer never came."""
-        self._given_up.keep(request, None)
 
     async def fetch(self, request: ApiRequest) -> tuple[Fields | None, str | None]:
         """Send a request once; returns the answer with its tag, and None for one with the tag that is known."""
@@ -98,7 +92,7 @@ class AsyncSender:
                     return outcome
         except BaseException as error:
             if outcome is not None and not isinstance(error, (Exception, GeneratorExit)):
-                self._given_up.keep(request, outcome)
+                self.outbox.give_back(request, outcome)
             raise
         raise AssertionError("count() is endless")
 
@@ -121,8 +115,8 @@ class AsyncSender:
             return
         self.heartbeat.close()
         try:
+            self._travel.close()
             left = await self.outbox.close()
-            await self._travel.aclose()
         finally:
             await self._http.aclose()
         if left.unanswered or left.refused:

@@ -12,7 +12,6 @@ from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
 from ..wire.together import MOST_OPERATIONS, answers_of, can_travel, list_request
-from .given_up import AsyncGivenUp
 from .outbox import AsyncOutbox, Load
 
 _MOST_ALONG = 64
@@ -31,11 +30,9 @@ class AsyncTravel:
     def __init__(
         self,
         exchange: Callable[[ApiRequest], Awaitable[Answer | NoAnswer]],
-        given_up: AsyncGivenUp,
         outbox: AsyncOutbox,
     ) -> None:
         self._exchange = exchange
-        self._given_up = given_up
         self._outbox = outbox
         self._gathering: Gathering[SignalAsync] = Gathering()
 
@@ -48,7 +45,7 @@ class AsyncTravel:
             return await self._outcome(place)
         except BaseException as error:
             if not self._gathering.gone(place) and place.was_sent and _is_interruption(error):
-                self._given_up.keep(request, place.outcome)
+                self._outbox.give_back(request, place.outcome)
             raise
 
     async def _outcome(self, place: Place[SignalAsync]) -> Answer | NoAnswer:
@@ -69,11 +66,11 @@ class AsyncTravel:
             outcomes = await self._exchange_all([place.request for place in places])
             for place, outcome in zip(places, outcomes, strict=True):
                 if not self._gathering.arrived(place, outcome):
-                    self._given_up.keep(place.request, outcome)
+                    self._outbox.give_back(place.request, outcome)
         except BaseException as error:
             for place in self._gathering.broke_off(departure):
                 if _is_interruption(error):
-                    self._given_up.keep(place.request, None)
+                    self._outbox.give_back(place.request)
             raise
         self._gathering.back(departure)
 
@@ -107,11 +104,10 @@ class AsyncTravel:
             if not has_arrived:
                 self._outbox.stranded(load)
 
-    async def aclose(self) -> None:
-        """Give back what was granted to callers who have gone, as far as the service answers now."""
+    def close(self) -> None:
+        """Let what was granted to callers who have gone be given back with what the outbox sends last."""
         for request in self._gathering.given_up():
-            self._given_up.keep(request, None)
-        await self._given_up.close()
+            self._outbox.give_back(request)
 
 
 def _result(answer: Answer) -> Fields | ApiError:

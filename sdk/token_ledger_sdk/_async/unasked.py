@@ -14,7 +14,7 @@ from ..spool.deliveries import event_operation
 from ..spool.lines import Record
 from ..unavailable import OnUnavailable, is_outage
 from ..unsettled import Ending, choose_ending, held_usage, outcome_of, release_reason
-from ..wire.calls import Actual, Call, Scope, told_of_call
+from ..wire.calls import DEFAULT_TTL_SECONDS, Actual, Call, Scope, told_of_call
 from ..wire.requests import ApiRequest, new_key
 from ..wire.reservations import Reservation, Settlement, reserve_request
 from .hold import AsyncHold, reserve_by
@@ -153,7 +153,7 @@ async def unless_away(
     if not circuit.lets_through(policy, held_usage(unasked, call)):
         raise failure
     if was_asked and asked is not None:
-        sender.give_back(asked)
+        sender.outbox.give_back(asked)
     return AsyncUnaskedHold(sender, call, scope)
 
 
@@ -161,6 +161,6 @@ def _reservation(call: Call, scope: Scope, key: str) -> Reservation:
     now = datetime.now(UTC)
     return Reservation(
         reservation_id=f"unasked:{key}", state="held", created_at=now,
-        expires_at=now + timedelta(seconds=call.get("ttl_seconds", 300)), run_id=scope.run_id,
+        expires_at=now + timedelta(seconds=call.get("ttl_seconds", DEFAULT_TTL_SECONDS)), run_id=scope.run_id,
         provider=call["provider"], model=call["model"], directive=Directive(), warnings=(), replayed=False,
     )  # fmt: skip

@@ -19,7 +19,6 @@ from ..waiting_sync import sleep_sync
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
-from .given_up import GivenUp
 from .heartbeat import Heartbeat
 from .outbox import Outbox
 from .travel import Travel
@@ -59,8 +58,7 @@ class Sender:
     def _begin(self) -> None:
         self._process = os.getpid()
         self._http = self._connect()
-        self._given_up = GivenUp(self._exchange)
-        self._travel = Travel(self._exchange, self._given_up, self.outbox)
+        self._travel = Travel(self._exchange, self.outbox)
 
     def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer to accept, or only once unless `again`; raises a LedgerError."""
@@ -68,10 +66,6 @@ class Sender:
 
     def _send_operations(self, request: ApiRequest, again: bool) -> Fields:
         return self.send(request, again=again)
-
-    def give_back(self, request: ApiRequest) -> None:
-        """Release, in the background, the hold that a reserve may have been given whose answer never came."""
-        self._given_up.keep(request, None)
 
     def fetch(self, request: ApiRequest) -> tuple[Fields | None, str | None]:
         """Send a request once; returns the answer with its tag, and None for one with the tag that is known."""
@@ -99,7 +93,7 @@ class Sender:
                     return outcome
         except BaseException as error:
             if outcome is not None and not isinstance(error, (Exception, GeneratorExit)):
-                self._given_up.keep(request, outcome)
+                self.outbox.give_back(request, outcome)
             raise
         raise AssertionError("count() is endless")
 
@@ -122,8 +116,8 @@ class Sender:
             return
         self.heartbeat.close()
         try:
-            left = self.outbox.close()
             self._travel.close()
+            left = self.outbox.close()
         finally:
             self._http.close()
         if left.unanswered or left.refused:

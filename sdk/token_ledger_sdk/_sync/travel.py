@@ -13,7 +13,6 @@ from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
 from ..wire.together import MOST_OPERATIONS, answers_of, can_travel, list_request
-from .given_up import GivenUp
 from .outbox import Load, Outbox
 
 _MOST_ALONG = 64
@@ -32,11 +31,9 @@ class Travel:
     def __init__(
         self,
         exchange: Callable[[ApiRequest], Answer | NoAnswer],
-        given_up: GivenUp,
         outbox: Outbox,
     ) -> None:
         self._exchange = exchange
-        self._given_up = given_up
         self._outbox = outbox
         self._gathering: Gathering[SignalSync] = Gathering()
 
@@ -49,7 +46,7 @@ class Travel:
             return self._outcome(place)
         except BaseException as error:
             if not self._gathering.gone(place) and place.was_sent and _is_interruption(error):
-                self._given_up.keep(request, place.outcome)
+                self._outbox.give_back(request, place.outcome)
             raise
 
     def _outcome(self, place: Place[SignalSync]) -> Answer | NoAnswer:
@@ -70,11 +67,11 @@ class Travel:
             outcomes = self._exchange_all([place.request for place in places])
             for place, outcome in zip(places, outcomes, strict=True):
                 if not self._gathering.arrived(place, outcome):
-                    self._given_up.keep(place.request, outcome)
+                    self._outbox.give_back(place.request, outcome)
         except BaseException as error:
             for place in self._gathering.broke_off(departure):
                 if _is_interruption(error):
-                    self._given_up.keep(place.request, None)
+                    self._outbox.give_back(place.request)
             raise
         self._gathering.back(departure)
 
@@ -109,10 +106,9 @@ class Travel:
                 self._outbox.stranded(load)
 
     def close(self) -> None:
-        """Give back what was granted to callers who have gone, as far as the service answers now."""
+        """Let what was granted to callers who have gone be given back with what the outbox sends last."""
         for request in self._gathering.given_up():
-            self._given_up.keep(request, None)
-        self._given_up.close()
+            self._outbox.give_back(request)
 
 
 def _result(answer: Answer) -> Fields | ApiError:

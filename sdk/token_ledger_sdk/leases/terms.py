@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from ..wire.calls import Call
+from ..wire.calls import DEFAULT_TTL_SECONDS, Call
 from .sizes import Size
 
-DEFAULT_TTL_SECONDS = 300
 SKEW_SECONDS = 1.0
 """How much earlier than the service a client considers a lease expired: clocks run at slightly different rates."""
 

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
 from ..errors import ApiError, InvalidRequest, NotFound, ReservationNotOpen, Unavailable
-from ..wire.calls import Use, settle_body
+from ..wire.calls import DEFAULT_TTL_SECONDS, Use, settle_body
 from ..wire.fields import Fields
-from ..wire.requests import json_text
+from ..wire.requests import ApiRequest, json_text, operation_of, time_text
+from ..wire.reservations import release_request
+from .lines import Record
 
 SOURCE = "token-ledger-sdk"
 """The source of events that are sent in place of settles."""
 _NEEDED = ("op", "reservation_id", "idempotency_key", "part", "usage", "occurred_at", "estimated", "outcome")
+_A_RESERVE = '{"op": "reserve"'
 _SETTLES_ONLY = ("op", "reservation_id", "part", "original_input_tokens", "other_models")
 
 
@@ -39,7 +43,8 @@ class Fate(Enum):
     """What to do with a record after an answer."""
 
     DONE = "the service has it, in the books or in quarantine"
-    MOOT = "what was to be released has ended meanwhile, as by its expiry"
+    MOOT = "what was to be released has ended meanwhile, as by its expiry, or was never granted"
+    GIVE_BACK = "a reserve whose caller had gone was granted: release the hold"
     WAIT = "it could not be served: send it again"
     DESCRIBE_LESS = "a description of the call was refused: send what is needed to book it"
     REPORT = "the service does not know the hold: report the call as an event"
@@ -49,9 +54,11 @@ class Fate(Enum):
 def fate_of(result: Fields | ApiError, operation: str) -> Fate:
     """Decide what becomes of a record that was sent as this operation (JSON text)."""
     if isinstance(result, Fields):
-        return Fate.DONE
+        return Fate.GIVE_BACK if operation.startswith(_A_RESERVE) and _is_granted(result) else Fate.DONE
     if isinstance(result, Unavailable):
         return Fate.WAIT
+    if operation.startswith(_A_RESERVE):
+        return Fate.MOOT
     if "quarantine_id" in result.problem.extra:
         return Fate.DONE
     sent = json.loads(operation)
@@ -62,6 +69,42 @@ def fate_of(result: Fields | ApiError, operation: str) -> Fate:
     if isinstance(result, NotFound) and sent["op"] == "settle":
         return Fate.REPORT
     return Fate.SET_ASIDE
+
+
+def asked_again(request: ApiRequest, now: datetime) -> Record | None:
+    """Return what learns of the hold of a reserve without an answer whose caller has gone: the same, with its key.
+
+    It is of use until the hold would have expired. Other requests need nothing.
+    """
+    if not _is_reserve(request):
+        return None
+    lasts = json.loads(request.content or b"{}").get("ttl_seconds", DEFAULT_TTL_SECONDS)
+    return Record(operation_of(request), json.dumps({"until": time_text(now + timedelta(seconds=lasts))}))
+
+
+def given_back(request: ApiRequest, answer: Fields) -> Record | None:
+    """Return what releases the hold that a reserve was granted whose caller has gone. Other requests need nothing."""
+    return Record(given_up_operation(answer)) if _is_reserve(request) and _is_granted(answer) else None
+
+
+def given_up_operation(granted: Fields) -> str:
+    """Return the operation that releases a hold which nobody uses."""
+    return operation_of(release_request(granted.text("reservation_id"), "its caller had gone"))
+
+
+def _is_granted(answer: Fields) -> bool:
+    return answer.raw.get("state") == "held" and isinstance(answer.raw.get("reservation_id"), str)
+
+
+def _is_reserve(request: ApiRequest) -> bool:
+    return request.operation is not None and request.operation.op == "reserve"
+
+
+def is_over(record: Record, now: datetime) -> bool:
+    """Whether a reserve need not be sent again, because a hold that it was granted has expired."""
+    if not record.operation.startswith(_A_RESERVE):
+        return False
+    return now > datetime.fromisoformat(json.loads(record.call)["until"])
 
 
 class Outcome(Enum):
@@ -82,7 +125,7 @@ def outcome_of(result: Fields | ApiError, fate: Fate) -> Outcome:
         return Outcome.RELEASED
     if isinstance(result, ApiError) or result.has("quarantine_id"):
         return Outcome.QUARANTINED
-    if result.raw.get("state") == "released":
+    if result.raw.get("state") in ("released", "expired"):
         return Outcome.RELEASED
     return Outcome.DUPLICATE if result.flag("replayed") or result.raw.get("status") == "duplicate" else Outcome.BOOKED
 

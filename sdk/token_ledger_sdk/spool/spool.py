@@ -123,15 +123,13 @@ class Spool:
         with self._lock:
             self._ready.extend(tickets)
 
-    def withdraw(self, tickets: Iterable[Ticket]) -> list[Ticket]:
-        """Let records not be taken any more that are ready; returns those."""
-        withdrawn: list[Ticket] = []
+    def withdraw(self, ticket: Ticket) -> bool:
+        """Let a record not be taken any more; returns whether it was ready."""
         with self._lock:
-            for ticket in tickets:
-                if ticket in self._ready:
-                    self._ready.remove(ticket)
-                    withdrawn.append(ticket)
-        return withdrawn
+            is_ready = ticket in self._ready
+            if is_ready:
+                self._ready.remove(ticket)
+            return is_ready
 
     def take(self, most: int) -> list[tuple[Ticket, Record]]:
         """Take the oldest records; each must be put back or done afterwards."""

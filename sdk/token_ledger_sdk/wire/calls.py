@@ -14,6 +14,9 @@ from ..providers.served import valid_model
 from ..providers.usage import check_other_kinds
 from .requests import given
 
+DEFAULT_TTL_SECONDS = 300
+"""How long a hold or lease lives of which nothing else was said, as the service has it."""
+
 
 class Call(TypedDict):
     """The LLM call that is about to be made.
