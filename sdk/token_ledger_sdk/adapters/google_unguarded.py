@@ -22,17 +22,8 @@ UNSEEN: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 """Parts that call models unseen: what to do instead, and what may be asked of them all the same."""
 _FREE = frozenset(
-    {
-        "countTokens",
-        "computeTokens",
-        "cancel",
-        "fetchPredictOperation",
-        "register",
-        "cachedContents",
-        "fileSearchStores",
-    }
-    | {"agents", "credentials", "webhooks"}
-    | {"files"}
+    {"countTokens", "computeTokens", "cancel", "fetchPredictOperation", "register"}
+    | {"files", "cachedContents", "fileSearchStores", "agents", "credentials", "webhooks"}
 )
 """Verbs, and kinds of things that are made: what is kept is charged by the hour or the day, and not by the call."""
 _REFUSED = {

@@ -37,23 +37,19 @@ class UnguardedRequests:
     free: Sequence[str]
     refused: Mapping[str, str]
 
-    def advice(self, method: str, path: str) -> str | None:
-        """Return what to do instead of a request; None if it is free."""
-        if path in self.refused and method.lower() == "post":
-            return self.refused[path]
-        if method.lower() != "post" or any(_matches(pattern, path) for pattern in self.free):
-            return None
-        return next((advice for pattern, advice in self.refused.items() if _matches(pattern, path)), INSTEAD)
-
     def knows(self, method: str, path: str) -> bool:
         """Whether a request is on one of the lists."""
         return method.lower() != "post" or any(_matches(pattern, path) for pattern in (*self.free, *self.refused))
 
     def check(self, method: str, path: str) -> None:
         """Let a free request pass; raises TypeError for any other."""
-        advice = self.advice(method, path)
-        if advice is not None:
-            refuse(f"POST {path}", advice)
+        if method.lower() != "post":
+            return
+        advice = self.refused.get(path)
+        if advice is None and any(_matches(pattern, path) for pattern in self.free):
+            return
+        others = (advice for pattern, advice in self.refused.items() if _matches(pattern, path))
+        refuse(f"POST {path}", advice or next(others, INSTEAD))
 
 
 def refuse(what: str, advice: str) -> NoReturn:
