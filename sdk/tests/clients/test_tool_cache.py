@@ -350,6 +350,22 @@ def test_those_who_wait_try_themselves_after_an_interruption(ledger: TokenLedger
     assert documents.reads == 1
 
 
+def test_an_interruption_while_the_use_is_read_leaves_nobody_waiting(ledger: TokenLedger) -> None:
+    uses: list[Any] = [KeyboardInterrupt(), {"input_tokens": 1, "output_tokens": 1}]
+
+    def usage(_: object) -> Any:
+        use = uses.pop(0)
+        if isinstance(use, BaseException):
+            raise use
+        return use
+
+    model: Any = {"provider": "openai", "model": "gpt-5.4", "input_tokens": 100, "max_output_tokens": 50}
+    tool = cached(ledger, lambda: [1], usage=usage, **model)
+    with pytest.raises(KeyboardInterrupt):
+        tool()
+    assert tool() == [1]
+
+
 @pytest.mark.parametrize("seconds", [None, 600])
 def test_a_tool_that_asks_itself_does_not_wait_for_itself(seconds: float | None, ledger: TokenLedger) -> None:
     calls: list[int] = []

@@ -56,29 +56,43 @@ class AsyncGuardedTool:
         )
 
     async def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call the tool; raises TypeError for arguments that it does not take, before anything is done."""
+        """Call the tool; raises TypeError for arguments that it does not take, before anything is done.
+
+        The fallback stands for an answer that did not come in time, or was not asked for.
+        """
         self._terms.check(args, kwargs)
         written = self._terms.written_marks(self._tenant, args, kwargs)
         context = self._guard.context()
         context.scope()
         context.required_agent_type()
-        if self._terms.cache_seconds is not None:
-            return await self._answer(args, kwargs, context, self._terms.cache_seconds)
-        return await self._uncached(args, kwargs, self._attempts(context), written)
+        attempts = AsyncToolAttempts(self._sender, self._terms.call, context)
+        try:
+            if self._terms.cache_seconds is not None:
+                return await self._answer(args, kwargs, attempts, context, self._terms.cache_seconds)
+            return await self._uncached(args, kwargs, attempts, written)
+        except (ToolTimedOut, BreakerOpen) as error:
+            if self._terms.fallback is NO_FALLBACK:
+                raise
+            _log.warning("tool %s gave no answer (%s): its fallback is used", self._terms.name, error)
+            return copy.deepcopy(self._terms.fallback)
 
     async def _uncached(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], attempts: AsyncToolAttempts, written: frozenset[Mark]
     ) -> Any:
-        try:
-            result = await self._called(args, kwargs, attempts, written)
-        except (ToolTimedOut, BreakerOpen) as error:
-            return self._fallback(error)
+        result = await self._called(args, kwargs, attempts, written)
         await attempts.returned(result)
         return result
 
-    async def _answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], context: CallContext, seconds: float) -> Any:
+    async def _answer(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        attempts: AsyncToolAttempts,
+        context: CallContext,
+        seconds: float,
+    ) -> Any:
         """Return what is kept, or what somebody who asked before gets, or what the tool says."""
-        attempts, cache = self._attempts(context), self._toolbox.cache
+        cache = self._toolbox.cache
         arguments = self._terms.arguments(args, kwargs)
         key = self._terms.key(self._tenant, await self._user(context), arguments)
         marks = self._terms.read_marks(self._tenant, args, kwargs)
@@ -97,8 +111,6 @@ class AsyncGuardedTool:
             await flight.done.wait()
             if flight.error is not None:
                 await attempts.failed_with_others(flight.error)
-                if isinstance(flight.error, ToolTimedOut):
-                    return self._fallback(flight.error)
                 raise flight.error
             if flight.kept is not None:
                 await attempts.answered_from_cache(flight.kept)
@@ -113,23 +125,19 @@ class AsyncGuardedTool:
         flight: Flight[Any],
         seconds: float,
     ) -> Any:
-        cache = self._toolbox.cache
         flying = _flying.set((*_flying.get(), flight))
+        kept, shared = None, None
         try:
             result = await self._called(args, kwargs, attempts, frozenset())
-        except BaseException as error:
-            is_ours_alone = not isinstance(error, Exception) or not is_tools_fault(error)
-            cache.land(flight, None, None if is_ours_alone else cast(Exception, error))
-            flight.done.set()
-            if isinstance(error, (ToolTimedOut, BreakerOpen)):
-                return self._fallback(error)
+            answer = attempts.answer(result)
+            kept = self._kept(result, answer, flight.marks, seconds)
+        except Exception as error:
+            # What is no fault of the tool is this caller's alone, and those who wait try themselves.
+            shared = error if is_tools_fault(error) else None
             raise
         finally:
             _flying.reset(flying)
-        answer = attempts.answer(result)
-        try:
-            cache.land(flight, self._kept(result, answer, flight.marks, seconds))
-        finally:
+            self._toolbox.cache.land(flight, kept, shared)
             flight.done.set()
         await attempts.book_answer(answer)
         return result
@@ -200,15 +208,6 @@ class AsyncGuardedTool:
         """Forget what was read from what a call may have changed, whether it says that it did or not."""
         if written:
             self._toolbox.cache.invalidate(written)
-
-    def _fallback(self, error: ToolTimedOut | BreakerOpen) -> Any:
-        if self._terms.fallback is NO_FALLBACK:
-            raise error
-        _log.warning("tool %s gave no answer (%s): its fallback is used", self._terms.name, error)
-        return copy.deepcopy(self._terms.fallback)
-
-    def _attempts(self, context: CallContext) -> AsyncToolAttempts:
-        return AsyncToolAttempts(self._sender, self._terms.call, context)
 
     async def _user(self, context: CallContext) -> str:
         """Return whose answers these are: a run has a user of its own."""

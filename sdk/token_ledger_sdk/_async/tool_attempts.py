@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from decimal import Decimal
 from functools import reduce
@@ -9,41 +10,41 @@ from operator import add
 from typing import Any
 
 from ..errors import BreakerOpen
+from ..guard.context import CallContext
+from ..guard.functions import FunctionTerms
 from ..guard.tool_cache import Kept
 from ..wire.calls import Measured
 from ..wire.events import CacheHit, ReportedEvent, ToolCall
+from .sender import AsyncSender
 from .tool_booking import AsyncToolBooking
 
 
 class AsyncToolAttempts(AsyncToolBooking):
     """One call of a tool: each attempt is admitted, and all are booked together, with what each may have cost."""
 
-    _failures: list[ToolCall] | None = None
+    def __init__(self, sender: AsyncSender, terms: FunctionTerms, context: CallContext) -> None:
+        super().__init__(sender, terms, context)
+        self._failures: list[ToolCall] = []
 
     def begin(self) -> None:
         """Count the time from now."""
-        self._began = self._clock()
+        self._began = time.monotonic()
 
     def attempt_failed(self, error: BaseException) -> None:
         """Note what an attempt may have cost that ended with an exception."""
-        self._failures = [*(self._failures or []), self._terms.failed_event(self._context, error, *self._held)]
+        self._failures.append(self._terms.failed_event(self._context, error, *self._held))
 
     async def returned(self, result: object) -> None:
-        """Book the call of a tool that returned, and return the event of the last attempt."""
+        """Book the call of a tool that returned, with what attempts before may have cost."""
         await self.book_answer(self.answer(result))
 
-    def answer(self, result: object) -> ToolCall:
-        """Return the event of the attempt that returned."""
-        return self._event(result)
-
     async def book_answer(self, answer: ToolCall) -> None:
-        """Book the call of a tool that returned, with what attempts before may have cost."""
-        failures = self._failures or []
-        await self._book(_sum_of([*failures, answer], retries=len(failures)))
+        """Book the event of the attempt that returned, with what those before it may have cost."""
+        await self._book(_sum_of([*self._failures, answer], retries=len(self._failures)))
 
     async def failed(self, error: BaseException) -> None:
         """Book the call of a tool that failed in all attempts, or was not called because its breaker is open."""
-        failures = self._failures or []
+        failures = self._failures
         if isinstance(error, BreakerOpen):
             refused = replace(self._free_failure(error), measured={"error_kind": "breaker_open"})
             await self._book(_sum_of([*failures, refused], retries=len(failures)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -27,46 +26,42 @@ _log = logging.getLogger("token_ledger_sdk")
 class ToolBooking:
     """One call of a tool, under a hold if it has a price: `admit` it, then say that it `returned` or `failed`."""
 
-    def __init__(
-        self,
-        sender: Sender,
-        terms: FunctionTerms,
-        context: CallContext,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.call: GuardedCall | None = None
+    def __init__(self, sender: Sender, terms: FunctionTerms, context: CallContext) -> None:
         self._calls: list[GuardedCall] = []
         self._sender = sender
         self._terms = terms
         self._context = context
-        self._clock = clock
         self._began: float | None = None
+
+    @property
+    def call(self) -> GuardedCall | None:
+        """The call that was admitted last; None if the tool has no price."""
+        return self._calls[-1] if self._calls else None
 
     def admit(self, guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Hold what the tool's model may cost. What has no price is admitted unless its run has ended."""
         scope = self._context.scope()
         self._context.required_agent_type()
         if self._terms.model is not None:
-            self.call = guard.admit(self._terms.ask(args, kwargs))
-            self._calls.append(self.call)
+            self._calls.append(guard.admit(self._terms.ask(args, kwargs)))
         elif scope.run_id is not None:
             run = (self._sender.send(read_request(scope.run_id))).read(RunSnapshot)
             if run.state != "open":
                 detail = f"run {run.run_id} is {run.state}: call no further tools for it"
                 raise RunNotOpen(Problem(409, "run_not_open", detail=detail))
         if self._began is None:
-            self._began = self._clock()
+            self._began = time.monotonic()
 
     def returned(self, result: object) -> None:
         """Book the call of a tool that returned."""
-        self._book(self._event(result))
+        self._book(self.answer(result))
 
     def failed(self, error: BaseException) -> None:
         """Book the call of a tool that raised an exception."""
         self._book(self._terms.failed_event(self._context, error, *self._held))
 
-    def _event(self, result: object) -> ToolCall:
+    def answer(self, result: object) -> ToolCall:
+        """Return the event of what was called last, and returned."""
         try:
             return self._terms.event(self._context, result, *self._held)
         except Exception:
@@ -76,11 +71,12 @@ class ToolBooking:
 
     @property
     def _held(self) -> tuple[Any, str | None]:
-        return (None, None) if self.call is None else (self.call.permission.most, self.call.model)
+        call = self.call
+        return (None, None) if call is None else (call.permission.most, call.model)
 
     def _book(self, event: ReportedEvent) -> None:
-        began = self._clock() if self._began is None else self._began
-        latency = max(0, round((self._clock() - began) * 1_000))
+        now = time.monotonic()
+        latency = round((now - (now if self._began is None else self._began)) * 1_000)
         told = {"op": "event", **replace(event, measured={**(event.measured or {}), "latency_ms": latency}).to_json()}
         outbox = self._sender.outbox
         outbox.put(Record(json_text(told)))
