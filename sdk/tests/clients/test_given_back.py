@@ -51,7 +51,9 @@ def test_a_denial_needs_nothing_more(ledger_service: FakeService) -> None:
         assert ledger._sender.outbox.spool.waiting == 0
 
 
-@pytest.mark.parametrize("answer", [b"<html>", b"{}", b'{"state": "held"}', b'{"state": "settled", "reservation_id": "7"}'])
+@pytest.mark.parametrize(
+    "answer", [b"<html>", b"{}", b'{"state": "held"}', b'{"state": "settled", "reservation_id": "7"}']
+)
 def test_an_answer_that_grants_nothing_needs_nothing(answer: bytes, ledger_service: FakeService) -> None:
     with ledger_service.client() as ledger:
         ledger._sender.outbox.give_back(reserve_request(CALL, Scope(user="ada")), Answer(201, answer))
