@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import traceback
 from collections.abc import Callable
@@ -23,3 +24,9 @@ def check_in_a_fork(check: Callable[[], None]) -> None:
             os._exit(1)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert code == 0, f"the forked process ended with {code}"
+
+
+def become_nobody() -> None:
+    """Let this forked process be one of another user, if it is root's, who may write everywhere."""
+    if os.geteuid() == 0:
+        os.setuid(pwd.getpwnam("nobody").pw_uid)

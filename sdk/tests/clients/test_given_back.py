@@ -59,6 +59,7 @@ def test_an_answer_that_grants_nothing_needs_nothing(answer: bytes, ledger_servi
         ledger._sender.outbox.give_back(reserve_request(CALL, Scope(user="ada")), Answer(201, answer))
         ledger._sender.outbox.give_back(release_request("7"), GONE)
         assert ledger._sender.outbox.spool.waiting == 0
+    assert ledger_service.requests == []
     assert is_retryable(GONE), "so that the second one would be kept, were it a reserve"
 
 

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from token_ledger_sdk.spool.lines import Record
 from token_ledger_sdk.spool.places import SpoolPlace, spool_home
 from token_ledger_sdk.spool.segments import Segment
 from token_ledger_sdk.spool.spool import Spool, Ticket
+
+from ..forking import become_nobody, check_in_a_fork
 
 SERVICE = "http://ledger.test"
 KEY = "tl_test_1_secret"
@@ -228,11 +231,17 @@ def test_more_than_there_is_room_for_is_counted_and_logged(
     assert '"reservation_id": "19"' in caplog.text, "the whole of what is dropped is in the log"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_that_can_not_be_written_to_is_told_at_once(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(ConfigurationError, match="can't be written to"):
-        spool_home(tmp_path / "spool")
+@pytest.mark.parametrize("name", ["", "spool"])
+def test_a_directory_that_can_not_be_written_to_is_told_at_once(name: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:  # one that other users can enter, unlike `tmp_path`
+        Path(directory).chmod(0o555)
+
+        def check() -> None:
+            become_nobody()
+            with pytest.raises(ConfigurationError, match="can't be written to"):
+                spool_home(Path(directory, name))
+
+        check_in_a_fork(check)
 
 
 def test_a_file_in_place_of_the_directory_is_told_at_once(tmp_path: Path) -> None:

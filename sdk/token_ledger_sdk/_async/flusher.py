@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..errors import ApiError, NotBooked, ReservationNotOpen, Unavailable, Unreachable
 from ..leases.admission import LeaseBook
-from ..leases.lease_outage import Contact
+from ..leases.lease_outage import is_stale
 from ..leases.sizes import Take
 from ..leases.terms import Terms
 from ..providers import Usage
@@ -123,8 +123,14 @@ class AsyncFlusher(AsyncBeating):
     def is_stale(self, book: LeaseBook) -> bool:
         """Whether we may have missed a stop of this lease, and the service looks reachable."""
         outbox = self._outbox
-        contact = Contact(self._clock(), self._tried, outbox.is_away, outbox.is_scheduled)
-        return contact.is_stale(book.heard, self._flush_seconds)
+        return is_stale(
+            self._clock(),
+            heard=book.heard,
+            tried=self._tried,
+            flush_seconds=self._flush_seconds,
+            is_away=outbox.is_away,
+            in_background=outbox.is_scheduled,
+        )
 
     async def refresh(self, book: LeaseBook) -> None:
         """Book what waits, or extend the lease if nothing waits: either answer says whether to stop."""
@@ -152,7 +158,6 @@ class AsyncFlusher(AsyncBeating):
         reservation = answer.read(Reservation)
         book.extended(reservation)
         book.heard = self._clock()
-        self._outbox.was_heard()
         return reservation
 
     def put(self, book: LeaseBook, admitted: Take, use: Use) -> None:

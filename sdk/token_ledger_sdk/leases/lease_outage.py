@@ -6,23 +6,15 @@ the background; no call waits for it. How a single request is repeated is in `ou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+def is_stale(
+    now: float, *, heard: float, tried: float, flush_seconds: float, is_away: bool, in_background: bool
+) -> bool:
+    """Whether we may have missed a stop, last hearing of a lease at `heard`, and the service looks reachable.
 
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """What a process knows at an instant about whether the service answers; times are of a monotonic clock.
-
-    `in_background` says whether it is tried again in the background; on trio it never is.
+    Times are of a monotonic clock. `tried` is when the service was last asked about any lease, and `in_background`
+    says whether it is tried again in the background while it is away; on trio it never is.
     """
-
-    now: float
-    tried: float
-    is_away: bool
-    in_background: bool
-
-    def is_stale(self, heard: float, flush_seconds: float) -> bool:
-        """Whether we may have missed a stop, last hearing of a lease at `heard`, and the service looks reachable."""
-        if self.now - heard <= flush_seconds:
-            return False
-        return not self.is_away or (not self.in_background and self.now - self.tried > flush_seconds)
+    if now - heard <= flush_seconds:
+        return False
+    return not is_away or (not in_background and now - tried > flush_seconds)
