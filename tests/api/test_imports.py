@@ -69,7 +69,7 @@ async def test_a_file_with_many_commas_is_taken(world: World) -> None:
 
 
 async def test_parquet_comes_as_base64(world: World) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow
     from pyarrow import parquet
 
     columns = {"when": ["2025-03-01T10:00:00Z"], "user": ["ada"], "model": ["gpt-4o"], "in": [10], "out": [1]}
