@@ -16,8 +16,8 @@ RESERVE = {"op": "reserve", "user": "ada"}
 WHOLE = {"op": "reserve", **reservation()}
 TAGGED = {**WHOLE, "tags": {"feature": "search"}}
 SETTLE = {"op": "settle", "reservation_id": "7", "usage": {"input_tokens": 1, "output_tokens": 1}}
-PATHS = {operation.path for operation in operations.HOT} | {
-    getattr(route, "path", "") for router in (events, operations.router, preflight, runs) for route in router.routes
+PATHS = {route.path for route in operations.HOT} | {
+    getattr(route, "path", "") for router in (events, preflight, runs) for route in router.routes
 }
 
 

@@ -1,9 +1,11 @@
 """Owns what one verb of callers is: its body, its command, the outcome it expects and the answer it gives.
 
-Each has a route of its own and is an item of `/v1/operations`. The hot ones are plain Starlette routes, because
-FastAPI would take longer to call them than the ledger takes to decide them; their OpenAPI entries are made from here.
+Each has a route of its own and is an item of `/v1/operations`. The hot ones and that list are plain Starlette routes,
+because FastAPI would take longer to call them than the ledger takes to decide them; their OpenAPI entries are made from
+here.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -36,25 +38,42 @@ class _Route(Route):
         return match, child_scope
 
 
-@dataclass(frozen=True)
-class CallerOperation(Generic[Expected]):
-    """A verb of callers. `named` is the id that its path names, None where it names none.
+@dataclass(frozen=True, kw_only=True)
+class HotRoute(ABC):
+    """A route of callers outside FastAPI. `named` is the id that its path names, None where it names none.
 
-    `command` makes the command from the body and that id; `answer` makes the answer, whose type is `answer_type`,
-    from an outcome of the kind `outcome`. `summary` and `description` are for the OpenAPI document.
+    `answer_type` is the type of its answer; `summary` and `description` are for the OpenAPI document.
     """
 
     op: str
     path: str
     status: int
     body: type[Body]
-    command: Callable[..., KeyedCommand]
-    outcome: type[Expected]
-    answer: Callable[[Expected], Mapping[str, Any]]
     answer_type: type
     summary: str
     description: str
     named: str | None = None
+
+    @abstractmethod
+    async def respond(self, request: Request, caller: Principal, body: Any, number: int | None) -> Mapping[str, Any]:
+        """Return the answer to a request, whose body is of the route's type; raise the problem if it is refused."""
+
+    def route(self) -> Route:
+        """Return the route."""
+        return _Route(self.path, _Endpoint(self), methods=["POST"], name=self.op)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallerOperation(HotRoute, Generic[Expected]):
+    """A verb of callers.
+
+    `command` makes the command from the body and the id of the path; `answer` makes the answer from an outcome of the
+    kind `outcome`.
+    """
+
+    command: Callable[..., KeyedCommand]
+    outcome: type[Expected]
+    answer: Callable[[Expected], Mapping[str, Any]]
 
     async def run(self, service: Service, caller: Principal, body: Body, number: int | None) -> Mapping[str, Any]:
         """Have the verb decided and return its answer; raise the problem if it is refused."""
@@ -63,25 +82,25 @@ class CallerOperation(Generic[Expected]):
         decided = await service.submit(caller.tenant, own, caller.key_id, caller.request)  # type: ignore[arg-type]
         return self.answer(expect(self.outcome, decided))
 
-    def route(self) -> Route:
-        """Return the verb's own route."""
-        return _Route(self.path, _Endpoint(self), methods=["POST"], name=self.op)
+    async def respond(self, request: Request, caller: Principal, body: Any, number: int | None) -> Mapping[str, Any]:
+        """Have the verb decided and return its answer; raise the problem if it is refused."""
+        return await self.run(service_of(request), caller, body, number)
 
 
 class _Endpoint:
-    """Answers requests to the route of a verb; an application, because Starlette would wrap a function twice."""
+    """Answers requests to a hot route; an application, because Starlette would wrap a function twice."""
 
-    def __init__(self, operation: CallerOperation[Any]) -> None:
-        self._operation = operation
-        self._parse = TypeAdapter(operation.body).validate_json
+    def __init__(self, route: HotRoute) -> None:
+        self._route = route
+        self._parse = TypeAdapter(route.body).validate_json
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        operation, request = self._operation, Request(scope)
-        principal = principal_of(request, CALLERS)
+        route, request = self._route, Request(scope)
+        caller = principal_of(request, CALLERS)
         check_parameters(request, ())
-        number = None if operation.named is None else parse_id(request.path_params[operation.named], operation.named)
-        value = await operation.run(service_of(request), principal, _parsed(request, self._parse), number)
-        await Response(to_json(value), operation.status, media_type="application/json")(scope, receive, send)
+        number = None if route.named is None else parse_id(request.path_params[route.named], route.named)
+        value = await route.respond(request, caller, _parsed(request, self._parse), number)
+        await Response(to_json(value), route.status, media_type="application/json")(scope, receive, send)
 
 
 def _parsed(request: Request, parse: Callable[[bytes], Body]) -> Body:

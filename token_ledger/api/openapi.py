@@ -10,7 +10,7 @@ from fastapi.sse import EventSourceResponse
 from pydantic import TypeAdapter
 
 from token_ledger.api import routes
-from token_ledger.api.caller_operations import CallerOperation
+from token_ledger.api.caller_operations import CallerOperation, HotRoute
 from token_ledger.api.routes import operations
 from token_ledger.reports.formats.json import LiveEventAnswer
 from token_ledger.wire.answers.problems import Problem
@@ -71,7 +71,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, tags=app.openapi_tags, routes=app.routes
     )
-    hot = {operation.path: {"post": _entry(operation)} for operation in operations.HOT}
+    hot = {route.path: {"post": _entry(route)} for route in operations.HOT}
     for path, entry in hot.items():
         document["paths"].setdefault(path, {}).update(entry)
     # The hot routes first, because readers of the page look for them first.
@@ -94,8 +94,8 @@ def _schemas() -> dict[str, Any]:
     Those that FastAPI makes lack the ones of the hot routes, and every null in their examples.
     """
     types: list[Any] = [*USAGE_BODIES, Problem, LiveEventAnswer]
-    for operation in operations.HOT:
-        types += [operation.body, operation.answer_type]
+    for hot in operations.HOT:
+        types += [hot.body, hot.answer_type]
     for noun in routes.NOUNS:
         for route in noun.router.routes:
             if isinstance(route, APIRoute) and route.response_class is not EventSourceResponse:
@@ -108,18 +108,20 @@ def _schemas() -> dict[str, Any]:
     return found
 
 
-def _entry(operation: CallerOperation[Any]) -> dict[str, Any]:
+def _entry(route: HotRoute) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        str(route.status): {"description": "Successful Response", "content": _content(route.answer_type)}
+    }
+    if isinstance(route, CallerOperation):
+        responses["402"] = {"description": "Denied: do not make the call", "content": _PROBLEM}
     return {
         "tags": ["reservations"],
-        "summary": operation.summary,
-        "description": operation.description,
-        "operationId": operation.op,
-        "parameters": list(_parameters(operation.named)),
-        "requestBody": {"required": True, "content": _content(operation.body)},
-        "responses": {
-            str(operation.status): {"description": "Successful Response", "content": _content(operation.answer_type)},
-            "402": {"description": "Denied: do not make the call", "content": _PROBLEM},
-        },
+        "summary": route.summary,
+        "description": route.description,
+        "operationId": route.op,
+        "parameters": list(_parameters(route.named)),
+        "requestBody": {"required": True, "content": _content(route.body)},
+        "responses": responses,
     }
 
 

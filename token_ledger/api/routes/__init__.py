@@ -39,7 +39,7 @@ from token_ledger.api.routes import (
 )
 
 NOUNS = (
-    reservations, preflight, operations, runs, events, imports, reversals, quarantine, budgets, accounts, increases,
+    reservations, preflight, runs, events, imports, reversals, quarantine, budgets, accounts, increases,
     triggers, reports, reconciliations, live, users, prices, recostings, model_names, calendar, duplicates, stop, audit,
     api_keys, tokens, me, tenants, identity_providers, health,
 )  # fmt: skip
@@ -48,7 +48,7 @@ NOUNS = (
 
 def hot_routes() -> list[Route]:
     """Return the routes of the operations that are called most."""
-    return [operation.route() for operation in operations.HOT]
+    return [hot.route() for hot in operations.HOT]
 
 
 def add_to(app: FastAPI) -> None:

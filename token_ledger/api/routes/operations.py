@@ -1,12 +1,13 @@
 """The route of several operations in one request: each is parsed, decided and answered for itself, in order."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 
-from token_ledger.api.access import Caller
+from token_ledger.api.caller_operations import HotRoute
 from token_ledger.api.problem_responses import problem_of
 from token_ledger.api.rate_limits import RateLimits
 from token_ledger.api.routes import leases, reservations, runs
@@ -20,31 +21,40 @@ from token_ledger.wire.bodies.operations import OperationsBody
 from token_ledger.wire.fields import Id
 from token_ledger.wire.problems import ProblemError, invalid_field, invalid_problem
 
-router = APIRouter(prefix="/v1", tags=["reservations"])
-
-HOT = (reservations.RESERVE, leases.LEASE, reservations.SETTLE, reservations.EXTEND, reservations.RELEASE)
-"""Operations with routes outside FastAPI, for speed."""
-OPERATIONS = {operation.op: operation for operation in (*HOT, runs.STEP)}
+_HOT_VERBS = (reservations.RESERVE, leases.LEASE, reservations.SETTLE, reservations.EXTEND, reservations.RELEASE)
+OPERATIONS = {operation.op: operation for operation in (*_HOT_VERBS, runs.STEP)}
 
 _REPORTING = (reservations.SETTLE.op, reservations.RELEASE.op, "event")
 _id = TypeAdapter(Id)
 
 
-@router.post("/operations")
-async def operate(request: Request, caller: Caller, body: OperationsBody) -> OperationResults:
-    """Send several operations in one request.
+class _OperationList(HotRoute):
+    async def respond(self, request: Request, caller: Principal, body: Any, number: int | None) -> Mapping[str, Any]:
+        service, caller = service_of(request), replace(caller, request=object())
+        limits: RateLimits = request.app.state.rate_limits
+        results = await in_pieces(
+            service,
+            caller.tenant,
+            (_result(service, limits, caller, value, position) for position, value in enumerate(body.operations)),
+        )
+        return {"tenant": str(caller.tenant), "role": caller.role.value, "results": results}
 
-    Each is decided in its order and has the status and body that its own route would answer with. One that is refused
-    or malformed leaves the others alone.
-    """
-    service, caller = service_of(request), replace(caller, request=object())
-    limits: RateLimits = request.app.state.rate_limits
-    results = await in_pieces(
-        service,
-        caller.tenant,
-        (_result(service, limits, caller, value, position) for position, value in enumerate(body.operations)),
-    )
-    return {"tenant": str(caller.tenant), "role": caller.role.value, "results": results}
+
+LIST = _OperationList(
+    op="operate",
+    path="/v1/operations",
+    status=200,
+    body=OperationsBody,
+    answer_type=OperationResults,
+    summary="Send several operations in one request",
+    description=(
+        "Each is decided in its order and has the status and body that its own route would answer with. One that is "
+        "refused or malformed leaves the others alone."
+    ),
+)
+
+HOT = (*_HOT_VERBS, LIST)
+"""Routes outside FastAPI, for speed."""
 
 
 async def _result(
