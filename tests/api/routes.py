@@ -21,6 +21,7 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("POST", "/v1/runs/{run_id}/rebalance"): _CALLERS,
     ("PATCH", "/v1/runs/{run_id}"): _ADMINS,
     ("GET", "/v1/runs/{run_id}/usage"): _READERS,
+    ("GET", "/v1/runs/{run_id}/events"): _READERS | _USERS,
     ("POST", "/v1/preflight"): _CALLERS,
     ("POST", "/v1/operations"): _CALLERS,
     ("POST", "/v1/leases"): _CALLERS,

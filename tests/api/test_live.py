@@ -3,15 +3,14 @@
 import asyncio
 import gc
 import json
-import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
 
+from tests.api.streams import SECONDS, served, stream, take
 from tests.api.verbs import event
 from tests.api.waiting import until
 from tests.api.world import World, check_problem, fresh
@@ -20,82 +19,11 @@ from token_ledger.core.model.principal import Principal, Role
 from token_ledger.reports import live_feed
 from token_ledger.storage.database import DatabaseAway
 
-SECONDS = 60
-"""When a test is given up whose stream shows nothing."""
-
-
-@asynccontextmanager
-async def _served(world: World) -> AsyncIterator[str]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        world.app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=SECONDS
-    )
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-
-    async def started() -> bool:
-        return server.started
-
-    await until(started)
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        world.service.stopping.set()  # as the server of `serve` does: live streams end
-        server.should_exit = True
-        await task
-        world.service.stopping.clear()
-
 
 @pytest.fixture(scope="module")
 async def base(world: World) -> AsyncIterator[str]:
-    async with _served(world) as address:
+    async with served(world) as address:
         yield address
-
-
-Event = dict[str, Any]
-
-
-@asynccontextmanager
-async def _stream(
-    world: World, base: str, *, tenant: str = "acme", after: int | None = None, last: str | None = None,
-    key: str | None = None,
-) -> AsyncIterator[AsyncIterator[Event]]:  # fmt: skip
-    """Open a stream and yield its events: `id`, `event`, and `data` as it was parsed."""
-    headers = httpx2.Headers({"Authorization": f"Bearer {key or world.keys[tenant, Role.FINANCE]}"})
-    if last is not None:
-        headers = httpx2.Headers([*headers.raw, (b"Last-Event-ID", last.encode("latin-1"))])
-    async with (
-        asyncio.timeout(SECONDS),
-        httpx2.AsyncClient(timeout=SECONDS) as client,
-        client.stream(
-            "GET", f"{base}/v1/live", headers=headers, params={} if after is None else {"after": after}
-        ) as response,
-    ):
-        assert response.status_code == 200
-        assert response.headers["content-type"].startswith("text/event-stream")
-        yield _events(response)
-
-
-async def _events(response: httpx2.Response) -> AsyncIterator[Event]:
-    found: Event = {}
-    async for line in response.aiter_lines():
-        name, _, value = line.partition(": ")
-        if not line and found:
-            yield found
-            found = {}
-        elif name in ("id", "event"):
-            found[name] = value
-        elif name == "data":
-            found["data"] = json.loads(value)
-
-
-async def _take(events: AsyncIterator[Event], count: int) -> list[Event]:
-    taken = []
-    async for found in events:
-        taken.append(found)
-        if len(taken) == count:
-            break
-    return taken
 
 
 async def _book(world: World, count: int, *, tenant: str = "acme", user: str = "ada") -> None:
@@ -115,8 +43,8 @@ async def test_a_stream_from_the_start_shows_every_event_in_order(world: World, 
     for count in (1, 7, 256, 256, 30):
         await _book(world, count)
     booked = await _booked_ids(world)
-    async with _stream(world, base, after=0) as events:
-        seen = await _take(events, len(booked))
+    async with stream(world, base, after=0) as events:
+        seen = await take(events, len(booked))
     assert [found["id"] for found in seen] == booked
     assert [found["data"]["event_id"] for found in seen] == booked
     assert {found["event"] for found in seen} == {"usage"}
@@ -132,8 +60,8 @@ async def test_a_stream_shows_what_a_call_costs_everybody(world: World, base: st
     discount = {"idempotency_key": "discount", "factor": "0.5"}
     await world.made("/v1/discounts/openai/gpt-5.4", discount, method="PUT")
     await _book(world, 1)
-    async with _stream(world, base, after=0) as events:
-        shown = (await _take(events, len(await _booked_ids(world))))[-1]["data"]
+    async with stream(world, base, after=0) as events:
+        shown = (await take(events, len(await _booked_ids(world))))[-1]["data"]
     await world.made("/v1/discounts/openai/gpt-5.4", {"idempotency_key": "end", "factor": None}, method="PUT")
     assert (shown["cost"], shown["list_cost"]) == ("0.005000000", "0.010000000")
 
@@ -143,8 +71,8 @@ async def test_a_stream_shows_the_reversal_of_a_call(world: World, base: str) ->
     [booked] = (await world.made("/v1/events", {"events": [sent]}))["results"]
     body = {"key": sent["idempotency_key"], "source": "batch", "reason": "a test"}
     await world.made("/v1/reversals", body)
-    async with _stream(world, base, after=0) as events:
-        shown = (await _take(events, len(await _booked_ids(world))))[-1]["data"]
+    async with stream(world, base, after=0) as events:
+        shown = (await take(events, len(await _booked_ids(world))))[-1]["data"]
     assert (shown["corrects"], shown["tokens"], shown["cost"]) == (booked["event_id"], -1_500, f"-{booked['cost']}")
 
 
@@ -155,8 +83,8 @@ async def test_a_stream_shows_the_re_costing_of_a_call(world: World, base: str) 
             "valid_from": "2026-01-01T00:00:00Z"}  # fmt: skip
     await world.made(f"/v1/prices/house/{model}", body, method="PUT")
     await world.made("/v1/recostings", {"idempotency_key": fresh(), "model": model})
-    async with _stream(world, base, after=0) as events:
-        shown = (await _take(events, len(await _booked_ids(world))))[-1]["data"]
+    async with stream(world, base, after=0) as events:
+        shown = (await take(events, len(await _booked_ids(world))))[-1]["data"]
     assert (shown["recosts"], shown["corrects"]) == (booked["event_id"], None)
     assert (shown["tokens"], shown["cost"]) == (0, "0.004000000")
 
@@ -165,8 +93,8 @@ async def test_a_stream_resumes_after_any_event_without_loss_or_repetition(world
     await _book(world, 12)  # one batch: a connection can break anywhere inside it
     booked = await _booked_ids(world)
     for position in range(len(booked) - 13, len(booked) - 1):
-        async with _stream(world, base, last=booked[position]) as events:
-            rest = await _take(events, len(booked) - position - 1)
+        async with stream(world, base, last=booked[position]) as events:
+            rest = await take(events, len(booked) - position - 1)
         assert [found["id"] for found in rest] == booked[position + 1 :]
 
 
@@ -181,8 +109,8 @@ async def test_a_stream_that_breaks_repeatedly_while_events_are_booked_sees_each
     last = (await _booked_ids(world))[-1]
     seen: list[str] = []
     while len(seen) < 60:
-        async with _stream(world, base, last=last) as events:
-            for found in await _take(events, min(7, 60 - len(seen))):
+        async with stream(world, base, last=last) as events:
+            for found in await take(events, min(7, 60 - len(seen))):
                 seen.append(found["id"])
                 last = found["id"]
     await booking
@@ -192,9 +120,9 @@ async def test_a_stream_that_breaks_repeatedly_while_events_are_booked_sees_each
 async def test_a_stream_without_a_start_begins_with_what_is_booked_next(world: World, base: str) -> None:
     await _book(world, 3)
     user = fresh("user")
-    async with _stream(world, base) as events:
+    async with stream(world, base) as events:
         await _book(world, 2, user=user)
-        seen = await _take(events, 2)
+        seen = await take(events, 2)
     assert [found["data"]["user"] for found in seen] == [user, user]
 
 
@@ -203,17 +131,17 @@ async def test_a_stream_with_after_begins_after_that_whole_batch(world: World, b
     last = int((await _booked_ids(world))[-1])
     user = fresh("user")
     await _book(world, 1, user=user)
-    async with _stream(world, base, after=last >> 16) as events:
-        [found] = await _take(events, 1)
+    async with stream(world, base, after=last >> 16) as events:
+        [found] = await take(events, 1)
     assert found["data"]["user"] == user
 
 
 @pytest.mark.parametrize("last", ["", "abc", "-1", "1.5", "9" * 30, "\u00b2"])
 async def test_an_invalid_last_event_id_is_ignored(last: str, world: World, base: str) -> None:
     user = fresh("user")
-    async with _stream(world, base, last=last) as events:
+    async with stream(world, base, last=last) as events:
         await _book(world, 1, user=user)
-        [found] = await _take(events, 1)
+        [found] = await take(events, 1)
     assert found["data"]["user"] == user
 
 
@@ -223,8 +151,8 @@ async def test_a_stream_shows_only_its_own_tenant(world: World, base: str) -> No
         await _book(world, 2, tenant="globex", user="bob")
         await _book(world, 2, user="zebra")
     booked = await _booked_ids(world, "globex")
-    async with _stream(world, base, tenant="globex", after=0) as events:
-        seen = await _take(events, len(booked))
+    async with stream(world, base, tenant="globex", after=0) as events:
+        seen = await take(events, len(booked))
     assert [found["id"] for found in seen] == booked
     assert "zebra" not in json.dumps(seen)
 
@@ -235,9 +163,9 @@ async def test_streamed_events_are_counted(world: World, base: str) -> None:
         return world.service.registry.get_sample_value("token_ledger_stream_events_total", labels) or 0
 
     before = sent()
-    async with _stream(world, base) as events:
+    async with stream(world, base) as events:
         await _book(world, 5)
-        await _take(events, 5)
+        await take(events, 5)
 
         async def counted() -> bool:
             return sent() == before + 5
@@ -246,9 +174,9 @@ async def test_streamed_events_are_counted(world: World, base: str) -> None:
 
 
 async def test_streams_end_when_the_process_stops(own_world: World) -> None:
-    async with _served(own_world) as address, _stream(own_world, address) as events:
+    async with served(own_world) as address, stream(own_world, address) as events:
         await _book(own_world, 1)
-        await _take(events, 1)
+        await take(events, 1)
         own_world.service.stopping.set()
         assert [found async for found in events] == []
 
@@ -267,8 +195,8 @@ async def test_a_principal_and_a_process_have_so_many_streams(
     monkeypatch.setattr(live_feeds, "MOST_STREAMS", 3)
     tokens = [world.token("acme", user="ada") for _ in range(3)]
     finance, admin = world.keys["acme", Role.FINANCE], world.keys["acme", Role.ADMIN]
-    async with _stream(world, base, key=tokens[0]), _stream(world, base, key=finance):
-        async with _stream(world, base, key=tokens[1]):
+    async with stream(world, base, key=tokens[0]), stream(world, base, key=finance):
+        async with stream(world, base, key=tokens[1]):
             # All tokens of a user count together, whoever issues them.
             each = await _asks(world, base, tokens[2])
             check_problem(each, 429, "too_many_streams")
@@ -281,9 +209,9 @@ async def test_a_principal_and_a_process_have_so_many_streams(
             return bool(world.app.state.live_feeds.open_streams == 2)
 
         await until(has_room)
-        async with _stream(world, base, key=tokens[2]) as events:
+        async with stream(world, base, key=tokens[2]) as events:
             await _book(world, 1)
-            assert len(await _take(events, 1)) == 1
+            assert len(await take(events, 1)) == 1
 
 
 async def test_one_reader_reads_for_all_streams(world: World, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,14 +225,14 @@ async def test_one_reader_reads_for_all_streams(world: World, base: str, monkeyp
 
     monkeypatch.setattr(live_feed, "events_after", counted)
     async with AsyncExitStack() as opened:
-        streams = [await opened.enter_async_context(_stream(world, base)) for _ in range(10)]
-        streams.append(await opened.enter_async_context(_stream(world, base, key=world.token("acme", user="zoe"))))
+        streams = [await opened.enter_async_context(stream(world, base)) for _ in range(10)]
+        streams.append(await opened.enter_async_context(stream(world, base, key=world.token("acme", user="zoe"))))
         await _book(world, 30)
         await _book(world, 1, user="zoe")
         booked = (await _booked_ids(world))[-31:]
         for events in streams[:10]:
-            assert [found["id"] for found in await _take(events, 31)] == booked
-        assert [found["id"] for found in await _take(streams[10], 1)] == booked[-1:]
+            assert [found["id"] for found in await take(events, 31)] == booked
+        assert [found["id"] for found in await take(streams[10], 1)] == booked[-1:]
     # One that began before the reader did reads a few for itself.
     assert len(read) < 3 * len(booked)
 
@@ -327,7 +255,7 @@ async def test_streams_that_go_away_leave_nothing_behind(
     keys = [world.token("acme", user=f"user-{number % 9}") for number in range(90)]
 
     async def watch(key: str) -> None:
-        async with _stream(world, base, key=key) as events:
+        async with stream(world, base, key=key) as events:
             async for _ in events:
                 pass
 
@@ -362,8 +290,8 @@ async def test_a_stream_that_goes_away_amid_events_leaves_nothing_behind(world: 
     gc.disable()  # the service collects cycles rarely, so what only a collection ends would go on
     try:
         for _ in range(10):
-            async with _stream(world, base, after=0) as events:
-                await _take(events, 3)
+            async with stream(world, base, after=0) as events:
+                await take(events, 3)
         await until(is_gone)
     finally:
         gc.enable()
@@ -371,8 +299,8 @@ async def test_a_stream_that_goes_away_amid_events_leaves_nothing_behind(world: 
 
 async def test_a_stream_ends_with_its_key(world: World, base: str) -> None:
     made = await world.made("/v1/api-keys", {"role": "finance", "name": fresh()})
-    async with _stream(world, base, key=made["key"]) as events:
+    async with stream(world, base, key=made["key"]) as events:
         await _book(world, 1)
-        await _take(events, 1)
+        await take(events, 1)
         await world.delete(f"/v1/api-keys/{made['key_id']}")
         assert [found async for found in events] == []

@@ -164,6 +164,17 @@ async def open_world(url: str, directory: Path, **settings: Any) -> AsyncIterato
             await owner.close()
 
 
+@asynccontextmanager
+async def another_process(world: World) -> AsyncIterator[World]:
+    """Run a second service on the database of a world, as another process would."""
+    service = Service(world.service.settings, world.url)
+    app = create_app(service)
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with service.running(), httpx2.AsyncClient(transport=transport, base_url="http://ledger.test") as client:
+        await service.reached.wait()
+        yield World(world.url, service, app, client, world.owner, world.tenants, world.keys)
+
+
 def fresh(prefix: str = "key") -> str:
     """Return a name that was not used before in this process."""
     return f"{prefix}-{next(_numbers)}"

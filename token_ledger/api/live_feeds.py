@@ -5,9 +5,9 @@ A stream that begins further back than the reader remembers catches up with read
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
 from token_ledger.core.batch.books import last_id
@@ -18,6 +18,7 @@ from token_ledger.reports import live_feed
 from token_ledger.reports.live_feed import LiveEvent
 from token_ledger.storage.database import Database, DatabaseAway
 from token_ledger.storage.reads.live_feed import current_sequence
+from token_ledger.storage.reads.run_news import RunNews, find_run_news
 from token_ledger.wire.problems import ProblemError, RequestCode
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,9 @@ log = logging.getLogger(__name__)
 MOST_STREAMS = 1_000
 """How many streams a process has at a time."""
 MOST_STREAMS_EACH = 20
-"""How many of them a key, a person, or all tokens of a user or a run have."""
+"""How many of them a key, a person, or all tokens of a user or a run have; those of single runs count for each run."""
+MOST_RUN_STREAMS = 500
+"""How many streams of single runs they have: less than all, so that others find room."""
 LIVE_SECONDS = 0.25
 """How often a tenant's reader looks for new events."""
 CHECK_ROUNDS = 2
@@ -41,11 +44,12 @@ _RETRY = {"Retry-After": "10"}
 
 @dataclass
 class _Feed:
-    """The newest events of a tenant: all that come after the id `begins_after`, up to `last`."""
+    """The newest events of a tenant: all that come after the id `begins_after`, up to `last`; the runs watched now."""
 
     begins_after: int
     last: int
     events: deque[LiveEvent] = field(default_factory=deque)
+    runs: dict[int, RunNews] = field(default_factory=dict)
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, events: list[LiveEvent]) -> None:
@@ -75,46 +79,58 @@ class LiveFeeds:
     def __init__(self, database: Database, stopping: asyncio.Event) -> None:
         self._database = database
         self._stopping = stopping
+        self._open = 0
         self._streams: Counter[tuple[object, ...]] = Counter()
         self._readers: dict[TenantId, asyncio.Task[None]] = {}
         self._feeds: dict[TenantId, asyncio.Future[_Feed]] = {}
         self._following: Counter[TenantId] = Counter()
+        self._watched: defaultdict[TenantId, Counter[int]] = defaultdict(Counter)
         self._catching_up = asyncio.Semaphore(MOST_CATCHING_UP)
 
     @property
     def open_streams(self) -> int:
         """How many streams are open."""
-        return self._streams.total()
+        return self._open
 
     @property
     def readers(self) -> int:
         """How many tenants are read for them."""
         return len(self._readers)
 
+    def watched_runs(self, tenant: TenantId) -> int:
+        """How many of a tenant's runs are read for them."""
+        return len(self._watched[tenant])
+
     @contextmanager
-    def admitted(self, watcher: Principal) -> Iterator[None]:
-        """Count a stream while it is open; raise the problem if there are too many."""
+    def admitted(self, watcher: Principal, run_id: int | None = None) -> Iterator[None]:
+        """Count a stream, of one run if it is named, while it is open; raise the problem if there are too many."""
         whose = _whose(watcher)
-        if self._streams[whose] >= MOST_STREAMS_EACH:
-            detail = (
-                f"{MOST_STREAMS_EACH} live streams are open with this key or for this user; close one of them first"
-            )
-            raise ProblemError(RequestCode.TOO_MANY_STREAMS, detail, headers=_RETRY)
+        counted = [(*whose, run_id)] if run_id is None else [(*whose, run_id), (*whose, "runs")]
+        for each, most in zip(counted, (MOST_STREAMS_EACH, MOST_RUN_STREAMS), strict=False):
+            if self._streams[each] >= most:
+                which = "live streams" if run_id is None else "live streams of runs"
+                detail = f"{most} {which} are open with this key or for this user; close one of them first"
+                raise ProblemError(RequestCode.TOO_MANY_STREAMS, detail, headers=_RETRY)
         if self.open_streams >= MOST_STREAMS:
             detail = "this process has as many live streams as it can serve; try again later"
             raise ProblemError(RequestCode.UNAVAILABLE, detail, headers=_RETRY)
-        self._streams[whose] += 1
+        self._streams.update(counted)
+        self._open += 1
         try:
             yield
         finally:
-            self._streams[whose] -= 1
-            if not self._streams[whose]:
-                del self._streams[whose]
+            self._open -= 1
+            self._streams.subtract(counted)
+            for each in counted:
+                if not self._streams[each]:
+                    del self._streams[each]
 
-    async def follow(self, watcher: Principal, event_id: int) -> AsyncGenerator[list[LiveEvent], None]:
+    async def follow(
+        self, watcher: Principal, event_id: int, run_id: int | None = None
+    ) -> AsyncGenerator[list[LiveEvent], None]:
         """Yield the events after one that a principal may see, without end; also none, now and then.
 
-        Raises DatabaseAway while older events can't be read.
+        With `run_id`, only those of that run and its sub-runs. Raises DatabaseAway while older events can't be read.
         """
         self._following[watcher.tenant] += 1
         try:
@@ -122,9 +138,9 @@ class LiveFeeds:
             while not self._stopping.is_set():
                 woken = feed.woken
                 if event_id < feed.begins_after:
-                    events, event_id = await self._catch_up(watcher, event_id, feed.last)
+                    events, event_id = await self._catch_up(watcher, event_id, feed.last, run_id)
                 else:
-                    events = [event for event in feed.after(event_id) if _may_see(watcher, event)]
+                    events = [event for event in feed.after(event_id) if _may_see(watcher, event, run_id)]
                     event_id = max(event_id, feed.last)
                 yield events
                 if not events and event_id >= feed.last:
@@ -132,11 +148,43 @@ class LiveFeeds:
         finally:
             self._following[watcher.tenant] -= 1
 
-    async def _catch_up(self, watcher: Principal, event_id: int, known: int) -> tuple[list[LiveEvent], int]:
+    async def follow_run(
+        self, watcher: Principal, run_id: int, event_id: int
+    ) -> AsyncGenerator[list[LiveEvent | RunNews], None]:
+        """Yield how a run stands, and again whenever that has changed, and its events after one, without end.
+
+        Of changes that follow one another quickly only the last is told, so a slow reader is never behind.
+        """
+        watched = self._watched[watcher.tenant]
+        watched[run_id] += 1
+        try:
+            async with self._catching_up, self._database.reading(watcher.tenant) as connection:
+                shown = (await find_run_news(connection, watcher.tenant, [run_id]))[run_id]
+            yield [shown]
+            async with aclosing(self.follow(watcher, event_id, run_id)) as found:
+                async for events in found:
+                    news = self._news_of(watcher.tenant, run_id)
+                    if news is None or not news.tells_more_than(shown):
+                        yield [*events]
+                        continue
+                    shown = news
+                    yield [*events, shown]
+        finally:
+            watched[run_id] -= 1
+            if not watched[run_id]:
+                del watched[run_id]
+
+    def _news_of(self, tenant: TenantId, run_id: int) -> RunNews | None:
+        feed = self._feeds.get(tenant)
+        return feed.result().runs.get(run_id) if feed is not None and feed.done() and not feed.exception() else None
+
+    async def _catch_up(
+        self, watcher: Principal, event_id: int, known: int, run_id: int | None
+    ) -> tuple[list[LiveEvent], int]:
         """Return what comes after an event, and the id up to which that is all; `known` is one that is committed."""
         async with self._catching_up, self._database.reading(watcher.tenant) as connection:
             events = await live_feed.events_after(
-                connection, watcher.tenant, event_id, MOST_READ, user=watcher.user, run_id=watcher.run_id
+                connection, watcher.tenant, event_id, MOST_READ, user=watcher.user, run_id=run_id or watcher.run_id
             )
         last = events[-1].event_id if events else event_id
         return events, last if len(events) == MOST_READ else max(last, known)
@@ -169,8 +217,9 @@ class LiveFeeds:
             events = await self._new_events(tenant, feed.last)
             if events:
                 feed.add(events)
-            rounds = 0 if events else rounds + 1
-            if events or rounds % CHECK_ROUNDS == 0:
+            has_news = bool(events) | await self._look_at_runs(tenant, feed)
+            rounds = 0 if has_news else rounds + 1
+            if has_news or rounds % CHECK_ROUNDS == 0:
                 feed.wake()
             if len(events) < MOST_READ:
                 await _pause(self._stopping)
@@ -181,6 +230,23 @@ class LiveFeeds:
         """Forget a reader that has ended, unless another one has taken its place."""
         if self._feeds.get(tenant) is started:
             del self._feeds[tenant], self._readers[tenant]
+
+    async def _look_at_runs(self, tenant: TenantId, feed: _Feed) -> bool:
+        """Read the runs that somebody watches; return whether any has changed."""
+        watched = [*self._watched[tenant]]
+        if not watched:
+            feed.runs = {}
+            return False
+        try:
+            async with self._database.reading(tenant) as connection:
+                found = await find_run_news(connection, tenant, watched)
+        except DatabaseAway:
+            return False  # what has changed is told when it is back
+        except Exception:
+            log.exception("could not read watched runs")
+            return False
+        before, feed.runs = feed.runs, found
+        return any(run not in before or news.tells_more_than(before[run]) for run, news in found.items())
 
     async def _new_events(self, tenant: TenantId, last: int) -> list[LiveEvent]:
         try:
@@ -200,10 +266,10 @@ def _whose(watcher: Principal) -> tuple[object, ...]:
     return watcher.tenant, watcher.key_id, watcher.person
 
 
-def _may_see(watcher: Principal, event: LiveEvent) -> bool:
+def _may_see(watcher: Principal, event: LiveEvent, run_id: int | None) -> bool:
     if watcher.user is not None and event.user != watcher.user:
         return False
-    return watcher.run_id is None or watcher.run_id == event.run_id or watcher.run_id in event.ancestors
+    return all(run is None or run == event.run_id or run in event.ancestors for run in (watcher.run_id, run_id))
 
 
 async def _pause(stopping: asyncio.Event) -> None:

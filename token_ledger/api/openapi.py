@@ -14,6 +14,7 @@ from token_ledger.api.caller_operations import CallerOperation, HotRoute
 from token_ledger.api.routes import operations
 from token_ledger.reports.formats.json import LiveEventAnswer
 from token_ledger.wire.answers.problems import Problem
+from token_ledger.wire.answers.run_news import RunNewsAnswer
 from token_ledger.wire.bodies.events import USAGE_BODIES
 
 DESCRIPTION = """\
@@ -59,6 +60,8 @@ _LAST_EVENT_ID = {
     "schema": {"type": "string", "examples": ["68419584"]},
 }
 
+_STREAMS = ("/v1/live", "/v1/runs/{run_id}/events")
+
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document of an app, made once."""
@@ -76,7 +79,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
         document["paths"].setdefault(path, {}).update(entry)
     # The hot routes first, because readers of the page look for them first.
     document["paths"] = {path: document["paths"][path] for path in (*hot, *document["paths"])}
-    _describe_stream(document["paths"]["/v1/live"]["get"])
+    for path in _STREAMS:
+        _describe_stream(document["paths"][path]["get"])
     for path, methods in document["paths"].items():
         for entry in methods.values():
             _split_docstring(entry)
@@ -93,7 +97,7 @@ def _schemas() -> dict[str, Any]:
 
     Those that FastAPI makes lack the ones of the hot routes, and every null in their examples.
     """
-    types: list[Any] = [*USAGE_BODIES, Problem, LiveEventAnswer]
+    types: list[Any] = [*USAGE_BODIES, Problem, LiveEventAnswer, RunNewsAnswer]
     for hot in operations.HOT:
         types += [hot.body, hot.answer_type]
     for noun in routes.NOUNS:

@@ -59,7 +59,8 @@ class RunList(TypedDict):
     runs: Annotated[list[RunAnswer], doc("Runs, newest first, without balances.", [example_of(RunAnswer)])]
 
 
-def _iterations(run: Run) -> Iterations:
+def iterations_answer(run: Run) -> Iterations:
+    """Return the steps that a run may take and has taken."""
     return {"limit": run.limit_iterations, "taken": run.iterations}
 
 
@@ -78,7 +79,7 @@ def run_answer(run: Run, accounts: Iterable[Account] = (), *, replayed: bool = F
         "parent_run_id": str(run.ancestors[-1]) if run.ancestors else None,
         "ancestors": [str(ancestor) for ancestor in run.ancestors],
         "depth": len(run.lineage),
-        "iterations": _iterations(run),
+        "iterations": iterations_answer(run),
         "external_id": run.external_id,
         "state": run.state,
         "user": run.user,
@@ -109,6 +110,6 @@ def step_answer(outcome: StepTaken) -> StepAnswer:
         "run_id": str(outcome.run.run_id),
         "step_id": str(outcome.step.step_id),
         "iteration": outcome.step.iteration,
-        "iterations": _iterations(outcome.run),
+        "iterations": iterations_answer(outcome.run),
         "replayed": outcome.replayed,
     }
