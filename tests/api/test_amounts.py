@@ -7,9 +7,7 @@ import pytest
 
 from tests.api.verbs import budget, event, reservation
 from tests.api.world import World, check_problem, fresh
-from tests.proof.ledger import Ledger
 from token_ledger.proof.verify import verify_database
-from token_ledger.storage.prices import load_price_book
 from token_ledger.worker.gauges import refresh_gauges
 
 MOST = {"input_tokens": 10**12, "output_tokens": 10**12}
@@ -83,7 +81,7 @@ async def test_a_rollover_beyond_the_largest_amount_refuses_no_call(own_world: W
                   window="day")  # fmt: skip
     made = await world.made("/v1/budgets", each)
     await world.made("/v1/events", {"events": [event()]})
-    await _let_a_day_pass(world)
+    await world.let_pass("acme", 1)
     held = await world.made("/v1/reservations", reservation())
     await world.made(f"/v1/reservations/{held['reservation_id']}/settle", {"usage": MOST})
     await world.made("/v1/reservations", reservation())
@@ -124,10 +122,3 @@ async def test_leases_of_all_money_there_is_break_neither_their_tenant_nor_the_g
     await world.made("/v1/reservations", reservation())
     report = await verify_database(world.url)
     assert report.clean, report.as_text()
-
-
-async def _let_a_day_pass(world: World) -> None:
-    async with world.service.database.reading() as connection:
-        prices = await load_price_book(connection)
-    await Ledger(world.service.database, world.owner, prices, world.tenants["acme"]).move_back(1)
-    await world.rows("update tenant_ledgers set config_version = config_version + 1")

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from tests.api.waiting import until
+from tests.proof.ledger import Ledger
 from token_ledger.api.app import create_app
 from token_ledger.api.metrics_page import MetricsPage
 from token_ledger.config import Settings
@@ -22,6 +23,7 @@ from token_ledger.core.model.tenant import TenantId
 from token_ledger.identity.short_lived_tokens import new_token
 from token_ledger.runtime import Service
 from token_ledger.storage.api_keys import add_key, parse_key
+from token_ledger.storage.prices import load_price_book
 from token_ledger.storage.schema.all_tables import TENANT_TABLES
 from token_ledger.storage.tenants import add_tenant
 
@@ -119,6 +121,17 @@ class World:
             answer = await client.get("/metrics")
         assert (answer.status_code, answer.headers["content-type"]) == (200, CONTENT_TYPE_LATEST)
         return answer.text
+
+    async def let_pass(self, tenant: str, days: int) -> None:
+        """Let days pass for a tenant: move everything stored of it this many days back."""
+        async with self.service.database.reading() as connection:
+            prices = await load_price_book(connection)
+        await Ledger(self.service.database, self.owner, prices, self.tenants[tenant]).move_back(days)
+        await self.forget()
+
+    async def forget(self) -> None:
+        """Let the service load again what it knows of its tenants."""
+        await self.rows("update tenant_ledgers set config_version = config_version + 1")
 
     async def rows(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """Return what a query finds, asked as the owner of the database."""

@@ -80,9 +80,9 @@ class Client:
         assert report.clean, report.as_text()
 
 
-def client_of(world: World, **options: Any) -> Client:
+def client_of(world: World, network: Network | None = None, **options: Any) -> Client:
     """Return a client with a network of its own."""
-    network = Network(world)
+    network = Network(world) if network is None else network
     key = world.keys["acme", Role.AGENT]
     given = {"flush_seconds": 0.0, **options}
     return Client(world, network, AsyncTokenLedger("http://ledger.test", key, transport=network, **given))

@@ -6,13 +6,16 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import Problem, RunNotOpen
 from ..guard.context import CallContext
 from ..guard.functions import FunctionTerms
+from ..spool.deliveries import SPOOLED_EVENT
 from ..spool.lines import Record
 from ..waiting_sync import shielded_sync
+from ..wire.calls import Measured
 from ..wire.events import ReportedEvent, ToolCall
 from ..wire.requests import json_text
 from ..wire.runs import RunSnapshot, read_request
@@ -77,7 +80,10 @@ class ToolBooking:
     def _book(self, event: ReportedEvent) -> None:
         now = time.monotonic()
         latency = round((now - (now if self._began is None else self._began)) * 1_000)
-        told = {"op": "event", **replace(event, measured={**(event.measured or {}), "latency_ms": latency}).to_json()}
+        measured: Measured = {**(event.measured or {}), "latency_ms": latency}
+        # When it was made, because nobody knows when it can be sent.
+        made_at = event.occurred_at or datetime.now(UTC)
+        told = {**SPOOLED_EVENT, **replace(event, measured=measured, occurred_at=made_at).to_json()}
         outbox = self._sender.outbox
         outbox.put(Record(json_text(told)))
         for call in self._calls:

@@ -20,6 +20,8 @@ from .lines import Record
 
 SOURCE = "token-ledger-sdk"
 """The source of events that are sent in place of settles."""
+SPOOLED_EVENT = {"op": "event", "spooled": True}
+"""What every event of a spool says: so the service books it at any age."""
 _NEEDED = ("op", "reservation_id", "idempotency_key", "part", "usage", "occurred_at", "estimated", "outcome")
 _A_RESERVE = '{"op": "reserve"'
 _SETTLES_ONLY = ("op", "reservation_id", "part", "original_input_tokens", "other_models")
@@ -139,15 +141,15 @@ def bare_operation(operation: str) -> str:
 def event_operation(key: str, told: Mapping[str, object], use: Use) -> str:
     """Write a call that had no hold as an event: what is told of the call, and what it used (JSON text)."""
     said = {name: value for name, value in settle_body(use).items() if name not in _SETTLES_ONLY}
-    return json_text({"op": "event", "type": "llm_call", "source": SOURCE, "idempotency_key": key, **told, **said})
+    return json_text({**SPOOLED_EVENT, "type": "llm_call", "source": SOURCE, "idempotency_key": key, **told, **said})
 
 
 def report_operation(operation: str, call: str) -> str:
     """Return the event to send in place of a settle whose hold the service does not know.
 
     That is so after the database was restored from an earlier copy, and then it is booked. If retention has given up
-    the hold, the event is too old to be booked, and the service keeps it in quarantine: it may be booked already.
+    the hold, the service keeps the event in quarantine: it may be booked already.
     """
     sent = json.loads(operation)
     said = {name: value for name, value in sent.items() if name not in _SETTLES_ONLY}
-    return json.dumps({"op": "event", "type": "llm_call", "source": SOURCE, **json.loads(call), **said})
+    return json.dumps({**SPOOLED_EVENT, "type": "llm_call", "source": SOURCE, **json.loads(call), **said})

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -14,6 +15,7 @@ from token_ledger.api.access import Caller
 from token_ledger.api.service import service_of
 from token_ledger.core.batch.outcomes import Code, Outcome, Quarantined, Recorded
 from token_ledger.core.model.principal import Principal
+from token_ledger.imports.booking import kept_since
 from token_ledger.ledger.errors import Unstorable
 from token_ledger.ledger.turns import PIECES_OF_A_LIST
 from token_ledger.runtime import Service
@@ -65,14 +67,16 @@ class _Reported:
 
 async def record_events(service: Service, caller: Principal, events: Sequence[Any]) -> list[answers.EventAnswer]:
     """Book events, or keep them in quarantine, and return what became of each; a few begin in each turn."""
-    caller = replace(caller, request=object())
+    caller, since = replace(caller, request=object()), _spooled_since(service)
     reported: list[_Reported] = []
     try:
         async with service.turns.one_list(caller.tenant):
             for piece in _pieces(events):
                 if reported:
                     await service.turns.take(caller.tenant, PIECES_OF_A_LIST)
-                read = [_read(event, f"events.{place}") for place, event in enumerate(piece, start=len(reported))]
+                read = [
+                    _read(event, f"events.{place}", since) for place, event in enumerate(piece, start=len(reported))
+                ]
                 reported += read
                 _begin(service, caller, read)
         for each in reported:
@@ -108,9 +112,14 @@ def _begin(service: Service, caller: Principal, reported: Sequence[_Reported]) -
             each.waiting = [*islice(outcomes, len(each.commands))]
 
 
-def _read(event: Any, within: str) -> _Reported:
+def _spooled_since(service: Service) -> datetime:
+    """Return from when on there are accounts for calls that have waited in spools."""
+    return kept_since(datetime.now(UTC), service.settings.retention_months)
+
+
+def _read(event: Any, within: str, spooled_since: datetime) -> _Reported:
     try:
-        return _Reported(*event_commands(event, within))
+        return _Reported(*event_commands(event, within, spooled_since=spooled_since))
     except ProblemError as problem:
         return _Reported(problem=problem)
 
@@ -129,7 +138,7 @@ async def record_event(service: Service, caller: Principal, event: Any, within: 
 
     `within` is where the event stands in the request.
     """
-    reported = _read(event, within)
+    reported = _read(event, within, _spooled_since(service))
     _begin(service, caller, [reported])
     for future in reported.waiting:
         await future

@@ -144,15 +144,16 @@ class Books:
         self.writes.name_decisions.append((self.new_id(), asked, name, change_id))
 
     def accounts_for(
-        self, facts: CallFacts, run: Run | None, at: datetime | None = None, counts_since: datetime | None = None
-    ) -> list[Account]:
+        self, facts: CallFacts, run: Run | None, at: datetime | None = None, counts_since: datetime | None = None, *,
+        is_spooled: bool = False,
+    ) -> list[Account]:  # fmt: skip
         """Return every account that a call falls on: of runs, allocations, and budgets that select it.
 
-        `at` is the instant that the call belongs to, if it is not that of the batch. With `counts_since` the call is
-        imported, and only accounts of ended windows count (see `model.event.counts_on`).
+        `at` is the instant that the call belongs to, if it is not that of the batch. With `counts_since` only accounts
+        of ended windows count (see `model.event.counts_on`), and those of its run only if the call `is_spooled`.
         """
         accounts: list[Account] = []
-        if run is not None and counts_since is None:
+        if run is not None and (counts_since is None or is_spooled):
             for each in self.lineage(run):
                 accounts.append(self._account_of_run(run_account_key(each.run_id)))
                 if facts.agent_type in each.allocated:
@@ -161,8 +162,7 @@ class Books:
         for match in self.config.matches(facts, () if run is None else run.lineage):
             if counts_since is not None and not counts_on(self.window(match[0].window, at)[1], counts_since, self.now):
                 continue
-            account = None
-            # Every call looks all its accounts up here, and nearly always finds them.
+            account = None  # every call looks all its accounts up here, and nearly always finds them
             if (at is None or at is self.now) and (window := windows.get(match[0].window)) is not None:
                 account = known.get((match[0].budget_id, match[1].text, window[0]))
             accounts.append(account or self.account_of(match, at))

@@ -11,6 +11,7 @@ from token_ledger.core.batch.idempotency import KeyedCommand, UnkeyedCommand
 from token_ledger.core.model.allocation import Share
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.details import Details, Kind
+from token_ledger.core.model.event import OLDEST
 from token_ledger.core.model.frozen import value
 from token_ledger.core.model.hold_cost import CacheWrite
 from token_ledger.core.model.other_kinds import Others
@@ -221,6 +222,14 @@ class Record(KeyedCommand):
     """The event as it came, kept where it has to be quarantined. It holds counts and names, never prompts."""
     may_grow: bool = False
     """Whether the import may have met the call while it was made, so that a later one of it has more usage."""
+    is_spooled: bool = False
+    """Whether it waited in a client's spool: then it may be of any age as well, and has a `counts_since`."""
+
+    def imported_since(self, now: datetime) -> datetime | None:
+        """Return `counts_since` if the call is booked like an imported one: a spooled one is only once it is old."""
+        if self.is_spooled and (self.occurred_at is None or self.occurred_at >= now - OLDEST):
+            return None
+        return self.counts_since
 
     @property
     def source(self) -> str:

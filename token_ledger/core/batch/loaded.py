@@ -100,7 +100,8 @@ class Loaded:
     summed_days = OnDemand(set[datetime])
     """Days of imported calls, by their start, of which the tenant has calls in sums only: their keys are gone."""
     kept_since: datetime | None = None
-    """If there are any: the instant from which on every call was booked under a key that is kept."""
+    """If there are any, or if old calls come from a spool: the instant from which on every call was booked under a key
+    that is kept; None if all are."""
 
     def __init__(self, **given: Any) -> None:
         """Begin with some fields given."""

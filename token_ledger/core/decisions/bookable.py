@@ -5,8 +5,9 @@ from datetime import datetime
 
 from token_ledger.core.batch import outcomes
 from token_ledger.core.batch.books import Books
-from token_ledger.core.model.event import UsageEvent
+from token_ledger.core.model.event import NEWEST, UsageEvent
 from token_ledger.core.model.money import LARGEST_AMOUNT, format_money
+from token_ledger.core.model.run import Run
 from token_ledger.core.model.usage import LARGEST_USE
 
 
@@ -23,6 +24,34 @@ def why_maybe_booked(books: Books, occurred_at: datetime) -> str | None:
     return (
         f"calls of the day of {occurred_at.isoformat()} are kept as sums only, without their keys, so this one may be"
         " booked already; the event is kept in quarantine for review"
+    )
+
+
+def why_not_spooled(books: Books, occurred_at: datetime, run: Run | None) -> str | None:
+    """Return why a call of that age can't be booked from a spool, None where it can be.
+
+    Nobody has spooled it before its tenant was made, or its run.
+    """
+    if occurred_at < books.config.created_at - NEWEST:
+        why = "lies before the tenant was made"
+    elif run is not None and occurred_at < run.created_at - NEWEST:
+        why = "lies before its run was opened"
+    else:
+        return why_keys_are_gone(books, occurred_at)
+    return f"occurred_at {occurred_at.isoformat()} {why}; the event is kept in quarantine for review"
+
+
+def why_keys_are_gone(books: Books, occurred_at: datetime | None) -> str | None:
+    """Return why a call of that instant may be booked under a key that is gone, None where its key would be known.
+
+    Also on a day of which there are no sums: a call with a hold is booked at the instant of the hold.
+    """
+    kept_since = books.loaded.kept_since
+    if kept_since is None or occurred_at is None or occurred_at >= kept_since:
+        return None
+    return (
+        f"occurred_at {occurred_at.isoformat()} lies before the events that are kept, so the call may be booked already"
+        " under a key that is gone; the usage is kept in quarantine for review"
     )
 
 

@@ -10,7 +10,12 @@ from token_ledger.core.batch import commands, outcomes
 from token_ledger.core.batch.administration import ForceRelease
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.call_facts import call_facts, posting_instant, served_facts
-from token_ledger.core.decisions.bookable import why_maybe_booked, why_unbookable
+from token_ledger.core.decisions.bookable import (
+    why_keys_are_gone,
+    why_maybe_booked,
+    why_not_spooled,
+    why_unbookable,
+)
 from token_ledger.core.decisions.call_prices import (
     assumed_on_hold,
     price_of_other_model,
@@ -52,6 +57,9 @@ def settle(
     if reservation.after(HoldEvent.DRAW if command.part else HoldEvent.SETTLE) is None:
         detail = f"the reservation is {reservation.state} already; the usage is kept in quarantine for review"
         return keep(books, command, outcomes.Code.RESERVATION_NOT_OPEN, detail, content(command))
+    if command.part and (gone := why_keys_are_gone(books, command.occurred_at)) is not None:
+        # A lease may have outlived the months of its calls, so that it would take such a call a second time.
+        return keep(books, command, outcomes.Code.TIME_OUT_OF_RANGE, gone, content(command))
     event = _settling_event(books, command, reservation)
     accounts = books.accounts_on(event.path)
     others: tuple[UsageEvent, ...] = ()
@@ -171,22 +179,26 @@ def record(
             detail = f"there is no run {command.run_id}; the event is kept in quarantine for review"
             return keep(books, command, outcomes.Code.RUN_NOT_FOUND, detail, command.body)
     occurred_at = command.occurred_at or books.now
-    if not in_time(occurred_at, books.now, command.counts_since):
-        bounds = "more than 35 days ago" if command.counts_since is None else f"before {FIRST_INSTANT:%Y}"
+    counts_since = command.imported_since(books.now)
+    if not in_time(occurred_at, books.now, counts_since):
+        bounds = "more than 35 days ago" if counts_since is None else f"before {FIRST_INSTANT:%Y}"
         detail = (
             f"occurred_at {occurred_at.isoformat()} is {bounds} or 5 minutes ahead; the event is kept in quarantine for"
             " review"
         )
         return keep(books, command, outcomes.Code.TIME_OUT_OF_RANGE, detail, command.body)
-    maybe_booked = None if command.counts_since is None else why_maybe_booked(books, occurred_at)
-    if maybe_booked is not None and earlier_reading is None:
-        return keep(books, command, outcomes.Code.TIME_OUT_OF_RANGE, maybe_booked, command.body)
+    out_of_range = None
+    if counts_since is not None:
+        is_spooled = command.is_spooled
+        out_of_range = why_not_spooled(books, occurred_at, run) if is_spooled else why_maybe_booked(books, occurred_at)
+    if out_of_range is not None and earlier_reading is None:
+        return keep(books, command, outcomes.Code.TIME_OUT_OF_RANGE, out_of_range, command.body)
     facts = call_facts(command, run, books.loaded.users, books.now, books.use_model_name)
     usage, clamped = clamp(command.usage)
     event_id = books.new_id()
     # A clock that is ahead must not open the account of a window that has not begun.
     posted_at = min(occurred_at, books.now)
-    accounts = books.accounts_for(facts, run, posted_at, command.counts_since)
+    accounts = books.accounts_for(facts, run, posted_at, counts_since, is_spooled=command.is_spooled)
     repetition, earlier = NOTHING
     if command.response_id is not None:
         besides = None if earlier_reading is None else earlier_reading.event_id
@@ -214,7 +226,7 @@ def record(
         command.estimated, is_unpriced, clamped, command.failed, command.response_id, original_input_tokens, calls,
         part, requested, served, held_path, held_at, corrects, others, command.service_tier, repetition,
         None if earlier is None else earlier.event_id, command.event_kind, details,
-        None if price is None else price.discount_id, list_price_id, list_nanos, command.counts_since, recosts,
+        None if price is None else price.discount_id, list_price_id, list_nanos, counts_since, recosts,
         command.source, command.key, command.fingerprint,
     )  # fmt: skip
     unbookable = why_unbookable(books, event)

@@ -14,7 +14,7 @@ from token_ledger.core.model.price_terms import NO_TERMS, PriceTerms
 from token_ledger.core.model.selector import TAG_PREFIX
 from token_ledger.core.model.subject import Subject
 from token_ledger.core.model.trigger import Mode, Trigger
-from token_ledger.core.model.window import Calendar
+from token_ledger.core.model.window import FIRST_INSTANT, Calendar
 
 TenantId = NewType("TenantId", int)
 """The id of a tenant that authentication has checked; made only there and where tenants are created."""
@@ -90,6 +90,7 @@ class TenantConfig:
     renamed: Mapping[tuple[str, str], ModelName] = field(default_factory=dict)
     price_terms: PriceTerms = NO_TERMS
     finds_duplicates: bool = True
+    created_at: datetime = FIRST_INSTANT
     _matches: dict[tuple[CallFacts, tuple[int, ...]], tuple[Match, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )

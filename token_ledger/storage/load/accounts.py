@@ -171,7 +171,7 @@ class _Needed:
         run = self._loaded.runs.get(call.run_id) if call.run_id is not None else None
         if run is not None:
             self.keys.update(_accounts_in_run(run, call.agent_type, self._loaded))
-        at, counts_since = self._now, call.counts_since if isinstance(call, Record) else None
+        at, counts_since = self._now, call.imported_since(self._now) if isinstance(call, Record) else None
         if isinstance(call, Record) and call.occurred_at is not None and in_time(call.occurred_at, at, counts_since):
             at = min(call.occurred_at, at)
         triggers = self._config.triggers

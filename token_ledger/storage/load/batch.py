@@ -65,7 +65,7 @@ async def load(
             lay_over_runs(into, before)
     if replays:
         await load_replay_targets(connection, loaded, replays)
-    await load_summed_days(connection, ordered, configs, loaded)
+    await load_summed_days(connection, locked, ordered, configs, loaded)
     await load_users(connection, ordered, configs, loaded)
     decided = before.writes.model_names if before is not None else {}
     await load_model_names(connection, ordered, configs, loaded, names, touched, decided)

@@ -52,9 +52,10 @@ async def load_responses(
     }
     if not wanted:
         return
-    # An import may have been made before, whenever that was.
-    imported = {tenant for tenant, record in ordered.of(Record) if record.counts_since is not None}
-    recent = min(lock.now for lock in locked) - OLDEST
+    # An import may have been made before, whenever that was, and so may what an old spool has.
+    nows = {lock.tenant_id: lock.now for lock in locked}
+    imported = {tenant for tenant, record in ordered.of(Record) if record.imported_since(nows[tenant]) is not None}
+    recent = min(nows.values()) - OLDEST
     found = await _find(connection, [name for name in wanted if name[0] not in imported], recent)
     found += await _find(connection, [name for name in wanted if name[0] in imported], FIRST_INSTANT)
     for *columns, corrected_by in found:

@@ -28,6 +28,7 @@ from token_ledger.storage.schema.setup_tables import STANDING_CHANGES
 
 LOAD_TENANTS = """
 select t.tenant_id, t.name, t.time_zone, t.week_start, t.fiscal_month, l.stopped_reason, l.finds_duplicates,
+       t.created_at,
        exists (select from users as u where u.tenant_id = t.tenant_id and not u.erased) as has_users
 from tenants as t join tenant_ledgers as l using (tenant_id) where t.tenant_id = any($1)
 """
@@ -107,6 +108,7 @@ async def load_configs(connection: Any, locked: Sequence[Locked]) -> dict[Tenant
                 tuple(facts[lock.tenant_id]),
             ),
             rows[lock.tenant_id]["finds_duplicates"],
+            rows[lock.tenant_id]["created_at"],
         )
         for lock in locked
     }

@@ -46,6 +46,16 @@ def _is_response(body: Any) -> Any:
 Source = Annotated[Words, doc("Where the event comes from. Idempotency keys are unique per source.", "nightly-import")]
 
 
+Spooled = Annotated[
+    StrictBool,
+    doc(
+        "True if the event has waited in a client's spool. Such a call may be of any age: one of more than 35 days "
+        "counts on its run and on windows that have ended, as an imported one does.",
+        False,
+    ),
+]
+
+
 class EventBody(Body):
     """A call of a model that had no hold."""
 
@@ -69,6 +79,7 @@ class EventBody(Body):
     service_tier: reservations.ServiceTier = "standard"
     tags: reservations.CallTags = Field(default_factory=dict)
     measured: MeasuredField = None
+    spooled: Spooled = False
     type: Annotated[Literal["llm_call"], doc("The call of a model.", "llm_call")] = "llm_call"
 
 
@@ -139,6 +150,7 @@ class ToolCallBody(_Reported):
     model: Annotated[Name | None, doc("The model that the tool used, if it used one.", "gpt-5.4-mini")] = None
     usage: Annotated[UsageBody | None, doc("What the tool used of that model.", AN_USAGE)] = None
     service_tier: reservations.ServiceTier = "standard"
+    spooled: Spooled = False
 
 
 class CacheHitBody(_Reported):
@@ -152,6 +164,7 @@ class CacheHitBody(_Reported):
     usage: Annotated[UsageBody, doc("What the call would have used: that of the answer in the cache.", AN_USAGE)]
     tool: reservations.Tool = None
     service_tier: reservations.ServiceTier = "standard"
+    spooled: Spooled = False
 
 
 USAGE_BODIES = (EventBody, ResponseBody, ToolCallBody, CacheHitBody)

@@ -37,16 +37,18 @@ _KNOWN = frozenset(name for body in USAGE_BODIES for name in body.model_fields) 
 
 
 def event_commands(
-    event: Any, within: str, counts_since: datetime | None = None, *, may_grow: bool = False
-) -> tuple[Commands, str | None]:
+    event: Any, within: str, counts_since: datetime | None = None, *, may_grow: bool = False,
+    spooled_since: datetime | None = None,
+) -> tuple[Commands, str | None]:  # fmt: skip
     """Return the commands for an event, and the field at fault where it can only be kept.
 
     `within` is where the event stands in the request. With `counts_since` it is imported (see `model.event.counts_on`),
-    and `may_grow` says that a later import of the same call may have more usage.
+    and `may_grow` says that a later import of the same call may have more usage. `spooled_since` is what `counts_since`
+    would be, for events that say that they have waited in a spool.
     Raises ProblemError for one of which nothing can be kept.
     """
     try:
-        return _commands(event, _Origin(within, counts_since, may_grow)), None
+        return _commands(event, _Origin(within, counts_since, may_grow, spooled_since)), None
     except ValidationError as error:
         problem = invalid_problem(error, within)
     except ProblemError as error:
@@ -69,6 +71,7 @@ class _Origin(NamedTuple):
     within: str
     counts_since: datetime | None
     may_grow: bool
+    spooled_since: datetime | None
 
 
 def _commands(event: Any, origin: _Origin) -> Commands:
@@ -103,7 +106,8 @@ def _record(
     body: EventBody | ToolCallBody | CacheHitBody, said: Mapping[str, Any], origin: _Origin,
     kind: Kind | None = None, key_space: str = "",
 ) -> commands.Record:  # fmt: skip
-    within, counts_since, may_grow = origin
+    within, counts_since, may_grow, spooled_since = origin
+    is_spooled = body.spooled and counts_since is None and spooled_since is not None
     check_user(body.run_id, body.user, body.cost_center, f"{within}.")
     failed, response_id, cost, tool_source, from_cache = False, None, None, None, False
     # The class itself is compared: `isinstance` takes ten times as long with classes of pydantic's.
@@ -137,10 +141,11 @@ def _record(
         kind,
         cost,
         details_of(body.measured, tool_source, from_cache=from_cache),
-        counts_since,
+        spooled_since if is_spooled else counts_since,
         said,
         key_space=key_space,
         may_grow=may_grow,
+        is_spooled=is_spooled,
     )
 
 
