@@ -114,6 +114,27 @@ async def test_an_event_under_a_key_that_was_used_conflicts_as_any_other_operati
     assert problem["quarantine_id"]
 
 
+async def test_events_among_other_operations_have_their_turn_and_their_results(world: World) -> None:
+    user = fresh("user")
+    limit = {"idempotency_key": fresh(), "name": user, "selector": {"user": user}, "limits": {"tokens": 80_000}}
+    await world.made("/v1/budgets", {**limit, "window": "total"})
+    asked = {"op": "reserve", **reservation(user=user)}
+    usage = {"input_tokens": 1_000, "output_tokens": 1_000}
+    used = [{"op": "event", **event(user=user, usage=usage)} for _ in range(40)]
+    wrong = {"op": "event", **event(user=user, usage={"input_tokens": -1})}
+    conflict = {**used[0], "agent_type": "other"}
+    nameless = {"op": "event", "user": user}
+    results = await operate(
+        world, asked, *used[:34], wrong, conflict, nameless, used[1], *used[34:], {**asked, "idempotency_key": fresh()}
+    )
+    assert [result["status"] for result in results] == [201, *[200] * 34, 200, 409, 422, 200, *[200] * 6, 402]
+    assert results[35]["body"]["status"] == "quarantined"
+    assert results[37]["body"]["errors"][0]["field"].startswith("operations.37.")
+    assert results[38]["body"] == {**results[2]["body"], "replayed": True}
+    ids = [int(result["body"]["event_id"]) for result in [*results[1:35], *results[39:45]]]
+    assert ids == sorted(ids)
+
+
 async def test_where_there_is_no_room_reserves_are_shed_and_what_was_spent_is_booked(own_world: World) -> None:
     first, second, third = [await hold(own_world) for _ in range(3)]
     own_world.service._commits._room = WaitingRoom(Room(most_of_tenant=4))  # type: ignore[union-attr]

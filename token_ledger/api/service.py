@@ -16,6 +16,8 @@ from token_ledger.wire.problems import Expected, expect
 
 PARTS_OF_A_TURN: Final = 8
 """How many operations of a list begin in one turn; each takes about a tenth of a millisecond."""
+ALL_OF_A_TURN: Final = PARTS_OF_A_TURN
+"""How many operations a part of a list counts for that takes about as long."""
 T = TypeVar("T")
 
 
@@ -26,14 +28,19 @@ def service_of(request: Request) -> Service:
 
 
 async def in_pieces(
-    service: Service, tenant: TenantId, parts: Iterable[Coroutine[Any, Any, T]]
+    service: Service, tenant: TenantId, parts: Iterable[tuple[int, Coroutine[Any, Any, T]]]
 ) -> list[T]:  # fmt: skip
-    """Return what the parts of a list come to, in order; a few begin in each turn of the tenant."""
-    begun = []
+    """Return what the parts of a list come to, in order; a few begin in each turn of the tenant.
+
+    Each comes with how many operations it counts for.
+    """
+    begun, operations = [], 0
     try:
-        for number, part in enumerate(parts):
+        for counts_for, part in parts:
             begun.append(asyncio.create_task(part))
-            if number % PARTS_OF_A_TURN == PARTS_OF_A_TURN - 1:
+            operations += counts_for
+            if operations >= PARTS_OF_A_TURN:
+                operations = 0
                 await service.turns.take(tenant, PIECES_OF_A_LIST)
         return await asyncio.gather(*begun)
     except BaseException:

@@ -16,7 +16,7 @@ from token_ledger.api.service import service_of
 from token_ledger.core.batch.outcomes import Code, Outcome, Quarantined, Recorded
 from token_ledger.core.model.principal import Principal
 from token_ledger.imports.booking import kept_since
-from token_ledger.ledger.errors import Unstorable
+from token_ledger.ledger.errors import LedgerError, Unstorable
 from token_ledger.ledger.turns import PIECES_OF_A_LIST
 from token_ledger.runtime import Service
 from token_ledger.wire.answers import events as answers
@@ -133,16 +133,34 @@ def _result(reported: _Reported) -> answers.EventAnswer:
         return answers.unbooked_event_answer(problem_responses.problem_of(error))
 
 
-async def record_event(service: Service, caller: Principal, event: Any, within: str) -> answers.EventAnswer:
-    """Book an event, or keep it in quarantine; raise the problem of one that conflicts, or of which nothing is kept.
+async def record_piece(
+    service: Service, caller: Principal, events: Sequence[tuple[Any, str]]
+) -> list[answers.EventAnswer | ProblemError | LedgerError]:
+    """Book a few events, or keep them in quarantine; return the answers, in order.
 
-    `within` is where the event stands in the request.
+    Each comes with where it stands in the request. Where one conflicts, or nothing is kept of it, its answer is the
+    problem. Raises NoRoom if there is none for all of them.
     """
-    reported = _read(event, within, _spooled_since(service))
-    _begin(service, caller, [reported])
-    for future in reported.waiting:
-        await future
-    return _answer(reported)
+    since = _spooled_since(service)
+    reported = [_read(event, within, since) for event, within in events]
+    _begin(service, caller, reported)
+    try:
+        for each in reported:
+            for future in each.waiting:
+                if not future.done():
+                    await asyncio.wait([future])
+    finally:
+        for each in reported:
+            for future in each.waiting:
+                future.cancel()
+    return [_answer_or_problem(each) for each in reported]
+
+
+def _answer_or_problem(reported: _Reported) -> answers.EventAnswer | ProblemError | LedgerError:
+    try:
+        return _answer(reported)
+    except (ProblemError, LedgerError) as problem:
+        return problem
 
 
 def _answer(reported: _Reported) -> answers.EventAnswer:
