@@ -33,6 +33,7 @@ NAMES = {
     "AsyncUnaskedHold": "UnaskedHold",
     "SignalAsync": "SignalSync",
     "apart_async": "apart_sync",
+    "together_async": "together_sync",
     "AsyncGuard": "Guard",
     "AsyncGuardedCall": "GuardedCall",
     "AsyncKnownModels": "KnownModels",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -67,6 +67,13 @@ async def apart_async(do: Callable[[], Awaitable[None]]) -> None:
     _apart.add(task)
     task.add_done_callback(_apart.discard)
     await asyncio.shield(task)
+
+
+async def together_async(works: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    """Await all at the same time, each in a task of its own, and to its end."""
+    async with anyio.create_task_group() as group:
+        for work in works:
+            group.start_soon(work)
 
 
 async def shielded_async(end: Callable[[], Awaitable[None]]) -> None:

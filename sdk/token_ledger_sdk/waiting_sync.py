@@ -50,6 +50,23 @@ def apart_sync(do: Callable[[], None]) -> None:
     do()
 
 
+def together_sync(works: Sequence[Callable[[], None]]) -> None:
+    """Call all at the same time, the first in this thread, and to their end; what finds no thread is called later."""
+    first, *others = works
+    runs = [_Run(work) for work in others]
+    started = []
+    for run in runs:
+        with suppress(RuntimeError):  # no thread begins while the interpreter ends, as in what `atexit` calls
+            run.start()
+            started.append(run)
+    first()
+    for run in started:
+        run.ended.wait()
+        run.result()
+    for work in others[len(started) :]:
+        work()
+
+
 def shielded_sync(end: Callable[[], None]) -> None:
     """Call `end`: threads are not canceled."""
     end()

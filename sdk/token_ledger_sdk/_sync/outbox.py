@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 from ..errors import ApiError, InvalidAnswer, LedgerError, Unavailable, Unreachable
@@ -21,9 +22,11 @@ from ..spool.deliveries import (
     Owner,
     asked_again,
     bare_operation,
+    ends_hold,
     fate_of,
     given_back,
     given_up_operation,
+    held_by,
     is_over,
     outcome_of,
     report_operation,
@@ -31,7 +34,7 @@ from ..spool.deliveries import (
 from ..spool.lines import Record
 from ..spool.spool import Spool, Ticket
 from ..unsettled import Left, retry_pause_seconds
-from ..waiting_sync import lock_sync, run_later_sync
+from ..waiting_sync import lock_sync, run_later_sync, together_sync
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.leases import MAX_OPERATIONS, operations_request, read_results, tenant_request
@@ -42,20 +45,24 @@ ADOPT_SECONDS = 60.0
 """How often it is looked for what dead processes have left."""
 FLUSH_AT = 2_048
 """So many records are not left waiting for half of `flush_seconds`."""
+LISTS = 2
+"""So many lists are on their way at a time, so that the service reads one while it books the other."""
 
 
 class Load(NamedTuple):
-    """Records that are on their way, and the operations that they are sent as."""
+    """Records that are on their way, the operations that they are sent as, and the holds that these are about."""
 
     taken: Sequence[tuple[Ticket, Record]]
     operations: Sequence[str]
+    holds: Sequence[str]
 
 
 class Outbox:
-    """Sends the records of a spool until the service has them; one request at a time, the oldest records first.
+    """Sends the records of a spool until the service has them, the oldest first; `LISTS` at a time, if there are many.
 
-    What was used is spent, so nothing is given up. On trio, where nothing runs in the background, records are sent by
-    whoever adds one `flush_seconds` after the last request, and by `flush`.
+    What ends a hold waits while parts of its call are on their way, lest it overtakes them. What was used is spent, so
+    nothing is given up. On trio, where nothing runs in the background, records are sent by whoever adds one
+    `flush_seconds` after the last request, and by `flush`.
     """
 
     def __init__(
@@ -78,6 +85,7 @@ class Outbox:
         self._sending = lock_sync()
         self._owners: dict[Ticket, Owner] = {}
         self._in_hand: set[Ticket] = set()
+        self._under_way: Counter[str] = Counter()
         self._instead: dict[Ticket, str] = {}
         self.outcomes: Counter[Outcome] = Counter()
         self._refused: dict[str, LedgerError] = {}
@@ -176,14 +184,27 @@ class Outbox:
         self._check_process()
         with self._sending:
             self._adopt(again=again)
-            unavailable: LedgerError | None = None
-            for _ in range(self._spool.ready // MAX_OPERATIONS + 3):
-                taken = self._take(MAX_OPERATIONS)
-                if not taken:
-                    break
-                unavailable = self._deliver(taken, again=again)
-                if unavailable is not None:
-                    raise unavailable
+            failures: list[LedgerError] = []
+            self._drain(failures, 1, again=again)  # which finds out whether the service is there
+            drain = partial(self._drain, failures, self._spool.ready // MAX_OPERATIONS + 2, again=again)
+            if self._spool.ready > MAX_OPERATIONS and not failures:
+                together_sync([drain] * LISTS)
+            drain()  # also what had to wait for another list, or is sent otherwise than before
+            if failures:
+                raise failures[0]
+
+    def _drain(self, failures: list[LedgerError], most: int, *, again: bool) -> None:
+        """Send one list after the other, until nothing is left or something fails."""
+        for _ in range(most):
+            load = None if failures else self._take(MAX_OPERATIONS)
+            if load is None:
+                return
+            try:
+                unavailable = self._deliver(load, again=again)
+            except LedgerError as error:
+                failures.append(error)
+            else:
+                failures += [] if unavailable is None else [unavailable]
 
     def flush_if_there(self) -> None:
         """Send all that is ready, if the service answers."""
@@ -218,21 +239,22 @@ class Outbox:
         if self.is_away or not self._spool.ready:
             return None
         self._check_process()
-        taken = self._take(most)
-        return self._load(taken) if taken else None
+        return self._take(most)
 
     def arrived(self, load: Load, results: Sequence[Fields | ApiError]) -> Unavailable | None:
         """Act on what became of records; returns what kept some of them from being served."""
+        self._is_back(load)
         done, kept, unavailable = [], [], None
+        outcomes: Counter[Outcome] = Counter()
         for (ticket, record), operation, result in zip(load.taken, load.operations, results, strict=True):
             fate = fate_of(result, operation)
             if fate in (Fate.DONE, Fate.MOOT):
                 done.append(ticket)
-                self.outcomes[outcome_of(result, fate)] += 1
+                outcomes[outcome_of(result, fate)] += 1
                 self._tell(ticket, result if fate is Fate.DONE else None)
                 continue
             if fate is Fate.SET_ASIDE and isinstance(result, ApiError):
-                self.outcomes[Outcome.REFUSED] += 1
+                outcomes[Outcome.REFUSED] += 1
                 self._spool.set_aside(ticket, record, str(result))
                 self._tell(ticket, result)
                 continue
@@ -245,34 +267,62 @@ class Outbox:
                 self._instead[ticket] = report_operation(operation, record.call)
             elif isinstance(result, Unavailable):
                 unavailable = result
+        with self._lock:
+            self.outcomes.update(outcomes)
         self._spool.done(done)
         self._spool.put_back(kept)
         return unavailable
 
     def stranded(self, load: Load) -> None:
         """Let records that got no answer be sent again."""
-        self._spool.put_back([ticket for ticket, _ in load.taken])
+        self._put_back(load)
         self.failed()
 
-    def _take(self, most: int) -> list[tuple[Ticket, Record]]:
+    def _take(self, most: int) -> Load | None:
+        """Take the oldest records that need not wait for others; None if there are none."""
         now = datetime.now(UTC)
-        taken = self._spool.take(most)
-        self._spool.done([ticket for ticket, record in taken if is_over(record, now)])
-        return [(ticket, record) for ticket, record in taken if not is_over(record, now)]
+        taken: list[tuple[Ticket, Record]] = []
+        operations: list[str] = []
+        holds: list[str] = []
+        over, early = [], []
+        with self._lock:
+            for ticket, record in self._spool.take(most):
+                operation = self._instead.get(ticket, record.operation)
+                hold = held_by(operation)
+                if is_over(record, now):
+                    over.append(ticket)
+                elif hold is not None and ends_hold(operation) and self._under_way[hold]:
+                    early.append(ticket)
+                else:
+                    taken.append((ticket, record))
+                    operations.append(operation)
+                    if hold is not None:
+                        holds.append(hold)
+            self._under_way.update(holds)
+        self._spool.done(over)
+        self._spool.put_back(early)
+        return Load(taken, operations, holds) if taken else None
 
-    def _load(self, taken: Sequence[tuple[Ticket, Record]]) -> Load:
-        return Load(taken, [self._instead.get(ticket, record.operation) for ticket, record in taken])
+    def _is_back(self, load: Load) -> None:
+        with self._lock:
+            self._under_way.subtract(load.holds)
+            for hold in load.holds:
+                if not self._under_way[hold]:
+                    del self._under_way[hold]
 
-    def _deliver(self, taken: Sequence[tuple[Ticket, Record]], *, again: bool) -> Unavailable | None:
+    def _put_back(self, load: Load) -> None:
+        self._is_back(load)
+        self._spool.put_back([ticket for ticket, _ in load.taken])
+
+    def _deliver(self, load: Load, *, again: bool) -> Unavailable | None:
         """Send some records, and act on the answer; returns what kept some of them from being served."""
-        load = self._load(taken)
         self._tried = self._clock()
         try:
             answer = self._send(operations_request(load.operations), again)
-            results = read_results(answer, len(taken))
+            results = read_results(answer, len(load.taken))
         except BaseException:
             self._rounds += 1
-            self._spool.put_back([ticket for ticket, _ in taken])
+            self._put_back(load)
             raise
         self._rounds = 0
         self._note_tenant(answer)

@@ -6,6 +6,7 @@ A record is done only after it was booked, was found booked already, or is kept 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
@@ -24,6 +25,9 @@ SPOOLED_EVENT = {"op": "event", "spooled": True}
 """What every event of a spool says: so the service books it at any age."""
 _NEEDED = ("op", "reservation_id", "idempotency_key", "part", "usage", "occurred_at", "estimated", "outcome")
 _A_RESERVE = '{"op": "reserve"'
+_A_RELEASE = '{"op": "release"'
+_A_PART = '"part": true'
+_OF_A_HOLD = re.compile(r'\{"op": "(?:settle|release)", "reservation_id": "(?P<hold>[^"]*)"')
 _SETTLES_ONLY = ("op", "reservation_id", "part", "original_input_tokens", "other_models")
 
 
@@ -100,6 +104,17 @@ def _is_granted(answer: Fields) -> bool:
 
 def _is_reserve(request: ApiRequest) -> bool:
     return request.operation is not None and request.operation.op == "reserve"
+
+
+def held_by(operation: str) -> str | None:
+    """Return the hold that a settle or a release is about, None for any other operation (JSON text)."""
+    found = _OF_A_HOLD.match(operation)
+    return None if found is None else found["hold"]
+
+
+def ends_hold(operation: str) -> bool:
+    """Whether an operation that is about a hold ends it, so that it must come after all others about that."""
+    return _A_PART not in operation
 
 
 def is_over(record: Record, now: datetime) -> bool:
