@@ -37,7 +37,6 @@ from .errors import (
     UsageMissing,
 )
 from .guard.current import RunningCall, current_call
-from .leases.sizes import Take
 from .providers import (
     AnthropicStreamUsage,
     AnyStreamUsage,
@@ -57,8 +56,6 @@ from .providers import (
 from .unavailable import AllowUpTo, OnUnavailable, allow_up_to
 from .wire.amounts import Amounts, Balance, Limits, Share
 from .wire.calls import Actual, Call, Measured, PlannedCall
-from .wire.events import CacheHit, Recorded, ReportedEvent, ResponseEvent, ToolCall, UsageEvent
-from .wire.preflights import Preflight, Stop
 from .wire.reservations import ModelName, OtherModel, OtherUse, Reservation, Settlement
 from .wire.runs import Allocation, Iterations, Opening, RunSnapshot, Step
 
@@ -76,6 +73,9 @@ if typing.TYPE_CHECKING:
     from ._sync.run import Run
     from ._sync.toolbox import Toolbox
     from .guard.cache_statistics import CacheStatistics
+    from .leases.sizes import Take
+    from .wire.events import CacheHit, Recorded, ReportedEvent, ResponseEvent, ToolCall, UsageEvent
+    from .wire.preflights import Preflight, Stop
 
 __all__ = [
     "Actual",
@@ -181,16 +181,25 @@ _MODULES: typing.Final = {
     "AsyncRun": "._async.run",
     "AsyncTokenLedger": "._async.client",
     "AsyncToolbox": "._async.toolbox",
+    "CacheHit": ".wire.events",
     "CacheStatistics": ".guard.cache_statistics",
     "Hold": "._sync.hold",
     "LeasedCall": "._sync.leased_call",
     "Leases": "._sync.leases",
+    "Preflight": ".wire.preflights",
+    "Recorded": ".wire.events",
+    "ReportedEvent": ".wire.events",
+    "ResponseEvent": ".wire.events",
     "Run": "._sync.run",
+    "Stop": ".wire.preflights",
+    "Take": ".leases.sizes",
     "TokenLedger": "._sync.client",
+    "ToolCall": ".wire.events",
     "Toolbox": "._sync.toolbox",
+    "UsageEvent": ".wire.events",
 }
-"""Where clients stand, and what is for tools only. They are loaded when they are asked for: an HTTP client takes most
-of the time of an import, and who reads providers' responses needs none.
+"""Where clients stand, and what few programs use. They are loaded when they are asked for: an HTTP client takes most of
+the time of an import, and who reads providers' responses needs none.
 """
 
 

@@ -24,7 +24,7 @@ from token_ledger_sdk import (
 from token_ledger_sdk._async import outbox
 from token_ledger_sdk.leases.terms import Terms
 from token_ledger_sdk.wire.calls import Scope
-from token_ledger_sdk.wire.leases import MAX_OPERATIONS
+from token_ledger_sdk.wire.operations import MAX_OPERATIONS
 
 from tests.api.waiting import until
 from tests.client.conftest import Client, Clock, client_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from token_ledger_sdk.wire import leases, reservations, runs
+from token_ledger_sdk.wire import leases, operations, reservations, runs
 from token_ledger_sdk.wire.answers import Answer
 from token_ledger_sdk.wire.calls import Call, Scope
 from token_ledger_sdk.wire.events import UsageEvent, reports
@@ -40,7 +40,7 @@ def test_an_operation_is_the_body_with_its_verb_and_its_id() -> None:
         (runs.open_request({}, user="ada"), False),
         (runs.step_request("1"), False),
         (runs.read_request("1"), False),
-        (leases.operations_request(["{}"]), False),
+        (operations.operations_request(["{}"]), False),
         (get("/v1/models"), False),
     ],
 )

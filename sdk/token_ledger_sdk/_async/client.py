@@ -12,22 +12,16 @@ import httpx2
 from ..connection import POOL, Connection
 from ..errors import LedgerError
 from ..guard.context import ContextBlock, ContextFields, context_of
-from ..guard.functions import FunctionFields
 from ..guard.models import ModelCache
-from ..leases.terms import Terms
 from ..outage import RetryPolicy
 from ..spool.places import spool_place
 from ..spool.spool import Spool
 from ..unavailable import OnUnavailable
 from ..wire import runs
 from ..wire.calls import Call, PlannedCall, Scope
-from ..wire.events import Recorded, ReportedEvent, reports
-from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.runs import Opening, RunSnapshot
-from .guarded_function import Function
 from .hold import AsyncHold
 from .known_models import AsyncKnownModels
-from .leases import AsyncLeases
 from .run import AsyncRun
 from .sender import AsyncSender
 from .tool_methods import AsyncToolMethods
@@ -35,9 +29,14 @@ from .unasked import permit
 from .wrapping import AsyncWrapper
 
 if TYPE_CHECKING:
+    from ..guard.functions import FunctionFields
+    from ..wire.events import Recorded, ReportedEvent
+    from ..wire.preflights import Preflight
+    from .guarded_function import Function
     from .langchain_callbacks import AsyncLangChainHandler
     from .langchain_middleware import AsyncLangChainMiddleware
     from .langchain_tools import AsyncLangChainTools
+    from .leases import AsyncLeases
 
     # begin async only
     from .pydantic_ai_capability import PydanticAICapability
@@ -134,11 +133,16 @@ class AsyncTokenLedger(AsyncToolMethods):
         **call: Unpack[Call],
     ) -> AsyncLeases:
         """Prepare leases outside any run, for up to `calls` calls each; sends nothing."""
+        from ..leases.terms import Terms
+        from .leases import AsyncLeases
+
         terms = Terms(call, calls=calls, longest_call_seconds=longest_call_seconds, flush_seconds=flush_seconds)
         return AsyncLeases(self._sender, terms, Scope(user=user, cost_center=cost_center))
 
     async def preflight(self, calls: Sequence[PlannedCall], *, user: str, cost_center: str | None = None) -> Preflight:
         """Ask whether calls outside any run would fit now, one after the other; nothing is held."""
+        from ..wire.preflights import Preflight, preflight_request
+
         request = preflight_request(calls, Scope(user=user, cost_center=cost_center))
         return (await self._sender.send(request)).read(Preflight)
 
@@ -147,6 +151,8 @@ class AsyncTokenLedger(AsyncToolMethods):
 
         False means that a budget has no room; anything else raises as a reserve would: UnknownModel, TenantStopped.
         """
+        from ..wire.preflights import affordable
+
         return affordable(await self.preflight([{**call, "count": 1}], user=user, cost_center=cost_center))
 
     async def record(self, events: Iterable[ReportedEvent]) -> tuple[Recorded, ...]:
@@ -156,6 +162,8 @@ class AsyncTokenLedger(AsyncToolMethods):
         the other. If one raises, such as Unreachable, earlier ones are booked: report the same events again, with their
         keys, and nothing is booked twice.
         """
+        from ..wire.events import reports
+
         recorded: list[Recorded] = []
         for report in reports(events):
             recorded += report.read(await self._sender.send(report.request))

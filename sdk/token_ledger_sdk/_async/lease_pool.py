@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
-from ..leases.terms import Terms
 from ..unavailable import OnUnavailable
 from ..wire.calls import Call, Scope
 from .hold import AsyncHold
-from .leased_call import AsyncLeasedCall
-from .leases import AsyncLeases
 from .sender import AsyncSender
+
+if TYPE_CHECKING:
+    from .leased_call import AsyncLeasedCall
+    from .leases import AsyncLeases
 
 _MOST_KINDS = 256
 """How many kinds of calls have leases at once; beyond, those of the kind that came first are given back."""
@@ -31,6 +33,9 @@ class AsyncLeasePool:
         kind = _kind_of(call, scope, calls)
         found = self._leases.get(kind)
         if found is None:
+            from ..leases.terms import Terms
+            from .leases import AsyncLeases
+
             terms = Terms(call, calls=calls, longest_call_seconds=_LONGEST_CALL_SECONDS, flush_seconds=1.0)
             found = self._leases.setdefault(kind, (scope, AsyncLeases(self._sender, terms, scope)))
             if len(self._leases) > _MOST_KINDS:

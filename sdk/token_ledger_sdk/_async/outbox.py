@@ -36,7 +36,7 @@ from ..unsettled import Left, retry_pause_seconds
 from ..waiting_async import lock_async, run_later_async, together_async
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
-from ..wire.leases import MAX_OPERATIONS, operations_request, read_results, tenant_request
+from ..wire.operations import MAX_OPERATIONS, operations_request, read_results, tenant_request
 from ..wire.requests import ApiRequest
 
 _log = logging.getLogger("token_ledger_sdk")

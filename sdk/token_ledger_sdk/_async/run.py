@@ -9,28 +9,27 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 from ..errors import LedgerError, RunNotOpen
 from ..guard.context import ContextFields, context_of
-from ..leases.terms import Terms
 from ..spool.deliveries import event_operation
 from ..spool.lines import Record
 from ..unavailable import OnUnavailable
 from ..wire import runs
 from ..wire.amounts import Share
 from ..wire.calls import Actual, Call, PlannedCall, Scope, use_of
-from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.requests import ApiRequest, new_key
 from ..wire.runs import Opening, RunSnapshot, Step
 from .block import AsyncBlock
 from .hold import AsyncHold
-from .leases import AsyncLeases
 from .sender import AsyncSender
 from .tool_methods import AsyncToolMethods
 from .unasked import permit
 from .wrapping import AsyncWrapper
 
 if TYPE_CHECKING:
+    from ..wire.preflights import Preflight
     from .langchain_callbacks import AsyncLangChainHandler
     from .langchain_middleware import AsyncLangChainMiddleware
     from .langchain_tools import AsyncLangChainTools
+    from .leases import AsyncLeases
 
     # begin async only
     from .pydantic_ai_capability import PydanticAICapability
@@ -95,6 +94,9 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
         self, *, calls: int, longest_call_seconds: float = 60.0, flush_seconds: float = 1.0, **call: Unpack[Call]
     ) -> AsyncLeases:
         """Prepare leases for up to `calls` calls each, of which `call` is the largest usual one; sends nothing."""
+        from ..leases.terms import Terms
+        from .leases import AsyncLeases
+
         terms = Terms(call, calls=calls, longest_call_seconds=longest_call_seconds, flush_seconds=flush_seconds)
         return AsyncLeases(self._sender, terms, self._scope)
 
@@ -188,6 +190,8 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
 
     async def preflight(self, calls: Sequence[PlannedCall]) -> Preflight:
         """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
+        from ..wire.preflights import Preflight, preflight_request
+
         return (await self._sender.send(preflight_request(calls, self._scope))).read(Preflight)
 
     async def can_afford(self, **call: Unpack[Call]) -> bool:
@@ -196,6 +200,8 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
         False means that a budget or an allocation has no room; anything else raises as a reserve would: UnknownModel,
         RunNotOpen, TenantStopped.
         """
+        from ..wire.preflights import affordable
+
         return affordable(await self.preflight([{**call, "count": 1}]))
 
     async def track_usage(self, response: object, *, agent_type: str, **actual: Unpack[Actual]) -> None:

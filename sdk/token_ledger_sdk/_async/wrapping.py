@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import ConfigurationError
 from ..guard.context import CallContext
-from ..guard.functions import FunctionFields, terms_of
 from ..unavailable import OnUnavailable, check_policy
-from .guard import AsyncGuard
-from .guarded_function import Function, guard_function, guard_tool
 from .inner_clients import AsyncInnerClients
 from .known_models import AsyncKnownModels
 from .lease_pool import AsyncLeasePool
 from .sender import AsyncSender
 
 if TYPE_CHECKING:
+    from ..guard.functions import FunctionFields
     from ..guard.tool_terms import ToolFields
+    from .guard import AsyncGuard
+    from .guarded_function import Function
     from .langchain_callbacks import AsyncLangChainHandler
     from .langchain_middleware import AsyncLangChainMiddleware
     from .langchain_tools import AsyncLangChainTools
@@ -69,6 +69,8 @@ class AsyncWrapper:
         on_unavailable: OnUnavailable | None = None,
     ) -> AsyncGuard:
         """Return a guard, for a wrapped client or for an adapter; `lease_calls` are the calls of one lease."""
+        from .guard import AsyncGuard
+
         return AsyncGuard(
             self._sender,
             self._models,
@@ -150,6 +152,9 @@ class AsyncWrapper:
     # end async only
     def guard_function(self, said: FunctionFields, run_id: str | None = None) -> Callable[[Function], Function]:
         """Return a decorator for functions that call a model, or for tools; raises TypeError for what does not fit."""
+        from ..guard.functions import terms_of
+        from .guarded_function import guard_function, guard_tool
+
         terms, defaults = terms_of(said)
         guard = self.guard(defaults, run_id=run_id)
         if terms.tool is not None:

@@ -13,22 +13,16 @@ import httpx2
 from ..connection import POOL, Connection
 from ..errors import LedgerError
 from ..guard.context import ContextBlock, ContextFields, context_of
-from ..guard.functions import FunctionFields
 from ..guard.models import ModelCache
-from ..leases.terms import Terms
 from ..outage import RetryPolicy
 from ..spool.places import spool_place
 from ..spool.spool import Spool
 from ..unavailable import OnUnavailable
 from ..wire import runs
 from ..wire.calls import Call, PlannedCall, Scope
-from ..wire.events import Recorded, ReportedEvent, reports
-from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.runs import Opening, RunSnapshot
-from .guarded_function import Function
 from .hold import Hold
 from .known_models import KnownModels
-from .leases import Leases
 from .run import Run
 from .sender import Sender
 from .tool_methods import ToolMethods
@@ -36,9 +30,14 @@ from .unasked import permit
 from .wrapping import Wrapper
 
 if TYPE_CHECKING:
+    from ..guard.functions import FunctionFields
+    from ..wire.events import Recorded, ReportedEvent
+    from ..wire.preflights import Preflight
+    from .guarded_function import Function
     from .langchain_callbacks import LangChainHandler
     from .langchain_middleware import LangChainMiddleware
     from .langchain_tools import LangChainTools
+    from .leases import Leases
     from .toolbox import Toolbox
 
 Client = TypeVar("Client")
@@ -130,11 +129,16 @@ class TokenLedger(ToolMethods):
         **call: Unpack[Call],
     ) -> Leases:
         """Prepare leases outside any run, for up to `calls` calls each; sends nothing."""
+        from ..leases.terms import Terms
+        from .leases import Leases
+
         terms = Terms(call, calls=calls, longest_call_seconds=longest_call_seconds, flush_seconds=flush_seconds)
         return Leases(self._sender, terms, Scope(user=user, cost_center=cost_center))
 
     def preflight(self, calls: Sequence[PlannedCall], *, user: str, cost_center: str | None = None) -> Preflight:
         """Ask whether calls outside any run would fit now, one after the other; nothing is held."""
+        from ..wire.preflights import Preflight, preflight_request
+
         request = preflight_request(calls, Scope(user=user, cost_center=cost_center))
         return (self._sender.send(request)).read(Preflight)
 
@@ -143,6 +147,8 @@ class TokenLedger(ToolMethods):
 
         False means that a budget has no room; anything else raises as a reserve would: UnknownModel, TenantStopped.
         """
+        from ..wire.preflights import affordable
+
         return affordable(self.preflight([{**call, "count": 1}], user=user, cost_center=cost_center))
 
     def record(self, events: Iterable[ReportedEvent]) -> tuple[Recorded, ...]:
@@ -152,6 +158,8 @@ class TokenLedger(ToolMethods):
         the other. If one raises, such as Unreachable, earlier ones are booked: report the same events again, with their
         keys, and nothing is booked twice.
         """
+        from ..wire.events import reports
+
         recorded: list[Recorded] = []
         for report in reports(events):
             recorded += report.read(self._sender.send(report.request))

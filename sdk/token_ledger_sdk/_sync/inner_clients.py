@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .guard import Guard
+if TYPE_CHECKING:
+    from .guard import Guard
 
 
 class InnerClients:

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
-from ..leases.terms import Terms
 from ..unavailable import OnUnavailable
 from ..wire.calls import Call, Scope
 from .hold import Hold
-from .leased_call import LeasedCall
-from .leases import Leases
 from .sender import Sender
+
+if TYPE_CHECKING:
+    from .leased_call import LeasedCall
+    from .leases import Leases
 
 _MOST_KINDS = 256
 """How many kinds of calls have leases at once; beyond, those of the kind that came first are given back."""
@@ -32,6 +34,9 @@ class LeasePool:
         kind = _kind_of(call, scope, calls)
         found = self._leases.get(kind)
         if found is None:
+            from ..leases.terms import Terms
+            from .leases import Leases
+
             terms = Terms(call, calls=calls, longest_call_seconds=_LONGEST_CALL_SECONDS, flush_seconds=1.0)
             found = self._leases.setdefault(kind, (scope, Leases(self._sender, terms, scope)))
             if len(self._leases) > _MOST_KINDS:

@@ -37,7 +37,7 @@ from ..unsettled import Left, retry_pause_seconds
 from ..waiting_sync import lock_sync, run_later_sync, together_sync
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
-from ..wire.leases import MAX_OPERATIONS, operations_request, read_results, tenant_request
+from ..wire.operations import MAX_OPERATIONS, operations_request, read_results, tenant_request
 from ..wire.requests import ApiRequest
 
 _log = logging.getLogger("token_ledger_sdk")

@@ -10,28 +10,27 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 from ..errors import LedgerError, RunNotOpen
 from ..guard.context import ContextFields, context_of
-from ..leases.terms import Terms
 from ..spool.deliveries import event_operation
 from ..spool.lines import Record
 from ..unavailable import OnUnavailable
 from ..wire import runs
 from ..wire.amounts import Share
 from ..wire.calls import Actual, Call, PlannedCall, Scope, use_of
-from ..wire.preflights import Preflight, affordable, preflight_request
 from ..wire.requests import ApiRequest, new_key
 from ..wire.runs import Opening, RunSnapshot, Step
 from .block import Block
 from .hold import Hold
-from .leases import Leases
 from .sender import Sender
 from .tool_methods import ToolMethods
 from .unasked import permit
 from .wrapping import Wrapper
 
 if TYPE_CHECKING:
+    from ..wire.preflights import Preflight
     from .langchain_callbacks import LangChainHandler
     from .langchain_middleware import LangChainMiddleware
     from .langchain_tools import LangChainTools
+    from .leases import Leases
 
 
 Client = TypeVar("Client")
@@ -93,6 +92,9 @@ class Run(Block, ToolMethods):
         self, *, calls: int, longest_call_seconds: float = 60.0, flush_seconds: float = 1.0, **call: Unpack[Call]
     ) -> Leases:
         """Prepare leases for up to `calls` calls each, of which `call` is the largest usual one; sends nothing."""
+        from ..leases.terms import Terms
+        from .leases import Leases
+
         terms = Terms(call, calls=calls, longest_call_seconds=longest_call_seconds, flush_seconds=flush_seconds)
         return Leases(self._sender, terms, self._scope)
 
@@ -167,6 +169,8 @@ class Run(Block, ToolMethods):
 
     def preflight(self, calls: Sequence[PlannedCall]) -> Preflight:
         """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
+        from ..wire.preflights import Preflight, preflight_request
+
         return (self._sender.send(preflight_request(calls, self._scope))).read(Preflight)
 
     def can_afford(self, **call: Unpack[Call]) -> bool:
@@ -175,6 +179,8 @@ class Run(Block, ToolMethods):
         False means that a budget or an allocation has no room; anything else raises as a reserve would: UnknownModel,
         RunNotOpen, TenantStopped.
         """
+        from ..wire.preflights import affordable
+
         return affordable(self.preflight([{**call, "count": 1}]))
 
     def track_usage(self, response: object, *, agent_type: str, **actual: Unpack[Actual]) -> None:

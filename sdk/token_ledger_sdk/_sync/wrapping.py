@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import ConfigurationError
 from ..guard.context import CallContext
-from ..guard.functions import FunctionFields, terms_of
 from ..unavailable import OnUnavailable, check_policy
-from .guard import Guard
-from .guarded_function import Function, guard_function, guard_tool
 from .inner_clients import InnerClients
 from .known_models import KnownModels
 from .lease_pool import LeasePool
 from .sender import Sender
 
 if TYPE_CHECKING:
+    from ..guard.functions import FunctionFields
     from ..guard.tool_terms import ToolFields
+    from .guard import Guard
+    from .guarded_function import Function
     from .langchain_callbacks import LangChainHandler
     from .langchain_middleware import LangChainMiddleware
     from .langchain_tools import LangChainTools
@@ -65,6 +65,8 @@ class Wrapper:
         on_unavailable: OnUnavailable | None = None,
     ) -> Guard:
         """Return a guard, for a wrapped client or for an adapter; `lease_calls` are the calls of one lease."""
+        from .guard import Guard
+
         return Guard(
             self._sender,
             self._models,
@@ -126,6 +128,9 @@ class Wrapper:
 
     def guard_function(self, said: FunctionFields, run_id: str | None = None) -> Callable[[Function], Function]:
         """Return a decorator for functions that call a model, or for tools; raises TypeError for what does not fit."""
+        from ..guard.functions import terms_of
+        from .guarded_function import guard_function, guard_tool
+
         terms, defaults = terms_of(said)
         guard = self.guard(defaults, run_id=run_id)
         if terms.tool is not None:

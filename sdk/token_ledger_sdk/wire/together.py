@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .answers import Answer
-from .leases import MAX_OPERATIONS, operations_request
+from .operations import MAX_OPERATIONS, operations_request
 from .requests import ApiRequest, operation_of
 
 MOST_OPERATIONS = MAX_OPERATIONS
