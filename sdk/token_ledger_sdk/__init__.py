@@ -27,6 +27,7 @@ from .errors import (
     OutcomeUnknown,
     Problem,
     ReservationNotOpen,
+    RunCancelled,
     RunNotOpen,
     TenantStopped,
     ToolTimedOut,
@@ -57,7 +58,7 @@ from .unavailable import AllowUpTo, OnUnavailable, allow_up_to
 from .wire.amounts import Amounts, Balance, Limits, Share
 from .wire.calls import Actual, Call, Measured, PlannedCall
 from .wire.reservations import ModelName, OtherModel, OtherUse, Reservation, Settlement
-from .wire.runs import Allocation, Iterations, Opening, RunSnapshot, Step
+from .wire.runs import Allocation, Iterations, Opening, RunNews, RunShare, RunSnapshot, Step
 
 if typing.TYPE_CHECKING:
     from ._async.client import AsyncTokenLedger
@@ -144,7 +145,10 @@ __all__ = [
     "ReservationNotOpen",
     "ResponseEvent",
     "Run",
+    "RunCancelled",
+    "RunNews",
     "RunNotOpen",
+    "RunShare",
     "RunSnapshot",
     "RunningCall",
     "Settlement",

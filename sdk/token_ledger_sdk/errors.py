@@ -24,7 +24,8 @@
         ├── NotFound               404
         ├── Conflict               409
         │   ├── IdempotencyConflict   the same key was used with another body
-        │   ├── RunNotOpen            the run was cancelled or closed
+        │   ├── RunNotOpen            the run was closed
+        │   │   └── RunCancelled      the run was cancelled, or one that it is part of
         │   └── ReservationNotOpen    the hold was settled or released, or has expired
         └── Unavailable            429 or 5xx after every retry
             └── OutcomeUnknown     503: the service lost its database at commit; send the same key again
@@ -258,6 +259,14 @@ class RunNotOpen(Conflict):
         """The state of the run, if the service named it."""
         state = self.problem.extra.get("run_state")
         return state if isinstance(state, str) else None
+
+
+class RunCancelled(RunNotOpen):
+    """The run was cancelled, or one that it is part of: stop working for it.
+
+    It is raised where the service refuses something, and, once this process has heard of it, at once: by the run's
+    block, whose task is cancelled, by the next call, step or tool, and by streams of wrapped clients.
+    """
 
 
 class ReservationNotOpen(Conflict):

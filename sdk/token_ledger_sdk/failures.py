@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import LedgerError
+from .errors import LedgerError, RunCancelled
 from .providers.bodies import either, member
 
 NEVER_BILLED = frozenset({400, 401, 403, 404, 413, 422, 429, 503, 529})
@@ -33,7 +33,7 @@ _HANDSHAKE = "do_handshake"
 _HOLD_THEIR_CAUSE = frozenset({"requests", "urllib3", "urllib", "botocore", "aiohttp", "httpcore", "httpcore2"})
 """Libraries whose exceptions have the one that they were made from as a member, and not as their `__cause__`."""
 _KINDS = (
-    ("CancelledError", "cancelled"), ("ClientPayloadError", "cut_connection"),
+    ("RunCancelled", "cancelled"), ("CancelledError", "cancelled"), ("ClientPayloadError", "cut_connection"),
     ("ProtocolError", "cut_connection"), ("ChunkedEncodingError", "cut_connection"),
     ("ConnectionClosedError", "cut_connection"), ("ClientConnectionError", "cut_connection"),
     ("Cancelled", "cancelled"), ("GeneratorExit", "closed_early"), ("KeyboardInterrupt", "cancelled"),
@@ -77,7 +77,8 @@ def failure_of(error: BaseException) -> Failure:
 
 def is_interruption(error: BaseException) -> bool:
     """Whether an exception ends the caller's own work, and is no answer to it."""
-    return not isinstance(error, Exception)  # so are cancellations of asyncio and of trio, and KeyboardInterrupt
+    # Not an Exception are cancellations of asyncio and of trio, and KeyboardInterrupt.
+    return not isinstance(error, Exception) or isinstance(error, RunCancelled)
 
 
 def is_misuse(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 import anyio
@@ -21,6 +22,8 @@ Value = TypeVar("Value")
 
 # The longest that the end of a block may keep a task that is being canceled.
 _SHIELDED_SECONDS = 10.0
+# How long a task has to be cancelled by those who wait for it, before it is cancelled by itself.
+_GRACE_SECONDS = 0.05
 
 
 async def sleep_async(seconds: float) -> None:
@@ -56,6 +59,51 @@ class SignalAsync:
                 await self._event.wait()
         came, self._is_set, self._event = self._is_set, False, None
         return came
+
+
+class InterruptionAsync:
+    """Cancels the task that made it, where that is one of asyncio: what it does must not go on."""
+
+    __slots__ = ("__weakref__", "_before", "_is_only", "_is_over", "_is_used", "_loop", "_task")
+
+    def __init__(self) -> None:
+        try:
+            self._task = asyncio.current_task()
+        except RuntimeError:  # on trio
+            self._task = None
+        self._loop = None if self._task is None else self._task.get_loop()
+        self._before = 0 if self._task is None else self._task.cancelling()
+        self._is_used = self._is_over = self._is_only = False
+
+    def interrupt(self, *, unless_ending: bool = False) -> None:
+        """Cancel the task, from any thread; a moment later, and unless that was done meanwhile, if that is said."""
+        if self._loop is not None and not self._is_over:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._begin_to_end if unless_ending else self._cancel)
+
+    def _begin_to_end(self) -> None:
+        assert self._loop is not None
+        self._loop.call_later(_GRACE_SECONDS, self._cancel_unless_ending)
+
+    def _cancel_unless_ending(self) -> None:
+        if self._task is not None and self._task.cancelling() == self._before:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None and not (self._is_over or self._task.done()):
+            self._is_used = True
+            self._task.cancel()
+
+    def over(self) -> None:
+        """Interrupt nothing from now on."""
+        self._is_over = True
+
+    def caused(self, error: BaseException | None) -> bool:
+        """Whether an exception is the cancellation by this, and nobody else cancels the task; ask when it is over."""
+        if self._is_used and self._task is not None:
+            self._is_used = False
+            self._is_only = self._task.uncancel() <= self._before
+        return self._is_only and isinstance(error, asyncio.CancelledError)
 
 
 async def apart_async(do: Callable[[], Awaitable[None]]) -> None:
@@ -178,6 +226,22 @@ _apart: set[asyncio.Future[None]] = set()
 
 WorkAsync: TypeAlias = Awaitable[Value]
 """What `gather` takes: something to await."""
+
+
+def background_async(do: Callable[[], Awaitable[None]], name: str) -> Callable[[], None]:
+    """Await `do` in a task of its own until what this returns was called, which cancels it; on trio, not at all."""
+    if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
+        return lambda: None
+    task = asyncio.ensure_future(do())
+    task.set_name(name)
+    _apart.add(task)
+    task.add_done_callback(_apart.discard)
+
+    def end() -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    return end
 
 
 def event_async() -> anyio.Event:

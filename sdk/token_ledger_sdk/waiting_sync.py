@@ -45,6 +45,22 @@ class SignalSync:
         return self._unset.acquire(timeout=-1 if seconds is None else seconds)
 
 
+class InterruptionSync:
+    """Does nothing: a thread is not cancelled, but stops at its next step."""
+
+    __slots__ = ("__weakref__",)
+
+    def interrupt(self, *, unless_ending: bool = False) -> None:
+        """Do nothing."""
+
+    def over(self) -> None:
+        """Do nothing."""
+
+    def caused(self, error: BaseException | None) -> bool:
+        """Return False."""
+        return False
+
+
 def apart_sync(do: Callable[[], None]) -> None:
     """Call `do`: threads are not canceled."""
     do()
@@ -112,6 +128,12 @@ def at_task_end_sync(do: Callable[[BaseException], None]) -> Callable[[], None]:
 
 WorkSync: TypeAlias = Callable[[], Value]
 """What `gather` takes: something to call."""
+
+
+def background_sync(do: Callable[[], None], name: str) -> Callable[[], None]:
+    """Call `do` in a thread of its own, which ends with the process; who wants it to end earlier tells it."""
+    threading.Thread(target=do, name=name, daemon=True).start()
+    return lambda: None
 
 
 def event_sync() -> threading.Event:

@@ -163,28 +163,28 @@ async def test_a_larger_call_that_the_lease_can_bear_needs_no_question(client: C
 @pytest.mark.parametrize("stop", ["cancel", "tenant"])
 async def test_a_stop_is_obeyed_once_the_service_was_heard_of(stop: str, client: Client) -> None:
     clock = Clock()
-    async with client.ledger.run(user="ada") as run:
-        async with leases_of(client, clock, Scope(run_id=run.run_id), flush_seconds=100.0) as leases:
-            async with await leases.reserve() as call:
-                if stop == "cancel":
-                    await client.world.made(f"/v1/runs/{run.run_id}/cancel")
-                else:
-                    await client.world.made("/v1/stop", {"idempotency_key": "s", "reason": "a runaway"})
-                clock.now += 101
-                await call.settle(MOST)
-            with pytest.raises(RunNotOpen if stop == "cancel" else TenantStopped):
-                await leases.reserve()
-        assert len(await client.booked()) == 1, "what was under way is booked"
-        if stop == "tenant":
-            await client.world.made("/v1/resume", {"idempotency_key": "r"})
+    run = client.ledger.run(user="ada")
+    await run.open()  # without its block, which a stop would leave
+    async with leases_of(client, clock, Scope(run_id=run.run_id), flush_seconds=100.0) as leases:
+        async with await leases.reserve() as call:
+            if stop == "cancel":
+                await client.world.made(f"/v1/runs/{run.run_id}/cancel")
+            else:
+                await client.world.made("/v1/stop", {"idempotency_key": "s", "reason": "a runaway"})
+            clock.now += 101
+            await call.settle(MOST)
+        with pytest.raises(RunNotOpen if stop == "cancel" else TenantStopped):
+            await leases.reserve()
+    assert len(await client.booked()) == 1, "what was under way is booked"
+    if stop == "tenant":
+        await client.world.made("/v1/resume", {"idempotency_key": "r"})
 
 
 async def test_a_stop_is_heard_of_by_a_client_that_has_nothing_to_book(client: Client) -> None:
     clock = Clock()
-    async with (
-        client.ledger.run(user="ada") as run,
-        leases_of(client, clock, Scope(run_id=run.run_id), flush_seconds=100.0) as leases,
-    ):
+    run = client.ledger.run(user="ada")
+    await run.open()
+    async with leases_of(client, clock, Scope(run_id=run.run_id), flush_seconds=100.0) as leases:
         (await leases.reserve()).not_sent()
         await client.world.made(f"/v1/runs/{run.run_id}/cancel")
         clock.now += 101
@@ -368,7 +368,9 @@ async def test_what_has_ended_is_booked_without_another_call(client: Client) -> 
 
 
 async def test_a_stop_that_an_earlier_lease_is_told_of_stops_the_one_after_it(client: Client) -> None:
-    async with client.ledger.run(user="ada") as run, run.lease(calls=2, flush_seconds=60, **client.call) as leases:
+    run = client.ledger.run(user="ada")
+    await run.open()
+    async with run.lease(calls=2, flush_seconds=60, **client.call) as leases:
         early = [await leases.reserve() for _ in range(2)]
         await leases.reserve()  # of another lease
         await client.world.made(f"/v1/runs/{run.run_id}/cancel")

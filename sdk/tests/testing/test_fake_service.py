@@ -20,6 +20,7 @@ from token_ledger_sdk import (
     BudgetExceeded,
     NotAllocated,
     ReservationNotOpen,
+    RunCancelled,
     TenantStopped,
     TokenLedger,
     ToolCall,
@@ -237,3 +238,16 @@ def test_the_plug_in_of_pytest_loads_neither_client(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+async def test_a_run_that_listens_hears_that_it_was_cancelled() -> None:
+    with pytest.raises(RunCancelled):
+        await _listens_until_cancelled(FakeService())
+
+
+async def _listens_until_cancelled(service: FakeService) -> None:
+    async with service.async_client() as ledger, ledger.run(user="ada", live=True) as run:
+        with service.client() as another:
+            another.attach(run.run_id).cancel()
+        async with asyncio.timeout(60):
+            await asyncio.Event().wait()

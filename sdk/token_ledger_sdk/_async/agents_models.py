@@ -127,6 +127,7 @@ class AsyncAgentsModel:
                     call.answering()
                     if watched.add(event):
                         call.first_token()
+                    call.go_on()
                     yield event
         except BaseException as failure:
             error = failure

@@ -105,14 +105,20 @@ class AsyncTokenLedger(AsyncToolMethods):
     def _tool_wrapper(self) -> tuple[AsyncWrapper, None]:
         return self._wrapper, None
 
-    def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> AsyncRun:
-        """Prepare a run for a user; entering its block opens it, leaving the block closes it."""
-        request = runs.open_request(opening, user=user, cost_center=cost_center)
-        return AsyncRun(self._sender, self._wrapper, opening=request, closes=not opening.get("attach", False))
+    def run(
+        self, *, user: str, cost_center: str | None = None, live: bool = False, **opening: Unpack[Opening]
+    ) -> AsyncRun:
+        """Prepare a run for a user; entering its block opens it, leaving the block closes it.
 
-    def attach(self, run_id: str) -> AsyncRun:
-        """Take part in a run that somebody else has opened and will close; sends nothing."""
-        return AsyncRun(self._sender, self._wrapper, run_id=run_id)
+        With `live`, its block listens to what the service tells of it, and so stops at once when it is cancelled.
+        """
+        request = runs.open_request(opening, user=user, cost_center=cost_center)
+        closes = not opening.get("attach", False)
+        return AsyncRun(self._sender, self._wrapper, opening=request, closes=closes, live=live)
+
+    def attach(self, run_id: str, *, live: bool = False) -> AsyncRun:
+        """Take part in a run that somebody else has opened and will close; sends nothing. `live` is as with `run`."""
+        return AsyncRun(self._sender, self._wrapper, run_id=run_id, live=live)
 
     async def get_run(self, run_id: str) -> RunSnapshot:
         """Read a run's state and balances; raises NotFound."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from ..errors import ApiError, NotBooked, ReservationNotOpen, Unavailable, Unreachable
+from ..guard.run_stops import RunStops
 from ..leases.admission import LeaseBook
 from ..leases.lease_outage import is_stale
 from ..leases.sizes import Take
@@ -58,8 +59,11 @@ class AsyncFlusher(AsyncBeating):
     While the service does not answer, ended calls wait, and calls are admitted until their lease expires.
     """
 
-    def __init__(self, sender: AsyncSender, terms: Terms, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, sender: AsyncSender, terms: Terms, *, clock: Callable[[], float], run_id: str | None = None
+    ) -> None:
         self._sender = sender
+        self._run_id = run_id
         self._outbox = sender.outbox
         self._ttl_seconds = terms.ttl_seconds
         self._flush_seconds = terms.flush_seconds
@@ -71,6 +75,11 @@ class AsyncFlusher(AsyncBeating):
         self._refused: list[ApiError] = []
         self._is_closed = False
         self._process = os.getpid()
+
+    @property
+    def stops(self) -> RunStops:
+        """What was heard of runs."""
+        return self._sender.stops
 
     @property
     def is_own(self) -> bool:
@@ -87,6 +96,13 @@ class AsyncFlusher(AsyncBeating):
         with self._lock:
             self._books.append(book)
         self._sender.heartbeat.add(self)
+        if self._run_id is not None:
+            self.stops.follow(self._run_id, self)
+
+    def halt(self) -> None:
+        """Admit nothing more from these leases."""
+        for book in self._all():
+            book.stop()
 
     def next_beat(self, now: float) -> float | None:
         """Return when half of the life of a lease has passed that calls in progress are of; None without leases."""
@@ -112,8 +128,8 @@ class AsyncFlusher(AsyncBeating):
         if stop == "lease_expired":
             book.stop()
         elif stop is not None:  # a stop of the run or the tenant applies to all of its leases
-            for each in self._all():
-                each.stop()
+            self.halt()
+            self.stops.told(self._run_id, stop)
 
     def refused(self, error: ApiError) -> None:
         """Note that a call was refused, which `flush` tells."""

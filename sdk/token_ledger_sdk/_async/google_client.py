@@ -212,6 +212,7 @@ class AsyncWatchedSegments:
                     if not is_timed and watched.has_text:
                         is_timed = True
                         self._call.first_token()
+                    self._call.go_on()
                     yield chunk
         except BaseException as failure:
             error = failure

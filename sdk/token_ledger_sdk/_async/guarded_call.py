@@ -56,6 +56,7 @@ class AsyncGuardedCall:
         self._first_token: float | None = None
         self._is_over = False
         self._covers_until_sent = False
+        permission.begin()
 
     @property
     def is_over(self) -> bool:
@@ -133,6 +134,10 @@ class AsyncGuardedCall:
         if self._first_token is None:
             self._first_token = self._clock() if after_seconds is None else self._began + after_seconds
 
+    def go_on(self) -> None:
+        """Raise RunCancelled if the call's run was heard to be cancelled: between the parts of an answer."""
+        self.permission.go_on()
+
     async def settle(self, response: object, *, finish_reason: str | None = None) -> None:
         """Book what a whole answer says it used: a response, a StreamUsage or a Reading.
 
@@ -193,6 +198,7 @@ class AsyncGuardedCall:
         if self._is_over:
             return
         self._is_over = True
+        self.permission.end()
 
         async def end() -> None:
             try:

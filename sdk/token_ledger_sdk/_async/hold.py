@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from ..errors import ApiError, Conflict, LedgerError, Problem, ReservationNotOpen, Unavailable, Unreachable
+from ..guard.run_stops import RunStops
 from ..providers import Usage
 from ..providers.usage import NO_USAGE
 from ..spool.deliveries import Owner
@@ -22,6 +23,8 @@ from ..wire.reservations import Reservation, SentPart, Settlement
 from .heartbeat import LONGEST_CALL_SECONDS, AsyncBeating
 from .permission import AsyncPermission
 from .sender import AsyncSender
+
+Answered = TypeVar("Answered", Settlement, Reservation)
 
 
 class AsyncHold(AsyncPermission, AsyncBeating):
@@ -47,6 +50,10 @@ class AsyncHold(AsyncPermission, AsyncBeating):
     @property
     def _grant(self) -> Reservation:
         return self.reservation
+
+    @property
+    def _stops(self) -> RunStops:
+        return self._sender.stops
 
     @property
     def most(self) -> Usage:
@@ -75,7 +82,7 @@ class AsyncHold(AsyncPermission, AsyncBeating):
         UsageMissing if it has no token counts, ReservationNotOpen if the hold has ended. After Unreachable and
         Unavailable it is sent again in the background until there is an answer, or the client is closed.
         """
-        return (await self._end(self._use(response, actual))).read(Settlement)
+        return self._heard((await self._end(self._use(response, actual))).read(Settlement))
 
     async def settle_soon(self, response: object, **actual: Unpack[Actual]) -> None:
         """Book what the call used together with what is sent next, and do not wait for the answer; raises UsageMissing.
@@ -125,7 +132,7 @@ class AsyncHold(AsyncPermission, AsyncBeating):
     async def extend(self, ttl_seconds: int) -> Reservation:
         """Let the hold expire `ttl_seconds` from now, if that is later; `directive.stop` says if it should end."""
         answer = await self._sender.send(reservations.extend_request(self.reservation_id, ttl_seconds))
-        self.reservation = answer.read(Reservation)
+        self.reservation = self._heard(answer.read(Reservation))
         return self.reservation
 
     def next_beat(self, now: float) -> float | None:
@@ -144,7 +151,7 @@ class AsyncHold(AsyncPermission, AsyncBeating):
         except Conflict:
             self._beaten = None
             raise
-        self.reservation = answer.read(Reservation)
+        self.reservation = self._heard(answer.read(Reservation))
         if self.reservation.directive.stop:
             self._beaten = None
 
@@ -154,6 +161,13 @@ class AsyncHold(AsyncPermission, AsyncBeating):
     def booked(self, answer: Fields) -> None:
         """Note that the hold has ended, as it was asked to in the background."""
         self._ended = True
+        if answer.has("stop"):
+            self._stops.told(self._asked[1].run_id, answer.text("stop"))
+
+    def _heard(self, answer: Answered) -> Answered:
+        """Act on what an answer says of the run of this call."""
+        self._stops.told(self._asked[1].run_id, answer.stop)
+        return answer
 
     def refused(self, error: ApiError) -> bool:
         """Note that the service will not end the hold, as it was asked to in the background."""
@@ -179,7 +193,7 @@ class AsyncHold(AsyncPermission, AsyncBeating):
             raise
         self._part_answered()
         self._booked += part.usage
-        return answer.read(Settlement)
+        return self._heard(answer.read(Settlement))
 
     def _check_open(self) -> None:
         if self._ended:

@@ -114,6 +114,7 @@ class AsyncLangChainHandler(AsyncCallbackHandler):
         opened.call.answering()
         if opened.answer.feed(chunk):
             opened.call.first_token()
+        opened.call.go_on()
 
     async def on_llm_end(self, response: Any, *, run_id: UUID, **said: Any) -> None:
         """Book a call."""

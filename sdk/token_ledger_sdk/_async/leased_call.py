@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Unpack
 
 from ..errors import LedgerError
+from ..guard.run_stops import RunStops
 from ..leases.admission import LeaseBook
 from ..leases.sizes import Size, Take
 from ..providers import Usage
@@ -31,6 +32,10 @@ class AsyncLeasedCall(AsyncPermission):
     @property
     def _grant(self) -> Lease:
         return self._book.lease
+
+    @property
+    def _stops(self) -> RunStops:
+        return self._flusher.stops
 
     @property
     def most(self) -> Usage:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Unpack
+from types import TracebackType
+from typing import Self, Unpack
 
 from ..directives import Directive, Refusal
+from ..guard.run_stops import RunStops
 from ..providers import Usage
+from ..waiting_async import InterruptionAsync
 from ..wire.calls import Actual
 from ..wire.reservations import Grant
 from .block import AsyncBlock
@@ -24,6 +27,43 @@ class AsyncPermission(AsyncBlock):
         self._service_tier = service_tier
         self._ended = False
         self._not_sent = False
+        self._interruption: InterruptionAsync | None = None
+
+    @property
+    @abstractmethod
+    def _stops(self) -> RunStops:
+        """What was heard of runs."""
+
+    def begin(self) -> None:
+        """Let the task that makes the call be cancelled with its run, as long as the call goes on."""
+        run_id = self._grant.run_id
+        if run_id is not None:
+            self._interruption = InterruptionAsync()
+            self._stops.enter(run_id, self._interruption, is_block=False)
+
+    def end(self) -> None:
+        """Note that the call goes on no more."""
+        run_id = self._grant.run_id
+        if run_id is not None and self._interruption is not None:
+            self._interruption.over()
+            self._stops.leave(run_id, self._interruption)
+
+    def go_on(self) -> None:
+        """Raise RunCancelled if the run of the call was heard to be cancelled."""
+        self._stops.check(self._grant.run_id)
+
+    async def __aenter__(self) -> Self:
+        self.begin()
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end()
+        await super().__aexit__(error_type, error, traceback)
 
     @property
     @abstractmethod

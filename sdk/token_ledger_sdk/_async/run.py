@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 from ..errors import LedgerError, RunNotOpen
 from ..guard.context import ContextFields, context_of
+from ..guard.run_stops import cancelled_error
 from ..spool.deliveries import event_operation
 from ..spool.lines import Record
 from ..unavailable import OnUnavailable
+from ..waiting_async import InterruptionAsync
 from ..wire import runs
 from ..wire.amounts import Share
 from ..wire.calls import Actual, Call, PlannedCall, Scope, use_of
 from ..wire.requests import ApiRequest, new_key
-from ..wire.runs import Opening, RunSnapshot, Step
+from ..wire.runs import Opening, RunNews, RunSnapshot, Step
 from .block import AsyncBlock
 from .hold import AsyncHold
 from .sender import AsyncSender
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
 
     # begin async only
     from .pydantic_ai_capability import PydanticAICapability
+
     # end async only
+    from .run_events import AsyncRunEvents
 
 Client = TypeVar("Client")
 
@@ -41,7 +46,9 @@ Client = TypeVar("Client")
 class AsyncRun(AsyncBlock, AsyncToolMethods):
     """A run that is opened when its block is entered, and closed when the block is left.
 
-    A run made by `attach` belongs to somebody else: its block neither opens nor closes it.
+    A run made by `attach` belongs to somebody else: its block neither opens nor closes it. Once this client has heard
+    that the run was cancelled, in an answer or, with `live`, at once, the task in the block is cancelled, and the block
+    raises RunCancelled; so does whatever asks for more.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
         opening: ApiRequest | None = None,
         run_id: str = "",
         closes: bool = True,
+        live: bool = False,
     ) -> None:
         self._sender = sender
         self._wrapper = wrapper
@@ -59,6 +67,15 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
         self._closes = closes and opening is not None
         self._run_id = run_id
         self._ended = False
+        self._live = live
+        self._events: AsyncRunEvents | None = None
+        self._interruption: InterruptionAsync | None = None
+        self._news: RunNews | None = None
+
+    @property
+    def news(self) -> RunNews | None:
+        """What the service has told of the run last, to who listens with `live`; None until it has."""
+        return self._news
 
     @property
     def run_id(self) -> str:
@@ -80,6 +97,8 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
             return await self.read()
         snapshot = (await self._sender.send(self._opening)).read(RunSnapshot)
         self._run_id = snapshot.run_id
+        if snapshot.parent_run_id is not None:
+            self._sender.stops.is_part_of(snapshot.run_id, snapshot.parent_run_id)
         return snapshot
 
     async def read(self) -> RunSnapshot:
@@ -179,14 +198,17 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
     async def step(self, label: str | None = None, *, idempotency_key: str | None = None) -> Step:
         """Begin another iteration; raises IterationsExceeded once this run or one it is a part of has used all.
 
-        Repeated with the same key, as after Unreachable, it is the same iteration; without a key it is another.
+        Repeated with the same key, as after Unreachable, it is the same iteration; without a key it is another. Raises
+        RunCancelled, RunNotOpen.
         """
+        self._sender.stops.check(self.run_id)
         return (await self._sender.send(runs.step_request(self.run_id, label, idempotency_key))).read(Step)
 
-    def sub_run(self, **opening: Unpack[Opening]) -> AsyncRun:
+    def sub_run(self, *, live: bool = False, **opening: Unpack[Opening]) -> AsyncRun:
         """Prepare a part of this run, with limits of its own within this run's; its block opens and closes it."""
         request = runs.open_request(opening, parent_run_id=self.run_id)
-        return AsyncRun(self._sender, self._wrapper, opening=request, closes=not opening.get("attach", False))
+        closes = not opening.get("attach", False)
+        return AsyncRun(self._sender, self._wrapper, opening=request, closes=closes, live=live)
 
     async def preflight(self, calls: Sequence[PlannedCall]) -> Preflight:
         """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
@@ -229,8 +251,13 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
         return (await self._sender.send(request)).read(RunSnapshot)
 
     async def cancel(self) -> RunSnapshot:
-        """Stop the run: every later reserve is refused, calls in progress are still booked."""
-        return await self._end("cancel")
+        """Stop the run: every later reserve is refused, calls in progress are still booked.
+
+        Other blocks of it in this process raise RunCancelled; this one goes on.
+        """
+        snapshot = await self._end("cancel")
+        self._sender.stops.cancelled(self.run_id, by=self._interruption)
+        return snapshot
 
     async def close(self) -> RunSnapshot:
         """End the run as done: every later reserve is refused, calls in progress are still booked."""
@@ -244,7 +271,42 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
     async def __aenter__(self) -> Self:
         if self._opening is not None:
             await self.open()
+        self._interruption = InterruptionAsync()
+        self._sender.stops.enter(self.run_id, self._interruption, is_block=True)
+        if self._live:
+            from .run_events import AsyncRunEvents
+
+            self._events = AsyncRunEvents(self._sender, self.run_id, self._hear)
         return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        interruption = self._interruption
+        if interruption is None:
+            raise LedgerError("the block of the run was left, and never entered")
+        interruption.over()
+        self._sender.stops.leave(self.run_id, interruption)
+        if self._events is not None:
+            self._events.close()
+        was_interrupted = interruption.caused(error)
+        try:
+            await super().__aexit__(error_type, error, traceback)
+        except BaseException as late:
+            if not interruption.caused(late):  # it has come too late to stop anything
+                raise
+        if was_interrupted:
+            raise cancelled_error(self.run_id) from error
+
+    def _hear(self, news: RunNews) -> None:
+        before, self._news = self._news, news
+        stops = self._sender.stops
+        stops.told(self.run_id, news.stop)
+        if before is not None and before.terms != news.terms:
+            stops.halt(self.run_id)  # other limits, or directives: the next call asks for another lease
 
     async def _leave(self, error: BaseException | None) -> None:
         if self._ended or not self._closes:
@@ -255,6 +317,7 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
             # If somebody else has ended the run, nothing is left to close.
             with suppress(RunNotOpen):
                 await self.close()
+            self._sender.stops.forget_part(self.run_id)
 
     def _failure(self) -> str:
         return f"close run {self.run_id}"

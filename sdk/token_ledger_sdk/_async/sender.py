@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from itertools import count
 
 import httpx2
 
-from ..errors import ClientClosed, NotEnded, Unavailable, Unreachable
+from ..errors import ApiError, ClientClosed, NotEnded, Unavailable, Unreachable
+from ..guard.run_stops import RunStops
 from ..outage import RetryPolicy, retry_after_seconds
 from ..spool.spool import Spool
 from ..unavailable import Circuit, OnUnavailable, check_policy
@@ -22,6 +24,8 @@ from .heartbeat import AsyncHeartbeat
 from .outbox import AsyncOutbox
 from .travel import AsyncTravel
 
+_SILENT_SECONDS = 45.0
+"""How long a stream may be silent: the service says every 15 s that it is there."""
 _NEVER_SENT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
 
@@ -50,6 +54,7 @@ class AsyncSender:
         self.heartbeat = AsyncHeartbeat()
         self.on_unavailable = check_policy(on_unavailable)
         self.circuit = Circuit()
+        self.stops = RunStops()
         self._pause = pause
         self._draw = draw
         self._begin()
@@ -57,11 +62,25 @@ class AsyncSender:
     def _begin(self) -> None:
         self._process = os.getpid()
         self._http = self._connect()
+        self._listening: httpx2.AsyncClient | None = None
         self._travel = AsyncTravel(self._exchange, self.outbox)
 
     async def send(self, request: ApiRequest, *, again: bool = True) -> Fields:
         """Send a request until there is an answer to accept, or only once unless `again`; raises a LedgerError."""
-        return _read(await self._outcome(request, again=again), request)
+        try:
+            return _read(await self._outcome(request, again=again), request)
+        except ApiError as error:
+            self.stops.refused(error)
+            raise
+
+    def stream(self, path: str) -> AbstractAsyncContextManager[httpx2.Response]:
+        """Return the block of an answer that goes on; its connection is none of those that requests share."""
+        if self._http.is_closed:
+            raise ClientClosed("the client is closed: nothing was sent; make the call inside the client's block")
+        if self._listening is None:
+            self._listening = self._connect()
+        timeout = httpx2.Timeout(self._http.timeout.connect, read=_SILENT_SECONDS)
+        return self._listening.stream("GET", path, headers={"Accept": "text/event-stream"}, timeout=timeout)
 
     async def _send_operations(self, request: ApiRequest, again: bool) -> Fields:
         return await self.send(request, again=again)
@@ -119,6 +138,8 @@ class AsyncSender:
             left = await self.outbox.close()
         finally:
             await self._http.aclose()
+            if self._listening is not None:
+                await self._listening.aclose()
         if left.unanswered or left.refused:
             raise NotEnded(left.unanswered, left.refused)
 

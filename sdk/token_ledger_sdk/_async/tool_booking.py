@@ -47,8 +47,12 @@ class AsyncToolBooking:
         if self._terms.model is not None:
             self._calls.append(await guard.admit(self._terms.ask(args, kwargs)))
         elif scope.run_id is not None:
+            self._sender.stops.check(scope.run_id)
             run = (await self._sender.send(read_request(scope.run_id))).read(RunSnapshot)
             if run.state != "open":
+                if run.state == "cancelled":
+                    self._sender.stops.cancelled(run.run_id)
+                    self._sender.stops.check(run.run_id)
                 detail = f"run {run.run_id} is {run.state}: call no further tools for it"
                 raise RunNotOpen(Problem(409, "run_not_open", detail=detail))
         if self._began is None:

@@ -131,8 +131,10 @@ async def unless_away(
     """Return what `ask` returns, or let the call through by the policy if the service is away; raises what `ask` does.
 
     While the service is away only one call in a while asks; the others raise Unreachable at once, or go through. A hold
-    that `asked` may have been given all the same is released when the service is back.
+    that `asked` may have been given all the same is released when the service is back. Raises RunCancelled without
+    asking, once that was heard of the run.
     """
+    sender.stops.check(scope.run_id)
     policy = sender.on_unavailable if on_unavailable is None else on_unavailable
     if policy == "deny":
         return await ask()

@@ -49,6 +49,7 @@ class AsyncWatchedResponse:
                     if not is_timed and self._watched.has_text:
                         is_timed = True
                         self._call.first_token()
+                    self._call.go_on()
                     if passed:
                         self._is_reading = False
                         yield passed

@@ -101,14 +101,18 @@ class TokenLedger(ToolMethods):
     def _tool_wrapper(self) -> tuple[Wrapper, None]:
         return self._wrapper, None
 
-    def run(self, *, user: str, cost_center: str | None = None, **opening: Unpack[Opening]) -> Run:
-        """Prepare a run for a user; entering its block opens it, leaving the block closes it."""
-        request = runs.open_request(opening, user=user, cost_center=cost_center)
-        return Run(self._sender, self._wrapper, opening=request, closes=not opening.get("attach", False))
+    def run(self, *, user: str, cost_center: str | None = None, live: bool = False, **opening: Unpack[Opening]) -> Run:
+        """Prepare a run for a user; entering its block opens it, leaving the block closes it.
 
-    def attach(self, run_id: str) -> Run:
-        """Take part in a run that somebody else has opened and will close; sends nothing."""
-        return Run(self._sender, self._wrapper, run_id=run_id)
+        With `live`, its block listens to what the service tells of it, and so stops at once when it is cancelled.
+        """
+        request = runs.open_request(opening, user=user, cost_center=cost_center)
+        closes = not opening.get("attach", False)
+        return Run(self._sender, self._wrapper, opening=request, closes=closes, live=live)
+
+    def attach(self, run_id: str, *, live: bool = False) -> Run:
+        """Take part in a run that somebody else has opened and will close; sends nothing. `live` is as with `run`."""
+        return Run(self._sender, self._wrapper, run_id=run_id, live=live)
 
     def get_run(self, run_id: str) -> RunSnapshot:
         """Read a run's state and balances; raises NotFound."""

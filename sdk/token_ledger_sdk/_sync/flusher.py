@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 from ..errors import ApiError, NotBooked, ReservationNotOpen, Unavailable, Unreachable
+from ..guard.run_stops import RunStops
 from ..leases.admission import LeaseBook
 from ..leases.lease_outage import is_stale
 from ..leases.sizes import Take
@@ -59,8 +60,9 @@ class Flusher(Beating):
     While the service does not answer, ended calls wait, and calls are admitted until their lease expires.
     """
 
-    def __init__(self, sender: Sender, terms: Terms, *, clock: Callable[[], float]) -> None:
+    def __init__(self, sender: Sender, terms: Terms, *, clock: Callable[[], float], run_id: str | None = None) -> None:
         self._sender = sender
+        self._run_id = run_id
         self._outbox = sender.outbox
         self._ttl_seconds = terms.ttl_seconds
         self._flush_seconds = terms.flush_seconds
@@ -72,6 +74,11 @@ class Flusher(Beating):
         self._refused: list[ApiError] = []
         self._is_closed = False
         self._process = os.getpid()
+
+    @property
+    def stops(self) -> RunStops:
+        """What was heard of runs."""
+        return self._sender.stops
 
     @property
     def is_own(self) -> bool:
@@ -88,6 +95,13 @@ class Flusher(Beating):
         with self._lock:
             self._books.append(book)
         self._sender.heartbeat.add(self)
+        if self._run_id is not None:
+            self.stops.follow(self._run_id, self)
+
+    def halt(self) -> None:
+        """Admit nothing more from these leases."""
+        for book in self._all():
+            book.stop()
 
     def next_beat(self, now: float) -> float | None:
         """Return when half of the life of a lease has passed that calls in progress are of; None without leases."""
@@ -113,8 +127,8 @@ class Flusher(Beating):
         if stop == "lease_expired":
             book.stop()
         elif stop is not None:  # a stop of the run or the tenant applies to all of its leases
-            for each in self._all():
-                each.stop()
+            self.halt()
+            self.stops.told(self._run_id, stop)
 
     def refused(self, error: ApiError) -> None:
         """Note that a call was refused, which `flush` tells."""

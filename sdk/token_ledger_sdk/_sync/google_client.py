@@ -213,6 +213,7 @@ class WatchedSegments:
                     if not is_timed and watched.has_text:
                         is_timed = True
                         self._call.first_token()
+                    self._call.go_on()
                     yield chunk
         except BaseException as failure:
             error = failure

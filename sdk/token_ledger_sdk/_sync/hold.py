@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from ..errors import ApiError, Conflict, LedgerError, Problem, ReservationNotOpen, Unavailable, Unreachable
+from ..guard.run_stops import RunStops
 from ..providers import Usage
 from ..providers.usage import NO_USAGE
 from ..spool.deliveries import Owner
@@ -23,6 +24,8 @@ from ..wire.reservations import Reservation, SentPart, Settlement
 from .heartbeat import LONGEST_CALL_SECONDS, Beating
 from .permission import Permission
 from .sender import Sender
+
+Answered = TypeVar("Answered", Settlement, Reservation)
 
 
 class Hold(Permission, Beating):
@@ -48,6 +51,10 @@ class Hold(Permission, Beating):
     @property
     def _grant(self) -> Reservation:
         return self.reservation
+
+    @property
+    def _stops(self) -> RunStops:
+        return self._sender.stops
 
     @property
     def most(self) -> Usage:
@@ -76,7 +83,7 @@ class Hold(Permission, Beating):
         UsageMissing if it has no token counts, ReservationNotOpen if the hold has ended. After Unreachable and
         Unavailable it is sent again in the background until there is an answer, or the client is closed.
         """
-        return (self._end(self._use(response, actual))).read(Settlement)
+        return self._heard((self._end(self._use(response, actual))).read(Settlement))
 
     def settle_soon(self, response: object, **actual: Unpack[Actual]) -> None:
         """Book what the call used together with what is sent next, and do not wait for the answer; raises UsageMissing.
@@ -126,7 +133,7 @@ class Hold(Permission, Beating):
     def extend(self, ttl_seconds: int) -> Reservation:
         """Let the hold expire `ttl_seconds` from now, if that is later; `directive.stop` says if it should end."""
         answer = self._sender.send(reservations.extend_request(self.reservation_id, ttl_seconds))
-        self.reservation = answer.read(Reservation)
+        self.reservation = self._heard(answer.read(Reservation))
         return self.reservation
 
     def next_beat(self, now: float) -> float | None:
@@ -143,7 +150,7 @@ class Hold(Permission, Beating):
         except Conflict:
             self._beaten = None
             raise
-        self.reservation = answer.read(Reservation)
+        self.reservation = self._heard(answer.read(Reservation))
         if self.reservation.directive.stop:
             self._beaten = None
 
@@ -153,6 +160,13 @@ class Hold(Permission, Beating):
     def booked(self, answer: Fields) -> None:
         """Note that the hold has ended, as it was asked to in the background."""
         self._ended = True
+        if answer.has("stop"):
+            self._stops.told(self._asked[1].run_id, answer.text("stop"))
+
+    def _heard(self, answer: Answered) -> Answered:
+        """Act on what an answer says of the run of this call."""
+        self._stops.told(self._asked[1].run_id, answer.stop)
+        return answer
 
     def refused(self, error: ApiError) -> bool:
         """Note that the service will not end the hold, as it was asked to in the background."""
@@ -178,7 +192,7 @@ class Hold(Permission, Beating):
             raise
         self._part_answered()
         self._booked += part.usage
-        return answer.read(Settlement)
+        return self._heard(answer.read(Settlement))
 
     def _check_open(self) -> None:
         if self._ended:

@@ -115,6 +115,7 @@ class LangChainHandler(BaseCallbackHandler):
         opened.call.answering()
         if opened.answer.feed(chunk):
             opened.call.first_token()
+        opened.call.go_on()
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **said: Any) -> None:
         """Book a call."""

@@ -53,7 +53,7 @@ class Leases(Block):
         self._current: LeaseBook | None = None
         self._asked: tuple[ApiRequest, float] | None = None
         self._single_until = self._clock()
-        self._flusher = Flusher(self._sender, self._terms, clock=self._clock)
+        self._flusher = Flusher(self._sender, self._terms, clock=self._clock, run_id=self._scope.run_id)
 
     @property
     def left(self) -> Take | None:

@@ -25,6 +25,7 @@ from ..adapters.litellm_requests import (
     user_of_proxy,
 )
 from ..adapters.openai_requests import adds_usage, ask_of
+from ..errors import RunCancelled
 from ..guard.attempts import reading_or_none
 from ..guard.context import ContextBlock, context_of
 from ..request_tokens import characters_of
@@ -118,6 +119,11 @@ class LiteLLMStream:
             self._ledger_call.answering()
             if self._ledger_chunks.add(chunk):
                 self._ledger_call.first_token()
+            try:
+                self._ledger_call.go_on()
+            except RunCancelled as error:
+                self._finish(error)
+                raise
             if not (self._ledger_hides_usage and is_usage_only(chunk)):
                 return chunk
 

@@ -6,18 +6,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 from ..errors import LedgerError, RunNotOpen
 from ..guard.context import ContextFields, context_of
+from ..guard.run_stops import cancelled_error
 from ..spool.deliveries import event_operation
 from ..spool.lines import Record
 from ..unavailable import OnUnavailable
+from ..waiting_sync import InterruptionSync
 from ..wire import runs
 from ..wire.amounts import Share
 from ..wire.calls import Actual, Call, PlannedCall, Scope, use_of
 from ..wire.requests import ApiRequest, new_key
-from ..wire.runs import Opening, RunSnapshot, Step
+from ..wire.runs import Opening, RunNews, RunSnapshot, Step
 from .block import Block
 from .hold import Hold
 from .sender import Sender
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from .langchain_middleware import LangChainMiddleware
     from .langchain_tools import LangChainTools
     from .leases import Leases
-
+    from .run_events import RunEvents
 
 Client = TypeVar("Client")
 
@@ -39,7 +42,9 @@ Client = TypeVar("Client")
 class Run(Block, ToolMethods):
     """A run that is opened when its block is entered, and closed when the block is left.
 
-    A run made by `attach` belongs to somebody else: its block neither opens nor closes it.
+    A run made by `attach` belongs to somebody else: its block neither opens nor closes it. Once this client has heard
+    that the run was cancelled, in an answer or, with `live`, at once, the task in the block is cancelled, and the block
+    raises RunCancelled; so does whatever asks for more.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Run(Block, ToolMethods):
         opening: ApiRequest | None = None,
         run_id: str = "",
         closes: bool = True,
+        live: bool = False,
     ) -> None:
         self._sender = sender
         self._wrapper = wrapper
@@ -57,6 +63,15 @@ class Run(Block, ToolMethods):
         self._closes = closes and opening is not None
         self._run_id = run_id
         self._ended = False
+        self._live = live
+        self._events: RunEvents | None = None
+        self._interruption: InterruptionSync | None = None
+        self._news: RunNews | None = None
+
+    @property
+    def news(self) -> RunNews | None:
+        """What the service has told of the run last, to who listens with `live`; None until it has."""
+        return self._news
 
     @property
     def run_id(self) -> str:
@@ -78,6 +93,8 @@ class Run(Block, ToolMethods):
             return self.read()
         snapshot = (self._sender.send(self._opening)).read(RunSnapshot)
         self._run_id = snapshot.run_id
+        if snapshot.parent_run_id is not None:
+            self._sender.stops.is_part_of(snapshot.run_id, snapshot.parent_run_id)
         return snapshot
 
     def read(self) -> RunSnapshot:
@@ -158,14 +175,17 @@ class Run(Block, ToolMethods):
     def step(self, label: str | None = None, *, idempotency_key: str | None = None) -> Step:
         """Begin another iteration; raises IterationsExceeded once this run or one it is a part of has used all.
 
-        Repeated with the same key, as after Unreachable, it is the same iteration; without a key it is another.
+        Repeated with the same key, as after Unreachable, it is the same iteration; without a key it is another. Raises
+        RunCancelled, RunNotOpen.
         """
+        self._sender.stops.check(self.run_id)
         return (self._sender.send(runs.step_request(self.run_id, label, idempotency_key))).read(Step)
 
-    def sub_run(self, **opening: Unpack[Opening]) -> Run:
+    def sub_run(self, *, live: bool = False, **opening: Unpack[Opening]) -> Run:
         """Prepare a part of this run, with limits of its own within this run's; its block opens and closes it."""
         request = runs.open_request(opening, parent_run_id=self.run_id)
-        return Run(self._sender, self._wrapper, opening=request, closes=not opening.get("attach", False))
+        closes = not opening.get("attach", False)
+        return Run(self._sender, self._wrapper, opening=request, closes=closes, live=live)
 
     def preflight(self, calls: Sequence[PlannedCall]) -> Preflight:
         """Ask whether calls would fit now, one after the other, and what stops them; nothing is held."""
@@ -206,8 +226,13 @@ class Run(Block, ToolMethods):
         return (self._sender.send(request)).read(RunSnapshot)
 
     def cancel(self) -> RunSnapshot:
-        """Stop the run: every later reserve is refused, calls in progress are still booked."""
-        return self._end("cancel")
+        """Stop the run: every later reserve is refused, calls in progress are still booked.
+
+        Other blocks of it in this process raise RunCancelled; this one goes on.
+        """
+        snapshot = self._end("cancel")
+        self._sender.stops.cancelled(self.run_id, by=self._interruption)
+        return snapshot
 
     def close(self) -> RunSnapshot:
         """End the run as done: every later reserve is refused, calls in progress are still booked."""
@@ -221,7 +246,42 @@ class Run(Block, ToolMethods):
     def __enter__(self) -> Self:
         if self._opening is not None:
             self.open()
+        self._interruption = InterruptionSync()
+        self._sender.stops.enter(self.run_id, self._interruption, is_block=True)
+        if self._live:
+            from .run_events import RunEvents
+
+            self._events = RunEvents(self._sender, self.run_id, self._hear)
         return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        interruption = self._interruption
+        if interruption is None:
+            raise LedgerError("the block of the run was left, and never entered")
+        interruption.over()
+        self._sender.stops.leave(self.run_id, interruption)
+        if self._events is not None:
+            self._events.close()
+        was_interrupted = interruption.caused(error)
+        try:
+            super().__exit__(error_type, error, traceback)
+        except BaseException as late:
+            if not interruption.caused(late):  # it has come too late to stop anything
+                raise
+        if was_interrupted:
+            raise cancelled_error(self.run_id) from error
+
+    def _hear(self, news: RunNews) -> None:
+        before, self._news = self._news, news
+        stops = self._sender.stops
+        stops.told(self.run_id, news.stop)
+        if before is not None and before.terms != news.terms:
+            stops.halt(self.run_id)  # other limits, or directives: the next call asks for another lease
 
     def _leave(self, error: BaseException | None) -> None:
         if self._ended or not self._closes:
@@ -232,6 +292,7 @@ class Run(Block, ToolMethods):
             # If somebody else has ended the run, nothing is left to close.
             with suppress(RunNotOpen):
                 self.close()
+            self._sender.stops.forget_part(self.run_id)
 
     def _failure(self) -> str:
         return f"close run {self.run_id}"

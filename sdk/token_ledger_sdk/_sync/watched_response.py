@@ -50,6 +50,7 @@ class WatchedResponse:
                     if not is_timed and self._watched.has_text:
                         is_timed = True
                         self._call.first_token()
+                    self._call.go_on()
                     if passed:
                         self._is_reading = False
                         yield passed

@@ -188,6 +188,14 @@ class FakeBooks:
             detail = f"all calls of this tenant are stopped ({self.stopped}); wait until an administrator resumes them"
             raise FakeProblem(402, "tenant_stopped", detail, directive={"stop": True})
 
+    def why_stop(self, run: FakeRun | None) -> str | None:
+        """Return why no further call of a run, or of none, should be made; None if one may be."""
+        if self.stopped is not None:
+            return "tenant_stopped"
+        return next(
+            (f"run_{each.state}" for each in (() if run is None else run.lineage) if each.state != "open"), None
+        )
+
     def open_run(self, run_id: str, field: str = "run_id") -> FakeRun:
         """Return a run that may go on; raises the problem of one that may not."""
         run = self.runs.get(run_id)
@@ -197,7 +205,7 @@ class FakeBooks:
             if each.state != "open":
                 which = "the run" if each is run else f"run {each.run_id}, which it is a part of,"
                 detail = f"{which} is {each.state}; open another run"
-                raise FakeProblem(409, "run_not_open", detail, field=field, run_state=each.state)
+                raise FakeProblem(409, "run_not_open", detail, field=field, run_state=each.state, run_id=each.run_id)
         return run
 
     def facts_of(self, call: Mapping[str, Any], run: FakeRun | None) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..providers import Usage
 from .accounts import Account, Amounts, minus, plus, shown
-from .books import Answer, FakeBooks, FakeDenial, FakeHold, FakeRun, RecordedCall
+from .books import Answer, FakeBooks, FakeDenial, FakeHold, RecordedCall
 from .prices import ModelPrice, fitted, money_text
 from .problems import FakeProblem, missing, not_open
 
@@ -98,7 +98,10 @@ def extend(books: FakeBooks, reservation_id: str, body: Mapping[str, Any]) -> di
         raise not_open(hold.state, "extended")
     hold.expires_at = max(hold.expires_at, books.clock.now + timedelta(seconds=body["ttl_seconds"]))
     answer = hold_answer(hold)
-    answer["directive"]["stop"] = _why_stop(books, hold) is not None
+    stop = _why_stop(books, hold)
+    answer["directive"]["stop"] = stop is not None
+    if stop is not None:
+        answer["stop"] = stop
     return answer
 
 
@@ -307,13 +310,8 @@ def _draw(hold: FakeHold, amounts: Amounts, usage: Usage) -> None:
 
 
 def _why_stop(books: FakeBooks, hold: FakeHold) -> str | None:
-    if books.stopped is not None:
-        return "tenant_stopped"
-    run: FakeRun | None = books.run_of(hold.call)
-    for each in () if run is None else run.lineage:
-        if each.state != "open":
-            return f"run_{each.state}"
-    return "lease_expired" if hold.calls is not None and hold.state == "expired" else None
+    stop = books.why_stop(books.run_of(hold.call))
+    return stop or ("lease_expired" if hold.calls is not None and hold.state == "expired" else None)
 
 
 def _lease_price(hold: FakeHold) -> dict[str, Any]:

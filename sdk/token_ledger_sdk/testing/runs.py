@@ -49,6 +49,22 @@ def rebalance(books: FakeBooks, run_id: str, body: Mapping[str, Any]) -> dict[st
     return books.once("rebalance", {**body, "run": run_id}, lambda: _rebalanced(books, run_id, body))
 
 
+def run_news(books: FakeBooks, run_id: str) -> dict[str, Any]:
+    """Answer how a run stands, as the stream of its events tells it."""
+    run = _found(books, run_id)
+    balance = run.account.balance()
+    return {
+        "sequence": len(books.calls),
+        "run_id": run.run_id,
+        "state": run.state,
+        "stop": books.why_stop(run),
+        "iterations": _iterations(run),
+        "limits": balance["limit"],
+        "shares": [{"agent_type": name, "tokens": each.limit[0]} for name, each in run.allocations.items()],
+        "setup_version": len(books.budgets),
+    }
+
+
 def run_answer(run: FakeRun, *, replayed: bool = False) -> dict[str, Any]:
     """Return a run as it stands."""
     parts = [{"agent_type": name, "balance": each.balance()} for name, each in run.allocations.items()]

@@ -159,6 +159,8 @@ class FakeService:
                 status, said = self._route(request.method, request.url, body)
             except FakeProblem as problem:
                 return _problem(problem)
+        if request.url.path.endswith("/events") and request.method == "GET":
+            return _stream(said)
         tag = f'"{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]}"'
         if request.method == "GET" and request.headers.get("If-None-Match") == tag:
             return httpx2.Response(304, headers={"ETag": tag})
@@ -180,6 +182,8 @@ class FakeService:
                 return 201, runs.open_run(books, body)
             case "GET", "runs", run_id:
                 return 200, runs.read_run(books, run_id)
+            case "GET", "runs", run_id, "events":
+                return 200, runs.run_news(books, run_id)
             case "POST", "runs", run_id, "steps":
                 return 201, runs.step(books, run_id, body)
             case "POST", "runs", run_id, "rebalance":
@@ -236,6 +240,12 @@ _VERBS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 _GRANTING: dict[str, Callable[..., dict[str, Any]]] = {"reserve": holds.reserve, "lease": holds.lease}
 _CODES = {401: "unauthenticated", 403: "forbidden", 429: "rate_limited", 500: "internal_error", 503: "unavailable"}
+
+
+def _stream(news: Mapping[str, Any]) -> httpx2.Response:
+    """Return a stream that ends at once: whoever listens asks again, and is told of changes then."""
+    text = f"event: run\ndata: {json.dumps(news)}\n\n"
+    return httpx2.Response(200, text=text, headers={"Content-Type": "text/event-stream"})
 
 
 def _problem(problem: FakeProblem) -> httpx2.Response:

@@ -48,6 +48,8 @@ def error_from(problem: errors.Problem) -> errors.ApiError:
     """Build the error that a problem describes, by its code, else by its status."""
     if problem.code == "budget_exceeded":
         return _budget_exceeded(problem)
+    if problem.code == "run_not_open" and problem.extra.get("run_state") == "cancelled":
+        return errors.RunCancelled(problem)
     otherwise = errors.Unavailable if problem.status >= 500 else errors.ApiError
     kind = _BY_CODE.get(problem.code) or _BY_STATUS.get(problem.status, otherwise)
     return kind(problem)

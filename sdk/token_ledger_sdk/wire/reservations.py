@@ -41,12 +41,14 @@ class Grant:
 class Reservation(Grant):
     """A hold for one call, as the service answered; `end_reason` is why it was released, if that was said.
 
-    `price_id` is the entry of the price book by which it is held.
+    `price_id` is the entry of the price book by which it is held. After an extension, `stop` says why no further call
+    should be made.
     """
 
     reservation_id: str
     end_reason: str | None = None
     price_id: str | None = None
+    stop: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

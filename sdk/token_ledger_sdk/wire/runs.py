@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypedDict
 
-from .amounts import Balance, Limits, Share
+from .amounts import NO_AMOUNTS, Amounts, Balance, Limits, Share
 from .calls import check_names
 from .requests import ApiRequest, get, given, new_key, path_to, post
 
@@ -59,6 +59,37 @@ class RunSnapshot:
     balance: Balance | None
     allocations: tuple[Allocation, ...]
     replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunShare:
+    """How many tokens of a run one agent type gets."""
+
+    agent_type: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunNews:
+    """How a run stands, as the service tells who listens; `state` is open, closed, or cancelled.
+
+    `stop` says why no further call should be made: "run_cancelled" or "run_closed", of this run or one that it is part
+    of, or "tenant_stopped". `setup_version` rises when budgets, triggers, prices or users of the tenant change.
+    """
+
+    sequence: int
+    run_id: str
+    state: str
+    stop: str | None
+    iterations: Iterations = Iterations()
+    limits: Amounts = NO_AMOUNTS
+    shares: tuple[RunShare, ...]
+    setup_version: int
+
+    @property
+    def terms(self) -> object:
+        """What leases of the run are given by."""
+        return self.limits, self.shares, self.setup_version
 
 
 class Opening(TypedDict, total=False):

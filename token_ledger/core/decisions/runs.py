@@ -35,8 +35,8 @@ def find_open_run(books: Books, run_id: int, field: str = "run_id") -> Run | out
         if each.state is not RunState.OPEN:
             which = "the run" if each is run else f"run {each.run_id}, which it is a part of,"
             detail = f"{which} is {each.state}; open another run"
-            state = {"run_state": each.state.value}
-            return outcomes.Refused(outcomes.Code.RUN_NOT_OPEN, detail, field, extra=state)
+            which_run = {"run_state": each.state.value, "run_id": str(each.run_id)}
+            return outcomes.Refused(outcomes.Code.RUN_NOT_OPEN, detail, field, extra=which_run)
     return run
 
 

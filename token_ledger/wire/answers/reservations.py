@@ -127,6 +127,12 @@ class ReservationAnswer(Hold):
 
     reservation_id: Annotated[str, doc("Settle or release the hold with this id.", "68354048")]
     price_id: NotRequired[PriceEntry]
+    stop: NotRequired[
+        Annotated[
+            str,
+            doc("After an extension, why no further call should be made; left out if one may.", "run_cancelled"),
+        ]
+    ]
 
 
 @answer
@@ -178,6 +184,8 @@ def extended_answer(outcome: Extended) -> ReservationAnswer:
     """Return a hold that was extended; whether its holder should stop is found out anew."""
     extended = reservation_answer(outcome.reservation, replayed=outcome.replayed)
     extended["directive"]["stop"] |= outcome.stop is not None
+    if outcome.stop is not None:
+        extended["stop"] = outcome.stop
     return extended
 
 
@@ -323,9 +331,7 @@ class SettlementAnswer(TypedDict):
     earlier_event_id: EarlierEvent
     part: Annotated[bool, doc("True if this was one part of many: the hold stays open.", False)]
     remaining: Annotated[Amounts | None, doc("After a part, what is still held; otherwise null.", HELD)]
-    stop: Annotated[
-        str | None, doc("Why no further call should be made; null if calls may go on.", "the run was cancelled")
-    ]
+    stop: Annotated[str | None, doc("Why no further call should be made; null if calls may go on.", "run_cancelled")]
     replayed: Replayed
     price_id: NotRequired[PriceEntry]
     list_cost: NotRequired[ListCost]
