@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from token_ledger_sdk.image_tokens import image_tokens
-from token_ledger_sdk.request_tokens import count_chat, count_responses
+from token_ledger_sdk.request_tokens import characters_of, count_chat, count_responses, texts_within
 from token_ledger_sdk.tokens import count_tokens, count_tokens_async
 
 DATA = Path(__file__).parent / "data" / "counted_requests.jsonl.gz"
@@ -88,6 +88,32 @@ def endless() -> dict[str, Any]:
 
 def test_a_schema_without_an_end_is_counted_to_some_depth() -> None:
     assert count_tokens(MESSAGES, "gpt-5", tools=[{"name": "x", "parameters": endless()}])[0] < 1_000
+
+
+def deep(inner: Any, levels: int, wrap: Any) -> Any:
+    for _ in range(levels):
+        inner = wrap(inner)
+    return inner
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda x: [x], lambda x: {"a": x}, lambda x: {"type": "tool_result", "content": [x]}, lambda x: (x,)]
+)
+def test_what_is_deep_is_counted_like_what_is_not(wrap: Any) -> None:
+    """What a tool has answered may be as deep as it likes."""
+    text = "What is the capital of the United Kingdom?"
+    counted, exact = count_tokens([{"role": "user", "content": deep(text, 2_000, wrap)}], "gpt-5")
+    assert counted >= count_tokens([{"role": "user", "content": text}], "gpt-5")[0]
+    assert not exact
+    assert characters_of(deep(text, 2_000, wrap)) >= len(text)
+
+
+def test_what_is_within_itself_has_an_end() -> None:
+    content: list[Any] = ["word"]
+    content.append(content)
+    assert characters_of(content) < 100
+    assert 0 < count_tokens([{"role": "user", "content": content}], "gpt-5")[0] < 100
+    assert [*texts_within([content] * 3)] == ["word"] * 3, "what stands beside it is another time"
 
 
 @pytest.mark.parametrize("text", [" ", "\t", "\u3000", "\n", "a", "\U0001f469\u200d", "\u0301"])

@@ -8,7 +8,7 @@ same parts under other names, so they are approximated by the same rules.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ _HOSTED = {"web_search": 10_000, "file_search": 10_000, "code_interpreter": 1_60
 _REASONING = ("gpt-5", "o1", "o3", "o4", "gpt-oss")
 _HIDDEN = frozenset({"encrypted_content", "id", "call_id", "tool_call_id", "status", "type", "role", "name"})
 _BYTES = frozenset({"data", "file_data", "image_url", "file_id", "url"})
+DEEPEST = 20
+"""How many objects are read within each other; of what is deeper, the texts are counted, and not what they are for."""
 TOKENS_OF_A_FILE = 1_500
 """What a file is taken for, whose pages can't be seen here."""
 
@@ -69,10 +71,32 @@ def characters_of(value: object, depth: int = 0) -> int:
     """Return about how many characters a request has, which says how long it takes to count them."""
     if isinstance(value, str):
         return len(value)
-    if depth > 20:
-        return 0
-    parts = value.values() if isinstance(value, Mapping) else members(value)
-    return sum(characters_of(each, depth + 1) for each in parts)
+    if depth > DEEPEST:
+        return sum(map(len, texts_within(value)))
+    return sum(characters_of(each, depth + 1) for each in _parts_of(value))
+
+
+def texts_within(value: object) -> Iterator[str]:
+    """Yield the texts of a value, however deep they are; of one that is within itself, not again.
+
+    It does not call itself: what a tool answers may be deeper than Python's stack.
+    """
+    path: dict[int, Iterator[object]] = {0: iter((value,))}
+    while path:
+        for each in path[next(reversed(path))]:
+            if isinstance(each, str):
+                yield each
+            elif id(each) not in path and (parts := _parts_of(each)):
+                path[id(each)] = iter(parts)
+                break
+        else:
+            path.popitem()
+
+
+def _parts_of(value: object) -> Collection[object]:
+    if isinstance(value, dict):  # asking whether it is any Mapping takes ten times as long
+        return value.values()
+    return value.values() if isinstance(value, Mapping) else members(value)
 
 
 def _reasons(model: str) -> bool:
@@ -98,15 +122,17 @@ def _count_message(message: object, count: Count, model: str) -> Counted:
     return counted
 
 
-def _count_part(key: str, value: object, count: Count, model: str) -> Counted:
+def _count_part(key: str, value: object, count: Count, model: str, depth: int = 0) -> Counted:
     if isinstance(value, str):
         return Counted(TOKENS_OF_A_FILE, exact=False) if key in _BYTES else Counted(count(value))
+    if depth > DEEPEST:
+        return Counted(count("\n".join(texts_within(value))), exact=False)
     if isinstance(value, Mapping):
-        return _count_object(value, count, model)
-    return sum((_count_part(key, each, count, model) for each in members(value)), start=NOTHING)
+        return _count_object(value, count, model, depth + 1)
+    return sum((_count_part(key, each, count, model, depth + 1) for each in members(value)), start=NOTHING)
 
 
-def _count_object(part: Mapping[str, Any], count: Count, model: str) -> Counted:
+def _count_object(part: Mapping[str, Any], count: Count, model: str, depth: int) -> Counted:
     kind = part.get("type")
     if kind in ("image_url", "input_image", "image"):
         return _count_image(part, model)
@@ -117,7 +143,8 @@ def _count_object(part: Mapping[str, Any], count: Count, model: str) -> Counted:
         texts = (member(function, "name"), member(function, "arguments"))
         return Counted(sum(count(text) for text in texts if isinstance(text, str)) + TOKENS_PER_MESSAGE, exact=False)
     return sum(
-        (_count_part(key, value, count, model) for key, value in part.items() if key not in _HIDDEN), start=NOTHING
+        (_count_part(key, value, count, model, depth) for key, value in part.items() if key not in _HIDDEN),
+        start=NOTHING,
     )
 
 
@@ -179,7 +206,7 @@ def _comment(text: object) -> list[str]:
 
 
 def _type_of(schema: object, depth: int) -> str:
-    if depth > 20 or not isinstance(schema, Mapping):
+    if depth > DEEPEST or not isinstance(schema, Mapping):
         return "any"
     if isinstance(schema.get("enum"), list):
         return " | ".join(json.dumps(each) for each in schema["enum"])

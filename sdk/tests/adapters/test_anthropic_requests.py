@@ -49,6 +49,14 @@ def test_signatures_and_thoughts_that_are_encrypted_count_nothing() -> None:
     assert asked(body).input_tokens < 20
 
 
+def test_results_of_tools_within_each_other_are_counted_however_deep() -> None:
+    part: dict[str, Any] = {"type": "text", "text": "word " * 1_000}
+    for _ in range(1_000):
+        part = {"type": "tool_result", "content": [part]}
+    body = {"model": "claude-sonnet-4-6", "messages": [{"role": "user", "content": [part]}]}
+    assert asked(body).input_tokens > 1_000
+
+
 @pytest.mark.parametrize(
     ("method", "url", "body", "is_call"),
     [

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from ..guard.ask import STRUCTURED_OUTPUT, TOOLS, VISION, Ask
 from ..providers.bodies import member, members, text
 from ..providers.reading import STANDARD, tier_named
-from ..request_tokens import count_chat
+from ..request_tokens import DEEPEST, count_chat
 from ..vocabularies import EARLIER_CLAUDES, bare_model, claude_factor
 from .earlier_responses import EarlierResponses
 from .unguarded import NO_MODEL, path_of, refuse
@@ -130,7 +130,7 @@ def _counted_parts(message: object) -> object:
     return {"role": member(message, "role"), "content": [_counted_part(part) for part in content]}
 
 
-def _counted_part(part: object) -> object:
+def _counted_part(part: object, depth: int = 0) -> object:
     if not isinstance(part, dict):
         return part
     if part.get("type") == "redacted_thinking":
@@ -138,8 +138,8 @@ def _counted_part(part: object) -> object:
     kept = {name: value for name, value in part.items() if name not in ("signature", "cache_control", "citations")}
     if part.get("type") == "tool_use":  # counted as the text that it is
         return {"type": "text", "text": f"{part.get('name')} {part.get('input')}"}
-    if isinstance(kept.get("content"), list):
-        kept["content"] = [_counted_part(each) for each in kept["content"]]
+    if depth < DEEPEST and isinstance(kept.get("content"), list):
+        kept["content"] = [_counted_part(each, depth + 1) for each in kept["content"]]
     return kept
 
 

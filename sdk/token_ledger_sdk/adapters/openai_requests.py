@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from ..guard.ask import AUDIO, STRUCTURED_OUTPUT, TOOLS, VISION, Ask
 from ..providers.bodies import member, members, text
 from ..providers.reading import STANDARD, tier_named
-from ..request_tokens import Count, Counted, count_chat, count_responses
+from ..request_tokens import Count, Counted, count_chat, count_responses, texts_within
 from ..vocabularies import token_factor
 from .earlier_responses import EarlierResponses
 from .openai_media import MEDIA, media_ask_of
@@ -180,7 +180,8 @@ def _plain_tokens(value: object, count: Count) -> int:
         return count(value)
     if not isinstance(value, list | tuple):
         return 0
-    return len(value) if _is_tokens(value) else sum(_plain_tokens(each, count) for each in value)
+    lists = [value, *(each for each in value if isinstance(each, list | tuple))]
+    return sum(map(count, texts_within(value))) + sum(len(each) for each in lists if _is_tokens(each))
 
 
 def _is_tokens(value: list[Any] | tuple[Any, ...]) -> bool:
