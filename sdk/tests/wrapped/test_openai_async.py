@@ -138,6 +138,18 @@ async def test_a_stream_that_is_left_lying_is_counted(
     assert granting.settled["estimated"]
 
 
+async def test_a_stream_that_nobody_began_to_read_is_an_estimate(
+    client: AsyncOpenAI, provider: Provider, granting: GrantingLedger
+) -> None:
+    provider.stream(chat_stream("London", " is"))
+    await client.chat.completions.create(model="gpt-5.4", messages=MESSAGES, stream=True)
+    async with asyncio.timeout(60):
+        while not granting.sent("/settle"):
+            gc.collect()  # a stream of the library refers to itself
+            await asyncio.sleep(0.01)
+    assert granting.settled["estimated"]
+
+
 async def test_a_denial_is_raised_at_once(client: AsyncOpenAI, provider: Provider, granting: GrantingLedger) -> None:
     granting.most_output = 64
     with pytest.raises(BudgetExceeded):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -155,6 +156,19 @@ def test_a_stream_that_is_left_lying_is_counted(client: OpenAI, provider: Provid
     for _ in client.chat.completions.create(model="gpt-5.4", messages=MESSAGES, stream=True):
         break
     gc.collect()  # a stream of the library refers to itself
+    assert granting.settled["estimated"]
+
+
+@pytest.mark.parametrize("is_raw", [False, True])
+def test_a_stream_that_nobody_began_to_read_is_an_estimate(
+    is_raw: bool, client: OpenAI, provider: Provider, granting: GrantingLedger
+) -> None:
+    provider.stream(chat_stream("London", " is"))
+    completions: Any = client.chat.completions
+    (completions.with_raw_response if is_raw else completions).create(model="gpt-5.4", messages=MESSAGES, stream=True)
+    while not granting.sent("/settle"):
+        gc.collect()  # a stream of the library refers to itself
+        time.sleep(0.001)
     assert granting.settled["estimated"]
 
 

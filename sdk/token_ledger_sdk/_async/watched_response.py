@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 from ..adapters.answers import Watched
 from ..guard.attempts import reading_or_none
 from ..providers import Reading
+from ..waiting_async import run_later_async
 from .guarded_call import AsyncGuardedCall
 
 
@@ -31,6 +33,7 @@ class AsyncWatchedResponse:
         self._watched = watched
         self._read = response.aiter_bytes
         self._close = response.aclose
+        self._has_reader = False
         self._is_reading = False
         if watched.has_begun:
             self._call.answering()
@@ -41,7 +44,7 @@ class AsyncWatchedResponse:
         """Yield the bytes of the answer without the chunk that the caller has not asked for."""
         error: BaseException | None = None
         feed, is_timed = self._watched.feed, False
-        self._is_reading = True
+        self._has_reader = self._is_reading = True
         try:
             async with aclosing(self._read(chunk_size)) as parts:
                 async for data in parts:
@@ -72,6 +75,13 @@ class AsyncWatchedResponse:
             # While it is being read, the reader knows better why it is closed.
             if not self._is_reading:
                 await self._finish(None)
+
+    def __del__(self) -> None:
+        # A reader that is dropped closes what it reads; a response that nobody began to read has none. Its call is
+        # ended apart from here, where any lock may be held; that needs a running loop, or a process that goes on.
+        if not (self._has_reader or self._call.is_over):
+            with suppress(RuntimeError):
+                run_later_async(0, partial(self._finish, None))
 
     async def _finish(self, error: BaseException | None) -> None:
         if self._call.is_over:

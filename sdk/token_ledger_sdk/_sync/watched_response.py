@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from typing import Any
 
 from ..adapters.answers import Watched
 from ..guard.attempts import reading_or_none
 from ..providers import Reading
+from ..waiting_sync import run_later_sync
 from .guarded_call import GuardedCall
 
 
@@ -32,6 +34,7 @@ class WatchedResponse:
         self._watched = watched
         self._read = response.iter_bytes
         self._close = response.close
+        self._has_reader = False
         self._is_reading = False
         if watched.has_begun:
             self._call.answering()
@@ -42,7 +45,7 @@ class WatchedResponse:
         """Yield the bytes of the answer without the chunk that the caller has not asked for."""
         error: BaseException | None = None
         feed, is_timed = self._watched.feed, False
-        self._is_reading = True
+        self._has_reader = self._is_reading = True
         try:
             with closing(self._read(chunk_size)) as parts:
                 for data in parts:
@@ -73,6 +76,13 @@ class WatchedResponse:
             # While it is being read, the reader knows better why it is closed.
             if not self._is_reading:
                 self._finish(None)
+
+    def __del__(self) -> None:
+        # A reader that is dropped closes what it reads; a response that nobody began to read has none. Its call is
+        # ended apart from here, where any lock may be held; that needs a running loop, or a process that goes on.
+        if not (self._has_reader or self._call.is_over):
+            with suppress(RuntimeError):
+                run_later_sync(0, partial(self._finish, None))
 
     def _finish(self, error: BaseException | None) -> None:
         if self._call.is_over:
