@@ -13,6 +13,7 @@ import httpx2
 
 from ..errors import ApiError, ClientClosed, NotEnded, Unavailable, Unreachable
 from ..guard.run_stops import RunStops
+from ..guard.stages import RunStages
 from ..outage import RetryPolicy, retry_after_seconds
 from ..spool.spool import Spool
 from ..unavailable import Circuit, OnUnavailable, check_policy
@@ -55,6 +56,7 @@ class AsyncSender:
         self.on_unavailable = check_policy(on_unavailable)
         self.circuit = Circuit()
         self.stops = RunStops()
+        self.stages = RunStages()
         self._pause = pause
         self._draw = draw
         self._begin()

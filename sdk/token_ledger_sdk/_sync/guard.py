@@ -53,7 +53,8 @@ class Guard:
 
     def context(self) -> CallContext:
         """Return whose a call is that is made here."""
-        return current_context().within(self._defaults).pinned_to(self._run_id)
+        said = current_context().within(self._defaults).pinned_to(self._run_id)
+        return said.tagged(self._sender.stages.tagged(said.run_id, said.tags))
 
     def admit(self, ask: Ask) -> GuardedCall:
         """Hold what a call may cost; raises BudgetExceeded, with what would fit, and all that a reserve raises.

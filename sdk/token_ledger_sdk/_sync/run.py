@@ -103,16 +103,21 @@ class Run(Block, ToolMethods):
 
     def reserve(self, **call: Unpack[Call]) -> Hold:
         """Ask for permission to make one call; raises BudgetExceeded, RunNotOpen."""
-        return permit(self._sender, call, self._scope)
+        return permit(self._sender, self._staged(call), self._scope)
 
     def lease(
         self, *, calls: int, longest_call_seconds: float = 60.0, flush_seconds: float = 1.0, **call: Unpack[Call]
     ) -> Leases:
-        """Prepare leases for up to `calls` calls each, of which `call` is the largest usual one; sends nothing."""
+        """Prepare leases for up to `calls` calls each, of which `call` is the largest usual one; sends nothing.
+
+        Their calls are of the stage that the run is in now.
+        """
         from ..leases.terms import Terms
         from .leases import Leases
 
-        terms = Terms(call, calls=calls, longest_call_seconds=longest_call_seconds, flush_seconds=flush_seconds)
+        terms = Terms(
+            self._staged(call), calls=calls, longest_call_seconds=longest_call_seconds, flush_seconds=flush_seconds
+        )
         return Leases(self._sender, terms, self._scope)
 
     def wrap(
@@ -181,6 +186,18 @@ class Run(Block, ToolMethods):
         self._sender.stops.check(self.run_id)
         return (self._sender.send(runs.step_request(self.run_id, label, idempotency_key))).read(Step)
 
+    def mark(self, stage: str | None) -> None:
+        """Say what stage the run is in, until it is marked again or closed here; sends nothing.
+
+        Later calls that this process makes for the run have the tag `stage`, unless they have one of their own; budgets
+        may select it. A sub-run has stages of its own. None ends the stage. Raises ValueError for a blank one.
+        """
+        self._sender.stages.mark(self.run_id, stage)
+
+    def _staged(self, call: Call) -> Call:
+        tags = self._sender.stages.tagged(self.run_id, call.get("tags") or {})
+        return {**call, "tags": tags} if tags else call
+
     def sub_run(self, *, live: bool = False, **opening: Unpack[Opening]) -> Run:
         """Prepare a part of this run, with limits of its own within this run's; its block opens and closes it."""
         request = runs.open_request(opening, parent_run_id=self.run_id)
@@ -215,6 +232,9 @@ class Run(Block, ToolMethods):
             raise TypeError("track_usage needs what was called: give provider=… and model=…")
         actual.setdefault("occurred_at", datetime.now(UTC))
         told: dict[str, object] = {"agent_type": agent_type, "run_id": self.run_id}
+        tags = self._sender.stages.tagged(self.run_id, {})
+        if tags:
+            told["tags"] = tags
         use = use_of(response, actual, provider=provider, model=model)
         outbox = self._sender.outbox
         outbox.put(Record(event_operation(new_key(), told, use)))
@@ -293,6 +313,7 @@ class Run(Block, ToolMethods):
             with suppress(RunNotOpen):
                 self.close()
             self._sender.stops.forget_part(self.run_id)
+            self.mark(None)
 
     def _failure(self) -> str:
         return f"close run {self.run_id}"

@@ -11,6 +11,7 @@ from typing import TypeVar, Unpack
 
 from ..directives import Directive
 from ..errors import LedgerError, Unreachable
+from ..guard.stages import MOST_TAGS
 from ..spool.deliveries import event_operation
 from ..spool.lines import Record
 from ..unavailable import OnUnavailable, is_outage
@@ -23,7 +24,6 @@ from .sender import Sender
 
 MARK = {"admission": "unasked"}
 """The tag of such calls, by which reports tell them from others; left out where a call has all the tags it may have."""
-_MOST_TAGS = 8
 
 Permission = TypeVar("Permission")
 
@@ -57,7 +57,7 @@ class UnaskedHold(Hold):
         call, scope = self._asked
         told = told_of_call(call, scope, provider=self.provider, model=self.model)
         tags = {**(call.get("tags") or {}), **MARK}
-        if len(tags) <= _MOST_TAGS:
+        if len(tags) <= MOST_TAGS:
             told["tags"] = tags
         told["occurred_at"] = self.reservation.created_at
         if self._estimates_part:

@@ -92,6 +92,10 @@ class CallContext:
         """Return this context as one of a run, if there is one, whoever else is named."""
         return self if run_id is None else replace(self, run_id=run_id)
 
+    def tagged(self, tags: Mapping[str, str]) -> CallContext:
+        """Return this context with these tags."""
+        return self if tags is self.tags else replace(self, tags=tags)
+
 
 def context_of(fields: ContextFields) -> CallContext:
     """Build a context from what was said; raises TypeError for a name that is unknown."""
