@@ -44,6 +44,26 @@ def test_roll_ups_add_up_per_key() -> None:
     assert len(writes.rollups) == 2
 
 
+def test_what_was_rolled_up_is_not_rolled_up_again() -> None:
+    books = Books(TenantConfig(TenantId(1), 1, Calendar(CalendarRule(UTC))), given.PRICES, 1, given.NOW, Loaded())
+    for key in ("a", "b"):
+        decide(books, [given.record(key=key)])
+    [(calls, *_)] = books.writes.rollups.values()
+    assert calls == 2
+
+
+def test_calls_of_other_hours_stand_in_their_own_sums() -> None:
+    ledger = given.Ledger()
+    minutes = (0, 61, 1, 62, 122, 59)
+    start = given.NOW.replace(minute=0) - timedelta(hours=3)
+    ledger.decide(
+        *(given.record(key=str(n), occurred_at=start + timedelta(minutes=each)) for n, each in enumerate(minutes))
+    )
+    assert {key.hour: calls for key, (calls, *_) in ledger.books.writes.rollups.items()} == {
+        start: 3, start + timedelta(hours=1): 2, start + timedelta(hours=2): 1,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("zone", "occurred_at", "hour", "day"),
     [

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from token_ledger.core.model.price import Rates
-from token_ledger.core.model.usage import KINDS, Usage, clamp
+from token_ledger.core.model.usage import KINDS, Figures, Usage, add_figures, clamp, figures_of
 
 counts = st.integers(0, 1_000)
 
@@ -29,6 +29,16 @@ def test_parts_are_cut_to_their_whole(reported: Usage, booked: Usage) -> None:
 @pytest.mark.parametrize("usage", [Usage(), Usage(10, 5, 10, 0, 0, 5), Usage(10, 5, 3, 3, 4), Usage(10, 5)])
 def test_consistent_usage_is_left_alone(usage: Usage) -> None:
     assert clamp(usage) == (usage, False)
+
+
+@given(st.lists(st.tuples(counts, st.builds(Usage, counts, counts, counts, counts, counts, counts), counts)))
+def test_figures_are_added_to_sums_in_their_order(events: list[tuple[int, Usage, int]]) -> None:
+    sums = [0] * len(Figures._fields)
+    for event in events:
+        add_figures(sums, *event)
+    assert (
+        sums == [sum(figures) for figures in zip(*(figures_of(*event) for event in events), strict=True)] or not events
+    )
 
 
 @given(st.builds(Usage, counts, counts, counts, counts, counts, counts))

@@ -161,9 +161,23 @@ def test_windows_leave_no_gap_and_do_not_overlap(found: Calendar, window: Window
     assert start <= instant < end
     for inside in (start, start + (end - start) * part / 10**6 if part < 10**6 else end, end - timedelta(0, 0, 1)):
         if inside < end:
-            assert found.bounds(window, inside) == (start, end)
-    assert found.bounds(window, end)[0] == end
-    assert found.previous(window, start)[1] == start
+            assert anew(found).bounds(window, inside) == (start, end)
+    assert anew(found).bounds(window, end)[0] == end
+    assert anew(found).previous(window, start)[1] == start
+
+
+def anew(known: Calendar) -> Calendar:
+    """Return the same calendar, which has not been asked anything."""
+    return Calendar(known.first, known.changes)
+
+
+@given(calendars, st.lists(st.tuples(st.sampled_from(ENDING), instants, st.integers(-90, 90)), max_size=4))
+def test_windows_do_not_depend_on_what_was_asked_before(
+    found: Calendar, asked: list[tuple[Window, datetime, int]]
+) -> None:
+    for window, instant, minutes in asked:
+        for near in (instant, instant + timedelta(minutes=minutes), found.bounds(window, instant)[1] or instant):
+            assert found.bounds(window, near) == anew(found).bounds(window, near)
 
 
 @given(rules, instants)
@@ -219,7 +233,7 @@ def test_hour_and_day_of_an_instant_are_the_same_however_they_are_found(zone: st
     for minutes in range(-180, 180):
         for seconds in (0, 59):
             instant = at(change) + timedelta(minutes=minutes, seconds=seconds)
-            assert found.period(instant) == (found.hour(instant), found.day(instant)), instant
+            assert found.period(instant) == (found.hour(instant), anew(found).day(instant)), instant
 
 
 @given(rules, instants)
@@ -227,4 +241,8 @@ def test_hour_and_day_do_not_depend_on_what_was_asked_before(rule: CalendarRule,
     found = Calendar(rule)
     for step in (0, 59, 1, -59, 0):
         near = instant + timedelta(minutes=step)
-        assert found.period(near) == (found.hour(near), found.day(near))
+        assert found.period(near) == (found.hour(near), anew(found).day(near))
+        since, before, period = found.period_span(near)
+        assert since == before or since <= near < before
+        for other in (since, before - timedelta(microseconds=1)) if since < before else ():
+            assert period == (found.hour(other), anew(found).day(other))

@@ -12,7 +12,7 @@ from typing import Any
 from token_ledger.core.batch.commands import Command, Reserve
 from token_ledger.core.batch.loaded import AskedName, Loaded, StoredKey
 from token_ledger.core.batch.recosting_sums import RecostingSums
-from token_ledger.core.batch.rollups import roll_up, roll_up_recostings
+from token_ledger.core.batch.rollups import add_event, roll_up_recostings
 from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.account import (
     NO_BOUNDS,
@@ -38,7 +38,7 @@ from token_ledger.core.model.run import Run, allocation_account_key, run_account
 from token_ledger.core.model.subject import Subject
 from token_ledger.core.model.tenant import Match, TenantConfig
 from token_ledger.core.model.transfer import place_of
-from token_ledger.core.model.window import Window
+from token_ledger.core.model.window import NO_PERIOD, Period, Window
 
 ORDINAL_BITS = 16
 """A batch can issue 65,536 ids."""
@@ -66,7 +66,7 @@ class Books:
         self.accounts_by_key = {account.key: account for account in loaded.accounts}
         self._expiries: dict[int, datetime] = {}
         self._windows: dict[Window, tuple[datetime, datetime | None]] = {}
-        self._periods: dict[datetime, tuple[datetime, datetime]] = {}
+        self._period = NO_PERIOD
         self._copied_from: Books | None = None
 
     @property
@@ -286,7 +286,7 @@ class Books:
     def forget_windows(self) -> None:
         """Forget the windows found so far, because the calendar has changed."""
         self._windows.clear()
-        self._periods.clear()
+        self._period = NO_PERIOD
 
     def scratch(self) -> "Books":
         """Return books to try something out in: what is decided there changes nothing here.
@@ -382,7 +382,7 @@ class Books:
             changed[account.account_id] = account
         self.loaded.booked_tokens += event.usage.total_tokens
         self.loaded.booked_nanos += event.cost_nanos
-        roll_up(self.writes, event, *self.period(event.posted_at))
+        add_event(self.writes, event, self.period(event.posted_at))
 
     def note_key(self, command: Command, answer: str, target_id: int) -> None:
         """Remember what a command's key led to; holds and events carry their keys themselves."""
@@ -392,9 +392,8 @@ class Books:
     def _note(self, source: str, key: str, fingerprint: bytes, answer: str, target_id: int) -> None:
         self.loaded.keys[source, key] = self.noted[source, key] = StoredKey(fingerprint, answer, target_id)
 
-    def period(self, at: datetime) -> tuple[datetime, datetime]:
+    def period(self, at: datetime) -> Period:
         """Return the begins of the hour and of the tenant's day that an instant lies in."""
-        found = self._periods.get(at)
-        if found is None:
-            found = self._periods[at] = self.config.calendar.period(at)
-        return found
+        if not self._period[0] <= at < self._period[1]:
+            self._period = self.config.calendar.period_span(at)
+        return self._period[2]

@@ -24,8 +24,11 @@ def call_facts(
         user, cost_center = run.user, run.cost_center
     else:
         user = command.user or ""
-        at = command.occurred_at or now if isinstance(command, Record) else now
-        cost_center = command.cost_center or user_cost_center(users, user, at)
+        if command.cost_center or not users:
+            cost_center = command.cost_center or UNASSIGNED
+        else:
+            at = command.occurred_at or now if isinstance(command, Record) else now
+            cost_center = user_cost_center(users, user, at)
     # A tool call may have used no model.
     provider, model = name_of(command.provider, command.model) if command.model else ("", "")
     return CallFacts(

@@ -1,6 +1,9 @@
-"""Adds events to the roll-ups that a batch writes."""
+"""Adds events to the roll-ups that a batch writes.
 
-from datetime import datetime
+Most calls of a batch have the facts and the hour of another one, so they are added up by these first: what follows from
+facts and hour, a key of each roll-up and one of each tag, is then made once for all of them.
+"""
+
 from operator import add
 from typing import Any
 
@@ -8,15 +11,28 @@ from token_ledger.core.batch.recosting_sums import RecostingSums
 from token_ledger.core.batch.rollup_keys import add_to_all
 from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.event import UsageEvent
-from token_ledger.core.model.usage import Figures, figures_of
+from token_ledger.core.model.usage import Figures, add_figures, figures_of
+from token_ledger.core.model.window import Period
 
 _NOTHING = (0,) * (len(Figures._fields) - 1)
 """The figures before the cost, which is the last."""
 
 
-def roll_up(writes: Writes, event: UsageEvent, hour: datetime, day: datetime) -> None:
-    """Add an event to the sums of its hour and day, of each of its tags, and of its run."""
-    add_to_all(writes, event.facts, hour, day, figures_of(event.calls, event.usage, event.cost_nanos), _add)
+def add_event(writes: Writes, event: UsageEvent, period: Period) -> None:
+    """Add an event to the sums of its facts and its hour and day."""
+    key = event.facts, period
+    found = writes.sums.get(key)
+    if found is None:
+        writes.sums[key] = [*figures_of(event.calls, event.usage, event.cost_nanos)]
+    else:
+        add_figures(found, event.calls, event.usage, event.cost_nanos)
+
+
+def roll_up(writes: Writes) -> None:
+    """Add what was added up by facts to the sums of its hours and days, of each of its tags, and of its runs."""
+    for (facts, (hour, day)), figures in writes.sums.items():
+        add_to_all(writes, facts, hour, day, figures, _add)
+    writes.sums.clear()
 
 
 def roll_up_recostings(writes: Writes, recostings: RecostingSums) -> None:
@@ -26,7 +42,7 @@ def roll_up_recostings(writes: Writes, recostings: RecostingSums) -> None:
     _add_costs(writes.run_rollups, recostings.run_rollups)
 
 
-def _add(sums: dict[Any, list[int]], key: Any, amounts: tuple[int, ...]) -> None:
+def _add(sums: dict[Any, list[int]], key: Any, amounts: list[int]) -> None:
     found = sums.get(key)
     sums[key] = [*amounts] if found is None else [*map(add, found, amounts)]
 

@@ -10,6 +10,7 @@ from token_ledger.core.batch.rollup_keys import RollupKey, RunKey, TagKey
 from token_ledger.core.model.account import Account, Grant, LimitEntry, ThresholdEvent
 from token_ledger.core.model.audit import AuditEntry
 from token_ledger.core.model.budget import Budget, Terms
+from token_ledger.core.model.call import CallFacts
 from token_ledger.core.model.derived_event import RecostedEvent
 from token_ledger.core.model.discount import Discount
 from token_ledger.core.model.event import UsageEvent
@@ -22,12 +23,12 @@ from token_ledger.core.model.run import Run, RunStep
 from token_ledger.core.model.tenant import Erasure, User
 from token_ledger.core.model.transfer import Transfer
 from token_ledger.core.model.trigger import Advice, Technique, Trigger
-from token_ledger.core.model.window import CalendarRule
+from token_ledger.core.model.window import CalendarRule, Period
 
 _ORDINARY = frozenset(
     {
         "model_names", "changed_accounts", "new_reservations", "ended_reservations", "events", "rollups", "tag_rollups",
-        "run_rollups",
+        "run_rollups", "sums",
     }
 )  # fmt: skip
 
@@ -89,6 +90,8 @@ class Writes:
     stops = OnDemand(list[str | None])
     finds_duplicates = OnDemand(list[bool])
     audit = OnDemand(list[AuditEntry])
+    sums = OnDemand(dict[tuple[CallFacts, Period], list[int]])
+    """What events add to all roll-ups, until the batch is decided; in the order of `Figures`."""
     rollups = OnDemand(dict[RollupKey, list[int]])
     """Sums in the order of `Figures`, here and in the next two."""
     tag_rollups = OnDemand(dict[TagKey, list[int]])

@@ -7,6 +7,7 @@ from typing import Any
 from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.loaded import StoredKey
+from token_ledger.core.batch.rollups import roll_up
 from token_ledger.core.decisions import (
     admission,
     budgets,
@@ -92,6 +93,7 @@ def decide(books: Books, batch: Sequence[commands.Command]) -> list[outcomes.Out
             decided.append(read_again(books, command, stored) or kept_conflict(books, command, stored))
         else:
             decided.append(conflict(books, command, stored))
+    roll_up(books.writes)
     return decided
 
 

@@ -124,6 +124,17 @@ def figures_of(calls: int, usage: Usage, cost_nanos: int) -> Figures:
     )  # fmt: skip
 
 
+def add_figures(sums: list[int], calls: int, usage: Usage, cost_nanos: int) -> None:
+    """Add what one event adds to every sum, in the order of `Figures`."""
+    sums[0] += calls
+    sums[1] += usage.input_tokens
+    sums[2] += usage.output_tokens
+    sums[3] += usage.cache_read_tokens
+    sums[4] += usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+    sums[5] += usage.reasoning_tokens
+    sums[6] += cost_nanos
+
+
 def clamp(usage: Usage) -> tuple[Usage, bool]:
     """Return usage whose parts fit into their wholes, and whether it had to be changed.
 

@@ -77,7 +77,16 @@ class CalendarRule:
         return _add_months(start, _MONTHS[window])
 
 
-_Periods = tuple[datetime, tuple[datetime, datetime], tuple[datetime, datetime]]
+Period = tuple[datetime, datetime]
+"""When the local hour and the local day of an instant began."""
+
+PeriodSpan = tuple[datetime, datetime, Period]
+"""A period, after a span of instants that have it: from the first on, before the second."""
+
+NO_PERIOD: PeriodSpan = (FIRST_INSTANT, FIRST_INSTANT, (FIRST_INSTANT, FIRST_INSTANT))
+"""A span without instants."""
+
+_Periods = tuple[datetime, Period, Period]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,9 @@ class Calendar:
     first: CalendarRule
     changes: tuple[tuple[datetime, CalendarRule], ...] = ()
     _periods: dict[datetime, _Periods | None] = field(init=False, default_factory=dict, compare=False, repr=False)
+    _bounds: dict[Window, tuple[datetime, datetime]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         instants = [instant for instant, _ in self.changes]
@@ -94,12 +106,17 @@ class Calendar:
             raise ValueError("changes of a calendar need instants with a time zone, each later than the one before")
 
     def bounds(self, window: Window, at: datetime) -> tuple[datetime, datetime | None]:
-        """Return start and end in UTC of the window that holds the aware instant `at`; the end is exclusive."""
+        """Return start and end in UTC of the window that holds the aware instant `at`; the end is exclusive.
+
+        Those that were found last are remembered, because most calls lie in the window of the one before.
+        """
         if window is Window.RUN or window is Window.TOTAL:
             return ALL_TIME, None
-        if not self.changes:
-            return self.first.bounds(window, at)
-        return _bounds(self.rules(window), window, at)
+        found = self._bounds.get(window)
+        if found is None or not found[0] <= at < found[1]:
+            found = _bounds(self.rules(window), window, at) if self.changes else self.first.bounds(window, at)
+            self._bounds[window] = found
+        return found
 
     def previous(self, window: Window, start: datetime) -> tuple[datetime, datetime]:
         """Return the bounds of the window before the one that begins at `start`; not for `run` and `total`."""
@@ -122,14 +139,18 @@ class Calendar:
         _, rule = _in_force(self.rules(Window.DAY), at) if self.changes else (None, self.first)
         return at.astimezone(rule.zone).date()
 
-    def period(self, at: datetime) -> tuple[datetime, datetime]:
-        """Return when the local hour and the local day of an instant began.
+    def period(self, at: datetime) -> Period:
+        """Return when the local hour and the local day of an instant began."""
+        return self.period_span(at)[2]
 
-        They are remembered by its hour in UTC, because calls of any minute come one after another; not where the rule
-        or the clock changes, which may be within one.
+    def period_span(self, at: datetime) -> PeriodSpan:
+        """Return the period of an instant, with a span that the instant lies in, if any is known.
+
+        Periods are remembered by the hour in UTC, because calls of any minute come one after another; not where the
+        rule or the clock changes, which may be within one.
         """
         if self.changes:
-            return self.hour(at), self.day(at)
+            return at, at, (self.hour(at), self.day(at))
         hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         if hour in self._periods:
             found = self._periods[hour]
@@ -138,9 +159,9 @@ class Calendar:
                 self._periods.clear()
             found = self._periods[hour] = self._periods_of(hour)
         if found is None:
-            return self.hour(at), self.day(at)
+            return at, at, (self.hour(at), self.day(at))
         turn, before, since = found
-        return before if at < turn else since
+        return (hour, turn, before) if at < turn else (turn, hour + HOUR, since)
 
     def _periods_of(self, hour: datetime) -> _Periods | None:
         """Return when in an hour of UTC a local one begins, and the periods before and since; None if clocks change.

@@ -16,7 +16,6 @@ from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.reservation import Reservation
 from token_ledger.core.model.run import Run, allocation_account_key, run_account_key
 from token_ledger.core.model.tenant import TenantConfig, TenantId
-from token_ledger.core.model.window import Window
 from token_ledger.storage import rows
 from token_ledger.storage.load.kept_accounts import Known
 from token_ledger.storage.load.keys import readings_of
@@ -159,8 +158,8 @@ class _Needed:
         self._loaded = loaded
         self._touched = touched
         self._name_of: NameOf = partial(loaded.model_name, prices, config.renamed)
-        self._bounds: dict[tuple[Window, datetime], tuple[datetime, datetime | None]] = {}
-        self._seen: set[tuple[CallFacts, datetime, datetime | None]] = set()
+        self._seen: set[tuple[CallFacts, datetime | None]] = set()
+        """Facts of calls of the instant of the batch: many have the same. Imported calls do not count everywhere."""
         self.keys: set[AccountKey] = set()
         self.ids: set[int] = set()
         self.past: set[AccountKey] = set()
@@ -224,14 +223,12 @@ class _Needed:
         )
 
     def _add_facts(self, facts: CallFacts, run: Run | None, at: datetime, counts_since: datetime | None = None) -> None:
-        if (facts, at, counts_since) in self._seen:
-            return
-        self._seen.add((facts, at, counts_since))
+        if at is self._now:
+            if (facts, counts_since) in self._seen:
+                return
+            self._seen.add((facts, counts_since))
         for budget, subject in self._config.matches(facts, () if run is None else run.lineage):
-            bounds = self._bounds.get((budget.window, at))
-            if bounds is None:
-                bounds = self._bounds[budget.window, at] = self._config.calendar.bounds(budget.window, at)
-            start, end = bounds
+            start, end = self._config.calendar.bounds(budget.window, at)
             if counts_since is not None and not counts_on(end, counts_since, self._now):
                 continue
             self.keys.add((budget.budget_id, subject.text, start))
