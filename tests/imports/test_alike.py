@@ -140,6 +140,29 @@ def test_no_other_call_gets_another_command_than_any_event(fields: dict[str, Any
         assert made is None or [made] == [*(commands_of(event(**fields)) or ())]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"response_id": "r"}),
+        ({"response_id": "r"}, {}),
+        ({"estimated": True}, {"estimated": 1}),
+        ({"estimated": False}, {"estimated": 0.0}),
+        ({"tags": {"a": "1"}}, {"tags": {"a": 1}}),
+        ({}, {"cost_center": "research"}),
+    ],
+)
+def test_a_call_gets_its_own_command_after_one_that_is_nearly_alike(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    calls = AlikeCalls(FIRST_INSTANT)
+    for _ in range(3):
+        last = calls.record_of(event(**before))
+    assert last is not None
+    for _ in range(3):
+        made = calls.record_of(event(**after))
+        assert made is None or [made] == [*commands_of(event(**after))]
+
+
 def test_what_calls_share_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = AlikeCalls(FIRST_INSTANT)
     assert calls.record_of(event()) is None

@@ -22,6 +22,9 @@ MOST_PATTERNS: Final = 10_000
 """How many patterns are remembered: a file has one for each session and model."""
 
 _TEXTS: Final = frozenset({str})
+_SHARED: Final = frozenset({str, bool, dict})
+_ALL_KINDS: Final = list(KINDS)
+_OTHER_KINDS: Final = tuple(f',"{kind}":' for kind in KINDS[2:])
 _COUNTED: Final = {int}
 _KINDS: Final = frozenset(KINDS)
 _PLAIN: Final = re.compile(r"[ !#-\[\]-~]{1,200}", re.ASCII)
@@ -67,6 +70,8 @@ class AlikeCalls:
         self.may_grow = may_grow
         self._seen_once: set[_Shape] = set()
         self._patterns: dict[_Shape, _Pattern | None] = {}
+        self._before: tuple[dict[str, Any], bool, _Pattern] | None = None
+        """The pattern of the last call that has one, after what that said and whether it had no response id."""
 
     @property
     def remembered(self) -> int:
@@ -80,6 +85,13 @@ class AlikeCalls:
         usage, instant = _usage_of(shared.pop("usage", None)), _instant_of(shared.pop("occurred_at", None))
         if usage is None or instant is None or not (_is_plain(key) and (response is None or _is_plain(response))):
             return None
+        before = self._before
+        # Values of these kinds are equal only to those of their own kind, and nearly all calls follow one alike.
+        if (
+            before is not None and before[0] == shared and before[1] is (response is None)
+            and _SHARED.issuperset(map(type, shared.values()))
+        ):  # fmt: skip
+            return before[2].record_of(key, usage, instant, response, event)
         shape = _shape_of(shared, response is None)
         if shape is None:
             return None
@@ -90,7 +102,10 @@ class AlikeCalls:
         else:
             self._see(shape)
             return None
-        return None if pattern is None else pattern.record_of(key, usage, instant, response, event)
+        if pattern is None:
+            return None
+        self._before = shared, response is None, pattern
+        return pattern.record_of(key, usage, instant, response, event)
 
     def _see(self, shape: _Shape) -> None:
         """Remember what a call says; a pattern is made when another one says it too, because that takes time."""
@@ -139,7 +154,7 @@ def _usage_of(counts: object) -> tuple[Usage, str] | None:
     """Return a usage, and its text in a fingerprint; None unless it is counts of tokens."""
     if type(counts) is not dict or not _KINDS.issuperset(counts):
         return None
-    found = tuple([counts.get(kind, 0) for kind in KINDS])
+    found = (*counts.values(),) if [*counts] == _ALL_KINDS else tuple([counts.get(kind, 0) for kind in KINDS])
     if {*map(type, found)} != _COUNTED or min(found) < 0 or max(found) > LARGEST_USE:
         return None
     if "input_tokens" not in counts or "output_tokens" not in counts:
@@ -148,11 +163,10 @@ def _usage_of(counts: object) -> tuple[Usage, str] | None:
 
 
 def _usage_text(counts: tuple[int, ...]) -> str:
-    said, written, *others = counts
-    text = f'{{"input_tokens":{said},"output_tokens":{written}'
-    for kind, count in zip(KINDS[2:], others, strict=True):
+    text = f'{{"input_tokens":{counts[0]},"output_tokens":{counts[1]}'
+    for name, count in zip(_OTHER_KINDS, counts[2:], strict=True):
         if count:
-            text += f',"{kind}":{count}'
+            text += f"{name}{count}"
     return text + "}"
 
 

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple
 
 from token_ledger.core.batch.outcomes import Outcome, Quarantined, Recorded
 from token_ledger.core.model.event import UsageEvent
-from token_ledger.core.model.window import Calendar
+from token_ledger.core.model.window import FIRST_INSTANT, Calendar
 from token_ledger.imports.rows import Place, SkippedRow, SkipReason
 from token_ledger.imports.stated_costs import StatedCosts
 from token_ledger.wire.problems import problem_of
@@ -38,10 +38,11 @@ class Use:
 
     def add(self, event: UsageEvent) -> None:
         """Add an event."""
+        usage = event.usage
         self.calls += event.calls
-        self.input_tokens += event.usage.input_tokens
-        self.cache_read_tokens += event.usage.cache_read_tokens
-        self.output_tokens += event.usage.output_tokens
+        self.input_tokens += usage.input_tokens
+        self.cache_read_tokens += usage.cache_read_tokens
+        self.output_tokens += usage.output_tokens
         self.cost_nanos += event.cost_nanos
         self.unpriced += event.unpriced
 
@@ -65,6 +66,8 @@ class Summary:
     uses: dict[UseKey, Use] = field(default_factory=dict)
     stated: StatedCosts = field(default_factory=StatedCosts)
     """What the files say that their rows cost, which is not booked."""
+    _day: tuple[datetime, datetime, date] = field(init=False, default=(FIRST_INSTANT, FIRST_INSTANT, date.min))
+    """The day that was found last, after the instants from which on and before which it surely is that."""
 
     @property
     def rows(self) -> int:
@@ -108,11 +111,17 @@ class Summary:
     def _use(self, event: UsageEvent) -> None:
         if event.is_duplicate:
             return
-        key = UseKey(self.calendar.local_date(event.posted_at), event.facts.provider, event.facts.model)
+        key = UseKey(self._day_of(event.posted_at), event.facts.provider, event.facts.model)
         use = self.uses.get(key)
         if use is None:
             use = self.uses[key] = Use()
         use.add(event)
+
+    def _day_of(self, at: datetime) -> date:
+        if not self._day[0] <= at < self._day[1]:
+            since, before, _ = self.calendar.period_span(at)
+            self._day = since, before, self.calendar.local_date(at)
+        return self._day[2]
 
     def _show(self, code: str, place: Place, detail: str) -> None:
         shown = self.examples.setdefault(code, [])
