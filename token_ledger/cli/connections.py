@@ -10,7 +10,7 @@ from uuid import uuid4
 from token_ledger.cli.names import read_name
 from token_ledger.config import Settings, shown_address
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.ledger.group_commit import GroupCommit
+from token_ledger.ledger.group_commit import BATCH_OPERATIONS, GroupCommit
 from token_ledger.storage.database import Database
 from token_ledger.storage.embedded import has_embedded, share_embedded
 from token_ledger.storage.prices import load_price_book
@@ -64,11 +64,13 @@ async def open_database(url: str, writers: int = 1) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def open_ledger(url: str, writers: int = 1) -> AsyncIterator[tuple[Database, GroupCommit]]:
+async def open_ledger(
+    url: str, writers: int = 1, batch_operations: int = BATCH_OPERATIONS
+) -> AsyncIterator[tuple[Database, GroupCommit]]:
     """Open a database and a ledger that books to it; it works beside any running service.
 
-    With two writers a batch is decided while the one before is being written. Raises ValueError if the price book is
-    empty.
+    With two writers a batch, of up to `batch_operations`, is decided while the one before is being written. Raises
+    ValueError if the price book is empty.
     """
     async with open_database(url, writers) as database:
         async with database.reading() as connection:
@@ -76,7 +78,7 @@ async def open_ledger(url: str, writers: int = 1) -> AsyncIterator[tuple[Databas
                 prices = await load_price_book(connection)
             except LookupError as error:
                 raise ValueError(str(error)) from None
-        commits = GroupCommit(database, prices, writers=writers)
+        commits = GroupCommit(database, prices, writers=writers, batch_operations=batch_operations)
         yield database, commits
         await commits.drain()
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -33,11 +33,15 @@ from token_ledger.imports.rows import Defaults
 from token_ledger.imports.spool import Spool
 from token_ledger.imports.summary import Summary, Use, UseKey, totals
 from token_ledger.ledger.errors import LedgerError
-from token_ledger.ledger.group_commit import GroupCommit
+from token_ledger.ledger.group_commit import BATCH_OPERATIONS, GroupCommit
 from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.database import Database
 from token_ledger.storage.tenants import all_tenants, check_zone
 from token_ledger.storage.upkeep.periods import database_now
+
+CALLS_OF_A_BATCH: Final = 2 * BATCH_OPERATIONS
+"""What is paid once for a batch is paid for more calls than in a service, where somebody waits for each. Callers of the
+same tenant wait for one such batch at most."""
 
 
 def import_files(settings: Settings, options: argparse.Namespace) -> int:
@@ -65,7 +69,7 @@ async def _import(
     url: str, retention_months: int | None, options: argparse.Namespace, kind: ImportKind, defaults: Defaults,
     mapping: TableMapping | None, spool: Spool,
 ) -> Summary:  # fmt: skip
-    async with open_ledger(url, writers=2) as (database, commits):
+    async with open_ledger(url, writers=2, batch_operations=CALLS_OF_A_BATCH) as (database, commits):
         tenant = await chosen_tenant(database, options.tenant)
         async with database.reading(tenant) as connection:
             calendar, _ = await load_calendar(connection, tenant)
@@ -99,7 +103,7 @@ async def _deal_with(
     try:
         await book(
             spool.calls(), lambda reports: commits.begin_reports(tenant, reports, lasts=False), since, summary,
-            next_piece, may_grow=kind.may_grow,
+            next_piece, may_grow=kind.may_grow, waiting_calls=4 * CALLS_OF_A_BATCH,
         )  # fmt: skip
         await commits.sync(tenant)
     except LedgerError as error:

@@ -46,11 +46,12 @@ def read(rows: Iterable[Row], spool: Spool, summary: Summary, progress: Progress
 
 async def book(
     calls: Iterable[CallRow], begin: Begin, counts_since: datetime, summary: Summary, next_piece: NextPiece, *,
-    may_grow: bool = False,
+    may_grow: bool = False, waiting_calls: int = WAITING_CALLS,
 ) -> None:  # fmt: skip
     """Book calls and count what became of them; see `model.event.counts_on` for `counts_since`.
 
-    `may_grow` says that calls may have been unfinished when they were imported before (see `ImportKind`).
+    `may_grow` says that calls may have been unfinished when they were imported before (see `ImportKind`). About
+    `waiting_calls` wait for their batch at once.
     """
     waiting: deque[tuple[Place, list[asyncio.Future[Outcome]]]] = deque()
 
@@ -69,8 +70,8 @@ async def book(
                 begun = iter(begin(reports))
                 waiting.extend((place, [*islice(begun, len(commands))]) for place, commands in read_calls if commands)
             await next_piece(len(piece))
-            if len(waiting) >= WAITING_CALLS:
-                await finish(WAITING_CALLS // 2)
+            if len(waiting) >= waiting_calls:
+                await finish(waiting_calls // 2)
         await finish(0)
     finally:
         for _, futures in waiting:
