@@ -22,8 +22,8 @@ from token_ledger_sdk.wire.reservations import RESERVE
 from tests.api.waiting import until
 from tests.api.world import World, open_world
 from tests.client.conftest import Client, client_of
-from tests.client.cutting_proxy import Cut, CuttingProxy
 from tests.client.seeds import seeded
+from tests.faults.cutting_proxy import CUTS, Cut, CuttingProxy
 from tests.faults.processes import ANSWER_SECONDS, PEPPER, ServiceProcess
 from token_ledger.cli.tenants import make_tenant
 from token_ledger.config import Settings
@@ -73,7 +73,7 @@ async def test_of_canceled_callers_no_hold_stays_open(client: Client) -> None:
     assert {row["end_reason"] for row in rows} <= {"its caller had gone"}
 
 
-@pytest.mark.parametrize("cut", [Cut.BEFORE_SEND, Cut.AFTER_SEND, Cut.BEFORE_ANSWER], ids=lambda cut: cut.name)
+@pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.name)
 async def test_what_a_cut_network_loses_is_sent_again_and_booked_once(
     cut: Cut, database_url: str, tmp_path: Path
 ) -> None:
@@ -83,7 +83,8 @@ async def test_what_a_cut_network_loses_is_sent_again_and_booked_once(
         await service.ready()
         _, key = await make_tenant(Settings(key_pepper=SecretStr(PEPPER)), database_url, "cut", "UTC")
         # The first list is cut, and later ones by chance: none is cut each time that it is sent.
-        proxy = CuttingProxy(service.url, lambda: cut if proxy.requests == 3 or chance.random() < 0.3 else Cut.NEVER)
+        proxy = CuttingProxy(service.url)
+        proxy.choose = lambda path: cut if proxy.requests == 3 or chance.random() < 0.3 else Cut.NEVER
         async with (
             proxy.running(),
             AsyncTokenLedger(proxy.url, key, max_retries=50, timeout=ANSWER_SECONDS) as ledger,

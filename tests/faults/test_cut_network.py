@@ -10,7 +10,7 @@ from token_ledger_sdk import AsyncHold, AsyncTokenLedger, NotEnded, Unreachable,
 from token_ledger_sdk.spool.survey import survey
 
 from tests.faults.conftest import MakeCaller
-from tests.faults.http_proxy import HttpProxy, Step
+from tests.faults.cutting_proxy import CUTS, Cut, CuttingProxy, once
 from tests.faults.journal import Journal
 from tests.faults.processes import ServiceProcess
 
@@ -23,28 +23,26 @@ LEASED = ("/v1/leases", "/v1/operations")
 
 
 @pytest.fixture
-async def between(pair: tuple[ServiceProcess, ServiceProcess]) -> AsyncIterator[HttpProxy]:
+async def between(pair: tuple[ServiceProcess, ServiceProcess]) -> AsyncIterator[CuttingProxy]:
     """A proxy in front of a service."""
-    proxy = HttpProxy(pair[0].port)
-    await proxy.start()
-    yield proxy
-    await proxy.stop()
+    async with CuttingProxy(pair[0].url).running() as proxy:
+        yield proxy
 
 
-@pytest.mark.parametrize("step", Step, ids=lambda step: step.name)
+@pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.name)
 @pytest.mark.parametrize(
     ("is_leased", "ending"), [*((False, each) for each in SINGLE), *((True, each) for each in LEASED)]
 )
 @pytest.mark.parametrize("max_retries", [3, 0], ids=["repeated at once", "repeated by the next client"])
 async def test_a_cut_request_has_its_effect_once(
-    max_retries: int, is_leased: bool, ending: str, step: Step, between: HttpProxy,
+    max_retries: int, is_leased: bool, ending: str, cut: Cut, between: CuttingProxy,
     shared_database_url: str, caller_of: MakeCaller, tmp_path: Path,
 ) -> None:  # fmt: skip
     caller = await caller_of(shared_database_url)
     # Nothing is sent in the background: only the cut decides what is sent twice.
     given: dict[str, Any] = {"spool": tmp_path, "flush_seconds": 3_600.0, "max_retries": max_retries}
     ledger = AsyncTokenLedger(between.url, caller.key, **given)
-    between.cut(ending, step)
+    between.choose = once(ending, cut)
     if is_leased:
         await leased(ledger)
     else:
@@ -59,7 +57,7 @@ async def test_a_cut_request_has_its_effect_once(
         await ledger.aclose()
     async with AsyncTokenLedger(between.url, caller.key, **given) as heir:
         await heir.flush()
-    assert between.cuts == 1
+    assert between.cuts == [cut]
     assert survey(tmp_path) == []
     journal = Journal(shared_database_url, caller.tenant)
     booked = [name for (name,) in await journal.rows("response_id", "usage_events")]

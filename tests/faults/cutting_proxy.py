@@ -1,4 +1,4 @@
-"""A network between the SDK and a service that cuts connections: before a request is sent, after it, or its answer."""
+"""A network between clients and a service that cuts connections: before a request is sent, after it, or its answer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,18 +16,39 @@ class Cut(Enum):
     BEFORE_ANSWER = "the request, and it is served; its answer is lost"
 
 
-class CuttingProxy:
-    """Forwards connections to a service; `choose` says of each request how its connection ends."""
+CUTS = (Cut.BEFORE_SEND, Cut.AFTER_SEND, Cut.BEFORE_ANSWER)
+Choose = Callable[[str], Cut]
+"""Says of a request, by its path, how its connection ends."""
 
-    def __init__(self, service_url: str, choose: Callable[[], Cut]) -> None:
+
+def never(path: str) -> Cut:
+    """Cut nothing."""
+    return Cut.NEVER
+
+
+def once(ending: str, cut: Cut) -> Choose:
+    """Cut the next request whose path ends with this, and no other."""
+    left = [cut]
+
+    def choose(path: str) -> Cut:
+        return left.pop() if left and path.endswith(ending) else Cut.NEVER
+
+    return choose
+
+
+class CuttingProxy:
+    """Forwards connections to a service, a request at a time, and cuts those that `choose` says."""
+
+    def __init__(self, service_url: str, choose: Choose = never) -> None:
         self._service = urlsplit(service_url)
-        self._choose = choose
+        self.choose = choose
         self.url = ""
         self.requests = 0
         self.cuts: list[Cut] = []
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["CuttingProxy"]:
+        """Listen, and drop the connections at the end."""
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with server:
@@ -41,15 +62,17 @@ class CuttingProxy:
                     pass
             finally:
                 to_service[1].transport.abort()
+        # Abort rather than close: what is buffered must not arrive after the connection is cut.
         writer.transport.abort()
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, service: asyncio.StreamReader,
         to_service: asyncio.StreamWriter,
     ) -> bool:  # fmt: skip
+        """Forward a request and its answer; returns whether the connection goes on."""
         request = await _message(reader)
         self.requests += 1
-        cut = self._choose()
+        cut = self.choose(request.split(b" ", 2)[1].decode())
         if cut is not Cut.NEVER:
             self.cuts.append(cut)
         if cut is Cut.BEFORE_SEND:
@@ -57,6 +80,7 @@ class CuttingProxy:
         to_service.write(request)
         await to_service.drain()
         if cut is Cut.AFTER_SEND:
+            to_service.write_eof()  # half closed: what was sent still arrives
             return False
         answer = await _message(service)
         if cut is Cut.BEFORE_ANSWER:
@@ -67,6 +91,7 @@ class CuttingProxy:
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:
+    """Read a request or an answer whole."""
     head = await reader.readuntil(b"\r\n\r\n")
     for line in head.lower().split(b"\r\n"):
         name, _, value = line.partition(b":")
