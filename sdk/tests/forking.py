@@ -6,23 +6,37 @@ import os
 import pwd
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 def check_in_a_fork(check: Callable[[], None]) -> None:
     """Check something in a forked process; raises AssertionError if it fails there, or hangs for a minute."""
+    with in_a_fork(check):
+        pass
+
+
+@contextmanager
+def in_a_fork(do: Callable[[], None]) -> Iterator[None]:
+    """Do something in a forked process meanwhile, which then ends at once, and nothing of it is closed.
+
+    Raises AssertionError if it fails there, or hangs for a minute.
+    """
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(60)  # ends it if it hangs
         try:
-            check()
+            do()
             os._exit(0)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(1)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        yield
+    finally:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert code == 0, f"the forked process ended with {code}"
 
 

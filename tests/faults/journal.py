@@ -19,8 +19,10 @@ from accounts as a left join usage_events as e on e.tenant_id = a.tenant_id and 
 where a.tenant_id = {TENANT} group by a.tenant_id, a.account_id
 """
 HELD = f"""
-select a.account_id, a.held_tokens, a.held_nanos, a.held_calls, coalesce(sum(r.held_tokens), 0)::bigint as tokens,
-       coalesce(sum(r.held_nanos), 0)::bigint as nanos, count(r.reservation_id) as calls
+select a.account_id, a.held_tokens, a.held_nanos, a.held_calls,
+       coalesce(sum(greatest(r.held_tokens - r.drawn_tokens, 0)), 0)::bigint as tokens,
+       coalesce(sum(greatest(r.held_nanos - r.drawn_nanos, 0)), 0)::bigint as nanos,
+       coalesce(sum(greatest(r.held_calls - r.drawn_calls, 0)), 0)::bigint as calls
 from accounts as a left join reservations as r
   on r.tenant_id = a.tenant_id and a.account_id = any (r.path) and r.state = 'held'
 where a.tenant_id = {TENANT} group by a.tenant_id, a.account_id
