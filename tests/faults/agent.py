@@ -15,6 +15,10 @@ from openai import OpenAI
 from token_ledger_sdk import BudgetExceeded, LedgerError, TokenLedger
 
 AGENTS = 4
+LEASE_CALLS = 1_000
+CALL_SECONDS = 0.01
+"""A provider takes time. Without it, agents would use up a lease before the next one is granted on a busy machine, and
+none of them would go on while the service is away."""
 POOR = "poor"
 """The user whose budget ends; of each process one agent calls for them until it is denied."""
 DENIED = "denied"
@@ -40,8 +44,8 @@ def work(ledger: TokenLedger, name: str, place: int, journal: int, ended: thread
     inner = OpenAI(
         base_url="http://provider.test/v1", api_key="sk", http_client=httpx2.Client(transport=provider(name))
     )
-    client = ledger.wrap(inner, agent_type="data_agent", lease_calls=200 if place % 2 else None)
-    while not ended.is_set():
+    client = ledger.wrap(inner, agent_type="data_agent", lease_calls=LEASE_CALLS if place % 2 else None)
+    while not ended.wait(CALL_SECONDS):
         try:
             with ledger.context(user=user):
                 answer = client.chat.completions.create(

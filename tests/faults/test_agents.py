@@ -159,7 +159,8 @@ async def heir_sends(spool: Path, url: str, key: str) -> None:
 
     assert any(each.records for each in survey(spool)), "the dead left nothing"
     await asyncio.to_thread(send)
-    assert not any(each.records for each in survey(spool))
+    left = [each for each in survey(spool) if each.records]
+    assert left == []
 
 
 async def all_is_booked(answered: Counter[str], journal: Journal) -> None:
