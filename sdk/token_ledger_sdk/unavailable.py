@@ -2,6 +2,9 @@
 
 Once the service was found away, it is not asked for every call: one call in `PROBE_SECONDS` tries it, and the others
 know at once. Any answer of the service, to whatever request, closes the circuit again.
+
+The outbox notes for itself when one attempt had no answer, and sends less often then. That is no reason to let calls
+through unasked, which this decides only after all attempts of a reserve.
 """
 
 from __future__ import annotations

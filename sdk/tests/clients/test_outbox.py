@@ -178,6 +178,21 @@ def test_what_a_process_left_is_sent_by_another_key_of_its_role_only(
     assert (SETTLE in service.paths()) is sends
 
 
+def test_of_whom_the_records_are_is_learned_from_what_goes_along_with_requests(
+    service: Any, call: dict[str, Any]
+) -> None:
+    """A process that is always busy sends nothing else, so that no other key could send what it leaves."""
+    transport = httpx2.MockTransport(service)
+    dead = TokenLedger(URL, "tl_test_1_dead", transport=transport, flush_seconds=3_600)
+    for _ in range(2):
+        dead.reserve(user="ana", **call).settle_soon(USED)
+    dead._sender.outbox.spool.close()  # as its death does
+    service.requests.clear()
+    with TokenLedger(URL, "tl_test_2_heir", transport=transport) as heir:
+        heir.flush()
+    assert SETTLE in service.paths()
+
+
 def test_a_part_is_booked_after_an_outage_and_leaves_the_hold_open(
     client: TokenLedger, service: Any, call: dict[str, Any]
 ) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple
 
 from ..errors import ApiError, InvalidAnswer, LedgerError, Unavailable, Unreachable
 from ..outage import is_retryable
 from ..spool.deliveries import (
     Fate,
+    Load,
     Outcome,
     Owner,
     asked_again,
@@ -46,14 +46,6 @@ FLUSH_AT = 2_048
 """So many records are not left waiting for half of `flush_seconds`."""
 LISTS = 2
 """So many lists are on their way at a time, so that the service reads one while it books the other."""
-
-
-class Load(NamedTuple):
-    """Records that are on their way, the operations that they are sent as, and the holds that these are about."""
-
-    taken: Sequence[tuple[Ticket, Record]]
-    operations: Sequence[str]
-    holds: Sequence[str]
 
 
 class AsyncOutbox:
@@ -306,7 +298,7 @@ class AsyncOutbox:
         with self._lock:
             self._under_way.subtract(load.holds)
             for hold in load.holds:
-                if not self._under_way[hold]:
+                if self._under_way[hold] <= 0:
                     del self._under_way[hold]
 
     def _put_back(self, load: Load) -> None:
@@ -376,6 +368,12 @@ class AsyncOutbox:
         with self._lock:
             self._call_off, self._is_hastened = None, False
         self._schedule()
+
+    def learn_tenant(self, answer: Answer) -> None:
+        """Note by the answer to a list of whom the records are, so that another key of the tenant may send them."""
+        if not self._spool.is_owner_known:
+            with suppress(LedgerError):
+                self._note_tenant(answer.read())
 
     def _note_tenant(self, answer: Fields) -> None:
         if not (answer.has("tenant") and answer.has("role")):

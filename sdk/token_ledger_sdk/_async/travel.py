@@ -7,12 +7,13 @@ from functools import partial
 
 from ..errors import ApiError
 from ..gathering import Departure, Gathering, Place
+from ..spool.deliveries import Load
 from ..waiting_async import SignalAsync, apart_async
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
 from ..wire.requests import ApiRequest
 from ..wire.together import MOST_OPERATIONS, answers_of, can_travel, list_request
-from .outbox import AsyncOutbox, Load
+from .outbox import AsyncOutbox
 
 _MOST_ALONG = 64
 """So much of what waits goes along with a request: more would make it slow."""
@@ -84,6 +85,7 @@ class AsyncTravel:
         outcome = await self._exchange(list_request(requests))
         if isinstance(outcome, NoAnswer):
             return [outcome] * len(requests)
+        self._outbox.learn_tenant(outcome)
         return answers_of(outcome, len(requests)) or [None] * len(requests)
 
     async def _exchange_after(self, load: Load, requests: list[ApiRequest]) -> Sequence[Answer | NoAnswer | None]:
@@ -98,6 +100,7 @@ class AsyncTravel:
             if answers is None or not outcome.is_good:
                 return answers[along:] if answers is not None else [None] * len(requests)
             has_arrived = True
+            self._outbox.learn_tenant(outcome)
             self._outbox.arrived(load, [_result(answer) for answer in answers[:along]])
             return answers[along:]
         finally:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..errors import ApiError, InvalidRequest, NotFound, ReservationNotOpen, Unavailable
 from ..wire.calls import DEFAULT_TTL_SECONDS, Use, settle_body
@@ -18,6 +18,7 @@ from ..wire.fields import Fields
 from ..wire.requests import ApiRequest, json_text, operation_of, time_text
 from ..wire.reservations import release_request
 from .lines import Record
+from .spool import Ticket
 
 SOURCE = "token-ledger-sdk"
 """The source of events that are sent in place of settles."""
@@ -29,6 +30,14 @@ _A_RELEASE = '{"op": "release"'
 _A_PART = '"part": true'
 _OF_A_HOLD = re.compile(r'\{"op": "(?:settle|release)", "reservation_id": "(?P<hold>[^"]*)"')
 _SETTLES_ONLY = ("op", "reservation_id", "part", "original_input_tokens", "other_models")
+
+
+class Load(NamedTuple):
+    """Records that are on their way, the operations that they are sent as, and the holds that these are about."""
+
+    taken: Sequence[tuple[Ticket, Record]]
+    operations: Sequence[str]
+    holds: Sequence[str]
 
 
 class Owner(Protocol):

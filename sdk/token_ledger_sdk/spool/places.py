@@ -59,6 +59,11 @@ class SpoolPlace:
         return self._of_key if self._tenant is None else f"tenant-{self._tenant}"
 
     @property
+    def is_owner_known(self) -> bool:
+        """Whether it is known of which tenant the key is."""
+        return self._tenant is not None
+
+    @property
     def directory(self) -> Path:
         """Where new files are made."""
         return self._service_home / self.owner

@@ -78,6 +78,11 @@ class Spool:
         return self._place is not None and self._place.belongs_to(tenant)
 
     @property
+    def is_owner_known(self) -> bool:
+        """Whether it is known of which tenant the records are, or nobody else can send them."""
+        return self._place is None or self._place.is_owner_known
+
+    @property
     def may_be_heir(self) -> bool:
         """Whether files lie here that may be the tenant's, but for which tenant that is."""
         return self._place is not None and self._place.may_be_heir
