@@ -4,14 +4,24 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import pytest
 from openai import AsyncOpenAI, OpenAI
-from token_ledger_sdk import AsyncLeases, AsyncRun, AsyncTokenLedger, Run, RunCancelled, RunNotOpen, TokenLedger, Usage
+from token_ledger_sdk import (
+    AsyncLeases,
+    AsyncRun,
+    AsyncTokenLedger,
+    BudgetExceeded,
+    Run,
+    RunCancelled,
+    RunNotOpen,
+    TokenLedger,
+    Usage,
+)
 from token_ledger_sdk.leases.terms import Terms
 from token_ledger_sdk.wire.calls import Scope
 
@@ -406,6 +416,26 @@ async def test_a_changed_limit_is_heard_and_the_next_call_asks_for_another_lease
                 assert second.reservation_id != call.reservation_id
                 await second.settle(Usage(600, 400))
         assert (await run.read()).balance is not None
+
+
+async def test_a_lowered_budget_ends_a_lease_with_the_next_booking(
+    processes: Processes, ledger: AsyncTokenLedger
+) -> None:
+    body = {"idempotency_key": fresh(), "name": "cap", "selector": {}, "limits": {"calls": 100}, "window": "total"}
+    budget_id = (await processes.world.made("/v1/budgets", body))["budget_id"]
+    terms, made = Terms(CALL, calls=50, longest_call_seconds=60.0, flush_seconds=10_000.0), 0
+    async with AsyncLeases(ledger._sender, terms, Scope(user="ada"), clock=Clock()) as leases:
+        with suppress(BudgetExceeded):
+            while True:
+                async with await leases.reserve() as call:
+                    await call.settle(Usage(600, 400))
+                made += 1
+                await ledger.flush()
+                if made == 1:
+                    body = {"idempotency_key": fresh(), "limits": {"calls": 3}}
+                    await processes.other.made(f"/v1/budgets/{budget_id}", body, method="PATCH")
+    # The lease would have gone on for 50.
+    assert made == 3
 
 
 async def test_a_stream_that_is_cut_is_opened_again(processes: Processes, ledger: AsyncTokenLedger) -> None:

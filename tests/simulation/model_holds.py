@@ -133,7 +133,11 @@ class HoldModel(PricedModel, RunModel, DuplicateModel):
         for each in self.lineage(self.runs[hold["run"]]) if hold["run"] else []:
             if each["state"] != "open":
                 return f"run_{each['state']}"
-        return "lease_expired" if hold["lease"] and hold["state"] == "expired" else None
+        if not hold["lease"] or hold["state"] not in ("expired", "held"):
+            return None
+        nothing = dict.fromkeys(UNITS, 0)
+        is_over = any(self.accounts[name].hard and self.accounts[name].lacks(nothing) for name in hold["on"])
+        return "lease_expired" if hold["state"] == "expired" else "lease_outdated" if is_over else None
 
     def _end_hold(self, number: int, state: str) -> Expected:
         hold = self.holds.get(number)

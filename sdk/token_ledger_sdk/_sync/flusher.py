@@ -98,6 +98,11 @@ class Flusher(Beating):
         if self._run_id is not None:
             self.stops.follow(self._run_id, self)
 
+    def retire(self, book: LeaseBook) -> None:
+        """Give back a lease once all of its calls are booked: before the next one is asked for, if that is so now."""
+        book.retired = True
+        self._release_retired()
+
     def halt(self) -> None:
         """Admit nothing more from these leases."""
         for book in self._all():
@@ -124,7 +129,7 @@ class Flusher(Beating):
         """Note that the service has answered about a lease, and why no further call should be made, if so."""
         book.heard = self._clock()
         self._release_retired()
-        if stop == "lease_expired":
+        if stop is not None and stop.startswith("lease_"):
             book.stop()
         elif stop is not None:  # a stop of the run or the tenant applies to all of its leases
             self.halt()

@@ -144,7 +144,8 @@ class Leases(Block):
     def _open(self) -> None:
         """Ask for another lease; the previous one is released once all of its calls are booked."""
         if self._current is not None:
-            self._current.retired, self._current = True, None
+            self._flusher.retire(self._current)
+            self._current = None
         granted = self._ask()
         if granted is None:
             self._single_until = self._clock() + SINGLE_SECONDS

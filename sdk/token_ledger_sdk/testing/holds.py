@@ -311,7 +311,12 @@ def _draw(hold: FakeHold, amounts: Amounts, usage: Usage) -> None:
 
 def _why_stop(books: FakeBooks, hold: FakeHold) -> str | None:
     stop = books.why_stop(books.run_of(hold.call))
-    return stop or ("lease_expired" if hold.calls is not None and hold.state == "expired" else None)
+    if stop is not None or hold.calls is None or hold.state not in ("expired", "held"):
+        return stop
+    if hold.state == "expired":
+        return "lease_expired"
+    is_over = any(account.is_hard and account.lacking((0, 0, 0)) is not None for account in hold.path)
+    return "lease_outdated" if is_over else None
 
 
 def _lease_price(hold: FakeHold) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def settle(
         if advice.applied and not event.is_duplicate:
             books.writes.optimizations.append((advice.technique, not command.failed))
     ended = replace(reservation) if command.part else reservation
-    return outcomes.Settled(event, ended, why_stop(books, reservation), others=others)
+    return outcomes.Settled(event, ended, _why_stop_now(books, reservation), others=others)
 
 
 def why_stop(books: Books, reservation: Reservation) -> str | None:
@@ -105,6 +105,19 @@ def why_stop(books: Books, reservation: Reservation) -> str | None:
     return None
 
 
+def _why_stop_now(books: Books, reservation: Reservation) -> str | None:
+    """Return why the holder should make no further call, also because a lease holds more than its limits now bear.
+
+    A repeated answer does not say that, for the accounts are not loaded to give it.
+    """
+    stop = why_stop(books, reservation)
+    if stop is None and reservation.lease and reservation.state is HoldState.HELD:
+        accounts = _accounts_of(books, reservation)
+        if any(account.is_hard and account.lacking(0, 0, 0) is not None for account in accounts):
+            return "lease_outdated"
+    return stop
+
+
 def extend(books: Books, command: commands.Extend) -> outcomes.Extended | outcomes.Refused:
     """Let a hold expire later; a lease at the latest when its first hard window ends."""
     reservation = _find_open(books, command.reservation_id, HoldEvent.EXTEND, "extended")
@@ -118,7 +131,7 @@ def extend(books: Books, command: commands.Extend) -> outcomes.Extended | outcom
         reservation.changes += 1
         books.writes.changed_reservations[reservation.reservation_id] = reservation
     books.note_key(command, "reservation", reservation.reservation_id)
-    return outcomes.Extended(replace(reservation), why_stop(books, reservation))
+    return outcomes.Extended(replace(reservation), _why_stop_now(books, reservation))
 
 
 def force_release(books: Books, command: ForceRelease) -> outcomes.Released | outcomes.Refused:
