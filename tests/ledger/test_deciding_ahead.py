@@ -33,8 +33,9 @@ from token_ledger.core.model.budget import Enforcement, Limits
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
-from token_ledger.ledger.batch_transaction import BatchTransactions, Predecessor
+from token_ledger.ledger.batch_transaction import BatchTransactions
 from token_ledger.ledger.errors import Unstorable
+from token_ledger.ledger.plan import Predecessor
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage import database
 from token_ledger.storage.prices import load_price_book

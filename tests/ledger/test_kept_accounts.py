@@ -19,8 +19,9 @@ from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
-from token_ledger.ledger.batch_transaction import BatchTransactions, Predecessor
+from token_ledger.ledger.batch_transaction import BatchTransactions
 from token_ledger.ledger.errors import OutcomeUnknown
+from token_ledger.ledger.plan import Predecessor
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage.load.accounts import LOAD_ACCOUNTS
 from token_ledger.storage.load.kept_accounts import KeptAccounts, Known

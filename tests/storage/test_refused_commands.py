@@ -15,7 +15,7 @@ import pytest
 from token_ledger.core.batch.commands import Command, Release, Reserve
 from token_ledger.core.batch.outcomes import Granted
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.ledger import batch_transaction
+from token_ledger.ledger import parts
 from token_ledger.ledger.errors import Unavailable, Unstorable
 from token_ledger.ledger.group_commit import BatchReport, GroupCommit
 from token_ledger.proof.verify import verify_database
@@ -118,7 +118,7 @@ async def test_others_are_decided_while_hundreds_at_fault_wait(key_id: str, ledg
         before.append(failed)
     await asyncio.gather(*waiting)
     # The first search for them takes longest.
-    assert before[0] <= batch_transaction.MOST_REFUSED_PARTS
+    assert before[0] <= parts.MOST_REFUSED_PARTS
     assert max(after - earlier for earlier, after in itertools.pairwise(before)) <= 4
     assert len(before) > 60
 

@@ -24,15 +24,11 @@ from token_ledger.core.batch.commands import Command, ExpireDue, Report
 from token_ledger.core.batch.outcomes import Outcome
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.ledger.batch_transaction import (
-    BatchTransactions,
-    Committed,
-    Predecessor,
-    is_about_one,
-    verdict,
-)
+from token_ledger.ledger.batch_transaction import BatchTransactions
 from token_ledger.ledger.doubts import DOUBTFUL, Ticket, is_refused
 from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable
+from token_ledger.ledger.parts import is_about_one, verdict
+from token_ledger.ledger.plan import Committed, Predecessor
 from token_ledger.ledger.waiting_room import Batch, WaitingRoom
 from token_ledger.observability.traces import batch_span
 from token_ledger.storage.clocks import ClockDoubted
