@@ -16,7 +16,7 @@ from token_ledger_sdk._sync.outbox import LISTS, Outbox
 from token_ledger_sdk.spool.lines import Record
 from token_ledger_sdk.spool.spool import Spool
 from token_ledger_sdk.wire.fields import Fields
-from token_ledger_sdk.wire.leases import MAX_OPERATIONS
+from token_ledger_sdk.wire.operations import MAX_OPERATIONS
 from token_ledger_sdk.wire.requests import ApiRequest
 
 PATIENCE_SECONDS = 60
