@@ -14,10 +14,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from .errors import ApiError, LedgerError, Unavailable, Unreachable
 from .providers import Usage
+from .wire.amounts import to_nanos
 
 PROBE_SECONDS = 2.0
 """So long after a try without an answer the next call tries again."""
@@ -25,31 +27,40 @@ PROBE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class AllowUpTo:
-    """Let calls through unasked until they may have used so many tokens since the service was last reached."""
+    """Let calls through unasked until they may have used so much since the service was last reached; None: no limit."""
 
-    tokens: int
+    tokens: int | None = None
+    cost_nanos: int | None = None
 
     def __post_init__(self) -> None:
-        if self.tokens < 0:
+        if self.tokens is None and self.cost_nanos is None:
+            raise ValueError("allow_up_to needs a limit: give tokens=…, cost=… or both")
+        if self.tokens is not None and self.tokens < 0:
             raise ValueError(f"tokens is {self.tokens}: give 0 or more")
+        if self.cost_nanos is not None and self.cost_nanos < 0:
+            raise ValueError("cost is negative: give 0 or more dollars")
 
 
 OnUnavailable: TypeAlias = Literal["deny", "allow"] | AllowUpTo
 
 
-def allow_up_to(*, tokens: int) -> AllowUpTo:
-    """Return the policy that lets calls through unasked up to so many tokens, in this process and for each outage.
+def allow_up_to(*, tokens: int | None = None, cost: Decimal | str | int | None = None) -> AllowUpTo:
+    """Return the policy that lets calls through unasked up to so much, in this process and for each outage.
 
-    Each call counts with the most that it may use: its input and its output limit.
+    Each call counts with the most that it may use: its input and its output limit, and with what these cost by what the
+    service has told of the model before: the rates of a lease, or a hold that was no smaller. `cost` is in US dollars.
+    Raises ValueError without a limit or for a negative one, TypeError for a float, which is not exact.
     """
-    return AllowUpTo(tokens)
+    if isinstance(cost, float):
+        raise TypeError(f'cost is the float {cost!r}: give Decimal("{cost!r}") or a string, which are exact')
+    return AllowUpTo(tokens, None if cost is None else to_nanos(Decimal(cost)))
 
 
 def check_policy(policy: OnUnavailable) -> OnUnavailable:
     """Return a policy; raises ValueError for what is none."""
     if policy in ("deny", "allow") or isinstance(policy, AllowUpTo):
         return policy
-    raise ValueError(f'on_unavailable is {policy!r}: give "deny", "allow" or allow_up_to(tokens=…)')
+    raise ValueError(f'on_unavailable is {policy!r}: give "deny", "allow" or allow_up_to(tokens=…, cost=…)')
 
 
 def is_outage(error: LedgerError) -> bool:
@@ -70,7 +81,7 @@ class Circuit:
         self._process = os.getpid()
         self._lock = threading.Lock()  # never held while waiting
         self._probe_at: float | None = None
-        self._tokens = 0
+        self._tokens = self._nanos = 0
 
     @property
     def is_open(self) -> bool:
@@ -95,19 +106,26 @@ class Circuit:
 
     def reached(self) -> None:
         """Note an answer of the service."""
-        if self._probe_at is not None or self._tokens:
+        if self._probe_at is not None or self._tokens or self._nanos:
             with self._lock:
-                self._probe_at, self._tokens = None, 0
+                self._probe_at, self._tokens, self._nanos = None, 0, 0
 
-    def lets_through(self, policy: OnUnavailable, most: Usage) -> bool:
-        """Whether a call that may use so much goes on unasked; it is counted if so."""
+    def lets_through(self, policy: OnUnavailable, most: Usage, most_nanos: int | None = None) -> bool:
+        """Whether a call that may use so much goes on unasked; it is counted if so.
+
+        One whose cost is not known does not, where a policy limits the cost.
+        """
         if policy == "deny":
             return False
-        tokens = most.input_tokens + most.output_tokens
+        tokens, nanos = most.input_tokens + most.output_tokens, most_nanos or 0
         with self._lock:
-            if isinstance(policy, AllowUpTo) and self._tokens + tokens > policy.tokens:
-                return False
+            if isinstance(policy, AllowUpTo):
+                if policy.tokens is not None and self._tokens + tokens > policy.tokens:
+                    return False
+                if policy.cost_nanos is not None and (most_nanos is None or self._nanos + nanos > policy.cost_nanos):
+                    return False
             self._tokens += tokens
+            self._nanos += nanos
             return True
 
     def _check_process(self) -> None:

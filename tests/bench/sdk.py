@@ -60,7 +60,7 @@ def wrap(ledger: LedgerBench) -> list[Row]:
         TokenLedger(base, key) as tenant,
         OpenAI(base_url=f"{url}/v1", api_key="sk") as bare,
     ):
-        single = tenant.wrap(bare, user="ada", agent_type="data_agent")
+        single = tenant.wrap(bare, user="ada", agent_type="data_agent", lease_calls=0)
         leased = tenant.wrap(bare, user="bob", agent_type="data_agent", lease_calls=_CALLS)
         measured = interleave(ledger.plan.repetitions, *(partial(_call_ms, each) for each in (bare, single, leased)))
     named = zip(("wrap", "wrap_leased"), measured, (3.0, 0.3), strict=True)

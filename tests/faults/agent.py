@@ -44,7 +44,7 @@ def work(ledger: TokenLedger, name: str, place: int, journal: int, ended: thread
     inner = OpenAI(
         base_url="http://provider.test/v1", api_key="sk", http_client=httpx2.Client(transport=provider(name))
     )
-    client = ledger.wrap(inner, agent_type="data_agent", lease_calls=LEASE_CALLS if place % 2 else None)
+    client = ledger.wrap(inner, agent_type="data_agent", lease_calls=(0, LEASE_CALLS, None)[place % 3])
     while not ended.wait(CALL_SECONDS):
         try:
             with ledger.context(user=user):

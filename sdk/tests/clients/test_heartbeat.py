@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,40 +14,12 @@ from token_ledger_sdk._async import heartbeat as async_heartbeat
 from token_ledger_sdk._sync import heartbeat as sync_heartbeat
 from token_ledger_sdk.testing import FakeService
 
+from .beats import Beats
+
 OURS: Any = {
     "user": "ada", "agent_type": "data_agent", "provider": "openai", "model": "gpt-5.4", "input_tokens": 10,
     "max_output_tokens": 10, "ttl_seconds": 100,
 }  # fmt: skip
-
-
-class Beats:
-    """The background, which a test makes run: it keeps what is to be done later, and when."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self.later: list[tuple[float, Callable[[], Any]]] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def run_later(self, seconds: float, do: Callable[[], Any]) -> Callable[[], None]:
-        entry = (self.now + seconds, do)
-        self.later.append(entry)
-        return lambda: self.later.remove(entry) if entry in self.later else None
-
-    def _due(self, seconds: float) -> list[Callable[[], Any]]:
-        self.now += seconds
-        due = [do for at, do in self.later if at <= self.now]
-        self.later = [entry for entry in self.later if entry[0] > self.now]
-        return due
-
-    def pass_seconds(self, seconds: float) -> None:
-        for do in self._due(seconds):
-            do()
-
-    async def pass_seconds_async(self, seconds: float) -> None:
-        for do in self._due(seconds):
-            await do()
 
 
 @pytest.fixture

@@ -175,3 +175,61 @@ def test_what_is_no_policy_is_refused(wrong: Any) -> None:
 def test_a_limit_below_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="tokens is -1"):
         allow_up_to(tokens=-1)
+
+
+def test_calls_go_on_up_to_a_cost_that_the_service_has_told(service: FakeService) -> None:
+    """A call of this size may cost 900 tokens at 1 dollar and 100 at 4 dollars a million: 0.0013 dollars."""
+    clock = Clock()
+    with client_of(service, clock, on_unavailable=allow_up_to(cost="0.0026")) as ledger:
+        assert str(ledger.reserve(user="ada", **CALL).release().held.cost) == "0.001300000"
+        service.fail(AWAY, times=10_000)
+        for size in (900, 899):
+            ledger.reserve(user="ada", **{**CALL, "input_tokens": size}).settle(Usage(size, 40))
+        with pytest.raises(Unreachable, match="gave no answer a moment ago"):
+            ledger.reserve(user="ada", **CALL)
+        service._failures.clear()
+        clock.now += PROBE_SECONDS
+        assert not ledger.reserve(user="ada", **CALL).is_unasked
+        service.fail(AWAY, times=10_000)
+        assert ledger.reserve(user="ada", **CALL).is_unasked, "the count begins anew"
+        service._failures.clear()
+
+
+@pytest.mark.parametrize(
+    "said", [{"input_tokens": 901}, {"max_output_tokens": 101}, {"model": "other"}, {"service_tier": "flex"},
+             {"cache_write": "5m"}, {"max_usage": {"web_searches": 1}}],
+)  # fmt: skip
+def test_a_call_whose_cost_is_not_known_is_denied_with_what_to_do(said: dict[str, Any], service: FakeService) -> None:
+    with client_of(service, Clock(), on_unavailable=allow_up_to(tokens=10**9, cost=10**6)) as ledger:
+        ledger.reserve(user="ada", **CALL).release()
+        service.fail(AWAY, times=10_000)
+        assert ledger.reserve(user="ada", **CALL).is_unasked
+        with pytest.raises(
+            Unreachable, match=r"is not known here.*make one that is as large.*or give allow_up_to\(tokens"
+        ):
+            ledger.reserve(user="ada", **{**CALL, **said})
+        service._failures.clear()
+
+
+def test_the_rates_of_a_lease_tell_what_calls_of_every_size_cost(service: FakeService) -> None:
+    with client_of(service, Clock(), on_unavailable=allow_up_to(cost="0.0131")) as ledger:
+        with ledger.lease(user="ada", calls=2, **CALL) as leases:
+            leases.reserve().release()
+        service.fail(AWAY, times=10_000)
+        large = {**CALL, "input_tokens": 9_000, "max_output_tokens": 1_000}
+        assert ledger.reserve(user="ada", **large).is_unasked
+        with pytest.raises(Unreachable):
+            ledger.reserve(user="ada", **{**CALL, "input_tokens": 101, "max_output_tokens": 0})
+        assert ledger.reserve(user="ada", **{**CALL, "input_tokens": 100, "max_output_tokens": 0}).is_unasked
+        service._failures.clear()
+
+
+@pytest.mark.parametrize(
+    ("limits", "error", "said"),
+    [({}, ValueError, "give tokens=…, cost=… or both"), ({"cost": -1}, ValueError, "give 0 or more dollars"),
+     ({"cost": 0.1}, TypeError, 'give Decimal\\("0.1"\\)'), ({"cost": "0.0000000001"}, ValueError, "at most 9 digits"),
+     ({"cost": "NaN"}, ValueError, "is no amount of money")],
+)  # fmt: skip
+def test_a_policy_has_exact_limits(limits: dict[str, Any], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        allow_up_to(**limits)

@@ -16,7 +16,6 @@ from .lease_pool import AsyncLeasePool
 from .leased_call import AsyncLeasedCall
 from .results_booking import AsyncResultsBooking
 from .sender import AsyncSender
-from .unasked import permit
 
 _MOST_TRIES = 4
 
@@ -26,7 +25,7 @@ class AsyncGuard:
 
     `defaults` are what was said when it was made; a context of the calling block counts before them, and `run_id`
     before both. Without `limit_output`, a call without a limit of its own that does not fit is denied, and not cut.
-    With `lease_calls`, calls draw from leases for so many of them, and not each has a hold of its own.
+    `lease_calls` is for how many calls leases are, which calls of the same kind share; with 0, each has its own hold.
     """
 
     def __init__(
@@ -102,6 +101,4 @@ class AsyncGuard:
         return await self._permit(call, context.scope())
 
     async def _permit(self, call: Call, scope: Scope) -> AsyncHold | AsyncLeasedCall:
-        if self._lease_calls is None:
-            return await permit(self._sender, call, scope, self._on_unavailable)
         return await self._pool.reserve(call, scope, self._lease_calls, self._on_unavailable)

@@ -292,4 +292,5 @@ async def reserve_by(sender: AsyncSender, request: ApiRequest, call: Call, scope
             " reserve with a new key"
         )
         raise ReservationNotOpen(Problem(409, "reservation_not_open", detail=detail))
+    sender.costs.note_hold(call, reservation)
     return AsyncHold(sender, reservation, call, scope)

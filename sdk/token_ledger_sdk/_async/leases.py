@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
 
 from ..errors import BudgetExceeded, LeaseTooSmall, LedgerError, Unavailable, Unreachable
-from ..leases.admission import LeaseBook
+from ..leases.admission import NOT_NEEDED, LeaseBook
 from ..leases.sizes import Size, Take
 from ..leases.terms import Terms
 from ..unavailable import OnUnavailable
@@ -22,8 +23,7 @@ from .leased_call import AsyncLeasedCall
 from .sender import AsyncSender
 from .unasked import unless_away
 
-SINGLE_SECONDS = 5.0
-"""How long calls are reserved one by one after a lease was denied, before another is asked for."""
+_log = logging.getLogger("token_ledger_sdk")
 
 
 class AsyncLeases(AsyncBlock):
@@ -36,8 +36,15 @@ class AsyncLeases(AsyncBlock):
     """
 
     def __init__(
-        self, sender: AsyncSender, terms: Terms, scope: Scope, *, clock: Callable[[], float] = time.monotonic
+        self,
+        sender: AsyncSender,
+        terms: Terms,
+        scope: Scope,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        tells: bool = True,
     ) -> None:
+        self._tells = tells
         self._sender = sender
         self._terms = terms
         self._scope = scope
@@ -50,9 +57,11 @@ class AsyncLeases(AsyncBlock):
         self._process = os.getpid()
         self._renewing = lock_async()
         self._current: LeaseBook | None = None
-        self._asked: tuple[ApiRequest, float] | None = None
+        self._asked: tuple[ApiRequest, float, Terms] | None = None
         self._single_until = self._clock()
-        self._flusher = AsyncFlusher(self._sender, self._terms, clock=self._clock, run_id=self._scope.run_id)
+        self._flusher = AsyncFlusher(
+            self._sender, self._terms, clock=self._clock, run_id=self._scope.run_id, tells=self._tells
+        )
 
     @property
     def left(self) -> Take | None:
@@ -83,8 +92,6 @@ class AsyncLeases(AsyncBlock):
         """
         if self._is_closed:
             raise LedgerError("the block of these leases was left: make others with lease()")
-        if self._process != os.getpid():
-            self._begin()  # this is a fork: the parent admits from the leases that were copied
         size = self._size.changed(
             input_tokens=input_tokens,
             max_output_tokens=max_output_tokens,
@@ -92,19 +99,29 @@ class AsyncLeases(AsyncBlock):
             max_usage=max_usage,
             service_tier=service_tier,
         )
-        admitted = self._admit(size)
+        admitted = self.admit_at_once(size)
         if admitted is not None:
             return admitted
 
         async def ask() -> AsyncLeasedCall | AsyncHold:
-            async with self._renewing:
-                # Another task may have renewed the lease while this one waited.
-                admitted = self._admit(size) or await self._admit_after_renewal(size)
+            admitted = await self.admit(size, lambda: self._terms)
             if admitted is None:
                 return await reserve(self._sender, self._terms.single(size), self._scope)
             return admitted
 
         return await unless_away(self._sender, self._terms.single(size), self._scope, on_unavailable, ask)
+
+    def admit_at_once(self, size: Size) -> AsyncLeasedCall | None:
+        """Admit a call in this process; None if the service must be asked, for a lease or for this call."""
+        if self._process != os.getpid():
+            self._begin()  # this is a fork: the parent admits from the leases that were copied
+        return self._admit(size)
+
+    async def admit(self, size: Size, terms: Callable[[], Terms]) -> AsyncLeasedCall | None:
+        """Admit a call, from another lease of these terms if need be; None if it must be reserved alone."""
+        async with self._renewing:
+            # Another task may have renewed the lease while this one waited.
+            return self._admit(size) or await self._admit_after_renewal(size, terms)
 
     def _admit(self, size: Size) -> AsyncLeasedCall | None:
         book = self._current
@@ -116,57 +133,63 @@ class AsyncLeases(AsyncBlock):
     def _latest_end(self) -> float:
         return self._clock() + self._terms.longest_call_seconds
 
-    async def _admit_after_renewal(self, size: Size) -> AsyncLeasedCall | None:
+    async def _admit_after_renewal(self, size: Size, terms: Callable[[], Terms]) -> AsyncLeasedCall | None:
         """Refresh the current lease and admit from it, or from another; None if the call must be reserved alone."""
         book = self._current
-        if book is not None:
-            await self._refresh(book)
+        if book is not None and not book.is_outdated(self._latest_end()):
+            usual = size if self._terms.follow and size.is_like(book.size) else book.size
+            await self._refresh(book, usual)
             admitted = self._admit(size)
             if admitted is not None:
                 return admitted
-            if book.lasts(self._latest_end()) and book.covers(self._size):
+            if book.lasts(self._latest_end()) and book.covers(usual):
                 return None  # this call is too large for what is left; usual ones are not
-        if self._clock() < self._single_until:
+        if self._is_closed or self._clock() < self._single_until:
             return None
-        await self._open()
+        await self._open(terms())
         return self._admit(size)
 
-    async def _refresh(self, book: LeaseBook) -> None:
+    async def _refresh(self, book: LeaseBook, usual: Size) -> None:
         """Get what the lease may lack: an answer from the service, more time, or what booked calls did not use."""
         if self._flusher.is_stale(book):
             await self._flusher.refresh(book)
         if not (book.stopped or book.lasts(self._latest_end())):
             await self._flusher.prolong(book)
-        elif not (book.stopped or book.covers(self._size)):
+        elif not (book.stopped or book.covers(usual)):
             await self._flusher.flush_if_there()
 
-    async def _open(self) -> None:
+    async def _open(self, terms: Terms) -> None:
         """Ask for another lease; the previous one is released once all of its calls are booked."""
-        if self._current is not None:
-            self._flusher.retire(self._current)
-            self._current = None
-        granted = await self._ask()
+        self._retire()
+        granted = await self._ask(terms)
         if granted is None:
-            self._single_until = self._clock() + SINGLE_SECONDS
+            self._single_until = self._clock() + terms.single_seconds
             return
-        lease, sent = granted
-        told = told_of_call(self._terms.call, self._scope, provider=lease.provider, model=lease.model)
+        lease, sent, terms = granted
+        self._sender.costs.note_rates(terms.call, lease.provider, lease.model, lease.price)
+        told = told_of_call(terms.call, self._scope, provider=lease.provider, model=lease.model)
         book = LeaseBook(
-            lease, self._size, self._terms.cache_write, sent=sent, heard=self._clock(), call=json_text(told)
+            lease,
+            self._size if terms is self._terms else terms.size,
+            terms.cache_write,
+            sent=sent,
+            heard=self._clock(),
+            call=json_text(told),
+            until=sent + terms.fresh_seconds + terms.longest_call_seconds,
         )
         self._flusher.add(book)
         if book.lasts(self._latest_end()):
             self._current = book
         else:  # its window ends too soon, and the next lease's would too
             book.retired = True
-            self._single_until = self._clock() + SINGLE_SECONDS
+            self._single_until = self._clock() + terms.single_seconds
             await self._flusher.flush_if_there()
 
-    async def _ask(self) -> tuple[Lease, float] | None:
-        """Ask for a lease; returns it with when it was first asked for, or None if it is denied."""
+    async def _ask(self, terms: Terms) -> tuple[Lease, float, Terms] | None:
+        """Ask for a lease; returns it with when it was first asked for, and its terms, or None if it is denied."""
         if self._asked is None:
-            self._asked = lease_request(self._terms.call, self._scope, calls=self._terms.calls), self._clock()
-        request, sent = self._asked
+            self._asked = lease_request(terms.call, self._scope, calls=terms.calls), self._clock(), terms
+        request, sent, terms = self._asked
         try:
             answer = await self._sender.send(request)
         except (LeaseTooSmall, BudgetExceeded):
@@ -178,7 +201,40 @@ class AsyncLeases(AsyncBlock):
                 self._asked = None
             raise
         self._asked = None
-        return answer.read(Lease), sent
+        return answer.read(Lease), sent, terms
+
+    def _retire(self) -> None:
+        book, self._current = self._current, None
+        if book is not None:
+            self._flusher.retire(book)
+
+    async def give_back(self, *, within_seconds: float = 0) -> bool:
+        """Give back what no call uses, and ask for no lease within that time; returns whether there was anything.
+
+        Calls in progress become those of a lease that is as large as they are, if there is room for it.
+        """
+        if self._process != os.getpid():
+            return False
+        self._single_until = max(self._single_until, self._clock() + within_seconds)
+        book = self._current
+        if book is None:
+            return False
+        self._retire()
+        await self._flusher.flush_if_there()
+        if book.in_flight and book.left.calls >= book.in_flight:
+            await self._trade(book)
+        return True
+
+    async def _trade(self, book: LeaseBook) -> None:
+        call = self._terms.single(book.size)
+        request, sent = lease_request(call, self._scope, calls=book.in_flight), self._clock()
+        try:
+            lease = (await self._sender.send(request, again=False)).read(Lease)
+        except LedgerError as error:  # what calls in progress have stays as large as it is
+            _log.info("Token Ledger could not make lease %s smaller: %s", book.lease.lease_id, error)
+            return
+        self._flusher.release(book.trade(lease, sent=sent), NOT_NEEDED)
+        await self._flusher.flush_if_there()
 
     async def flush(self) -> None:
         """Book what waits.

@@ -70,6 +70,11 @@ class AsyncOutbox:
         self._clock = clock
         self._begin()
 
+    @property
+    def flush_seconds(self) -> float:
+        """How soon what calls used is to be booked."""
+        return self._flush_seconds
+
     def _begin(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()  # guards what follows between threads; never held while waiting

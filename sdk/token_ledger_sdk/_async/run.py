@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
-from ..errors import LedgerError, RunNotOpen
+from ..errors import LedgerError, RunNotOpen, Unavailable, Unreachable
 from ..guard.context import ContextFields, context_of
 from ..guard.run_stops import cancelled_error
 from ..spool.deliveries import event_operation
@@ -24,8 +24,7 @@ from .block import AsyncBlock
 from .hold import AsyncHold
 from .sender import AsyncSender
 from .tool_methods import AsyncToolMethods
-from .unasked import permit
-from .wrapping import AsyncWrapper
+from .wrapping import AsyncWrapper, check_lease_calls
 
 if TYPE_CHECKING:
     from ..wire.preflights import Preflight
@@ -105,9 +104,22 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
         """Read the run's state and balances."""
         return (await self._sender.send(runs.read_request(self.run_id))).read(RunSnapshot)
 
-    async def reserve(self, **call: Unpack[Call]) -> AsyncHold:
-        """Ask for permission to make one call; raises BudgetExceeded, RunNotOpen."""
-        return await permit(self._sender, self._staged(call), self._scope)
+    async def reserve(self, *, lease_calls: int | None = None, **call: Unpack[Call]) -> AsyncHold:
+        """Ask for permission to make one call; raises BudgetExceeded, RunNotOpen.
+
+        Where such calls follow each other closely, they are admitted from a lease: their settlements say
+        `booked=False`, as they are booked together, soon. With `lease_calls=0` each has a hold of its own, with 50 they
+        draw from leases for 50 from the first one on. What announces `max_usage` has a hold of its own.
+        """
+        call = self._staged(call)
+        # By the rates of a lease the cost of other kinds is not known before they are booked.
+        calls = 0 if call.get("max_usage") else lease_calls
+        permission = await self._wrapper.pool.reserve(call, self._scope, check_lease_calls(calls))
+        if isinstance(permission, AsyncHold):
+            return permission
+        from .leased_hold import AsyncLeasedHold
+
+        return AsyncLeasedHold(self._sender, permission, call, self._scope)
 
     def lease(
         self, *, calls: int, longest_call_seconds: float = 60.0, flush_seconds: float = 1.0, **call: Unpack[Call]
@@ -273,15 +285,24 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
     async def cancel(self) -> RunSnapshot:
         """Stop the run: every later reserve is refused, calls in progress are still booked.
 
-        Other blocks of it in this process raise RunCancelled; this one goes on.
+        Other blocks of it in this process raise RunCancelled; this one goes on. What leases have left is given back.
         """
         snapshot = await self._end("cancel")
         self._sender.stops.cancelled(self.run_id, by=self._interruption)
+        with suppress(Unreachable, Unavailable):  # the run is stopped; what waits is sent again
+            await self._wrapper.close(self.run_id)
         return snapshot
 
     async def close(self) -> RunSnapshot:
-        """End the run as done: every later reserve is refused, calls in progress are still booked."""
-        return await self._end("close")
+        """End the run as done: every later reserve is refused, calls in progress are still booked.
+
+        Before, what its calls have used is booked, and what its leases have left is given back.
+        """
+        try:
+            await self._wrapper.close(self.run_id)
+        finally:
+            snapshot = await self._end("close")
+        return snapshot
 
     async def _end(self, verb: Literal["cancel", "close"]) -> RunSnapshot:
         snapshot = (await self._sender.send(runs.end_request(self.run_id, verb))).read(RunSnapshot)
@@ -332,11 +353,10 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
         if self._ended or not self._closes:
             return
         try:
-            await self._wrapper.close(self.run_id)
-        finally:
             # If somebody else has ended the run, nothing is left to close.
             with suppress(RunNotOpen):
                 await self.close()
+        finally:
             self._sender.stops.forget_part(self.run_id)
             self.mark(None)
 

@@ -14,6 +14,7 @@ import httpx2
 from ..errors import ApiError, ClientClosed, NotEnded, Unavailable, Unreachable
 from ..guard.run_stops import RunStops
 from ..guard.stages import RunStages
+from ..known_costs import KnownCosts
 from ..outage import RetryPolicy, retry_after_seconds
 from ..spool.spool import Spool
 from ..unavailable import Circuit, OnUnavailable, check_policy
@@ -57,6 +58,7 @@ class AsyncSender:
         self.circuit = Circuit()
         self.stops = RunStops()
         self.stages = RunStages()
+        self.costs = KnownCosts()
         self._pause = pause
         self._draw = draw
         self._begin()

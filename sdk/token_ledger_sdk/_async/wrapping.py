@@ -10,7 +10,6 @@ from ..guard.context import CallContext
 from ..unavailable import OnUnavailable, check_policy
 from .inner_clients import AsyncInnerClients
 from .known_models import AsyncKnownModels
-from .lease_pool import AsyncLeasePool
 from .sender import AsyncSender
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from .langchain_callbacks import AsyncLangChainHandler
     from .langchain_middleware import AsyncLangChainMiddleware
     from .langchain_tools import AsyncLangChainTools
+    from .lease_pool import AsyncLeasePool
 
     # begin async only
     from .pydantic_ai_capability import PydanticAICapability
@@ -52,10 +52,12 @@ class AsyncWrapper:
         *,
         tenant: str,
         toolbox: AsyncToolbox | None = None,
+        lease_calls: int | None = None,
     ) -> None:
         self._sender = sender
         self._models = models
-        self._pool = AsyncLeasePool(sender)
+        self._lease_calls = check_lease_calls(lease_calls)
+        self._pools: dict[None, AsyncLeasePool] = {}
         self._tenant = tenant
         self._toolboxes: dict[None, AsyncToolbox] = {} if toolbox is None else {None: toolbox}
 
@@ -68,17 +70,20 @@ class AsyncWrapper:
         run_id: str | None = None,
         on_unavailable: OnUnavailable | None = None,
     ) -> AsyncGuard:
-        """Return a guard, for a wrapped client or for an adapter; `lease_calls` are the calls of one lease."""
+        """Return a guard, for a wrapped client or for an adapter; `lease_calls` are the calls of one lease.
+
+        Raises ValueError for a negative number of them.
+        """
         from .guard import AsyncGuard
 
         return AsyncGuard(
             self._sender,
             self._models,
-            self._pool,
+            self.pool,
             defaults,
             run_id=run_id,
             limit_output=limit_output,
-            lease_calls=lease_calls,
+            lease_calls=check_lease_calls(lease_calls),
             on_unavailable=None if on_unavailable is None else check_policy(on_unavailable),
         )
 
@@ -156,10 +161,23 @@ class AsyncWrapper:
         from .guarded_function import guard_function, guard_tool
 
         terms, defaults = terms_of(said)
-        guard = self.guard(defaults, run_id=run_id)
+        # A tool is booked by an event beside its hold: a lease would have that room for another call before.
+        lease_calls = terms.lease_calls if terms.tool is None else 0
+        guard = self.guard(defaults, run_id=run_id, lease_calls=lease_calls)
         if terms.tool is not None:
             return guard_tool(guard, terms, self._sender)
         return guard_function(guard, terms)
+
+    @property
+    def pool(self) -> AsyncLeasePool:
+        """The leases that calls share."""
+        found = self._pools.get(None)
+        if found is None:
+            from .lease_pool import AsyncLeasePool
+
+            # Of two threads at once one makes it, as with the toolbox.
+            found = self._pools.setdefault(None, AsyncLeasePool(self._sender, self._lease_calls))
+        return found
 
     @property
     def toolbox(self) -> AsyncToolbox:
@@ -180,7 +198,8 @@ class AsyncWrapper:
         toolbox = self.toolbox
         from .guarded_tool import guard_tool_with
 
-        return guard_tool_with(toolbox, self.guard(defaults, run_id=run_id), terms, self._sender, self._tenant)
+        guard = self.guard(defaults, run_id=run_id, lease_calls=0)
+        return guard_tool_with(toolbox, guard, terms, self._sender, self._tenant)
 
     def invalidate_tools(self, names: Sequence[str]) -> int:
         """Forget what tools have answered that have these names, or have read what has; returns how many answers."""
@@ -190,7 +209,15 @@ class AsyncWrapper:
 
     async def close(self, run_id: str | None = None) -> None:
         """Book what leased calls have used, of all or of a run, and give back the rest."""
-        await self._pool.close(run_id)
+        if self._pools:
+            await self.pool.close(run_id)
+
+
+def check_lease_calls(calls: int | None) -> int | None:
+    """Return for how many calls leases are to be; raises ValueError for less than 0."""
+    if calls is not None and calls < 0:
+        raise ValueError(f"lease_calls is {calls}: give 0 for a hold of its own for each call, or a number of calls")
+    return calls
 
 
 def _known_kind(client: object) -> tuple[str, str] | None:

@@ -52,7 +52,8 @@ class TokenLedger(ToolMethods):
     before they return. Until then it is in files of the directory `spool`, by default TOKEN_LEDGER_SPOOL or one of the
     user's state; with `spool=False` in memory only.
     `on_unavailable` says what becomes of calls while the service can't be reached: "deny" raises, "allow" lets them go
-    unasked, `allow_up_to(tokens=…)` until they may have used so much; what they used is booked when it is back.
+    unasked, `allow_up_to(tokens=…, cost=…)` until they may have used so much; what they used is booked when it is back.
+    `lease_calls` is that of `wrap`, for all calls of runs and of wrapped clients that say no other.
     Raises ConfigurationError if the address or the key is missing or malformed.
     """
 
@@ -68,6 +69,7 @@ class TokenLedger(ToolMethods):
         flush_seconds: float = 1.0,
         spool: str | Path | Literal[False] | None = None,
         on_unavailable: OnUnavailable = "deny",
+        lease_calls: int | None = None,
     ) -> None:
         if flush_seconds < 0:
             raise ValueError(f"flush_seconds is {flush_seconds}: give 0 or more")
@@ -91,7 +93,9 @@ class TokenLedger(ToolMethods):
             on_unavailable=on_unavailable,
         )
         models = KnownModels(self._sender, ModelCache(f"{connection.base_url} {connection.key}"))
-        self._wrapper = Wrapper(self._sender, models, tenant=connection.tenant, toolbox=toolbox)
+        self._wrapper = Wrapper(
+            self._sender, models, tenant=connection.tenant, toolbox=toolbox, lease_calls=lease_calls
+        )
 
     @property
     def toolbox(self) -> Toolbox:
@@ -190,9 +194,10 @@ class TokenLedger(ToolMethods):
 
         What is said here counts for calls outside of any `context` that says otherwise. `provider` is found by the
         client's address. A call without an output limit may have as much output as its model, or what fits, which is
-        then sent as its limit; with `limit_output=False` it is denied instead. With `lease_calls=50`, calls draw from
-        leases for 50 of them, see `lease`. Calls raise BudgetExceeded and what else a reserve raises. Raises TypeError
-        for a client that can't be wrapped.
+        then sent as its limit; with `limit_output=False` it is denied instead. Calls of a kind that follow each other
+        closely draw from leases: with `lease_calls=50` from leases for 50 of them, from the first one on, and with 0
+        each has a hold of its own. Calls raise BudgetExceeded and what else a reserve raises. Raises TypeError for a
+        client that can't be wrapped.
         """
         guard = self._wrapper.guard(
             context_of(said), limit_output=limit_output, lease_calls=lease_calls, on_unavailable=on_unavailable

@@ -49,18 +49,27 @@ class LeasedUse:
 
     def refused(self, error: ApiError) -> bool:
         """Leave the lease without what the call was admitted for; `AsyncFlusher.flush` tells of it."""
-        self._book.dropped()
-        self._flusher.refused(error)
-        return True
+        self._book.dropped(self._admitted)
+        return self._flusher.refused(error)
 
 
 class Flusher(Beating):
     """Books the ended calls of some leases, half of `flush_seconds` after they have ended.
 
-    While the service does not answer, ended calls wait, and calls are admitted until their lease expires.
+    While the service does not answer, ended calls wait, and calls are admitted until their lease expires. Unless it
+    `tells` of calls that the service refuses to book, by `flush`, the client does so when it is closed.
     """
 
-    def __init__(self, sender: Sender, terms: Terms, *, clock: Callable[[], float], run_id: str | None = None) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        terms: Terms,
+        *,
+        clock: Callable[[], float],
+        run_id: str | None = None,
+        tells: bool = True,
+    ) -> None:
+        self._tells = tells
         self._sender = sender
         self._run_id = run_id
         self._outbox = sender.outbox
@@ -101,7 +110,7 @@ class Flusher(Beating):
     def retire(self, book: LeaseBook) -> None:
         """Give back a lease once all of its calls are booked: before the next one is asked for, if that is so now."""
         book.retired = True
-        self._release_retired()
+        self.release_retired()
 
     def halt(self) -> None:
         """Admit nothing more from these leases."""
@@ -128,17 +137,19 @@ class Flusher(Beating):
     def heard(self, book: LeaseBook, stop: str | None) -> None:
         """Note that the service has answered about a lease, and why no further call should be made, if so."""
         book.heard = self._clock()
-        self._release_retired()
+        self.release_retired()
         if stop is not None and stop.startswith("lease_"):
             book.stop()
         elif stop is not None:  # a stop of the run or the tenant applies to all of its leases
             self.halt()
             self.stops.told(self._run_id, stop)
 
-    def refused(self, error: ApiError) -> None:
-        """Note that a call was refused, which `flush` tells."""
-        self._refused.append(error)
-        self._release_retired()
+    def refused(self, error: ApiError) -> bool:
+        """Note that a call was refused; returns whether `flush` tells of it."""
+        if self._tells:
+            self._refused.append(error)
+        self.release_retired()
+        return self._tells
 
     def is_stale(self, book: LeaseBook) -> bool:
         """Whether we may have missed a stop of this lease, and the service looks reachable."""
@@ -184,13 +195,13 @@ class Flusher(Beating):
         """Keep what a call used, to be booked; raises TypeError or ValueError for what can't be sent."""
         record = book.settle(admitted, use)
         if not self._outbox.put(record, LeasedUse(self, book, admitted, use.usage)):
-            book.dropped()
+            book.dropped(admitted)
 
     def ended(self) -> None:
         """Note that a call has ended: it is booked soon, or at once if the leases are closed already."""
         if not self.is_own:
             return
-        self._release_retired()
+        self.release_retired()
         if self._is_closed:
             self.flush()
         else:
@@ -203,7 +214,7 @@ class Flusher(Beating):
         """
         if not self.is_own:
             return
-        self._release_retired()
+        self.release_retired()
         self._outbox.flush()
         with self._lock:
             refused, self._refused = tuple(self._refused), []
@@ -214,7 +225,7 @@ class Flusher(Beating):
         """Book what waits, if the service answers; any other error is left to whoever calls `flush`."""
         if not self.is_own:
             return
-        self._release_retired()
+        self.release_retired()
         self._outbox.flush_if_there()
 
     def close(self) -> None:
@@ -233,7 +244,7 @@ class Flusher(Beating):
             book.stop()
             book.heard = self._clock()
 
-    def _release_retired(self) -> None:
+    def release_retired(self) -> None:
         """Give back the leases that are no longer needed, with what is sent next."""
         for book in self._all():
             if book.retired and book.is_idle:
@@ -241,7 +252,11 @@ class Flusher(Beating):
                     if book not in self._books:
                         continue
                     self._books.remove(book)
-                self._outbox.put(Record(operation_of(release_request(book.lease.lease_id, book.release_reason))))
+                self.release(book.lease.lease_id, book.release_reason)
+
+    def release(self, lease_id: str, reason: str) -> None:
+        """Give back a lease that no call is of, with what is sent next."""
+        self._outbox.put(Record(operation_of(release_request(lease_id, reason))))
 
     def _all(self) -> list[LeaseBook]:
         with self._lock:

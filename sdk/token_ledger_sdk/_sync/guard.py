@@ -17,7 +17,6 @@ from .lease_pool import LeasePool
 from .leased_call import LeasedCall
 from .results_booking import ResultsBooking
 from .sender import Sender
-from .unasked import permit
 
 _MOST_TRIES = 4
 
@@ -27,7 +26,7 @@ class Guard:
 
     `defaults` are what was said when it was made; a context of the calling block counts before them, and `run_id`
     before both. Without `limit_output`, a call without a limit of its own that does not fit is denied, and not cut.
-    With `lease_calls`, calls draw from leases for so many of them, and not each has a hold of its own.
+    `lease_calls` is for how many calls leases are, which calls of the same kind share; with 0, each has its own hold.
     """
 
     def __init__(
@@ -103,6 +102,4 @@ class Guard:
         return self._permit(call, context.scope())
 
     def _permit(self, call: Call, scope: Scope) -> Hold | LeasedCall:
-        if self._lease_calls is None:
-            return permit(self._sender, call, scope, self._on_unavailable)
         return self._pool.reserve(call, scope, self._lease_calls, self._on_unavailable)

@@ -291,4 +291,5 @@ def reserve_by(sender: Sender, request: ApiRequest, call: Call, scope: Scope) ->
             " reserve with a new key"
         )
         raise ReservationNotOpen(Problem(409, "reservation_not_open", detail=detail))
+    sender.costs.note_hold(call, reservation)
     return Hold(sender, reservation, call, scope)

@@ -1,53 +1,112 @@
 # Generated from _async by scripts/generate_sync.py: edit that, and run it.
-"""The leases that guarded calls draw from: one after the other for each kind of call."""
+"""The leases that calls of runs and of wrapped clients draw from, and when what they leave is given back."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING
+import os
+import time
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from dataclasses import replace
 
+from ..errors import BudgetExceeded, LedgerError
+from ..leases.demand import Demand
+from ..leases.kinds import LONGEST_CALL_SECONDS, kind_of, may_be_leased
+from ..leases.terms import Terms, size_of
 from ..unavailable import OnUnavailable
+from ..waiting_sync import run_later_sync
 from ..wire.calls import Call, Scope
-from .hold import Hold
+from ..wire.requests import ApiRequest
+from ..wire.reservations import reserve_request
+from .hold import Hold, reserve_by
+from .leased_call import LeasedCall
+from .leases import Leases
 from .sender import Sender
+from .unasked import permit, unless_away
 
-if TYPE_CHECKING:
-    from .leased_call import LeasedCall
-    from .leases import Leases
+_MOST_KINDS = 1_024
+"""How many kinds of calls are counted at once; beyond, what the kind that came first has is given back."""
+_FRESH_FLUSHES = 10
+"""For how many flush intervals calls are admitted from one lease, and so how old a directive gets."""
+_SINGLE_SECONDS = 30.0
+"""How long calls have holds of their own after their kind was refused a lease, or another call had no room."""
 
-_MOST_KINDS = 256
-"""How many kinds of calls have leases at once; beyond, those of the kind that came first are given back."""
-_LONGEST_CALL_SECONDS = 120.0
+
+class _Kind:
+    """Calls that may draw from the same leases: how often they come, and their leases."""
+
+    __slots__ = ("demand", "leases", "scope")
+
+    def __init__(self, scope: Scope, demand: Demand, leases: Leases) -> None:
+        self.scope = scope
+        self.demand = demand
+        self.leases = leases
 
 
 class LeasePool:
-    """Leases for calls of the same owner, agent type and model, made when the first such call comes."""
+    """Admits calls from leases that those of the same kind share, where more than one comes; else each by a hold.
 
-    def __init__(self, sender: Sender) -> None:
+    What no call has asked of for a flush interval is given back; see `leases.demand` and `leases.kinds` for the rules.
+    On trio, where nothing runs in the background that could give it back, calls have holds of their own.
+    """
+
+    def __init__(
+        self, sender: Sender, lease_calls: int | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._sender = sender
-        self._leases: dict[Hashable, tuple[Scope, Leases]] = {}
+        self._lease_calls = lease_calls
+        self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._kinds: dict[Hashable, _Kind] = {}
+        self._leased: dict[Hashable, _Kind] = {}
+        self._call_off: Callable[[], None] | None = None
+        self._due = self._clock()
+
+    @property
+    def _flush_seconds(self) -> float:
+        return self._sender.outbox.flush_seconds or 1.0
 
     def reserve(
-        self, call: Call, scope: Scope, calls: int, on_unavailable: OnUnavailable | None = None
+        self, call: Call, scope: Scope, lease_calls: int | None = None, on_unavailable: OnUnavailable | None = None
     ) -> LeasedCall | Hold:
-        """Admit a call from a lease for so many calls of its kind and size; raises what a reserve raises."""
-        kind = _kind_of(call, scope, calls)
-        found = self._leases.get(kind)
-        if found is None:
-            from ..leases.terms import Terms
-            from .leases import Leases
+        """Admit a call, from a lease if it may be; raises what a reserve raises.
 
-            terms = Terms(call, calls=calls, longest_call_seconds=_LONGEST_CALL_SECONDS, flush_seconds=1.0)
-            found = self._leases.setdefault(kind, (scope, Leases(self._sender, terms, scope)))
-            if len(self._leases) > _MOST_KINDS:
-                self._close_first()
-        return found[1].reserve(
-            input_tokens=call["input_tokens"],
-            max_output_tokens=call["max_output_tokens"],
-            max_usage=call.get("max_usage"),
-            service_tier=call.get("service_tier"),
-            on_unavailable=on_unavailable,
-        )
+        `lease_calls` is for how many calls each lease is, from the first call on; with 0 or 1 there is none.
+        """
+        if self._process != os.getpid():
+            self._begin()  # this is a fork: the parent admits from the leases that were copied
+        calls = self._lease_calls if lease_calls is None else lease_calls
+        # Where calls are booked at once, nothing is left to do together.
+        if not may_be_leased(call) or (calls is None and self._sender.outbox.is_at_once):
+            return self._hold(call, scope, on_unavailable)
+        if calls is not None and calls < 2:
+            return self._hold(call, scope, on_unavailable)
+        name = kind_of(call, scope, calls)
+        kind = self._kinds.get(name) or self._new_kind(name, call, scope)
+        wanted = kind.demand.came(self._clock()) or calls
+        size = size_of(call)
+        admitted = kind.leases.admit_at_once(size)
+        if admitted is not None:
+            return admitted
+        if not wanted or not self._watch(name, kind, is_required=calls is None):
+            return self._hold(call, scope, on_unavailable)
+        asked: list[ApiRequest] = []
+
+        def terms() -> Terms:
+            # Others may have come while this call waited for its turn.
+            return replace(self._terms(call), calls=calls or kind.demand.wanted)
+
+        def hold() -> Hold:
+            asked.append(reserve_request(call, scope))
+            return reserve_by(self._sender, asked[-1], call, scope)
+
+        def ask() -> LeasedCall | Hold:
+            return kind.leases.admit(size, terms) or self._own(hold)
+
+        return unless_away(self._sender, call, scope, on_unavailable, ask, asked=asked)
 
     def close(self, run_id: str | None = None) -> None:
         """Book what calls have used and give back the rest: of all leases, or of those of a run.
@@ -55,31 +114,73 @@ class LeasePool:
         Raises what `AsyncLeases.close` raises, of the last that could not be closed.
         """
         failure: Exception | None = None
-        for kind, (scope, leases) in [*self._leases.items()]:
-            if run_id is not None and scope.run_id != run_id:
+        for name, kind in [*self._kinds.items()]:
+            if run_id is not None and kind.scope.run_id != run_id:
                 continue
-            self._leases.pop(kind, None)
+            self._kinds.pop(name, None)
+            self._leased.pop(name, None)
             try:
-                leases.close()
+                kind.leases.close()
             except Exception as error:
                 failure = error
+        if not self._leased and self._call_off is not None:
+            self._call_off()
+            self._call_off = None
         if failure is not None:
             raise failure
 
-    def _close_first(self) -> None:
-        _, (_, leases) = next(iter(self._leases.items()))
-        self._leases.pop(next(iter(self._leases)))
-        leases.close()
+    def _hold(self, call: Call, scope: Scope, on_unavailable: OnUnavailable | None) -> Hold:
+        return self._own(lambda: permit(self._sender, call, scope, on_unavailable))
 
+    def _own(self, ask: Callable[[], Hold]) -> Hold:
+        """Let a call have a hold of its own, if need be in the room that leases of this process do not use."""
+        try:
+            return ask()
+        except BudgetExceeded:
+            given_back = [kind.leases.give_back(within_seconds=_SINGLE_SECONDS) for kind in [*self._leased.values()]]
+            if not any(given_back):
+                raise
+        return ask()
 
-def _kind_of(call: Call, scope: Scope, calls: int) -> Hashable:
-    """Return what calls must have in common to draw from the same lease."""
-    sizes = ("input_tokens", "max_output_tokens", "max_usage", "idempotency_key")
-    said = sorted((name, _hashable(value)) for name, value in call.items() if name not in sizes)
-    return scope, calls, tuple(said)
+    def _new_kind(self, name: Hashable, call: Call, scope: Scope) -> _Kind:
+        leases = Leases(self._sender, self._terms(call), scope, clock=self._clock, tells=False)
+        kind = self._kinds.setdefault(name, _Kind(scope, Demand(self._flush_seconds), leases))
+        if len(self._kinds) > _MOST_KINDS:
+            first = next(iter(self._kinds))
+            old = self._kinds.pop(first)
+            self._leased.pop(first, None)
+            with suppress(LedgerError):  # what could not be booked is sent again
+                old.leases.close()
+        return kind
 
+    def _terms(self, call: Call) -> Terms:
+        return Terms(
+            call, calls=1, longest_call_seconds=LONGEST_CALL_SECONDS, flush_seconds=self._flush_seconds,
+            fresh_seconds=_FRESH_FLUSHES * self._flush_seconds, single_seconds=_SINGLE_SECONDS,
+            follow=True,
+        )  # fmt: skip
 
-def _hashable(value: object) -> Hashable:
-    if isinstance(value, dict):
-        return tuple(sorted(value.items()))
-    return tuple(value) if isinstance(value, list | tuple) else value
+    def _watch(self, name: Hashable, kind: _Kind, *, is_required: bool) -> bool:
+        """See to it that what calls of a kind leave is given back; returns whether leases may be asked for."""
+        self._leased[name] = kind
+        self._look_later()
+        return self._call_off is not None or not is_required
+
+    def _look_later(self) -> None:
+        if self._call_off is None:
+            self._due = self._clock() + self._flush_seconds
+            self._call_off = run_later_sync(self._flush_seconds, self._look)
+
+    def _look(self) -> None:
+        """Give back what no call has asked of for a while, or all if this is called early: the process ends."""
+        now = self._clock()
+        is_end = now < self._due - 0.01
+        for name, kind in [*self._leased.items()]:
+            self._leased.pop(name, None)  # first: a call that comes now puts it back
+            if is_end or kind.demand.is_idle(now):
+                kind.leases.give_back()
+            else:
+                self._leased[name] = kind
+        self._call_off = None
+        if self._leased:
+            self._look_later()

@@ -13,7 +13,7 @@ from ..leases.sizes import Size, Take
 from ..providers import Usage
 from ..unsettled import Ending, choose_ending, outcome_of, release_reason
 from ..wire.amounts import Amounts
-from ..wire.calls import Actual, use_of
+from ..wire.calls import Actual, Use, use_of
 from ..wire.leases import Lease
 from ..wire.reservations import Reservation
 from .flusher import Flusher
@@ -37,6 +37,11 @@ class LeasedCall(Permission):
     @property
     def _stops(self) -> RunStops:
         return self._flusher.stops
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that the call was admitted from."""
+        return self._book.lease
 
     @property
     def most(self) -> Usage:
@@ -64,7 +69,10 @@ class LeasedCall(Permission):
         After the block of the leases was left it is booked at once, with the errors of `flush`.
         """
         said: Actual = {"occurred_at": datetime.now(UTC), **actual}
-        use = use_of(response, said, provider=self.provider, model=self.model)
+        self.book(use_of(response, said, provider=self.provider, model=self.model))
+
+    def book(self, use: Use) -> None:
+        """Book what the call used, as `settle` does."""
         self._check_open()
         self._flusher.put(self._book, self._admitted, use)
         self._ended = True

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
 
 from ..errors import BudgetExceeded, LeaseTooSmall, LedgerError, Unavailable, Unreachable
-from ..leases.admission import LeaseBook
+from ..leases.admission import NOT_NEEDED, LeaseBook
 from ..leases.sizes import Size, Take
 from ..leases.terms import Terms
 from ..unavailable import OnUnavailable
@@ -23,8 +24,7 @@ from .leased_call import LeasedCall
 from .sender import Sender
 from .unasked import unless_away
 
-SINGLE_SECONDS = 5.0
-"""How long calls are reserved one by one after a lease was denied, before another is asked for."""
+_log = logging.getLogger("token_ledger_sdk")
 
 
 class Leases(Block):
@@ -37,8 +37,15 @@ class Leases(Block):
     """
 
     def __init__(
-        self, sender: Sender, terms: Terms, scope: Scope, *, clock: Callable[[], float] = time.monotonic
+        self,
+        sender: Sender,
+        terms: Terms,
+        scope: Scope,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        tells: bool = True,
     ) -> None:
+        self._tells = tells
         self._sender = sender
         self._terms = terms
         self._scope = scope
@@ -51,9 +58,11 @@ class Leases(Block):
         self._process = os.getpid()
         self._renewing = lock_sync()
         self._current: LeaseBook | None = None
-        self._asked: tuple[ApiRequest, float] | None = None
+        self._asked: tuple[ApiRequest, float, Terms] | None = None
         self._single_until = self._clock()
-        self._flusher = Flusher(self._sender, self._terms, clock=self._clock, run_id=self._scope.run_id)
+        self._flusher = Flusher(
+            self._sender, self._terms, clock=self._clock, run_id=self._scope.run_id, tells=self._tells
+        )
 
     @property
     def left(self) -> Take | None:
@@ -84,8 +93,6 @@ class Leases(Block):
         """
         if self._is_closed:
             raise LedgerError("the block of these leases was left: make others with lease()")
-        if self._process != os.getpid():
-            self._begin()  # this is a fork: the parent admits from the leases that were copied
         size = self._size.changed(
             input_tokens=input_tokens,
             max_output_tokens=max_output_tokens,
@@ -93,19 +100,29 @@ class Leases(Block):
             max_usage=max_usage,
             service_tier=service_tier,
         )
-        admitted = self._admit(size)
+        admitted = self.admit_at_once(size)
         if admitted is not None:
             return admitted
 
         def ask() -> LeasedCall | Hold:
-            with self._renewing:
-                # Another task may have renewed the lease while this one waited.
-                admitted = self._admit(size) or self._admit_after_renewal(size)
+            admitted = self.admit(size, lambda: self._terms)
             if admitted is None:
                 return reserve(self._sender, self._terms.single(size), self._scope)
             return admitted
 
         return unless_away(self._sender, self._terms.single(size), self._scope, on_unavailable, ask)
+
+    def admit_at_once(self, size: Size) -> LeasedCall | None:
+        """Admit a call in this process; None if the service must be asked, for a lease or for this call."""
+        if self._process != os.getpid():
+            self._begin()  # this is a fork: the parent admits from the leases that were copied
+        return self._admit(size)
+
+    def admit(self, size: Size, terms: Callable[[], Terms]) -> LeasedCall | None:
+        """Admit a call, from another lease of these terms if need be; None if it must be reserved alone."""
+        with self._renewing:
+            # Another task may have renewed the lease while this one waited.
+            return self._admit(size) or self._admit_after_renewal(size, terms)
 
     def _admit(self, size: Size) -> LeasedCall | None:
         book = self._current
@@ -117,57 +134,63 @@ class Leases(Block):
     def _latest_end(self) -> float:
         return self._clock() + self._terms.longest_call_seconds
 
-    def _admit_after_renewal(self, size: Size) -> LeasedCall | None:
+    def _admit_after_renewal(self, size: Size, terms: Callable[[], Terms]) -> LeasedCall | None:
         """Refresh the current lease and admit from it, or from another; None if the call must be reserved alone."""
         book = self._current
-        if book is not None:
-            self._refresh(book)
+        if book is not None and not book.is_outdated(self._latest_end()):
+            usual = size if self._terms.follow and size.is_like(book.size) else book.size
+            self._refresh(book, usual)
             admitted = self._admit(size)
             if admitted is not None:
                 return admitted
-            if book.lasts(self._latest_end()) and book.covers(self._size):
+            if book.lasts(self._latest_end()) and book.covers(usual):
                 return None  # this call is too large for what is left; usual ones are not
-        if self._clock() < self._single_until:
+        if self._is_closed or self._clock() < self._single_until:
             return None
-        self._open()
+        self._open(terms())
         return self._admit(size)
 
-    def _refresh(self, book: LeaseBook) -> None:
+    def _refresh(self, book: LeaseBook, usual: Size) -> None:
         """Get what the lease may lack: an answer from the service, more time, or what booked calls did not use."""
         if self._flusher.is_stale(book):
             self._flusher.refresh(book)
         if not (book.stopped or book.lasts(self._latest_end())):
             self._flusher.prolong(book)
-        elif not (book.stopped or book.covers(self._size)):
+        elif not (book.stopped or book.covers(usual)):
             self._flusher.flush_if_there()
 
-    def _open(self) -> None:
+    def _open(self, terms: Terms) -> None:
         """Ask for another lease; the previous one is released once all of its calls are booked."""
-        if self._current is not None:
-            self._flusher.retire(self._current)
-            self._current = None
-        granted = self._ask()
+        self._retire()
+        granted = self._ask(terms)
         if granted is None:
-            self._single_until = self._clock() + SINGLE_SECONDS
+            self._single_until = self._clock() + terms.single_seconds
             return
-        lease, sent = granted
-        told = told_of_call(self._terms.call, self._scope, provider=lease.provider, model=lease.model)
+        lease, sent, terms = granted
+        self._sender.costs.note_rates(terms.call, lease.provider, lease.model, lease.price)
+        told = told_of_call(terms.call, self._scope, provider=lease.provider, model=lease.model)
         book = LeaseBook(
-            lease, self._size, self._terms.cache_write, sent=sent, heard=self._clock(), call=json_text(told)
+            lease,
+            self._size if terms is self._terms else terms.size,
+            terms.cache_write,
+            sent=sent,
+            heard=self._clock(),
+            call=json_text(told),
+            until=sent + terms.fresh_seconds + terms.longest_call_seconds,
         )
         self._flusher.add(book)
         if book.lasts(self._latest_end()):
             self._current = book
         else:  # its window ends too soon, and the next lease's would too
             book.retired = True
-            self._single_until = self._clock() + SINGLE_SECONDS
+            self._single_until = self._clock() + terms.single_seconds
             self._flusher.flush_if_there()
 
-    def _ask(self) -> tuple[Lease, float] | None:
-        """Ask for a lease; returns it with when it was first asked for, or None if it is denied."""
+    def _ask(self, terms: Terms) -> tuple[Lease, float, Terms] | None:
+        """Ask for a lease; returns it with when it was first asked for, and its terms, or None if it is denied."""
         if self._asked is None:
-            self._asked = lease_request(self._terms.call, self._scope, calls=self._terms.calls), self._clock()
-        request, sent = self._asked
+            self._asked = lease_request(terms.call, self._scope, calls=terms.calls), self._clock(), terms
+        request, sent, terms = self._asked
         try:
             answer = self._sender.send(request)
         except (LeaseTooSmall, BudgetExceeded):
@@ -179,7 +202,40 @@ class Leases(Block):
                 self._asked = None
             raise
         self._asked = None
-        return answer.read(Lease), sent
+        return answer.read(Lease), sent, terms
+
+    def _retire(self) -> None:
+        book, self._current = self._current, None
+        if book is not None:
+            self._flusher.retire(book)
+
+    def give_back(self, *, within_seconds: float = 0) -> bool:
+        """Give back what no call uses, and ask for no lease within that time; returns whether there was anything.
+
+        Calls in progress become those of a lease that is as large as they are, if there is room for it.
+        """
+        if self._process != os.getpid():
+            return False
+        self._single_until = max(self._single_until, self._clock() + within_seconds)
+        book = self._current
+        if book is None:
+            return False
+        self._retire()
+        self._flusher.flush_if_there()
+        if book.in_flight and book.left.calls >= book.in_flight:
+            self._trade(book)
+        return True
+
+    def _trade(self, book: LeaseBook) -> None:
+        call = self._terms.single(book.size)
+        request, sent = lease_request(call, self._scope, calls=book.in_flight), self._clock()
+        try:
+            lease = (self._sender.send(request, again=False)).read(Lease)
+        except LedgerError as error:  # what calls in progress have stays as large as it is
+            _log.info("Token Ledger could not make lease %s smaller: %s", book.lease.lease_id, error)
+            return
+        self._flusher.release(book.trade(lease, sent=sent), NOT_NEEDED)
+        self._flusher.flush_if_there()
 
     def flush(self) -> None:
         """Book what waits.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
-from ..errors import LedgerError, RunNotOpen
+from ..errors import LedgerError, RunNotOpen, Unavailable, Unreachable
 from ..guard.context import ContextFields, context_of
 from ..guard.run_stops import cancelled_error
 from ..spool.deliveries import event_operation
@@ -25,8 +25,7 @@ from .block import Block
 from .hold import Hold
 from .sender import Sender
 from .tool_methods import ToolMethods
-from .unasked import permit
-from .wrapping import Wrapper
+from .wrapping import Wrapper, check_lease_calls
 
 if TYPE_CHECKING:
     from ..wire.preflights import Preflight
@@ -101,9 +100,22 @@ class Run(Block, ToolMethods):
         """Read the run's state and balances."""
         return (self._sender.send(runs.read_request(self.run_id))).read(RunSnapshot)
 
-    def reserve(self, **call: Unpack[Call]) -> Hold:
-        """Ask for permission to make one call; raises BudgetExceeded, RunNotOpen."""
-        return permit(self._sender, self._staged(call), self._scope)
+    def reserve(self, *, lease_calls: int | None = None, **call: Unpack[Call]) -> Hold:
+        """Ask for permission to make one call; raises BudgetExceeded, RunNotOpen.
+
+        Where such calls follow each other closely, they are admitted from a lease: their settlements say
+        `booked=False`, as they are booked together, soon. With `lease_calls=0` each has a hold of its own, with 50 they
+        draw from leases for 50 from the first one on. What announces `max_usage` has a hold of its own.
+        """
+        call = self._staged(call)
+        # By the rates of a lease the cost of other kinds is not known before they are booked.
+        calls = 0 if call.get("max_usage") else lease_calls
+        permission = self._wrapper.pool.reserve(call, self._scope, check_lease_calls(calls))
+        if isinstance(permission, Hold):
+            return permission
+        from .leased_hold import LeasedHold
+
+        return LeasedHold(self._sender, permission, call, self._scope)
 
     def lease(
         self, *, calls: int, longest_call_seconds: float = 60.0, flush_seconds: float = 1.0, **call: Unpack[Call]
@@ -248,15 +260,24 @@ class Run(Block, ToolMethods):
     def cancel(self) -> RunSnapshot:
         """Stop the run: every later reserve is refused, calls in progress are still booked.
 
-        Other blocks of it in this process raise RunCancelled; this one goes on.
+        Other blocks of it in this process raise RunCancelled; this one goes on. What leases have left is given back.
         """
         snapshot = self._end("cancel")
         self._sender.stops.cancelled(self.run_id, by=self._interruption)
+        with suppress(Unreachable, Unavailable):  # the run is stopped; what waits is sent again
+            self._wrapper.close(self.run_id)
         return snapshot
 
     def close(self) -> RunSnapshot:
-        """End the run as done: every later reserve is refused, calls in progress are still booked."""
-        return self._end("close")
+        """End the run as done: every later reserve is refused, calls in progress are still booked.
+
+        Before, what its calls have used is booked, and what its leases have left is given back.
+        """
+        try:
+            self._wrapper.close(self.run_id)
+        finally:
+            snapshot = self._end("close")
+        return snapshot
 
     def _end(self, verb: Literal["cancel", "close"]) -> RunSnapshot:
         snapshot = (self._sender.send(runs.end_request(self.run_id, verb))).read(RunSnapshot)
@@ -307,11 +328,10 @@ class Run(Block, ToolMethods):
         if self._ended or not self._closes:
             return
         try:
-            self._wrapper.close(self.run_id)
-        finally:
             # If somebody else has ended the run, nothing is left to close.
             with suppress(RunNotOpen):
                 self.close()
+        finally:
             self._sender.stops.forget_part(self.run_id)
             self.mark(None)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,12 +14,13 @@ from ..errors import LedgerError, Unreachable
 from ..guard.stages import MOST_TAGS
 from ..spool.deliveries import event_operation
 from ..spool.lines import Record
-from ..unavailable import OnUnavailable, is_outage
-from ..unsettled import Ending, choose_ending, held_usage, outcome_of, release_reason
+from ..unavailable import AllowUpTo, OnUnavailable, is_outage
+from ..unsettled import held_usage
 from ..wire.calls import DEFAULT_TTL_SECONDS, Actual, Call, Scope, told_of_call
 from ..wire.requests import ApiRequest, new_key
 from ..wire.reservations import Reservation, Settlement, reserve_request
 from .hold import Hold, reserve_by
+from .later_hold import LaterHold
 from .sender import Sender
 
 MARK = {"admission": "unasked"}
@@ -28,17 +29,15 @@ MARK = {"admission": "unasked"}
 Permission = TypeVar("Permission")
 
 
-class UnaskedHold(Hold):
+class UnaskedHold(LaterHold):
     """Permission for a call that nobody was asked for: used like a hold, of the model and limits that were asked for.
 
     What it used is in the spool before `settle` returns, and is booked when the service is back; until then its cost
-    is not known, so its settlement says `booked=False` and a cost of 0. It has no parts: the settle books the whole.
+    is not known, so its settlement says `booked=False` and a cost of 0.
     """
 
     def __init__(self, sender: Sender, call: Call, scope: Scope) -> None:
         self._key = new_key()
-        self._has_part = False
-        self._estimates_part = False
         super().__init__(sender, _reservation(call, scope, self._key), call, scope)
 
     @property
@@ -46,41 +45,21 @@ class UnaskedHold(Hold):
         """Whether the call was let through without a hold."""
         return True
 
-    def next_beat(self, now: float) -> float | None:
-        """Return None: there is nothing to extend."""
-        return None
-
     def settle(self, response: object, **actual: Unpack[Actual]) -> Settlement:
         """Keep what the call used until the service is back; raises UsageMissing."""
         self._check_open()
-        use = self._use(response, actual)
+        use = self._whole_use(response, actual)
         call, scope = self._asked
         told = told_of_call(call, scope, provider=self.provider, model=self.model)
         tags = {**(call.get("tags") or {}), **MARK}
         if len(tags) <= MOST_TAGS:
             told["tags"] = tags
         told["occurred_at"] = self.reservation.created_at
-        if self._estimates_part:
-            use.actual["estimated"] = True
         record = Record(event_operation(self._key, told, use))
         self._ended = True
         self._outbox.put(record, self)
         self._outbox.added()
-        return Settlement(
-            reservation_id=self.reservation_id, event_id="", state="settled", cost=Decimal(0),
-            tokens=use.usage.input_tokens + use.usage.output_tokens, overrun=False, late=False, unpriced=False,
-            clamped=False, replayed=False, booked=False,
-        )  # fmt: skip
-
-    def settle_soon(self, response: object, **actual: Unpack[Actual]) -> None:
-        """The same as `settle`."""
-        self.settle(response, **actual)
-
-    def settle_part(self, response: object, **actual: Unpack[Actual]) -> Settlement | None:
-        """Note that the call runs; the settle books the whole of it."""
-        self._has_part = True
-        self._estimates_part = self._estimates_part or actual.get("estimated", False)
-        return None
+        return self._settlement(use, Decimal(0))
 
     def release(self, reason: str | None = None) -> Reservation:
         """End the call without booking anything; only if the provider surely did not run."""
@@ -89,23 +68,10 @@ class UnaskedHold(Hold):
         self.reservation = replace(self.reservation, state="released", end_reason=reason)
         return self.reservation
 
-    def release_soon(self, reason: str) -> None:
-        """The same as `release`."""
-        self.release(reason)
-
     def extend(self, ttl_seconds: int) -> Reservation:
         """Return when the call would expire; nothing is held, so nothing does."""
         self.reservation = replace(self.reservation, expires_at=datetime.now(UTC) + timedelta(seconds=ttl_seconds))
         return self.reservation
-
-    def _leave(self, error: BaseException | None) -> None:
-        ending = choose_ending(
-            ended=self._ended, tried=False, not_sent=self._not_sent, error=error, ran=self._has_part
-        )  # fmt: skip
-        if ending is Ending.RELEASE:
-            self.release(reason=release_reason(error) or "not sent")
-        elif ending is Ending.ESTIMATE:
-            self.settle_estimate(outcome=outcome_of(error))
 
 
 def permit(sender: Sender, call: Call, scope: Scope, on_unavailable: OnUnavailable | None = None) -> Hold:
@@ -115,7 +81,7 @@ def permit(sender: Sender, call: Call, scope: Scope, on_unavailable: OnUnavailab
     def ask() -> Hold:
         return reserve_by(sender, request, call, scope)
 
-    return unless_away(sender, call, scope, on_unavailable, ask, asked=request)
+    return unless_away(sender, call, scope, on_unavailable, ask, asked=[request])
 
 
 def unless_away(
@@ -125,13 +91,13 @@ def unless_away(
     on_unavailable: OnUnavailable | None,
     ask: Callable[[], Permission],
     *,
-    asked: ApiRequest | None = None,
+    asked: Sequence[ApiRequest] = (),
 ) -> Permission | Hold:
     """Return what `ask` returns, or let the call through by the policy if the service is away; raises what `ask` does.
 
-    While the service is away only one call in a while asks; the others raise Unreachable at once, or go through. A hold
-    that `asked` may have been given all the same is released when the service is back. Raises RunCancelled without
-    asking, once that was heard of the run.
+    While the service is away only one call in a while asks; the others raise Unreachable at once, or go through. Holds
+    that the requests in `asked` may have been given all the same are released when the service is back. Raises
+    RunCancelled without asking, once that was heard of the run.
     """
     sender.stops.check(scope.run_id)
     policy = sender.on_unavailable if on_unavailable is None else on_unavailable
@@ -151,10 +117,18 @@ def unless_away(
             circuit.failed()
             failure = error
     unasked = _reservation(call, scope, "")
-    if not circuit.lets_through(policy, held_usage(unasked, call)):
+    most_nanos = sender.costs.most_nanos(call)
+    if not circuit.lets_through(policy, held_usage(unasked, call), most_nanos):
+        if most_nanos is None and isinstance(policy, AllowUpTo) and policy.cost_nanos is not None:
+            raise Unreachable(
+                f"Token Ledger gives no answer, and what this call of {call['provider']}/{call['model']} costs is not"
+                " known here, so allow_up_to(cost=…) lets it not through: make one that is as large while the service"
+                " answers, or give allow_up_to(tokens=…)"
+            ) from failure
         raise failure
-    if was_asked and asked is not None:
-        sender.outbox.give_back(asked)
+    if was_asked:
+        for request in asked:
+            sender.outbox.give_back(request)
     return UnaskedHold(sender, call, scope)
 
 

@@ -11,7 +11,6 @@ from ..guard.context import CallContext
 from ..unavailable import OnUnavailable, check_policy
 from .inner_clients import InnerClients
 from .known_models import KnownModels
-from .lease_pool import LeasePool
 from .sender import Sender
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from .langchain_callbacks import LangChainHandler
     from .langchain_middleware import LangChainMiddleware
     from .langchain_tools import LangChainTools
+    from .lease_pool import LeasePool
     from .toolbox import Toolbox
 
 Client = TypeVar("Client")
@@ -48,10 +48,12 @@ class Wrapper:
         *,
         tenant: str,
         toolbox: Toolbox | None = None,
+        lease_calls: int | None = None,
     ) -> None:
         self._sender = sender
         self._models = models
-        self._pool = LeasePool(sender)
+        self._lease_calls = check_lease_calls(lease_calls)
+        self._pools: dict[None, LeasePool] = {}
         self._tenant = tenant
         self._toolboxes: dict[None, Toolbox] = {} if toolbox is None else {None: toolbox}
 
@@ -64,17 +66,20 @@ class Wrapper:
         run_id: str | None = None,
         on_unavailable: OnUnavailable | None = None,
     ) -> Guard:
-        """Return a guard, for a wrapped client or for an adapter; `lease_calls` are the calls of one lease."""
+        """Return a guard, for a wrapped client or for an adapter; `lease_calls` are the calls of one lease.
+
+        Raises ValueError for a negative number of them.
+        """
         from .guard import Guard
 
         return Guard(
             self._sender,
             self._models,
-            self._pool,
+            self.pool,
             defaults,
             run_id=run_id,
             limit_output=limit_output,
-            lease_calls=lease_calls,
+            lease_calls=check_lease_calls(lease_calls),
             on_unavailable=None if on_unavailable is None else check_policy(on_unavailable),
         )
 
@@ -132,10 +137,23 @@ class Wrapper:
         from .guarded_function import guard_function, guard_tool
 
         terms, defaults = terms_of(said)
-        guard = self.guard(defaults, run_id=run_id)
+        # A tool is booked by an event beside its hold: a lease would have that room for another call before.
+        lease_calls = terms.lease_calls if terms.tool is None else 0
+        guard = self.guard(defaults, run_id=run_id, lease_calls=lease_calls)
         if terms.tool is not None:
             return guard_tool(guard, terms, self._sender)
         return guard_function(guard, terms)
+
+    @property
+    def pool(self) -> LeasePool:
+        """The leases that calls share."""
+        found = self._pools.get(None)
+        if found is None:
+            from .lease_pool import LeasePool
+
+            # Of two threads at once one makes it, as with the toolbox.
+            found = self._pools.setdefault(None, LeasePool(self._sender, self._lease_calls))
+        return found
 
     @property
     def toolbox(self) -> Toolbox:
@@ -156,7 +174,8 @@ class Wrapper:
         toolbox = self.toolbox
         from .guarded_tool import guard_tool_with
 
-        return guard_tool_with(toolbox, self.guard(defaults, run_id=run_id), terms, self._sender, self._tenant)
+        guard = self.guard(defaults, run_id=run_id, lease_calls=0)
+        return guard_tool_with(toolbox, guard, terms, self._sender, self._tenant)
 
     def invalidate_tools(self, names: Sequence[str]) -> int:
         """Forget what tools have answered that have these names, or have read what has; returns how many answers."""
@@ -166,7 +185,15 @@ class Wrapper:
 
     def close(self, run_id: str | None = None) -> None:
         """Book what leased calls have used, of all or of a run, and give back the rest."""
-        self._pool.close(run_id)
+        if self._pools:
+            self.pool.close(run_id)
+
+
+def check_lease_calls(calls: int | None) -> int | None:
+    """Return for how many calls leases are to be; raises ValueError for less than 0."""
+    if calls is not None and calls < 0:
+        raise ValueError(f"lease_calls is {calls}: give 0 for a hold of its own for each call, or a number of calls")
+    return calls
 
 
 def _known_kind(client: object) -> tuple[str, str] | None:

@@ -26,7 +26,7 @@ class FunctionFields(ContextFields, total=False):
 
     `provider` and `model` are what it calls, `input_tokens` the whole prompt, `max_output_tokens` its limit; without
     one it is the model's, or what fits. `max_usage`, `requires` and `service_tier` are those of a reserve. Each of
-    these may be a function of the arguments that the guarded one is called with.
+    these may be a function of the arguments that the guarded one is called with. `lease_calls` is that of `wrap`.
 
     `usage` takes what the function returned and returns a `Usage` or a response of a provider; without it, what is
     returned is read. With `says_when_sent` nothing counts as sent until the function says `current_call().sending()`.
@@ -45,6 +45,7 @@ class FunctionFields(ContextFields, total=False):
     max_usage: Mapping[str, int] | Callable[..., Mapping[str, int]]
     requires: Sequence[str]
     service_tier: str | None
+    lease_calls: int | None
     usage: Callable[[Any], object] | None
     says_when_sent: bool
     tool: str
@@ -75,6 +76,7 @@ class FunctionTerms:
     max_usage: Mapping[str, int] | Callable[..., Mapping[str, int]] = field(default_factory=dict)
     requires: Sequence[str] = ()
     service_tier: str | None = None
+    lease_calls: int | None = None
     usage: Callable[[Any], object] | None = None
     says_when_sent: bool = False
     tool: str | None = None
@@ -166,6 +168,8 @@ def terms_of(fields: FunctionFields) -> tuple[FunctionTerms, CallContext]:
         raise TypeError("guard needs input_tokens=…: a number, or a function of the arguments, such as count_tokens")
     if terms.tool is None and (terms.cost is not None or terms.tool_source is not None):
         raise TypeError("cost and tool_source are for tools: give tool=… as well")
+    if terms.tool is not None and terms.lease_calls:
+        raise TypeError("lease_calls is for functions that call a model: each call of a tool has a hold of its own")
     return terms, context_of(context)
 
 

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from datetime import datetime
 from decimal import Decimal
+from math import inf
 
 from ..providers import Usage
 from ..spool.lines import Record
@@ -22,6 +23,7 @@ from .terms import SKEW_SECONDS
 
 NOT_NEEDED = "not needed"
 """Why a lease is released, in short."""
+_NOTHING = Take(0, 0, Decimal(0), 0)
 _LONGEST_REASON = 200
 """As many characters as the service keeps of a reason."""
 
@@ -32,11 +34,19 @@ class LeaseBook:
     Times are seconds of a monotonic clock. `sent` is when the request for the lease was first sent: the service can't
     have granted it earlier, so it lasts at least its lifetime from then on. `heard` is when the service last answered
     about this lease. `size` is what one of its calls was said to take, in the request, and `call` what is said of each
-    to a service that does not know the lease any more (JSON text).
+    to a service that does not know the lease any more (JSON text). No call is admitted that is to end after `until`.
     """
 
     def __init__(
-        self, lease: Lease, size: Size, cache_write: str | None, *, sent: float, heard: float, call: str = "{}"
+        self,
+        lease: Lease,
+        size: Size,
+        cache_write: str | None,
+        *,
+        sent: float,
+        heard: float,
+        call: str = "{}",
+        until: float = inf,
     ) -> None:
         self.lease = lease
         self.heard = heard
@@ -47,10 +57,11 @@ class LeaseBook:
         self._cache_write = cache_write
         self._sent = sent
         self._expires = self._when(lease.expires_at)
+        self._until = until
         self._lock = threading.Lock()
         self._usual_cost = self._cost_of(size)
-        calls, uncached = lease.held.calls or 0, size.uncached_input_tokens + size.max_output_tokens
-        self._left = Take(lease.held.tokens or 0, calls * uncached, lease.held.cost or Decimal(0), calls)
+        self._whole = self._left = self._held(lease)
+        self._gone = _NOTHING
         self._in_flight = 0
         self._latest_end = 0.0
         self._waiting = 0
@@ -77,20 +88,35 @@ class LeaseBook:
         """Whether calls are in progress, none of which is taken to hang: so long after the latest was to end."""
         return self._in_flight > 0 and not self.stopped and now <= self._latest_end + longest_seconds
 
+    @property
+    def size(self) -> Size:
+        """What a call was said to take when the lease was asked for."""
+        return self._size
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are in progress."""
+        return self._in_flight
+
     def covers(self, size: Size) -> bool:
         """Whether enough is left for a call of this size."""
         return (self.left - self._take(size)).fits
 
     def lasts(self, until: float) -> bool:
         """Whether the lease is not stopped, and does not expire before a call that ends at `until`."""
-        return not self.stopped and until + SKEW_SECONDS < self._expires
+        return not self.stopped and until + SKEW_SECONDS < self._expires and until < self._until
+
+    def is_outdated(self, until: float) -> bool:
+        """Whether what the lease says of its calls is too old for one that ends at `until`, however long it lasts."""
+        return until >= self._until
 
     def admit(self, size: Size, until: float) -> Take | None:
         """Admit a call that ends at `until` at the latest; None if the lease does not cover it."""
         taken = self._take(size)
         with self._lock:
             left = self._left - taken
-            if not left.fits or not self.lasts(until):
+            # What is retired may be given back at any moment: whoever does that looks whether it is idle afterwards.
+            if not left.fits or not self.lasts(until) or self.retired:
                 return None
             self._left = left
             self._in_flight += 1
@@ -117,23 +143,51 @@ class LeaseBook:
 
         Say then that it was `booked` or `dropped`.
         """
-        operation = {"op": "settle", "reservation_id": self.lease.lease_id, "part": True, "idempotency_key": new_key()}
-        record = Record(json_text({**operation, **settle_body(use)}), self._call)
         with self._lock:
             self._in_flight -= 1
             self._waiting += 1
-        return record
+            lease_id = self.lease.lease_id  # not traded while a call waits
+        try:
+            operation = {"op": "settle", "reservation_id": lease_id, "part": True, "idempotency_key": new_key()}
+            return Record(json_text({**operation, **settle_body(use)}), self._call)
+        except BaseException:
+            with self._lock:
+                self._in_flight += 1
+                self._waiting -= 1
+            raise
 
     def booked(self, admitted: Take, usage: Usage, cost: Decimal) -> None:
         """Count what a call really took in place of what it was admitted for."""
+        took = used(usage, cost)
         with self._lock:
-            self._left += admitted - used(usage, cost)
+            self._left += admitted - took
+            self._gone += took
             self._waiting -= 1
 
-    def dropped(self) -> None:
+    def dropped(self, admitted: Take) -> None:
         """Forget a call that is not booked; what it was admitted for stays subtracted."""
         with self._lock:
+            self._gone += admitted
             self._waiting -= 1
+
+    def trade(self, lease: Lease, *, sent: float) -> str:
+        """Let calls in progress be those of another lease; returns the id of the one that no call is of any more.
+
+        That is the other one if it does not cover them, or has another model or other rates; or if calls wait, which
+        are booked on the lease that they were admitted from.
+        """
+        with self._lock:
+            in_progress = self._whole - self._left - self._gone
+            whole = self._held(lease)
+            is_alike = (lease.provider, lease.model, lease.price) == (
+                self.lease.provider, self.lease.model, self.lease.price,
+            )  # fmt: skip
+            if self._waiting or not is_alike or _is_ended(lease) or not (whole - in_progress).fits:
+                return lease.lease_id
+            old, self.lease = self.lease.lease_id, lease
+            self._whole, self._left, self._gone = whole, whole - in_progress, _NOTHING
+            self._sent, self._expires = sent, sent + (lease.expires_at - lease.created_at).total_seconds()
+        return old
 
     def stop(self) -> None:
         """Admit no more calls."""
@@ -150,6 +204,10 @@ class LeaseBook:
         with self._lock:
             self._expires = self._when(reservation.expires_at)
             self.stopped = self.stopped or _is_ended(reservation)
+
+    def _held(self, lease: Lease) -> Take:
+        calls, uncached = lease.held.calls or 0, self._size.uncached_input_tokens + self._size.max_output_tokens
+        return Take(lease.held.tokens or 0, calls * uncached, lease.held.cost or Decimal(0), calls)
 
     def _when(self, expires_at: datetime) -> float:
         return self._sent + (expires_at - self.lease.created_at).total_seconds()

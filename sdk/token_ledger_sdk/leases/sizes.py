@@ -88,6 +88,14 @@ class Size:
             and self.announces_no_more(other)
         )
 
+    def is_like(self, other: Size) -> bool:
+        """Whether a call of this size is at most twice as large as one of the other, and none that it has no rates of.
+
+        Calls of an agent grow with its conversation.
+        """
+        tokens, most = self.input_tokens + self.max_output_tokens, other.input_tokens + other.max_output_tokens
+        return tokens <= 2 * most and self.announces_no_more(other)
+
     def announces_no_more(self, other: Size) -> bool:
         """Whether a call of this size is served as one of the other, and uses no more of other kinds."""
         if self.service_tier != other.service_tier:
@@ -143,6 +151,32 @@ def hold_cost(price: LeasePrice, size: Size, cache_write: str | None = None) -> 
         + _cost(size.cached_input_tokens, tier.cache_read)
         + _cost(size.max_output_tokens, tier.dearest_output)
         + _rounded(tier.request)
+    )
+
+
+def usage_cost(price: LeasePrice, usage: Usage) -> Decimal:
+    """Return what a call of tokens costs, in US dollars, by the same rule as the service's.
+
+    Where tiers are marginal, the input that a cache has served counts as what comes first.
+    """
+    tier = price.tier(usage.input_tokens)
+    written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+    plain = max(0, usage.input_tokens - usage.cache_read_tokens - written)
+    if price.tier_mode == MARGINAL:
+        size = Size(usage.input_tokens, 0, min(usage.cache_read_tokens, usage.input_tokens))
+        input_cost, tier = hold_cost(price, size), min(price.tiers, key=_threshold)
+    else:
+        input_cost = (
+            _cost(plain, tier.input)
+            + _cost(usage.cache_read_tokens, tier.cache_read)
+            + _cost(usage.cache_write_5m_tokens, tier.cache_write_5m)
+            + _cost(usage.cache_write_1h_tokens, tier.cache_write_1h)
+            + _rounded(tier.request)
+        )
+    return (
+        input_cost
+        + _cost(max(0, usage.output_tokens - usage.reasoning_tokens), tier.output)
+        + _cost(usage.reasoning_tokens, tier.reasoning)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from math import inf
 
 from ..wire.calls import DEFAULT_TTL_SECONDS, Call
 from .sizes import Size
@@ -15,7 +16,9 @@ SKEW_SECONDS = 1.0
 class Terms:
     """Leases for up to `calls` calls each, none longer than `longest_call_seconds`, booked every `flush_seconds`.
 
-    Raises ValueError if a lease of `call` could never admit one.
+    A lease admits calls for `fresh_seconds`: what it says of the model, and of other directives, is as old. After one
+    was refused, none is asked for within `single_seconds`. Those that `follow` are each of the size of the call that
+    needs another. Raises ValueError if a lease of `call` could never admit one.
     """
 
     call: Call
@@ -23,6 +26,9 @@ class Terms:
     calls: int
     longest_call_seconds: float
     flush_seconds: float
+    fresh_seconds: float = inf
+    single_seconds: float = 5.0
+    follow: bool = False
 
     def __post_init__(self) -> None:
         if self.longest_call_seconds + SKEW_SECONDS >= self.ttl_seconds:
@@ -41,14 +47,7 @@ class Terms:
     @property
     def size(self) -> Size:
         """The size of a call, unless the caller gives another for one call."""
-        call = self.call
-        return Size(
-            call["input_tokens"],
-            call["max_output_tokens"],
-            call.get("cached_input_tokens", 0),
-            call.get("max_usage") or {},
-            call.get("service_tier"),
-        )
+        return size_of(self.call)
 
     @property
     def cache_write(self) -> str | None:
@@ -64,3 +63,14 @@ class Terms:
             call["service_tier"] = size.service_tier
         call.pop("idempotency_key", None)
         return call
+
+
+def size_of(call: Call) -> Size:
+    """Return the size of a call."""
+    return Size(
+        call["input_tokens"],
+        call["max_output_tokens"],
+        call.get("cached_input_tokens", 0),
+        call.get("max_usage") or {},
+        call.get("service_tier"),
+    )

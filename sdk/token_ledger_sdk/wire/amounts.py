@@ -54,3 +54,11 @@ class Balance:
     settled: Amounts = NO_AMOUNTS
     held: Amounts = NO_AMOUNTS
     available: Amounts = NO_AMOUNTS
+
+
+def to_nanos(dollars: Decimal) -> int:
+    """Return an amount in nano-dollars; raises ValueError for one that is none of whole ones."""
+    nanos = dollars.scaleb(9) if dollars.is_finite() else dollars
+    if not dollars.is_finite() or nanos != nanos.to_integral_value():
+        raise ValueError(f"{dollars} is no amount of money here: give a number with at most 9 digits after the point")
+    return int(nanos)
