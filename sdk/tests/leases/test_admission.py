@@ -179,3 +179,45 @@ def test_why_calls_cost_nothing_is_told_when_the_lease_is_released() -> None:
     assert admitted is not None
     book.give_back(admitted, "x" * 500)
     assert len(book.release_reason) == 200
+
+
+def test_what_is_retired_admits_nothing() -> None:
+    book = book_of()
+    book.retired = True
+    assert (book.admit(SIZE, 1_060.0), book.is_idle) == (None, True)
+
+
+SMALL = replace(LEASE, lease_id="62", held=Amounts(1_000, Decimal("0.0022"), 1), calls=1)
+
+
+def test_a_call_in_progress_becomes_one_of_a_lease_as_large_as_it_is() -> None:
+    book = book_of()
+    done, admitted = book.admit(SIZE, 1_060.0), book.admit(SIZE, 1_060.0)
+    assert done is not None
+    assert admitted is not None
+    used = Usage(100, 10)
+    book.settle(done, Use(used, {}))
+    assert book.trade(SMALL, sent=1_010.0) == "62", "what waits is booked on the lease that it was admitted from"
+    book.booked(done, used, Decimal("0.0001"))
+    assert book.trade(SMALL, sent=1_010.0) == "61"
+    assert (book.lease, book.left) == (SMALL, Take(0, 0, Decimal(0), 0))
+    assert json.loads(book.settle(admitted, Use(used, {})).operation)["reservation_id"] == "62"
+    book.booked(admitted, used, Decimal("0.0001"))
+    assert (book.left.tokens, book.left.calls, book.is_idle) == (890, 0, True)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"model": "gpt-5"}, {"price": None}, {"state": "released"}, {"held": Amounts(999, Decimal("0.0022"), 1)}],
+)
+def test_a_lease_that_does_not_bear_the_calls_in_progress_is_given_back(changed: dict[str, Any]) -> None:
+    book = book_of()
+    assert book.admit(SIZE, 1_060.0) is not None
+    assert book.trade(replace(SMALL, **changed), sent=1_010.0) == "62"
+    assert book.lease == LEASE
+
+
+def test_what_a_lease_says_is_not_believed_for_longer_than_was_said() -> None:
+    book = LeaseBook(LEASE, SIZE, None, sent=1_000.0, heard=1_000.5, until=1_070.0)
+    assert (book.admit(SIZE, 1_070.0), book.is_outdated(1_070.0)) == (None, True)
+    assert (book.admit(SIZE, 1_069.9) is not None, book.is_outdated(1_069.9)) == (True, False)
