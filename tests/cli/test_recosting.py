@@ -10,9 +10,14 @@ from tests.cli.commands import rows, run
 from tests.cli.test_prices import Capture, acme, said
 from token_ledger.cli.connections import open_ledger, tenant_named
 from token_ledger.cli.recostings import Pace, recost_calls
+from token_ledger.core.batch.administration import Recost
+from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.commands import Record
 from token_ledger.core.batch.outcomes import Recorded
+from token_ledger.core.decisions import decide
+from token_ledger.core.decisions.recostings import recost
 from token_ledger.core.model.other_kinds import others_of
+from token_ledger.core.model.recosting import LAST_SEQUENCE
 from token_ledger.core.model.usage import Usage
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage.reads.recostings import Wanted
@@ -146,6 +151,30 @@ async def test_only_the_last_batch_waits_for_the_disk(
     ended = [each for each in said_to_it if "commit" in each]
     at_once = "set local synchronous_commit = off; commit"
     assert ended == [at_once, at_once, at_once, "commit"]
+    assert (await verify_database(acme)).clean
+
+
+async def test_a_page_that_is_read_while_others_are_booked_stands(
+    acme: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record(acme, *(f"house/{number}" for number in range(9)))
+    await said(capsys, "prices", "set", "acme", "house/*", "--input", "2", "--output", "4", "--from", AGO)
+    monkeypatch.setattr("token_ledger.cli.recostings._PAGE", 3)
+    monkeypatch.setattr("token_ledger.cli.recostings._FEW", 2)
+    bases: list[tuple[int, list[tuple[int, int]]]] = []
+
+    def noted(books: Books, command: Recost) -> object:
+        assert command.decided is not None
+        basis = command.decided.basis
+        bases.append((books.sequence, basis.unknown_batches))
+        return recost(books, command)
+
+    monkeypatch.setitem(decide._DECISIONS, Recost, noted)
+    async with open_ledger(acme) as (database, commits):
+        wanted = Wanted(also_priced=True)
+        await recost_calls(database, commits, await tenant_named(database, "acme"), wanted, accept=True)
+    assert len(bases) == 6
+    assert all(unknown == [(sequence, LAST_SEQUENCE - 1)] for sequence, unknown in bases), bases
     assert (await verify_database(acme)).clean
 
 

@@ -7,7 +7,8 @@ go on, and one that is interrupted has booked whole batches.
 import argparse
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from decimal import Decimal
 from typing import Any
 
@@ -114,14 +115,15 @@ async def recost_calls(
     """Return what re-costing changes, by model; book it, batch by batch, if it is accepted."""
     models: dict[tuple[str, str], Row] = {}
     pace = Pace()
-    async for page in _pages(database, commits.prices, tenant, wanted):
-        if accept:
-            rows = await _book(commits, tenant, page, pace)
-        else:
-            found = (call.found.recosting for call in map(page.price, page.candidates) if call and call.found)
-            rows = [*map(totals_data, totals_of(found))]
-        for row in rows:
-            _add(models.setdefault((row["provider"], row["model"]), {}), row)
+    async with aclosing(_pages(database, commits.prices, tenant, wanted)) as pages:
+        async for page in pages:
+            if accept:
+                rows = await _book(commits, tenant, page, pace)
+            else:
+                found = (call.found.recosting for call in map(page.price, page.candidates) if call and call.found)
+                rows = [*map(totals_data, totals_of(found))]
+            for row in rows:
+                _add(models.setdefault((row["provider"], row["model"]), {}), row)
     if accept and models:
         await commits.sync(tenant)
     return [models[name] for name in sorted(models)]
@@ -164,16 +166,28 @@ def _summed_by(candidate: Candidate) -> tuple[Any, ...]:
     return facts.cost_center, facts.agent_type, facts.model, facts.user, facts.request_type
 
 
-async def _pages(database: Database, book: PriceBook, tenant: TenantId, wanted: Wanted) -> AsyncIterator[Page]:
-    after = None
-    while True:
+async def _pages(database: Database, book: PriceBook, tenant: TenantId, wanted: Wanted) -> AsyncGenerator[Page]:
+    """Yield the pages, which know what the batches before have re-costed; each is read while that before is booked."""
+    own: list[int] = []
+
+    async def read(after: str | None) -> Page:
+        nonlocal book
         async with database.reading(tenant) as connection:
             book = await current_tenant_book(connection, tenant, book)
-            page = await read_page(connection, tenant, book, wanted, after, most=_PAGE)
-        yield page
-        after = page.following
-        if after is None:
-            return
+            return await read_page(connection, tenant, book, wanted, after, most=_PAGE, own=own)
+
+    reading = asyncio.create_task(read(None))
+    try:
+        while True:
+            page = await reading
+            if page.following is None:
+                yield page
+                return
+            reading = asyncio.create_task(read(page.following))
+            yield page
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 def _add(into: Row, row: Row) -> None:

@@ -125,6 +125,7 @@ def test_what_everybody_pays_follows_from_their_price_alone() -> None:
         ([8, 9], [(10, LAST_SEQUENCE - 1)]),
         ([9], [(8, 8), (10, LAST_SEQUENCE - 1)]),
         ([8, 11, 12], [(9, 10), (13, LAST_SEQUENCE - 1)]),
+        ([2, 5, 7, 9], [(8, 8), (10, LAST_SEQUENCE - 1)]),
     ],
 )
 def test_of_later_batches_only_those_are_known_that_only_re_cost(

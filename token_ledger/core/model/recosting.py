@@ -6,6 +6,7 @@ hold or at nothing, or where its way of serving had none. Else only its tokens w
 are booked in the same way.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -122,12 +123,13 @@ class Basis:
     config_version: int
     """Of the tenant's set-up."""
     own: list[int] = field(default_factory=list)
-    """The numbers of later batches that have only booked others of these re-costings, ascending."""
+    """The numbers of batches that have only booked other re-costings of the same command, ascending."""
 
     @property
     def unknown_batches(self) -> list[tuple[int, int]]:
         """The batches whose changes are not known, as the first and the last number of each span of them."""
-        known = [self.sequence, *self.own, LAST_SEQUENCE]
+        later_own = self.own[bisect_right(self.own, self.sequence) :]
+        known = [self.sequence, *later_own, LAST_SEQUENCE]
         return [(each + 1, later - 1) for each, later in pairwise(known) if each + 1 < later]
 
 

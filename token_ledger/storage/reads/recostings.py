@@ -182,13 +182,14 @@ async def look(
 
 async def read_page(
     connection: AsyncConnection, tenant: TenantId, book: PriceBook, wanted: Wanted, after: str | None = None,
-    *, newest_first: bool = False, most: int = MOST_LOOKED_AT,
+    *, newest_first: bool = False, most: int = MOST_LOOKED_AT, own: list[int] | None = None,
 ) -> Page:  # fmt: skip
     """Return the next events that may cost something else now, of which at most so many are wanted.
 
-    Raises ValueError if `after` is not the `following` of another page or look.
+    `own` is where the caller notes its batches (see `Basis`). Raises ValueError if `after` is not the `following` of
+    another page or look.
     """
-    basis = Basis(book.edition, *await follow_the_index(connection, tenant))
+    basis = Basis(book.edition, *await follow_the_index(connection, tenant), [] if own is None else own)
     calendar, _ = await load_calendar(connection, tenant)  # after its version, so that it is not older
     # In a span of time every call may cost something else: more than are wanted are not read.
     limit = min(MOST_LOOKED_AT, most) if wanted.also_priced else MOST_LOOKED_AT
