@@ -27,12 +27,11 @@ async def print_reports(console: Console, admin: httpx2.AsyncClient, done: Repla
 async def _print_spend(console: Console, admin: httpx2.AsyncClient, group: str) -> dict[str, Any]:
     report = (await admin.get("/v1/reports/spend", params={"group_by": group})).raise_for_status().json()
     table = _table(f"Spend by {group.replace('_', ' ')}", group, "calls", "input", "output", "from cache", "cost $")
-    rows = report["rows"]
-    for row in [*rows, {"key": "total", **report["total"]}]:
-        if row["key"] == "total":
+    for row in [*report["rows"], {"by": {group: "total"}, **report["total"]}]:
+        if row["by"][group] == "total":
             table.add_section()
         table.add_row(
-            row["key"],
+            row["by"][group],
             f"{row['calls']:,}",
             f"{row['input_tokens']:,}",
             f"{row['output_tokens']:,}",

@@ -54,7 +54,7 @@ async def test_one_account_and_one_line_of_a_report_for_all_names(world: World) 
     assert {a["subject"]["model"]: a["balance"]["settled"]["calls"] for a in accounts} == {"gpt-5.4": 6, "foo-1": 2}
     span: dict[str, Any] = {"from": (datetime.now(UTC) - timedelta(days=2)).isoformat()}
     report = (await world.get("/v1/reports/spend", tenant=tenant, group_by="model", **span)).json()
-    assert {row["key"]: row["calls"] for row in report["rows"]} == {"gpt-5.4": 6, "foo-1": 2}
+    assert {row["by"]["model"]: row["calls"] for row in report["rows"]} == {"gpt-5.4": 6, "foo-1": 2}
     assert (await verify_database(world.url, tenant)).clean
 
 

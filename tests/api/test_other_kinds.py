@@ -156,8 +156,12 @@ async def test_both_reports_agree_on_random_traffic_and_the_spend_has_kinds_only
     for dimension in ("user", "agent_type", "model", "cost_center", "request_type"):
         listed = (await world.get("/v1/reports/kinds", group_by=dimension)).json()["rows"]
         report = (await world.get("/v1/reports/spend", group_by=dimension, kinds="true")).json()
-        used = {row["key"]: [use for use in listed if use["key"] == row["key"]] for row in report["rows"]}
-        assert used == {row["key"]: [{"key": row["key"], **use} for use in row["kinds"]] for row in report["rows"]}
+        values = [row["by"][dimension] for row in report["rows"]]
+        used = {value: [use for use in listed if use["key"] == value] for value in values}
+        assert used == {
+            value: [{"key": value, **use} for use in row["kinds"]]
+            for value, row in zip(values, report["rows"], strict=True)
+        }
         assert sum(map(len, used.values())) == len(listed)
         assert {use["kind"]: use["count"] for use in report["total"]["kinds"]} == expected
         for use in report["total"]["kinds"]:

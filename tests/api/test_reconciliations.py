@@ -106,7 +106,7 @@ async def test_what_the_bill_has_less_is_taken_off(world: World, tenant: str) ->
     assert (answer["booked"], answer["ledger"], answer["difference"]) == (2, "2.000000000", "0.000000000")
     span: dict[str, Any] = {"from": "2025-03-01", "to": "2025-03-02"}
     report = (await world.get("/v1/reports/spend", tenant=tenant, **span)).json()
-    assert {row["key"]: row["cost"] for row in report["rows"]} == {
+    assert {row["by"]["user"]: row["cost"] for row in report["rows"]} == {
         "ada": "3.500000000",
         "reconciliation": "-1.500000000",
     }

@@ -29,9 +29,9 @@ async def _costs(world: World, budget_id: str, user: str) -> set[str]:
     [account] = (await world.get("/v1/accounts", budget_id=budget_id)).json()["accounts"]
     costs = {account["balance"]["settled"]["cost"]}
     rows = (await world.get("/v1/reports/spend", group_by="user")).json()["rows"]
-    costs.update(row["cost"] for row in rows if row["key"] == user)
+    costs.update(row["cost"] for row in rows if row["by"]["user"] == user)
     for row in (await world.get("/v1/reports/spend", group_by="model")).json()["rows"]:
-        if row["key"] == f"model-of-{user}":
+        if row["by"]["model"] == f"model-of-{user}":
             costs.add(row["cost"])
     return costs
 

@@ -1,6 +1,7 @@
 """Reports over HTTP: spans that begin and end anywhere, dates, and parameters that no route knows."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.api.verbs import event, reservation
 from tests.api.world import World, check_problem, fresh
 from token_ledger.core.model.principal import Role
 
-DIMENSIONS = ("user", "agent_type", "model", "cost_center", "request_type")
+DIMENSIONS = ("user", "agent_type", "model", "cost_center", "request_type", "provider", "user,day,hour")
 
 
 async def _total(world: World, dimension: str, span: dict[str, Any]) -> dict[str, Any]:
@@ -64,15 +65,83 @@ async def test_a_parameter_that_a_route_does_not_know_is_named(route: tuple[str,
 
 async def test_what_a_route_takes_is_said(world: World) -> None:
     answer = await world.get("/v1/reports/spend", groupby="user")
-    assert "it takes from, group_by, kinds, to" in check_problem(answer, 422, "invalid_request", "groupby")["detail"]
+    told = check_problem(answer, 422, "invalid_request", "groupby")["detail"]
+    assert "it takes after, agent_type, compare, cost_center, estimated, from, group_by, kind, kinds, model" in told
     answer = await world.client.post("/v1/reservations?dry_run=1", headers=world.headers(), json=reservation())
     assert "it takes none" in check_problem(answer, 422, "invalid_request", "dry_run")["detail"]
 
 
-@pytest.mark.parametrize("query", ["group_by=user&group_by=model", "from=2026-11-01&to=2026-11-02&from=2026-11-01"])
+@pytest.mark.parametrize("query", ["period=today&period=today", "from=2026-11-01&to=2026-11-02&from=2026-11-01"])
 async def test_a_repeated_parameter_is_refused(query: str, world: World) -> None:
     answer = await world.client.get(f"/v1/reports/spend?{query}", headers=world.headers())
     check_problem(answer, 422, "invalid_request", query.split("=")[0])
+
+
+async def test_calls_are_chosen_and_grouped_by_anything_that_they_have(own_world: World) -> None:
+    world = own_world
+    shapes: list[dict[str, Any]] = [
+        {"user": "ada", "model": "gpt-5.4", "tags": {"team": "search", "a,b": "1"}},
+        {"user": "ada", "model": "gpt-5.4-mini", "tags": {"team": "ads"}},
+        {"user": "bob", "model": "gpt-5.4"},
+    ]
+    at = datetime(2026, 11, 5, 12, tzinfo=UTC)
+    events = [event(source=str(number), occurred_at=at.isoformat(), **each) for number, each in enumerate(shapes)]
+    booked = await world.made("/v1/events", {"events": events})
+    costs = [each["cost"] for each in booked["results"]]
+
+    async def rows(query: str) -> list[tuple[Any, ...]]:
+        report = (await world.client.get(f"/v1/reports/spend?{query}", headers=world.headers())).json()
+        assert sum(Decimal(row["cost"]) for row in [*report["rows"], report["rest"]]) == Decimal(
+            report["total"]["cost"]
+        )
+        return [(*row["by"].values(), row["cost"]) for row in report["rows"]]
+
+    month = "period=2026-11&sort=key"
+    assert await rows(f"{month}&group_by=tag:team") == [("ads", costs[1]), ("search", costs[0]), (None, costs[2])]
+    assert await rows(f"{month}&group_by=user&group_by=model&model=gpt-5.4") == [
+        ("ada", "gpt-5.4", costs[0]), ("bob", "gpt-5.4", costs[2]),
+    ]  # fmt: skip
+    assert await rows(f"{month}&group_by=month,user&tag=team=search&tag=team=ads&tag=a,b=1") == [
+        ("2026-11", "ada", costs[0])
+    ]
+    assert await rows(f"{month}&group_by=model&user=bob&user=ada&top=1") == [
+        ("gpt-5.4", str(Decimal(costs[0]) + Decimal(costs[2])))
+    ]
+
+
+async def test_the_span_before_is_told_beside(own_world: World) -> None:
+    world = own_world
+    for number, day in enumerate(("2026-10-31", "2026-11-01", "2026-11-30")):
+        events = [event(source=f"{day}-{each}", occurred_at=f"{day}T12:00:00Z") for each in range(number + 1)]
+        await world.made("/v1/events", {"events": events})
+    report = (await world.get("/v1/reports/spend", period="2026-11", compare="previous")).json()
+    assert (report["compared"]["from"], report["compared"]["to"]) == (
+        "2026-10-01T00:00:00+00:00", "2026-11-01T00:00:00+00:00",
+    )  # fmt: skip
+    [row] = report["rows"]
+    assert (row["calls"], row["compared"]["calls"], report["compared"]["total"]["calls"]) == (5, 1, 1)
+    days: dict[str, Any] = {"from": "2026-11-29", "to": "2026-12-01", "compare": "previous"}
+    assert (await world.get("/v1/reports/spend", **days)).json()["compared"]["from"] == "2026-11-27T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "told"),
+    [
+        ("group_by=user,colour", "group_by", "there is no dimension 'colour'; use one of user,"),
+        ("group_by=user,user", "group_by", "named twice"),
+        ("group_by=user,model,run,tool,day,hour", "group_by", "name 5 at most"),
+        ("group_by=tag:", "group_by", "there is no dimension 'tag:'"),
+        ("period=recently", "period", "use today, yesterday"),
+        ("period=today&from=2026-11-01", "period", "either a period, or from and to"),
+        ("tag=team", "tag", "write its name, = and its value"),
+        ("compare=previous&group_by=day", "compare", "group by something else"),
+        ("estimated=perhaps", "estimated.0", "Input should be 'true' or 'false'"),
+        ("top=100000", "top", "less than or equal to 10000"),
+    ],
+)
+async def test_what_a_report_can_not_say_is_refused(query: str, field: str, told: str, world: World) -> None:
+    answer = await world.client.get(f"/v1/reports/spend?{query}", headers=world.headers())
+    assert told in check_problem(answer, 422, "invalid_request", field)["detail"]
 
 
 async def test_routes_of_the_process_take_whatever_scrapers_add(world: World) -> None:

@@ -19,7 +19,7 @@ async def _balance(world: World, budget_id: str) -> dict[str, Any]:
 
 async def _spent(world: World, user: str, **span: Any) -> dict[str, Any] | None:
     rows = (await world.get("/v1/reports/spend", **span)).json()["rows"]
-    return next((row for row in rows if row["key"] == user), None)
+    return next((row for row in rows if row["by"]["user"] == user), None)
 
 
 async def _clean(world: World) -> None:

@@ -23,7 +23,7 @@ async def test_the_budget_of_the_served_model_sees_what_the_report_sees(world: W
     used = {"usage": {"input_tokens": 1_000, "output_tokens": 2_000}, "model": "o1-pro"}
     settled = await world.made(f"/v1/reservations/{held['reservation_id']}/settle", used, tenant=tenant)
     report = (await world.get("/v1/reports/spend", tenant=tenant, group_by="model")).json()
-    assert [(row["key"], row["cost"]) for row in report["rows"]] == [("o1-pro", settled["cost"])]
+    assert [(row["by"]["model"], row["cost"]) for row in report["rows"]] == [("o1-pro", settled["cost"])]
     accounts = (await world.get("/v1/accounts", tenant=tenant)).json()["accounts"]
     assert {a["budget"]: (a["balance"]["settled"]["cost"], a["balance"]["held"]["calls"]) for a in accounts} == {
         "o1-pro": (settled["cost"], 0), "gpt-5.4-mini": ("0.000000000", 0),

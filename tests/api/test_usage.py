@@ -75,7 +75,7 @@ async def test_a_tool_call_costs_what_its_caller_says_and_counts_no_call(world: 
     [again] = await report(world, sent)
     assert again == {**booked, "replayed": True}
     spent = await world.get("/v1/reports/spend", group_by="user")
-    [row] = [each for each in spent.json()["rows"] if each["key"] == user]
+    [row] = [each for each in spent.json()["rows"] if each["by"]["user"] == user]
     assert (row["calls"], row["cost"]) == (0, "0.005000000")
     assert (await verify_database(world.url, "acme")).clean
 

@@ -70,7 +70,7 @@ async def test_a_settle_books_an_event_for_each_model_and_one_call(client: Clien
     assert spent["claude-sonnet-5"] == {"tokens": 2_511, "cost": "0.005990000", "calls": 1}
     assert spent["claude-opus-4-8"] == {"tokens": 2_540, "cost": "0.013140000", "calls": 0}
     report = (await client.world.get("/v1/reports/spend", group_by="model")).json()
-    assert {row["key"]: (row["cost"], row["calls"]) for row in report["rows"]} == {
+    assert {row["by"]["model"]: (row["cost"], row["calls"]) for row in report["rows"]} == {
         "claude-opus-4-8": ("0.013140000", 0), "claude-sonnet-5": ("0.005990000", 1),
     }  # fmt: skip
 

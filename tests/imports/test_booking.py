@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.proof.ledger import Ledger, open_ledger
+from tests.reports.reading import spend_by
 from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.batch.commands import Command, Report
 from token_ledger.core.batch.outcomes import Outcome
@@ -20,7 +21,6 @@ from token_ledger.imports.spool import Spool
 from token_ledger.imports.summary import Summary, totals
 from token_ledger.ledger.errors import Unavailable
 from token_ledger.proof.verify import verify_database
-from token_ledger.reports.spend import spend_by
 from token_ledger.storage.calendars import load_calendar
 
 NOW = datetime.now(UTC)
@@ -120,12 +120,10 @@ async def test_importing_twice_books_nothing_twice(ledger: Ledger) -> None:
 async def test_reports_have_what_the_import_says(ledger: Ledger) -> None:
     summary = await imported(ledger, ROWS)
     total = totals(summary.uses)
-    async with ledger.database.reading(ledger.tenant) as connection:
-        spend = await spend_by(connection, ledger.tenant, "model", FIRST_INSTANT, NOW + timedelta(days=1))
-        for key, use in summary.uses.items():
-            start = summary.calendar.date_start(key.day)
-            day = await spend_by(connection, ledger.tenant, "model", start, summary.calendar.next_day(start))
-            assert {row.key: row.sums.cost_nanos for row in day.rows}[key.model] == use.cost_nanos
+    spend = await spend_by(ledger.database, ledger.tenant, "model,day", FIRST_INSTANT, NOW + timedelta(days=1))
+    costs = {row.key: row.sums.cost_nanos for row in spend.rows if row.sums.calls}
+    uses = [(key, use) for key, use in summary.uses.items() if use.calls]
+    assert costs == {(key.model, key.day.isoformat()): use.cost_nanos for key, use in uses}
     assert (spend.total.calls, spend.total.cost_nanos) == (total.calls, total.cost_nanos)
     assert spend.total.input_tokens == total.input_tokens
     assert total.unpriced == 1

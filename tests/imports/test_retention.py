@@ -9,12 +9,12 @@ import pytest
 from tests.imports.test_booking import imported
 from tests.imports.test_unfinished_calls import spent
 from tests.proof.ledger import Ledger, open_ledger
+from tests.reports.reading import spend_by
 from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.window import FIRST_INSTANT, LAST_INSTANT, Window
 from token_ledger.imports.rows import CallRow, Place
 from token_ledger.proof.verify import verify_database
-from token_ledger.reports.spend import spend_by
 from token_ledger.storage.upkeep import retention
 from token_ledger.storage.upkeep.periods import load_periods
 from token_ledger.wire.commands.events import event_commands
@@ -72,12 +72,11 @@ async def clean(url: str) -> None:
 
 
 async def reports(ledger: Ledger) -> list[Any]:
-    async with ledger.database.reading(ledger.tenant) as connection:
-        return [
-            (found.rows, found.total)
-            for group in ("user", "agent_type", "model", "cost_center", "request_type")
-            for found in [await spend_by(connection, ledger.tenant, group, FIRST_INSTANT, LAST_INSTANT)]
-        ]
+    return [
+        (found.rows, found.total)
+        for group in ("user", "agent_type", "model", "cost_center", "request_type")
+        for found in [await spend_by(ledger.database, ledger.tenant, group, FIRST_INSTANT, LAST_INSTANT)]
+    ]
 
 
 async def events(ledger: Ledger) -> int:

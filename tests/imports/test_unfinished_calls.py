@@ -14,6 +14,7 @@ from tests.imports.log_samples import CLAUDE_CODE, CODEX, bytes_of
 from tests.imports.test_claude_code import line
 from tests.proof.every_kind import recost_all
 from tests.proof.ledger import Ledger, open_ledger
+from tests.reports.reading import spend_by
 from token_ledger.core.batch import administration, outcomes
 from token_ledger.core.batch.commands import Command, Record
 from token_ledger.core.batch.outcomes import Outcome
@@ -27,7 +28,6 @@ from token_ledger.imports.spool import Spool
 from token_ledger.imports.stated_costs import StatedCosts
 from token_ledger.imports.summary import Summary, totals
 from token_ledger.proof.verify import verify_database
-from token_ledger.reports.spend import spend_by
 from token_ledger.storage.calendars import load_calendar
 from token_ledger.storage.prices import check_rates
 
@@ -70,8 +70,7 @@ async def imported(ledger: Ledger, path: Path, kind: str = "claude-code", *, dry
 
 
 async def spent(ledger: Ledger) -> Any:
-    async with ledger.database.reading(ledger.tenant) as connection:
-        return (await spend_by(connection, ledger.tenant, "user", FIRST_INSTANT, LAST_INSTANT)).total
+    return (await spend_by(ledger.database, ledger.tenant, "user", FIRST_INSTANT, LAST_INSTANT)).total
 
 
 async def settled(ledger: Ledger) -> list[Any]:

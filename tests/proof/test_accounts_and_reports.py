@@ -9,21 +9,23 @@ accounts together between which something was carried.
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.proof.ledger import HOLD, Ledger, open_ledger
+from tests.reports.reading import spend_by
 from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.model.budget import Enforcement, Limits
 from token_ledger.core.model.price import ModelName
-from token_ledger.core.model.usage import Usage
+from token_ledger.core.model.usage import Figures, Usage
 from token_ledger.core.model.window import Window
 from token_ledger.proof.verify import verify_database
-from token_ledger.reports.spend import Dimension, column_of, spend_by
-from token_ledger.reports.sums import NOTHING, SumRow
+from token_ledger.reports.calls import Key
+from token_ledger.reports.dimensions import dimension_named
+from token_ledger.reports.sums import NOTHING
 
 MODELS = ("gpt-5.4", "GPT-5.4-mini", "gpt-5.4-2026-03-05", "o1-pro", "claude-sonnet-4-5", "Nobody-Knows")
 Sums = tuple[int, int, int]
@@ -181,21 +183,22 @@ async def _together(ledger: Ledger, rows: dict[int, Any]) -> list[list[Any]]:
 async def _reported(ledger: Ledger, row: Any) -> Sums:
     """Return what the report of an account's window has under its subject, with what crossed the ends of the window."""
     [(dimension, value)] = json.loads(row["subject"]).items()
-    async with ledger.database.reading(ledger.tenant) as connection:
-        report = await spend_by(connection, ledger.tenant, dimension, row["window_start"], row["window_end"])
+    report = await spend_by(ledger.database, ledger.tenant, dimension, row["window_start"], row["window_end"])
     assert report.imported is not None
     imported = _figures(report.imported, value)
     assert imported == await _imported(ledger, row, dimension, value, "true")
     uncounted = await _imported(ledger, row, dimension, value, _UNCOUNTED)
     tokens, nanos, calls = uncounted
-    return _sum((_figures(report.rows, value), _figures(report.crossed or (), value), (-tokens, -nanos, -calls)))
+    rows = {each.key: each.sums for each in report.rows}
+    return _sum((_figures(rows, value), _figures(report.crossed or {}, value), (-tokens, -nanos, -calls)))
 
 
-async def _imported(ledger: Ledger, row: Any, dimension: Dimension, value: str, where: str) -> Sums:
+async def _imported(ledger: Ledger, row: Any, dimension: str, value: str, where: str) -> Sums:
     """Return the sums of the imported calls in an account's window, under its subject, for which a condition holds."""
     found = await ledger.owner.fetchrow(
         "select coalesce(sum(input_tokens + output_tokens), 0)::bigint, coalesce(sum(cost_nanos), 0)::bigint,"
-        f" coalesce(sum(calls), 0)::bigint from usage_events where tenant_id = $1 and {column_of(dimension)} = $2"
+        " coalesce(sum(calls), 0)::bigint from usage_events"
+        f" where tenant_id = $1 and {dimension_named(dimension).event} = $2"
         f" and posted_at >= $3 and posted_at < $4 and counts_since is not null and $5::timestamptz = $4 and {where}",
         ledger.tenant, value, row["window_start"], row["window_end"], row["window_end"],
     )  # fmt: skip
@@ -203,8 +206,8 @@ async def _imported(ledger: Ledger, row: Any, dimension: Dimension, value: str, 
     return tokens, nanos, calls
 
 
-def _figures(rows: Sequence[SumRow], value: str) -> Sums:
-    sums = next((each.sums for each in rows if each.key == value), NOTHING)
+def _figures(rows: Mapping[Key, Figures], value: str) -> Sums:
+    sums = rows.get((value,), NOTHING)
     return sums.input_tokens + sums.output_tokens, sums.cost_nanos, sums.calls
 
 

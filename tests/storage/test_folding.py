@@ -9,11 +9,11 @@ import pytest
 
 from tests.proof.every_kind import make_every_kind_of_row
 from tests.proof.ledger import HOLD, Ledger, open_ledger
+from tests.reports.reading import spend_by
 from tests.storage.conftest import Copies
 from token_ledger.core.batch.administration import EraseUser
 from token_ledger.core.batch.commands import Lease, OpenRun, Step
 from token_ledger.core.batch.outcomes import Changed, Granted, RunAnswer, StepTaken
-from token_ledger.reports.spend import Dimension, spend_by
 from token_ledger.storage.upkeep import folding
 from token_ledger.storage.write import rollups as written_rollups
 from token_ledger.worker import rollups
@@ -22,7 +22,7 @@ from token_ledger.worker.rollups import RollupFolding
 from token_ledger.worker.slices import Slices
 
 TABLES = ("hourly_usage", "daily_usage", "run_usage", "daily_tag_usage")
-REPORTS: tuple[Dimension, ...] = ("user", "agent_type", "model", "cost_center", "request_type")
+REPORTS = ("user", "agent_type", "model", "cost_center", "request_type")
 
 
 async def _make_busy(url: str) -> None:
@@ -48,11 +48,10 @@ async def ledger(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 async def said(ledger: Ledger) -> list[Any]:
     now = datetime.now(UTC)
-    async with ledger.database.reading(ledger.tenant) as connection:
-        found = [
-            await spend_by(connection, ledger.tenant, group, now - timedelta(days=90), now + timedelta(days=1))
-            for group in REPORTS
-        ]
+    found = [
+        await spend_by(ledger.database, ledger.tenant, group, now - timedelta(days=90), now + timedelta(days=1))
+        for group in REPORTS
+    ]
     return [(report.rows, report.total) for report in found]
 
 

@@ -13,13 +13,15 @@ from sqlalchemy.exc import DBAPIError
 from tests.api.waiting import until
 from tests.proof.every_kind import make_every_kind_of_row
 from tests.proof.ledger import HOLD, Ledger, open_ledger, reserve
+from tests.reports.reading import spend_by
 from tests.storage.conftest import Copies
 from token_ledger.core.batch.administration import EraseUser
 from token_ledger.core.batch.commands import Lease, Settle, Step, TendAccounts
 from token_ledger.core.batch.outcomes import Changed, Granted, Refused, Settled, StepTaken
 from token_ledger.core.model.usage import Usage
+from token_ledger.reports.dimensions import dimension_named
 from token_ledger.reports.kinds import kinds_by
-from token_ledger.reports.spend import spend_by
+from token_ledger.reports.spend import Spend
 from token_ledger.storage.database import APP_ROLE
 from token_ledger.storage.upkeep import retention
 from token_ledger.storage.upkeep.periods import load_periods
@@ -61,13 +63,16 @@ async def _partitions(ledger: Ledger) -> set[str]:
     return {row["name"] for row in rows}
 
 
-async def _reports(ledger: Ledger) -> list[Any]:
+async def _reports(ledger: Ledger) -> list[Spend]:
     since, until = datetime(2020, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
-    async with ledger.database.reading(ledger.tenant) as connection:
-        return [
-            await spend_by(connection, ledger.tenant, group, since, until)
-            for group in ("user", "agent_type", "model", "cost_center", "request_type")
-        ]
+    return [
+        await spend_by(ledger.database, ledger.tenant, group, since, until)
+        for group in ("user", "agent_type", "model", "cost_center", "request_type")
+    ]
+
+
+def _booked(reports: list[Spend]) -> list[datetime]:
+    return [report.booked_until for report in reports]
 
 
 async def _balances(ledger: Ledger) -> list[asyncpg.Record]:
@@ -108,11 +113,20 @@ async def test_months_go_and_all_that_they_add_up_to_stays(ledger: Ledger) -> No
     assert f"usage_events_{months_ago:%Y_%m}" not in await _partitions(ledger)
     assert f"usage_events_{datetime.now(UTC):%Y_%m}" in await _partitions(ledger)
     assert all(report.imported for report in before)
-    assert await _reports(ledger) == [replace(report, imported=None) for report in before]
+    after = await _reports(ledger)
+    assert [replace(report, booked_until=at) for report, at in zip(after, _booked(before), strict=True)] == [
+        replace(
+            report, imported=None, lines_are_complete=False,
+            lines={name: sums for name, sums in report.lines.items() if name == "unattributed"},
+        )
+        for report in before
+    ]  # fmt: skip
+    assert all("late" in report.lines for report in before)
     assert await _balances(ledger) == balances
+    span = months_ago - timedelta(days=31), datetime.now(UTC)
     async with ledger.database.reading(ledger.tenant) as connection:
         with pytest.raises(ProblemError, match="kept as sums without these kinds"):
-            await kinds_by(connection, ledger.tenant, "user", months_ago - timedelta(days=31), datetime.now(UTC))
+            await kinds_by(connection, ledger.tenant, dimension_named("user"), span)
     await ledger.is_clean()
     await _work_today(ledger)
     await ledger.is_clean()

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator
-from typing import Annotated
+from typing import Annotated, get_args, get_origin
 
 from fastapi import Path, Query
 from fastapi.dependencies.models import Dependant
@@ -93,14 +93,18 @@ To = Annotated[
 ]  # fmt: skip
 
 
-def check_parameters(request: Request, known: Collection[str]) -> None:
-    """Raise 422 if a request has a query parameter that its route does not know, or one of them twice."""
+def check_parameters(request: Request, known: Collection[str], repeatable: Collection[str] = ()) -> None:
+    """Raise 422 if a request has a query parameter that its route does not know, or repeats one that it may not."""
     if not request.scope["query_string"]:
         return
     counts = Counter(name for name, _ in request.query_params.multi_items())
     takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
     errors = [((name,), f"this route has no such parameter; {takes}") for name in counts if name not in known]
-    errors += [((name,), "this parameter is given more than once; give it once") for name in counts if counts[name] > 1]
+    errors += [
+        ((name,), "this parameter is given more than once; give it once")
+        for name in counts
+        if counts[name] > 1 and name not in repeatable
+    ]
     if errors:
         raise fields_problem(errors)
 
@@ -108,10 +112,14 @@ def check_parameters(request: Request, known: Collection[str]) -> None:
 async def check_known_parameters(request: Request) -> None:
     """Raise 422 if a request of a FastAPI route has a query parameter that the route does not know, or one twice."""
     route: APIRoute = request.scope["route"]
-    check_parameters(request, set(_query_parameters(route.dependant)))
+    known = dict(_query_parameters(route.dependant))
+    check_parameters(request, known.keys(), [name for name, is_list in known.items() if is_list])
 
 
-def _query_parameters(dependant: Dependant) -> Iterator[str]:
-    yield from (parameter.alias for parameter in dependant.query_params)
+def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    """Yield the query parameters of a route, each with whether it may be repeated."""
+    for parameter in dependant.query_params:
+        annotation = parameter.field_info.annotation
+        yield parameter.alias, any(get_origin(each) is list for each in (annotation, *get_args(annotation)))
     for each in dependant.dependencies:
         yield from _query_parameters(each)

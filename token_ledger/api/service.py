@@ -49,9 +49,11 @@ async def in_pieces(
         raise
 
 
-def reading(request: Request, *tenants: TenantId) -> AbstractAsyncContextManager[Connection]:
-    """Return a transaction that sees the rows of these tenants."""
-    return service_of(request).database.reading(*tenants)
+def reading(
+    request: Request, *tenants: TenantId, snapshot: bool = False
+) -> AbstractAsyncContextManager[Connection]:  # fmt: skip
+    """Return a transaction that sees the rows of these tenants; all its statements the same state, if a `snapshot`."""
+    return service_of(request).database.reading(*tenants, snapshot=snapshot)
 
 
 def changing(request: Request, *tenants: TenantId) -> AbstractAsyncContextManager[Connection]:

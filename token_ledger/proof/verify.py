@@ -156,7 +156,7 @@ async def verify(database: Database, only: str | None = None) -> Report:
     report = Report()
     for tenant, name in wanted.items():
         try:
-            async with database.reading(tenant, snapshot=True) as connection:
+            async with database.reading(tenant, snapshot=True, unlimited=True) as connection:
                 await _verify_tenant(await _scope(connection, tenant, prices), name, report)
         except DatabaseAway:
             raise

@@ -7,34 +7,24 @@ less the calls in the span on leases that began before it.
 
 from typing import Final
 
-from token_ledger.core.model.usage import Figures
-from token_ledger.reports.sums import EVENT_FIGURES
+from token_ledger.reports.calls import Selection
 
 _HOUR: Final = "interval '01:00:00'"
 """Few calls are made longer after the start of their lease; those have an index of their own."""
 
 
-def _crossing(at: str, sign: int, column: str) -> str:
-    """Return the query for calls that were made from an instant on, on leases that began before it."""
-    draws = (
-        f"select {column}, {sign} as sign, {EVENT_FIGURES} from usage_events"
-        f" where tenant_id = :tenant and held_at < :{at}"
-    )
+def crossing_calls(selection: Selection) -> str:
+    """Return the query for the calls that crossed the ends of a span; negative are those that accounts do not have."""
+    return " union all ".join([*_crossing(selection, "until", 1), *_crossing(selection, "since", -1)])
+
+
+def _crossing(selection: Selection, at: str, sign: int) -> list[str]:
+    """Return queries for calls that were made from an instant on, on leases that began before it."""
     hour_later = f"cast(:{at} as timestamptz) + {_HOUR}"
-    return (
-        f"{draws} and posted_at >= :{at} and posted_at < {hour_later}"
-        f" union all {draws} and posted_at >= {hour_later} and posted_at - held_at > {_HOUR}"
-    )
-
-
-_SUMS = ", ".join(f"sum(sign * {name})::bigint as {name}" for name in Figures._fields)
-_COLUMNS = ", ".join(("key", "sign", *Figures._fields))
-
-
-def crossed_by(column: str) -> str:
-    """Return the query for what crossed the ends of the span from `:since` to `:until`.
-
-    It has a row for each value of a column of the events, the value first and then the figures in their order.
-    """
-    draws = f"{_crossing('until', 1, column)} union all {_crossing('since', -1, column)}"
-    return f"select key, {_SUMS} from ({draws}) as draws ({_COLUMNS}) group by key"
+    return [
+        selection.events(f"held_at < :{at} and {condition}", sign=sign)
+        for condition in (
+            f"posted_at >= :{at} and posted_at < {hour_later}",
+            f"posted_at >= {hour_later} and posted_at - held_at > {_HOUR}",
+        )
+    ]

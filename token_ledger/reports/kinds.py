@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.batch.outcomes import Code
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.reports.other_kinds import KindUse, kinds_query
-from token_ledger.reports.spend import Dimension, column_of, kept_from
+from token_ledger.reports.calls import Selection
+from token_ledger.reports.dimensions import Dimension
+from token_ledger.reports.kept_calls import kept_from
+from token_ledger.reports.other_kinds import KindUse, kinds_of
+from token_ledger.reports.span import Span
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.wire.problems import invalid_field
 
 
@@ -17,7 +20,7 @@ from token_ledger.wire.problems import invalid_field
 class KindRow:
     """What one value of the dimension used of a kind."""
 
-    key: str
+    key: str | None
     use: KindUse
 
 
@@ -31,19 +34,18 @@ class UsedKinds:
     rows: tuple[KindRow, ...]
 
 
-async def kinds_by(
-    connection: AsyncConnection, tenant: TenantId, group_by: Dimension, since: datetime, until: datetime
-) -> UsedKinds:
-    """Return what calls that are posted from `since` (inclusive) to `until` (exclusive) used of other kinds.
+async def kinds_by(connection: AsyncConnection, tenant: TenantId, group_by: Dimension, span: Span) -> UsedKinds:
+    """Return what calls that are posted in a span used of other kinds.
 
     Raises ProblemError if the span begins where events are no longer kept.
     """
+    since, until = span
     kept = await kept_from(connection, tenant)
     if kept is not None and since < kept:
         detail = f"calls before {kept.isoformat()} are kept as sums without these kinds; begin there or later"
         raise invalid_field("from", detail, Code.TIME_OUT_OF_RANGE)
-    statement = f"{kinds_query(column_of(group_by))} order by nanos desc, key, kind"
-    values = {"tenant": tenant, "since": since, "until": until}
-    found = await connection.execute(text(statement), values)
-    rows = tuple(KindRow(key, KindUse(*use)) for key, *use in found)
-    return UsedKinds(group_by, since, until, rows)
+    calendar, _ = await load_calendar(connection, tenant)
+    found = await kinds_of(connection, Selection(tenant, calendar, (since, max(since, until)), (group_by,)))
+    rows = [KindRow(key, use) for (key,), uses in found.items() for use in uses]
+    rows.sort(key=lambda row: (-row.use.nanos, row.key or "", row.use.kind))
+    return UsedKinds(group_by, since, until, tuple(rows))

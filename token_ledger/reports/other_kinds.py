@@ -5,9 +5,12 @@ No roll-up has these kinds: they are read from the usage events that have any, b
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from token_ledger.reports.calls import Key, Selection
 from token_ledger.storage.json_columns import UNPRICED_UNITS
+from token_ledger.storage.reads.query import fetch_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,28 +23,23 @@ class KindUse:
     unpriced: int
 
 
-def kinds_query(column: str) -> str:
-    """Return the query for what events posted from `:since` to `:until` used of other kinds, by one of their columns.
-
-    It has a row for each value of the column and each kind: the value, then the fields of `KindUse`.
-    """
-    return (
-        f"select e.{column} as key, o.key as kind, sum((o.value ->> 0)::bigint)::bigint as count,"
+async def kinds_of(connection: AsyncConnection, selection: Selection) -> dict[Key, tuple[KindUse, ...]]:
+    """Return what selected calls used of other kinds, by what they are grouped by, dearest first."""
+    texts, width = selection.texts(), len(selection.group_by)
+    statement = (
+        f"select {''.join(f'{each}, ' for each in texts)} o.key, sum((o.value ->> 0)::bigint)::bigint,"
         " coalesce(sum((o.value ->> 1)::bigint), 0)::bigint as nanos,"
-        f" sum({UNPRICED_UNITS.format('o.value')})::bigint as unpriced"
-        " from usage_events as e cross join lateral jsonb_each(e.others) as o"
-        " where e.tenant_id = :tenant and e.others is not null and e.posted_at >= :since and e.posted_at < :until"
-        " group by 1, 2 having sum((o.value ->> 0)::bigint) <> 0 or sum((o.value ->> 1)::bigint) <> 0"
+        f" sum({UNPRICED_UNITS.format('o.value')})::bigint"
+        " from usage_events cross join lateral jsonb_each(others) as o"
+        f" {selection.where('others is not null and posted_at >= :since and posted_at < :until')}"
+        f" group by {', '.join((*(str(place + 1) for place in range(width)), 'o.key'))}"
+        " having sum((o.value ->> 0)::bigint) <> 0 or sum((o.value ->> 1)::bigint) <> 0 order by nanos desc, o.key"
     )
-
-
-KINDS_OF_A_KEY: Final = "jsonb_agg(jsonb_build_array(kind, count, nanos, unpriced) order by nanos desc, kind)"
-"""All kinds of one value of the column as a list of their fields, dearest first."""
-
-
-def kinds_read(listed: Iterable[Iterable[Any]]) -> tuple[KindUse, ...]:
-    """Return the kinds in a list of their fields."""
-    return tuple(KindUse(*fields) for fields in listed)
+    found: dict[Key, tuple[KindUse, ...]] = {}
+    for row in await fetch_rows(connection, statement, **selection.values):
+        key = selection.key(row[:width])
+        found[key] = (*found.get(key, ()), KindUse(*row[width:]))
+    return found
 
 
 def add_kinds(uses: Iterable[KindUse]) -> tuple[KindUse, ...]:

@@ -1,187 +1,215 @@
-"""Report: calls, tokens and cost over a span of time, grouped by one dimension.
+"""Report: calls, tokens and cost of the calls of a span, grouped and chosen by any dimensions.
 
-Hours or days that lie wholly in the span are read from the roll-up that has the dimension, and what is left at both
-ends from the usage events. So every dimension has the same total, whatever the span. To group by something new, add it
-to `Dimension` and name its roll-up and column in `_ROLLUP_OF`; if none has it, begin in `storage.schema.rollup_tables`.
+Its parts are read one after the other, so they need a transaction in which all statements see the same state.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.core.batch.outcomes import Code
-from token_ledger.core.model.event import NEWEST
+from token_ledger.core.model.call import UNASSIGNED
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Figures
-from token_ledger.core.model.window import INSTANT, Calendar
-from token_ledger.reports.crossed import crossed_by
-from token_ledger.reports.other_kinds import KINDS_OF_A_KEY, KindUse, kinds_query, kinds_read
-from token_ledger.reports.span import Span, WholePeriods, whole_days, whole_hours
-from token_ledger.reports.sums import EVENT_FIGURES, NOTHING, SUMS, SumRow, add_up
+from token_ledger.core.model.window import Calendar
+from token_ledger.reports.calls import Filters, Key, Selection
+from token_ledger.reports.crossed import crossing_calls
+from token_ledger.reports.dimensions import Dimension, dimension_named
+from token_ledger.reports.kept_calls import check_kept, kept_from
+from token_ledger.reports.other_kinds import KindUse, kinds_of
+from token_ledger.reports.span import Span
+from token_ledger.reports.sums import EVENT_FIGURES, NOTHING, SUMS
 from token_ledger.storage.calendars import load_calendar
-from token_ledger.wire.problems import invalid_field
+from token_ledger.storage.reads.query import fetch_rows
+from token_ledger.wire.problems import ProblemError
 
-Dimension = Literal["user", "agent_type", "model", "cost_center", "request_type"]
+Sort = Literal["key", "cost", "calls", "tokens"]
+
+_ORDERS: Final[Mapping[Sort, str]] = {
+    "cost": "cost_nanos desc",
+    "calls": "calls desc",
+    "tokens": "input_tokens + output_tokens desc",
+}
+_LINES: Final[Mapping[str, str]] = {
+    "unpriced": "unpriced",
+    "estimated": "estimated",
+    "late": "late",
+    "adjusted": "(corrects is not null or recosts is not null)",
+}
+"""What of the total is told by itself, as a condition on usage events."""
+_BOOKED_UNTIL: Final = "select booked_at from tenant_ledgers where tenant_id = :tenant"
 
 
 @dataclass(frozen=True, slots=True)
-class _Rollup:
-    """A roll-up: its table, the column with what an hour or day is kept under, and how these are found."""
+class Asked:
+    """What is asked for: so many rows after the first `after`; and `compared`, the same of another span.
 
-    table: str
-    period: str
-    whole: Callable[[Calendar, Span], WholePeriods]
-    start: Callable[[Calendar, datetime], datetime]
+    Without `sort` the dearest come first, but where the first dimension is a time, the earliest.
+    """
 
-
-_HOURLY = _Rollup("hourly_usage", "hour", whole_hours, Calendar.hour)
-_DAILY = _Rollup("daily_usage", "day", whole_days, Calendar.day)
-
-# The roll-up of each dimension, and its column, which usage events have too.
-_ROLLUP_OF: Final[Mapping[Dimension, tuple[_Rollup, str]]] = {
-    "user": (_DAILY, "user_id"),
-    "agent_type": (_HOURLY, "agent_type"),
-    "model": (_HOURLY, "model"),
-    "cost_center": (_HOURLY, "cost_center"),
-    "request_type": (_DAILY, "request_type"),
-}
+    group_by: tuple[Dimension, ...]
+    span: Span
+    filters: Filters = ()
+    sort: Sort | None = None
+    most: int = 1_000
+    after: int = 0
+    compared: Span | None = None
+    with_kinds: bool = False
 
 
-_SPENT, _CROSSED, _IMPORTED = "spent", "crossed", "imported"
-"""What the rows of the statement are of."""
+@dataclass(frozen=True, slots=True)
+class SpendRow:
+    """The calls with one value of each dimension; `kinds` is what they used of other kinds."""
+
+    key: Key
+    sums: Figures
+    compared: Figures | None = None
+    kinds: tuple[KindUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """The report: rows with the highest cost first, and their total."""
+    """The report: the rows that were asked for, of `count`, and the total of all.
 
-    group_by: Dimension
-    since: datetime
-    until: datetime
-    rows: tuple[SumRow, ...]
-    total: Figures
-    crossed: tuple[SumRow, ...] | None
-    """What accounts have of the span besides the rows: calls of leases that began in it and went on after it, less
-    those of leases that began before it. None if these may be calls that are no longer kept."""
-    imported: tuple[SumRow, ...] | None
-    """What of the rows was imported, which is not on accounts whose windows had not ended then. None if these may be
-    calls that are no longer kept."""
-    kinds: Mapping[str, tuple[KindUse, ...]] | None = None
-    """What the calls of each row used of other kinds, where there are any. None unless these were asked for, and if
-    calls of the span may no longer be kept."""
-
-
-async def spend_by(
-    connection: AsyncConnection, tenant: TenantId, group_by: Dimension, since: datetime, until: datetime,
-    *, with_kinds: bool = False,
-) -> Spend:  # fmt: skip
-    """Return what a tenant spent on calls that are posted from `since` (inclusive) to `until` (exclusive).
-
-    With `with_kinds` it reads the calls that used other kinds, too. Raises ProblemError if the span begins or ends
-    within an hour or day whose events are no longer kept.
+    `lines` is what of the total is unattributed, unpriced, estimated, late or adjusted, where there is any; where calls
+    may no longer be kept, only the first is known, and `crossed`, `imported` and `kinds` are None. `crossed` is what
+    accounts have of the span besides the rows: calls of leases that began in it and went on after it, less those of
+    leases that began before it; None where rows are by a time. `imported` is what of the rows was imported, which is
+    not on accounts whose windows had not ended then.
     """
-    rollup, column = _ROLLUP_OF[group_by]
+
+    asked: Asked
+    calendar: Calendar
+    booked_until: datetime
+    rows: tuple[SpendRow, ...]
+    count: int
+    total: Figures
+    compared: Figures | None
+    lines: Mapping[str, Figures]
+    lines_are_complete: bool
+    crossed: Mapping[Key, Figures] | None
+    imported: Mapping[Key, Figures] | None
+    kinds: Mapping[Key, tuple[KindUse, ...]] | None
+
+    @property
+    def rest(self) -> Figures:
+        """The sums of all rows but those that were asked for."""
+        return _less(self.total, [row.sums for row in self.rows])
+
+    @property
+    def compared_rest(self) -> Figures | None:
+        """The same of the other span, with what has no row in this one."""
+        shown = [row.compared for row in self.rows if row.compared is not None]
+        return None if self.compared is None else _less(self.compared, shown)
+
+
+async def spend_of(connection: AsyncConnection, tenant: TenantId, asked: Asked) -> Spend:
+    """Return what a tenant spent on calls that are posted from the start of a span to its end, which is excluded.
+
+    The transaction has to be a snapshot. Raises ProblemError if this needs events that are no longer kept.
+    """
     calendar, made_at = await load_calendar(connection, tenant)
-    end = max(since, until)  # a span that ends before it begins is empty
-    whole = rollup.whole(calendar, (since, end))
-    values = {
-        "tenant": tenant, "since": since, "begin": whole.begin, "first": whole.first, "last": whole.last,
-        "end": whole.end, "until": end,
-    }  # fmt: skip
-    # One statement, so that all of it is read in the same state.
-    found = await connection.execute(text(_statement(rollup, column, with_kinds=with_kinds)), values)
-    parts: dict[str, list[SumRow]] = {_SPENT: [], _CROSSED: [], _IMPORTED: []}
-    kinds: dict[str, tuple[KindUse, ...]] = {}
-    for used, part, key, *sums in found:
-        parts[part].append(SumRow(key, Figures(*sums)))
-        if used is not None:
-            kinds[key] = kinds_read(used)
-    # Afterwards: what was kept when this is read was kept before.
-    for field, edge in (("from", (since, whole.begin)), ("to", (whole.end, end))):
-        await _check_kept(connection, tenant, rollup, calendar, field, edge)
-    rows, crossed, imported = (
-        tuple(row for row in parts[part] if part == _SPENT or row.sums != NOTHING)
-        for part in (_SPENT, _CROSSED, _IMPORTED)
-    )
-    total = add_up(row.sums for row in rows)
+    [(booked_until,)] = await fetch_rows(connection, _BOOKED_UNTIL, tenant=tenant)
     kept = await kept_from(connection, tenant)
-    crossed_is_known = kept is None or all(at >= kept or at <= made_at for at in (since, end))
-    all_are_kept = kept is None or since >= kept
+    selection = _selection(tenant, calendar, asked.span, asked)
+    await check_kept(connection, selection, kept)
+    rows, count, total = await _rows(connection, selection, asked)
+    total_before = None
+    if asked.compared is not None:
+        before = _selection(tenant, calendar, asked.compared, asked)
+        await check_kept(connection, before, kept)
+        sums = await sums_of(connection, before, before.sums())
+        rows = tuple(replace(row, compared=sums.get(row.key, NOTHING)) for row in rows)
+        total_before = Figures(*map(sum, zip(NOTHING, *sums.values(), strict=True)))
+    all_are_kept = kept is None or asked.span[0] >= kept
+    crossed_is_known = kept is None or all(at >= kept or at <= made_at for at in selection.span)
+    has_crossed = crossed_is_known and not any(each.is_time for each in asked.group_by)
+    lines = await _unattributed(connection, selection, kept)
+    imported = selection.events("counts_since is not null and posted_at >= :since and posted_at < :until")
     return Spend(
-        group_by, since, until, rows, total,
-        crossed=crossed if crossed_is_known else None,
-        imported=imported if all_are_kept else None,
-        kinds=kinds if with_kinds and all_are_kept else None,
+        asked, calendar, booked_until, rows, count, total, total_before,
+        lines=lines | (await _lines(connection, selection) if all_are_kept else {}),
+        lines_are_complete=all_are_kept,
+        crossed=await _known(connection, selection, crossing_calls(selection)) if has_crossed else None,
+        imported=await _known(connection, selection, imported) if all_are_kept else None,
+        kinds=await kinds_of(connection, selection) if asked.with_kinds and all_are_kept else None,
     )  # fmt: skip
 
 
-def _statement(rollup: _Rollup, column: str, *, with_kinds: bool) -> str:
-    figures = ", ".join(Figures._fields)
-    events = f"select {column}, {EVENT_FIGURES} from usage_events where tenant_id = :tenant"
-    spent = (
-        f"select '{_SPENT}' as part, key, {SUMS} from ("
-        f"select {column} as key, {figures} from {rollup.table}"
-        f" where tenant_id = :tenant and {rollup.period} >= :first and {rollup.period} < :last"
-        f" union all {events} and posted_at >= :since and posted_at < :begin"
-        f" union all {events} and posted_at >= :end and posted_at < :until"
-        f") as each group by key union all select '{_CROSSED}', crossed.* from ({crossed_by(column)}) as crossed"
-        f" union all select '{_IMPORTED}', key, {SUMS} from (select {column}, {EVENT_FIGURES} from usage_events"
-        " where tenant_id = :tenant and counts_since is not null and posted_at >= :since and posted_at < :until"
-        f") as each (key, {figures}) group by key"
+def _selection(tenant: TenantId, calendar: Calendar, span: Span, asked: Asked) -> Selection:
+    since, until = span
+    return Selection(tenant, calendar, (since, max(since, until)), asked.group_by, asked.filters)
+
+
+async def _rows(
+    connection: AsyncConnection, selection: Selection, asked: Asked
+) -> tuple[tuple[SpendRow, ...], int, Figures]:
+    """Return the rows that were asked for, how many there are in all, and their total."""
+    keys = selection.keys
+    order = ", ".join([*_order(asked), *(f"{key} nulls last" for key in keys), "calls"])
+    totals = ", ".join(f"coalesce(sum({name}), 0)::bigint" for name in Figures._fields)
+    statement = (
+        f"with grouped as materialized ({_grouped(selection, selection.sums())}),"
+        f" placed as (select row_number() over (order by {order}) as place, grouped.* from grouped)"
+        " select * from placed where place > :skipped and place <= :shown"
+        f" union all select -count(*), {''.join('null, ' for _ in keys)} {totals} from grouped order by place"
     )
-    order = "order by part, cost_nanos desc, spent.key"
-    if not with_kinds:
-        return f"select null as kinds, spent.* from ({spent}) as spent {order}"
-    used = f"select key, {KINDS_OF_A_KEY} as kinds from ({kinds_query(column)}) as used group by key"
-    return (
-        f"select used.kinds, spent.* from ({spent}) as spent left join ({used}) as used"
-        f" on used.key = spent.key and part = '{_SPENT}' {order}"
+    values = selection.values | {"skipped": asked.after, "shown": asked.after + asked.most}
+    total, *rows = await fetch_rows(connection, statement, **values)  # the total first: its place is not positive
+    first = 1 + len(keys)
+    found = (SpendRow(selection.key(row[1:first]), Figures(*row[first:])) for row in rows)
+    return tuple(found), -total[0], Figures(*total[first:])
+
+
+def _order(asked: Asked) -> list[str]:
+    sort = asked.sort or ("key" if asked.group_by and asked.group_by[0].is_time else "cost")
+    return [_ORDERS[sort]] if sort in _ORDERS else []
+
+
+def _grouped(selection: Selection, calls: str) -> str:
+    keys, columns = selection.keys, ", ".join((*selection.keys, *Figures._fields))
+    by = f"group by {', '.join(keys)}" if keys else "having count(*) > 0"
+    return f"select {''.join(f'{key}, ' for key in keys)} {SUMS} from ({calls}) as calls ({columns}) {by}"
+
+
+async def sums_of(connection: AsyncConnection, selection: Selection, calls: str) -> dict[Key, Figures]:
+    """Return the sums of the calls of a query, by what a selection groups by."""
+    width = len(selection.group_by)
+    rows = await fetch_rows(connection, _grouped(selection, calls), **selection.values)
+    return {selection.key(row[:width]): Figures(*row[width:]) for row in rows}
+
+
+async def _known(connection: AsyncConnection, selection: Selection, calls: str) -> dict[Key, Figures]:
+    return {key: sums for key, sums in (await sums_of(connection, selection, calls)).items() if sums != NOTHING}
+
+
+async def _lines(connection: AsyncConnection, selection: Selection) -> dict[str, Figures]:
+    """Return what of the total is told by itself, where there is any."""
+    columns = ", ".join(
+        f"coalesce(sum({figure}) filter (where {condition}), 0)::bigint"
+        for condition in _LINES.values()
+        for figure in EVENT_FIGURES.split(", ")
     )
+    marked = selection.where(f"({' or '.join(_LINES.values())}) and posted_at >= :since and posted_at < :until")
+    [row] = await fetch_rows(connection, f"select {columns} from usage_events {marked}", **selection.values)
+    width = len(NOTHING)
+    found = {name: Figures(*row[place * width : (place + 1) * width]) for place, name in enumerate(_LINES)}
+    return {name: sums for name, sums in found.items() if sums != NOTHING}
 
 
-def column_of(dimension: Dimension) -> str:
-    """Return the column of a dimension, in its roll-up and in usage events."""
-    return _ROLLUP_OF[dimension][1]
+async def _unattributed(connection: AsyncConnection, selection: Selection, kept: datetime | None) -> dict[str, Figures]:
+    """Return what of the total has no cost center, if there is any and it is still known."""
+    filters = (*selection.filters, (dimension_named("cost_center"), (UNASSIGNED,)))
+    chosen = replace(selection, group_by=(), filters=filters)
+    try:
+        await check_kept(connection, chosen, kept)
+    except ProblemError:
+        return {}
+    sums = await sums_of(connection, chosen, chosen.sums())
+    return {"unattributed": sums[()]} if sums else {}
 
 
-async def kept_from(connection: AsyncConnection, tenant: TenantId) -> datetime | None:
-    """Return the instant from which all events are surely kept, None where none was dropped."""
-    found = await connection.execute(
-        text("select booked_at from checkpoints where tenant_id = :tenant"), {"tenant": tenant}
-    )
-    booked_at: datetime | None = found.scalar_one_or_none()
-    return None if booked_at is None else booked_at + NEWEST
-
-
-async def _check_kept(
-    connection: AsyncConnection, tenant: TenantId, rollup: _Rollup, calendar: Calendar, field: str, edge: Span
-) -> None:
-    """Raise ProblemError if events of an edge may be gone, which retention drops once their sums are kept."""
-    since, until = edge
-    if since >= until:
-        return
-    first, last = rollup.start(calendar, since), rollup.start(calendar, until - INSTANT)
-    values: dict[str, Any] = {"tenant": tenant, "first": first, "last": last}
-    kept = await kept_from(connection, tenant)
-    if kept is None or kept <= since:
-        return
-    found = await connection.execute(
-        text(
-            f"select 1 from {rollup.table} where tenant_id = :tenant"
-            f" and {rollup.period} >= :first and {rollup.period} <= :last limit 1"
-        ),
-        values,
-    )
-    if not found.all():
-        return
-    begin, end = calendar.day(since).isoformat(), calendar.next_day(until - INSTANT).isoformat()
-    raise invalid_field(
-        field,
-        f"calls before {kept.isoformat()} are kept as sums of whole days, so before that a span begins and ends"
-        f" with a day of the tenant's calendar: use {begin} or {end}, or dates",
-        Code.TIME_OUT_OF_RANGE,
-    )
+def _less(whole: Figures, parts: Iterable[Figures]) -> Figures:
+    return Figures(*(figure - sum(taken) for figure, *taken in zip(whole, *parts, strict=True)))

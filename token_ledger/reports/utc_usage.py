@@ -17,7 +17,7 @@ from token_ledger.core.model.details import Kind
 from token_ledger.core.model.other_kinds import OTHER_KINDS
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import KINDS, Usage
-from token_ledger.reports.spend import kept_from
+from token_ledger.reports.kept_calls import kept_from
 from token_ledger.wire.problems import invalid_field
 
 STEP: Final = timedelta(minutes=30)

@@ -126,22 +126,24 @@ class Database:
         return database
 
     def reading(
-        self, *tenants: TenantId, snapshot: bool = False
+        self, *tenants: TenantId, snapshot: bool = False, unlimited: bool = False
     ) -> AbstractAsyncContextManager[AsyncConnection]:  # fmt: skip
         """Return a transaction that sees the rows of these tenants and the tables that belong to none.
 
-        With `snapshot` all its statements see the same state and have no time limit. Raises DatabaseAway.
+        All statements of a `snapshot` see the same state, those of an `unlimited` one may take any time. Raises
+        DatabaseAway.
         """
-        return self._transaction(tenants, snapshot, DatabaseAway)
+        return self._transaction(tenants, DatabaseAway, snapshot=snapshot, unlimited=unlimited)
 
     def changing(self, *tenants: TenantId) -> AbstractAsyncContextManager[AsyncConnection]:
         """Return a transaction as `reading` does, to change something in. Raises DatabaseAway, CommitLost."""
-        return self._transaction(tenants, False, CommitLost)
+        return self._transaction(tenants, CommitLost)
 
     @asynccontextmanager
     async def _transaction(
-        self, tenants: Iterable[TenantId], snapshot: bool, lost_at_commit: type[DatabaseAway]
-    ) -> AsyncIterator[AsyncConnection]:
+        self, tenants: Iterable[TenantId], lost_at_commit: type[DatabaseAway],
+        *, snapshot: bool = False, unlimited: bool = False,
+    ) -> AsyncIterator[AsyncConnection]:  # fmt: skip
         is_done = False
         try:
             async with asyncio.timeout(OPEN_SECONDS) as patience, self.readers.connect() as connection:
@@ -149,7 +151,7 @@ class Database:
                     await connection.execution_options(isolation_level="REPEATABLE READ")
                 async with connection.begin():
                     await connection.exec_driver_sql(see_tenants(tenants))
-                    if snapshot:
+                    if unlimited:
                         await connection.execute(text("set local statement_timeout = 0"))
                     patience.reschedule(None)
                     self._check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -259,10 +260,11 @@ def test_only_functions_that_return_are_guarded(ledger: TokenLedger, async_ledge
 
 def the_event(granting: GrantingLedger) -> dict[str, Any]:
     ((event,),) = [body["events"] for body in granting.sent("/usage")]
+    datetime.fromisoformat(event.pop("occurred_at"))
     return {name: value for name, value in event.items() if name not in ("idempotency_key", "measured", "source")}
 
 
-TOOL = {"type": "tool_call", "tool": "search", "user": "ada", "agent_type": "data_agent"}
+TOOL = {"spooled": True, "type": "tool_call", "tool": "search", "user": "ada", "agent_type": "data_agent"}
 
 
 def test_a_tool_with_a_cost_is_booked_as_a_tool_call(ledger: TokenLedger, granting: GrantingLedger) -> None:

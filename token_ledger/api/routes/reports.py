@@ -7,18 +7,34 @@ from fastapi import APIRouter, Query, Request
 
 from token_ledger.api.access import Finance
 from token_ledger.api.parameters import From, To
+from token_ledger.api.report_parameters import Chosen, Compare, GroupBy, Period, dimensions_of, spans_of
 from token_ledger.api.service import reading
 from token_ledger.reports.denials import denials_by_account, would_have_denied
 from token_ledger.reports.formats import json as answers
+from token_ledger.reports.formats.spend_json import SpendReport, spend_report
 from token_ledger.reports.kinds import kinds_by
 from token_ledger.reports.span import find_span
-from token_ledger.reports.spend import Dimension, spend_by
+from token_ledger.reports.spend import Asked, Sort, spend_of
 from token_ledger.reports.triggers import firings_by_trigger
+from token_ledger.wire.problems import invalid_field
 
 router = APIRouter(prefix="/v1", tags=["reports"])
 
-GroupBy = Annotated[Dimension, Query(description="The dimension of the rows.", examples=["user"])]
-
+SortBy = Annotated[
+    Sort | None,
+    Query(
+        description="What the rows are in the order of: `cost`, `calls` or `tokens`, the most first, or the `key`. By "
+        "default the cost; the key if the first dimension is a time.",
+        examples=["cost"],
+    ),
+]
+Top = Annotated[
+    int,
+    Query(ge=0, le=10_000, description="Return so many rows at most; `rest` has the sum of all others.", examples=[10]),
+]
+AfterRow = Annotated[
+    int, Query(ge=0, le=10**9, description="Return rows after so many: the `next` of another page.", examples=[1_000])
+]
 WithKinds = Annotated[
     bool,
     Query(
@@ -31,35 +47,44 @@ WithKinds = Annotated[
 
 @router.get("/reports/spend")
 async def report_spend(
-    request: Request, finance: Finance, since: From = None, until: To = None, group_by: GroupBy = "user",
+    request: Request, finance: Finance, chosen: Chosen, since: From = None, until: To = None, period: Period = None,
+    group_by: GroupBy = None, compare: Compare = None, sort: SortBy = None, top: Top = 1_000, after: AfterRow = 0,
     kinds: WithKinds = False,
-) -> answers.SpendReport:  # fmt: skip
-    """Report spend by a dimension.
+) -> SpendReport:  # fmt: skip
+    """Report spend by any dimensions.
 
-    Calls, tokens by kind and cost of each value, dearest first. Every dimension has the same total. A call counts at
-    the instant that it is posted at, to the microsecond; of months that are no longer kept, there are whole days only.
-    With `kinds` every row says how much of other kinds was used, too.
+    Calls, tokens by kind and cost of the calls of a span, grouped and filtered by any dimensions. The same calls have
+    the same total, whatever they are grouped by. A call counts at the instant that it is posted at, to the microsecond;
+    of months that are no longer kept, there are whole days only, by some dimensions. `lines` says what of the total is
+    unattributed, unpriced, estimated, late or adjusted. With `kinds` every row says how much of other kinds was used.
     """
     tenant = finance.tenant
-    async with reading(request, tenant) as connection:
-        span = await find_span(connection, tenant, since, until, datetime.now(UTC))
-        return answers.spend_report(
-            await spend_by(connection, tenant, group_by, *span, with_kinds=kinds), with_kinds=kinds
-        )
+    async with reading(request, tenant, snapshot=True) as connection:
+        span, before = await spans_of(connection, tenant, since, until, period)
+        compared = None if compare is None else before
+        asked = Asked(dimensions_of(group_by), span, chosen, sort, top, after, compared, kinds)
+        if compared is not None and any(each.is_time for each in asked.group_by):
+            raise invalid_field(
+                "compare", "rows by a time have no counterpart in another span; group by something else"
+            )
+        return spend_report(await spend_of(connection, tenant, asked))
 
 
 @router.get("/reports/kinds")
 async def report_kinds(
-    request: Request, finance: Finance, since: From = None, until: To = None, group_by: GroupBy = "user"
+    request: Request, finance: Finance, since: From = None, until: To = None, group_by: GroupBy = None
 ) -> answers.KindReport:
     """Report what was used of other kinds.
 
     Searches, audio, images and whatever else few calls have: how many of each kind, and what they cost of the spend.
     """
     tenant = finance.tenant
+    [dimension, *others] = dimensions_of(group_by)
+    if others:
+        raise invalid_field("group_by", "this report has one dimension; /v1/reports/spend has several, with `kinds`")
     async with reading(request, tenant) as connection:
         span = await find_span(connection, tenant, since, until, datetime.now(UTC))
-        return answers.kind_report(await kinds_by(connection, tenant, group_by, *span))
+        return answers.kind_report(await kinds_by(connection, tenant, dimension, span))
 
 
 @router.get("/reports/denials")

@@ -134,10 +134,17 @@ class Calendar:
         """Return when the local day of an instant began: the key of the daily roll-ups."""
         return self.bounds(Window.DAY, at)[0]
 
+    def rule(self, at: datetime) -> CalendarRule:
+        """Return the rule that is in force for the day of an instant."""
+        return _in_force(self.rules(Window.DAY), at)[1] if self.changes else self.first
+
+    def local(self, at: datetime) -> datetime:
+        """Return the local time of an instant, with the zone of its day."""
+        return at.astimezone(self.rule(at).zone)
+
     def local_date(self, at: datetime) -> date:
         """Return the local date of an instant."""
-        _, rule = _in_force(self.rules(Window.DAY), at) if self.changes else (None, self.first)
-        return at.astimezone(rule.zone).date()
+        return self.local(at).date()
 
     def period(self, at: datetime) -> Period:
         """Return when the local hour and the local day of an instant began."""

@@ -1,8 +1,7 @@
 """Answers of reports and of the live stream."""
 
-from collections.abc import Iterable, Sequence
-from itertools import chain
-from typing import Annotated, Literal, NotRequired, cast
+from collections.abc import Iterable
+from typing import Annotated, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -13,10 +12,9 @@ from token_ledger.core.model.repetition import Repetition
 from token_ledger.reports.denials import AccountDenials, WouldHaveDenied
 from token_ledger.reports.kinds import UsedKinds
 from token_ledger.reports.live_feed import LiveEvent
-from token_ledger.reports.other_kinds import KindUse, add_kinds
+from token_ledger.reports.other_kinds import KindUse
 from token_ledger.reports.run_usage import RunUsage
-from token_ledger.reports.spend import Spend
-from token_ledger.reports.sums import SumRow, add_up
+from token_ledger.reports.sums import SumRow
 from token_ledger.reports.triggers import TriggerFirings
 from token_ledger.wire.answers.reservations import (
     Booked,
@@ -41,10 +39,6 @@ def _rows(rows: Iterable[SumRow]) -> list[SumRowAnswer]:
     return [{"key": row.key, **sums_answer(row.sums)} for row in rows]
 
 
-def _total(rows: Sequence[SumRow] | None) -> SumsAnswer | None:
-    return None if rows is None else sums_answer(add_up(row.sums for row in rows))
-
-
 @answer
 class KindUseAnswer(TypedDict):
     """How many of a kind were used, and what they cost."""
@@ -57,101 +51,16 @@ class KindUseAnswer(TypedDict):
     ]
 
 
-def _kind_use(use: KindUse) -> KindUseAnswer:
+def kind_use_answer(use: KindUse) -> KindUseAnswer:
+    """Return what was used of a kind."""
     return {"kind": use.kind, "count": use.count, "cost": format_money(use.nanos), "unpriced": use.unpriced}
-
-
-Kinds = Annotated[
-    list[KindUseAnswer] | None,
-    doc(
-        "What was used of other kinds, such as web searches, dearest first; null if some of these calls may no longer "
-        "be kept. Only if `kinds` is asked for.",
-        [example_of(KindUseAnswer)],
-    ),
-]
-
-
-@answer
-class SpendRowAnswer(SumRowAnswer):
-    """Calls, tokens and cost of one value of the dimension, and its use of other kinds if that is asked for."""
-
-    kinds: NotRequired[Kinds]
-
-
-@answer
-class SpendTotalAnswer(SumsAnswer):
-    """Calls, tokens and cost of all rows, and their use of other kinds if that is asked for."""
-
-    kinds: NotRequired[Kinds]
-
-
-# `from` is a keyword of Python, so this type cannot be written as a class.
-SpendReport = TypedDict(
-    "SpendReport",
-    {
-        "group_by": Annotated[str, doc("The dimension of the rows.", "user")],
-        "from": Annotated[InstantText, doc("Start of the span, included.", "2026-11-01T00:00:00+00:00")],
-        "to": Annotated[InstantText, doc("End of the span, excluded.", "2026-12-01T00:00:00+00:00")],
-        "rows": Annotated[list[SpendRowAnswer], doc("A row per value, dearest first.", [example_of(SumRowAnswer)])],
-        "total": Annotated[SpendTotalAnswer, doc("The sum of the rows.", example_of(SumsAnswer))],
-        "crossed": Annotated[
-            SumsAnswer | None,
-            doc(
-                "What accounts of the span have besides the total: calls made after it on leases that began in it, "
-                "less those in it on leases that began before. Null if some of these calls may no longer be kept.",
-                example_of(SumsAnswer),
-            ),
-        ],
-        "crossed_rows": Annotated[
-            list[SumRowAnswer] | None,
-            doc(
-                "`crossed` per value: an account of a value has its row, and its row here if there is one.",
-                [example_of(SumRowAnswer)],
-            ),
-        ],
-        "imported": Annotated[
-            SumsAnswer | None,
-            doc(
-                "What of the total was imported from other systems. Accounts whose window had not ended at the import "
-                "do not have it. Null if some of these calls may no longer be kept.",
-                example_of(SumsAnswer),
-            ),
-        ],
-        "imported_rows": Annotated[
-            list[SumRowAnswer] | None, doc("`imported` per value of the dimension.", [example_of(SumRowAnswer)])
-        ],
-    },
-)
-SpendReport.__doc__ = "Spend of a span, by one dimension."
-
-
-def spend_report(spend: Spend, *, with_kinds: bool = False) -> SpendReport:
-    """Return the spend of a span by one dimension, with what was used of other kinds if that is asked for."""
-    rows = cast(list[SpendRowAnswer], _rows(spend.rows))
-    total = cast(SpendTotalAnswer, sums_answer(spend.total))
-    if with_kinds:
-        used = spend.kinds
-        for row in rows:
-            row["kinds"] = None if used is None else [_kind_use(use) for use in used.get(row["key"], ())]
-        total["kinds"] = None if used is None else [_kind_use(use) for use in add_kinds(chain(*used.values()))]
-    return {
-        "group_by": spend.group_by,
-        "from": instant(spend.since),
-        "to": instant(spend.until),
-        "rows": rows,
-        "total": total,
-        "crossed": _total(spend.crossed),
-        "crossed_rows": None if spend.crossed is None else _rows(spend.crossed),
-        "imported": _total(spend.imported),
-        "imported_rows": None if spend.imported is None else _rows(spend.imported),
-    }
 
 
 @answer
 class KindRowAnswer(KindUseAnswer):
     """What one value of the dimension used of a kind."""
 
-    key: Annotated[str, doc("The value of the dimension.", "ada")]
+    key: Annotated[str | None, doc("The value of the dimension; null for calls that have none.", "ada")]
 
 
 KindReport = TypedDict(
@@ -171,10 +80,10 @@ KindReport.__doc__ = "What was used of the kinds that few calls have, by one dim
 def kind_report(used: UsedKinds) -> KindReport:
     """Return what was used of other kinds in a span, by one dimension."""
     return {
-        "group_by": used.group_by,
+        "group_by": used.group_by.name,
         "from": instant(used.since),
         "to": instant(used.until),
-        "rows": [{"key": row.key, **_kind_use(row.use)} for row in used.rows],
+        "rows": [{"key": row.key, **kind_use_answer(row.use)} for row in used.rows],
     }
 
 

@@ -31,9 +31,10 @@ HOUR_OF_POST = (
 )
 """The key of the hourly roll-up of an event, with the values of `Periods.values` bound."""
 
-DAY_OF_POST = (
-    "(cast(:day_starts as timestamptz[]))[width_bucket(posted_at, cast(:day_starts as timestamptz[]))]"
-)  # fmt: skip
+DAY_NUMBER = "width_bucket({}, cast(:day_starts as timestamptz[]))"
+"""Which of the days an instant is in, with the values of `Periods.values` bound; the first is 1."""
+
+DAY_OF_POST = f"(cast(:day_starts as timestamptz[]))[{DAY_NUMBER.format('posted_at')}]"
 """The key of the daily roll-ups of an event, with the values of `Periods.values` bound."""
 
 

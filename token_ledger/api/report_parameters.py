@@ -1,0 +1,125 @@
+"""Parameters of reports: which calls of which span, and by what they are grouped."""
+
+from datetime import UTC, date, datetime
+from typing import Annotated, Literal
+
+from fastapi import Depends, Query
+
+from token_ledger.api.parameters import From, To
+from token_ledger.core.model.tenant import TenantId
+from token_ledger.reports.calls import Filters
+from token_ledger.reports.dimensions import NAMES, TAG, Dimension, dimension_named
+from token_ledger.reports.periods import NoSuchPeriod, period_before, period_named
+from token_ledger.reports.span import Bound, Span, span_of
+from token_ledger.storage.calendars import load_calendar
+from token_ledger.storage.database import Connection
+from token_ledger.wire.fields import Id, Name
+from token_ledger.wire.problems import invalid_field
+
+_MOST_DIMENSIONS = 5
+
+GroupBy = Annotated[
+    list[str] | None,
+    Query(
+        description=f"The dimensions of the rows, repeated or with commas between them; by default `user`. There are "
+        f"{', '.join(f'`{name}`' for name in NAMES)}, and `{TAG}` with the name of a tag.",
+        examples=["cost_center,model"],
+    ),
+]
+Period = Annotated[
+    str | None,
+    Query(
+        description="The span by its name, in place of `from` and `to`: `today`, `yesterday`, `this_` or `last_` with "
+        "`week`, `month`, `quarter` or `year`, a month such as `2026-10`, a day such as `2026-10-05`, a fiscal year "
+        "such as `FY2026`, which ends in 2026, or a quarter of it such as `FY2026-Q3`.",
+        examples=["last_month"],
+    ),
+]
+Compare = Annotated[
+    Literal["previous"] | None,
+    Query(
+        description="Whether rows and total say what there was in the span before: the month before a month, else as "
+        "much time as the span has.",
+        examples=["previous"],
+    ),
+]
+
+
+def _of(what: str, example: object) -> object:
+    return Query(description=f"Only calls with this {what}, or one of several if it is repeated.", examples=[example])
+
+
+Names = list[Name] | None
+
+
+async def _filters(
+    user: Annotated[Names, _of("user", "ada")] = None,
+    cost_center: Annotated[Names, _of("cost center", "research")] = None,
+    agent_type: Annotated[Names, _of("agent type", "data_agent")] = None,
+    model: Annotated[Names, _of("model, by its name in the books", "gpt-5.4")] = None,
+    request_type: Annotated[Names, _of("request type", "chat")] = None,
+    provider: Annotated[Names, _of("provider", "openai")] = None,
+    kind: Annotated[Names, _of("kind", "llm_call")] = None,
+    run: Annotated[list[Id] | None, _of("run", "68288512")] = None,
+    tool: Annotated[Names, _of("tool", "search")] = None,
+    price_entry: Annotated[list[Id] | None, _of("price entry", "73138176")] = None,
+    outcome: Annotated[list[Literal["ok", "failed"]] | None, _of("outcome", "failed")] = None,
+    estimated: Annotated[
+        list[Literal["true", "false"]] | None, _of("answer to whether it is estimated", "true")
+    ] = None,
+    tag: Annotated[list[str] | None, _of("tag, as its name, `=` and its value", "team=search")] = None,
+) -> Filters:
+    chosen = {
+        "user": user, "cost_center": cost_center, "agent_type": agent_type, "model": model,
+        "request_type": request_type, "provider": provider, "kind": kind, "run": run, "tool": tool,
+        "price_entry": price_entry, "outcome": outcome, "estimated": estimated,
+    }  # fmt: skip
+    filters = [(dimension_named(name), tuple(map(str, values))) for name, values in chosen.items() if values]
+    tags: dict[str, list[str]] = {}
+    for each in tag or ():
+        name, equals, value = each.partition("=")
+        if not (name and equals) or "\0" in each:
+            raise invalid_field("tag", f"{each!r} is no tag; write its name, = and its value, such as team=search")
+        tags.setdefault(name, []).append(value)
+    return (*filters, *((dimension_named(f"{TAG}{name}"), tuple(values)) for name, values in tags.items()))
+
+
+Chosen = Annotated[Filters, Depends(_filters)]
+
+
+def dimensions_of(group_by: list[str] | None) -> tuple[Dimension, ...]:
+    """Return the dimensions that are named, with commas between them or one by one. Raises ProblemError."""
+    names = ["user"] if group_by is None else [name for each in group_by for name in each.split(",")]
+    if len(names) > _MOST_DIMENSIONS:
+        raise invalid_field("group_by", f"these are {len(names)} dimensions; name {_MOST_DIMENSIONS} at most")
+    if len(set(names)) < len(names):
+        raise invalid_field("group_by", "a dimension is named twice; name each once")
+    try:
+        return tuple(map(dimension_named, names))
+    except ValueError as error:
+        raise invalid_field("group_by", str(error)) from None
+
+
+async def spans_of(
+    connection: Connection, tenant: TenantId, since: From, until: To, period: Period
+) -> tuple[Span, Span]:
+    """Return the span that is asked for, and the one before it. Raises ProblemError."""
+    calendar, _ = await load_calendar(connection, tenant)
+    now = datetime.now(UTC)
+    if period is None:
+        span = span_of(calendar, since, until, now)
+        begin, end = span
+        first, last = _date(since), _date(until)
+        before = begin - (end - begin) if first is None or last is None else first - (last - first)
+        return span, span_of(calendar, before, begin, now)
+    if since is not None or until is not None:
+        raise invalid_field("period", "give either a period, or from and to")
+    try:
+        span = period_named(calendar, period, now)
+    except NoSuchPeriod as error:
+        raise invalid_field("period", str(error)) from None
+    return span, period_before(calendar, period, span)
+
+
+def _date(bound: Bound | None) -> date | None:
+    return bound if isinstance(bound, date) and not isinstance(bound, datetime) else None
