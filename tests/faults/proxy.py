@@ -1,11 +1,12 @@
 """A proxy between a service and PostgreSQL that loses connections at a chosen moment.
 
-It listens on its own port and forwards bytes to the server. Of the protocol it knows one message: the simple query
-`commit`, which ends a batch.
+It listens on its own port and forwards bytes to the server. Of the protocol it knows two messages: the simple query
+`commit`, which ends a batch, and the execution of the one statement that books another.
 """
 
 import asyncio
 import contextlib
+import re
 from enum import Enum
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,6 +14,8 @@ from tests.faults.processes import free_port
 
 COMMIT = b"Q\x00\x00\x00\x0bcommit\x00"
 COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
+BOOK = re.compile(rb"P....([^\x00]+)\x00select became, clock from token_ledger_book", re.DOTALL)
+"""The preparation of that statement, with the name that it is executed by."""
 
 
 class At(Enum):
@@ -38,6 +41,7 @@ class DatabaseProxy:
         self._cut_at: At | None = None
         self._cuts_left = 0
         self._hang_at: At | None = None
+        self._books = False
 
     async def start(self) -> None:
         """Listen; until then, connections are refused."""
@@ -123,9 +127,13 @@ class DatabaseProxy:
     async def _to_server(
         self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, committing: asyncio.Event
     ) -> None:
+        name = None
         while data := await reader.read(65_536):
             await self._flowing.wait()
-            if data.endswith(COMMIT):
+            if (prepared := BOOK.search(data)) is not None:
+                name = prepared[1]
+            self._books = name is not None and data[:1] == b"B" and data[5:].startswith(b"\x00" + name + b"\x00")
+            if data.endswith(COMMIT) or self._books:
                 if self._cut_at is At.BEFORE_COMMIT and self._take_cut():
                     return
                 committing.set()
@@ -142,7 +150,12 @@ class DatabaseProxy:
         while data := await server.read(65_536):
             await self._flowing.wait()
             # The commit of a reading transaction is answered in the same way, so check that a batch is committing.
-            if COMMITTED in data and committing.is_set() and self._cut_at is At.AFTER_COMMIT and self._take_cut():
+            if (
+                (COMMITTED in data or self._books)
+                and committing.is_set()
+                and self._cut_at is At.AFTER_COMMIT
+                and self._take_cut()
+            ):
                 return
             writer.write(data)
             await writer.drain()

@@ -101,11 +101,12 @@ async def ledger(database_url: str, _patient: None) -> AsyncIterator[Ledger]:
         assert report.clean, report.as_text()
 
 
-async def new_transactions(ledger: Ledger) -> BatchTransactions:
-    """Return batch transactions that remember nothing, like those of another process."""
+async def new_transactions(ledger: Ledger, *, one_statement: bool = False) -> BatchTransactions:
+    """Return batch transactions that remember nothing, like those of another process; they take the lock."""
     await ledger.commits.drain()
     async with ledger.database.reading() as connection:
-        return BatchTransactions(await load_price_book(connection), ledger.database.clocks)
+        prices = await load_price_book(connection)
+    return BatchTransactions(prices, ledger.database.clocks, one_statement=one_statement)
 
 
 async def decide_second_ahead(

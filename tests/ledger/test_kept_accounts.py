@@ -24,7 +24,7 @@ from token_ledger.ledger.errors import OutcomeUnknown
 from token_ledger.ledger.plan import Predecessor
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage.load.accounts import LOAD_ACCOUNTS
-from token_ledger.storage.load.kept_accounts import KeptAccounts, Known
+from token_ledger.storage.load.kept_state import KeptState, Known
 from token_ledger.storage.load.locks import Locked
 from token_ledger.storage.load.reservations import LOAD_STATES
 
@@ -188,24 +188,26 @@ async def test_whatever_changes_accounts_takes_a_sequence_number(ledger: Ledger)
         "select proname, prosrc from pg_proc where prosrc ~ '(update|into|from) accounts'"
     )
     changing = [row for row in changing if "update accounts" in row["prosrc"]]
-    assert {row["proname"] for row in changing} == {"token_ledger_begin_erasure", "token_ledger_erase"}
+    sources = {row["proname"]: row["prosrc"] for row in changing}
     # An erasure begins in a batch, which has one.
-    [erase] = [row["prosrc"] for row in changing if row["proname"] == "token_ledger_erase"]
+    assert sources.keys() == {"token_ledger_begin_erasure", "token_ledger_erase", "token_ledger_book"}
+    erase, book = sources["token_ledger_erase"], sources["token_ledger_book"]
     assert erase.index("set sequence = sequence + 1") < erase.index("update accounts")
+    assert book.index("set sequence = l.sequence + 1") < book.index("update accounts")
 
 
 def test_the_tenant_whose_last_batch_is_the_longest_ago_gives_way() -> None:
-    kept = KeptAccounts(most=2)
+    kept = KeptState(most=4)  # each has an account and a hold
     ledgers = {tenant: CoreLedger(budget(tokens=10_000)) for tenant in (1, 2, 3)}
     for tenant, each in ledgers.items():
         each.granted()
         object.__setattr__(each.books.config, "tenant_id", TenantId(tenant))
         known = Known()
-        known.add(each.books)
-        kept.keep(each.books, known)
+        known.add(each.books, 0)
+        kept.keep(TenantId(tenant), known)
     books = ledgers[1].books
     locks = [
-        Locked(TenantId(tenant), books.sequence + 1, books.config.version, datetime.now(UTC), books.now, 0, 0)
+        Locked(TenantId(tenant), books.sequence + 1, books.config.version, datetime.now(UTC), books.now, 0, 0, 0)
         for tenant in (1, 2, 3, 3)
     ]
     assert [len(kept.take(lock).by_id) for lock in locks] == [0, 1, 1, 0]

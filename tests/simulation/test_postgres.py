@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import os
 import random
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,23 +27,51 @@ from token_ledger.core.batch.administration import SetPrice
 from token_ledger.core.batch.commands import Command, Extend, Reserve
 from token_ledger.core.batch.outcomes import Changed, Outcome
 from token_ledger.core.model.price import PriceBook
-from token_ledger.ledger import group_commit
+from token_ledger.ledger import group_commit, one_statement
 from token_ledger.ledger.group_commit import BatchReport, GroupCommit
+from token_ledger.ledger.one_statement import AtOnce, OneStatement
+from token_ledger.ledger.plan import Commands, Predecessor
+from token_ledger.ledger.remembered import Remembered
 from token_ledger.proof.verify import verify
+from token_ledger.storage.clocks import ClockWatch
 from token_ledger.storage.database import Database
+from token_ledger.storage.load import kept_state
+from token_ledger.storage.load.kept_state import KeptState
 from token_ledger.storage.price_terms import load_tenant_book
 from token_ledger.storage.prices import check_rates, load_price_book
 from token_ledger.storage.tenants import add_tenant
+from token_ledger.storage.write.one_statement import Became
 
 Result = TypeVar("Result")
 _STAND_IN_KEY = "stand-in"
 
 
+class MixedRoads(OneStatement):
+    """Books by one statement now and then: at random it takes the lock, forgets what it knows, or finds it stale."""
+
+    def __init__(self, remembered: Remembered, clocks: ClockWatch, chance: random.Random) -> None:
+        super().__init__(remembered, clocks)
+        self._chance = chance
+
+    async def decide(self, commands: Commands, predecessor: Predecessor | None) -> AtOnce | None:
+        if self._chance.random() < 0.1:
+            self._remembered.kept = KeptState(most=self._chance.choice((3, 20, 1_000)))
+        if self._chance.random() < 0.2:
+            return None
+        decided = await super().decide(commands, predecessor)
+        if decided is not None and self._chance.random() < 0.1:
+            lock = replace(decided.lock, batch_stamp=decided.lock.batch_stamp ^ 1)
+            return replace(decided, lock=lock)
+        return decided
+
+
 class Server:
     """A database with the simulation's prices, a group commit on it, and an event loop for both."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, seed: int) -> None:
         self.url = url
+        self.chance = random.Random(seed)
+        self.became: Counter[str] = Counter()
         self.loop = asyncio.new_event_loop()
         self.anchor = datetime.now(UTC)
         self.reports: list[BatchReport] = []
@@ -64,6 +93,10 @@ class Server:
         """Go on as a process that has just started and knows only what is in the database."""
         # Small batches, so that commands that come together make several.
         self.commits = GroupCommit(self.database, self.prices, batch_operations=3, report=self.reports.append)
+        transactions = self.commits._transactions
+        roads = MixedRoads(transactions._remembered, self.database.clocks, self.chance)
+        roads.became = self.became
+        transactions._one_statement = roads
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.loop.run_until_complete(work)
@@ -181,7 +214,13 @@ def test_database_keeps_what_the_core_decided(database_url: str, monkeypatch: py
     # Decide ahead even if only one command waits.
     monkeypatch.setattr(group_commit, "MANY_OPERATIONS", 1)
     number = int(os.environ.get("TOKEN_LEDGER_SIMULATION_SEED", random.randrange(2**32)))
-    server = Server(database_url)
+    # Few are kept, and the short way is tried again soon.
+    for name, value in (("MOST_HOLDS", 6), ("MOST_RUNS", 3)):
+        monkeypatch.setattr(kept_state, name, value)
+    for name in ("PAUSE_AFTER_REFUSAL", "PAUSE_AFTER_UNUSUAL"):
+        monkeypatch.setattr(one_statement, name, 1)
+    monkeypatch.setattr(one_statement, "PAUSES", dict.fromkeys(Became, 1))
+    server = Server(database_url, number)
     PostgresRules.server = server
     try:
         run_simulation(
@@ -209,3 +248,5 @@ def test_database_keeps_what_the_core_decided(database_url: str, monkeypatch: py
         "preflight",
         "assumed",
     }
+    assert server.became.keys() >= {"booked", "stale", "refused", "unusual"}, "what became of what was decided at once"
+    assert server.became["booked"] > 30, server.became

@@ -11,11 +11,15 @@ from token_ledger.storage import published_prices as prices
 from token_ledger.storage import rows
 from token_ledger.storage.schema.batch_rows import BatchRow
 from token_ledger.storage.schema.row_format import RowFormat
+from token_ledger.storage.write import one_statement
 from token_ledger.storage.write.bookings import ACCOUNT_BALANCE_ROW, RESERVATION_ROW, USAGE_EVENT_ROW
 from token_ledger.storage.write.rollups import ROLLUPS
 from token_ledger.wire.token_kinds import SumsAnswer, TierAnswer, UsageBody
 
-BATCH_ROWS = (ACCOUNT_BALANCE_ROW, RESERVATION_ROW, USAGE_EVENT_ROW, *(rollup.row for rollup in ROLLUPS))
+BATCH_ROWS = (
+    ACCOUNT_BALANCE_ROW, RESERVATION_ROW, USAGE_EVENT_ROW, *(rollup.row for rollup in ROLLUPS),
+    *(row for row in vars(one_statement).values() if isinstance(row, BatchRow)),
+)  # fmt: skip
 FORMATS = {name: value for name, value in vars(rows).items() if isinstance(value, RowFormat)}
 WRITTEN_ONLY = {"THRESHOLD", "NEW_ACCOUNT"}
 

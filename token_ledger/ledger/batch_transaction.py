@@ -1,5 +1,7 @@
 """Runs one batch as one transaction: lock, load, decide, write, commit.
 
+A usual batch of one tenant of which everything needed is known is tried by one statement before (`one_statement`).
+
 A batch of one tenant may be decided ahead, while its predecessor is being written: on rows loaded without the lock,
 with the predecessor's decisions laid over them, at an instant of the database's clock. It then waits for the lock. Its
 decisions stand only if the predecessor was committed, and the sequence number and the set-up are the assumed ones;
@@ -21,7 +23,9 @@ from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.price_terms import book_with
 from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.ledger.errors import OutcomeUnknown, Unavailable
+from token_ledger.ledger.one_statement import AtOnce, OneStatement
 from token_ledger.ledger.parts import Parts, is_about_one
+from token_ledger.ledger.pauses import Pauses
 from token_ledger.ledger.plan import Commands, Committed, OnDecided, Plan, Predecessor
 from token_ledger.ledger.remembered import Remembered
 from token_ledger.storage.clocks import ClockWatch
@@ -31,7 +35,8 @@ from token_ledger.storage.load.batch import load
 from token_ledger.storage.load.locks import Locked, lock_at, lock_tenants, read_clock
 from token_ledger.storage.load.setup import load_configs
 from token_ledger.storage.prices import load_newer_book
-from token_ledger.storage.write.batch import send
+from token_ledger.storage.write.batch import plan_writes, send
+from token_ledger.storage.write.statements import Write
 
 BATCHES_NOT_AHEAD = 32
 """How many batches of a tenant are not decided ahead once another process was found working for the same tenant."""
@@ -40,12 +45,14 @@ BATCHES_NOT_AHEAD = 32
 class BatchTransactions:
     """Runs batches on given connections; remembers set-ups and recent holds between them."""
 
-    def __init__(self, prices: PriceBook, clocks: ClockWatch) -> None:
+    def __init__(self, prices: PriceBook, clocks: ClockWatch, *, one_statement: bool = True) -> None:
         self.prices = prices
         """The global price book, as new as any batch has asked for."""
         self._clocks = clocks
         self._remembered = Remembered()
-        self._not_ahead: dict[TenantId, int] = {}
+        self._one_statement = OneStatement(self._remembered, clocks)
+        self._tries_one_statement = one_statement
+        self._ahead = Pauses()
 
     async def run(
         self, connection: Any, commands: Commands, predecessor: Predecessor | None, on_decided: OnDecided,
@@ -73,6 +80,12 @@ class BatchTransactions:
         on_decided: OnDecided,
         lasts: bool,
     ) -> Committed:
+        decided = await self._one_statement.decide(commands, predecessor) if self._tries_one_statement else None
+        if decided is not None:
+            stands = predecessor is None or await predecessor.committed
+            if stands and await self._book_at_once(connection, decided, on_decided, lasts):
+                return decided.done
+            predecessor = None  # what it left was decided on, and so is no longer what it was
         tenants = sorted(commands)
         await connection.execute("begin")
         await connection.execute(see_tenants(tenants))
@@ -92,6 +105,16 @@ class BatchTransactions:
         skipped = [tenant for tenant in tenants if tenant not in plan.outcomes]
         names = {books.config.tenant_id: books.config.name for books in plan.books}
         return Committed(plan.outcomes, plan.changes, names, skipped)
+
+    async def _book_at_once(self, connection: Any, decided: AtOnce, on_decided: OnDecided, lasts: bool) -> bool:
+        booked, is_booked = asyncio.get_running_loop().create_future(), False
+        try:
+            if self._may_go_ahead(decided.books):
+                on_decided(decided.lock.tenant_id, Predecessor(decided.books, decided.plan.known, booked))
+            is_booked = await self._one_statement.book(connection, decided, lasts=lasts)
+        finally:
+            booked.set_result(is_booked)
+        return is_booked
 
     async def try_out(self, connection: Any, tenant: TenantId, commands: Sequence[Command]) -> Sequence[Outcome]:
         """Return what a batch of one tenant would come to, and change nothing."""
@@ -134,7 +157,7 @@ class BatchTransactions:
         }
         return Committed(answered, parts.decided, parts.names, [tenant for tenant in tenants if tenant not in answered])
 
-    async def _run_part(self, connection: Any, commands: Commands) -> Plan | Exception:
+    async def _run_part(self, connection: Any, commands: Commands) -> Plan[list[Write]] | Exception:
         """Decide and write some commands of a batch; roll them back and return the error if they are refused."""
         await connection.execute("savepoint part")
         try:
@@ -151,7 +174,7 @@ class BatchTransactions:
             self._remembered.forget(commands)
             return error
 
-    async def _decide(self, connection: Any, locked: Sequence[Locked], commands: Commands) -> Plan:
+    async def _decide(self, connection: Any, locked: Sequence[Locked], commands: Commands) -> Plan[list[Write]]:
         configs = await self._current_configs(connection, locked)
         remembered = self._remembered
         prices = remembered.books
@@ -164,34 +187,33 @@ class BatchTransactions:
             for lock in locked
             for tenant in (lock.tenant_id,)
         ]
-        return Plan(books, known, commands)
+        return Plan(books, known, commands, plan_writes)
 
-    async def _decide_ahead(self, connection: Any, commands: Commands, predecessor: Predecessor) -> Plan:
+    async def _decide_ahead(self, connection: Any, commands: Commands, predecessor: Predecessor) -> Plan[list[Write]]:
         (tenant,) = commands
         books = predecessor.books
-        now = max(books.now, await read_clock(connection, self._clocks))
-        booked = books.loaded.booked_tokens, books.loaded.booked_nanos
-        assumed = Locked(tenant, books.sequence + 1, books.config.version, now, books.now, *booked)
         config = {tenant: books.config}
         known = {tenant: predecessor.known.pop(tenant)}
+        left = known[tenant].left
+        assert left is not None, "what a batch leaves is noted when it is decided"
+        assumed = Locked.after(tenant, left, await read_clock(connection, self._clocks))
+        now = assumed.now
         prices = {tenant: books.prices}
         recent, names = self._remembered.recent, self._remembered.names
         loaded = await load(connection, [assumed], config, commands, prices, known, recent, names, books)
-        plan = Plan([Books(books.config, books.prices, assumed.sequence, now, loaded[tenant])], known, commands)
+        plan = Plan(
+            [Books(books.config, books.prices, assumed.sequence, now, loaded[tenant])], known, commands, plan_writes
+        )
         lock = await lock_at(connection, tenant, now, self._clocks)
         # This does not wait long: we have the lock, so the predecessor has ended.
         if await predecessor.committed and lock == assumed:
             return plan
-        self._not_ahead[tenant] = BATCHES_NOT_AHEAD
+        self._ahead.begin(tenant, BATCHES_NOT_AHEAD)
         return await self._decide(connection, [lock], commands)
 
     def _may_go_ahead(self, books: Books) -> bool:
         """Tell whether the next batch may be decided on top of this one: not if another process shares the tenant."""
-        tenant = books.config.tenant_id
-        left = self._not_ahead.pop(tenant, 0)
-        if left > 1:
-            self._not_ahead[tenant] = left - 1
-        return not left and not books.writes.stands_alone
+        return self._ahead.is_over(books.config.tenant_id) and not books.writes.stands_alone
 
     async def _current_configs(self, connection: Any, locked: Sequence[Locked]) -> Mapping[TenantId, TenantConfig]:
         remembered = self._remembered

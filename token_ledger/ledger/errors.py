@@ -4,6 +4,7 @@ LedgerError
 ├── Unavailable      the database is away or too slow: nothing was changed, try again
 │   └── NoRoom       too much is under way already: nothing was changed, try again
 ├── OutcomeUnknown   the connection was lost at commit: the same key again resolves it
+│   └── AnswerLost   it was lost while a batch was booked by one statement: running it again resolves it
 └── Unstorable       the database refuses this command's data: it will never be accepted
 """
 
@@ -22,6 +23,10 @@ class NoRoom(Unavailable):
 
 class OutcomeUnknown(LedgerError):
     """The connection was lost at commit: the command may be booked or not; sending its key again gives the outcome."""
+
+
+class AnswerLost(OutcomeUnknown):
+    """The connection was lost while one statement booked a batch whose commands all have keys: it may be run again."""
 
 
 class Unstorable(LedgerError):

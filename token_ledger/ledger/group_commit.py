@@ -26,7 +26,7 @@ from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.ledger.batch_transaction import BatchTransactions
 from token_ledger.ledger.doubts import DOUBTFUL, Ticket, is_refused
-from token_ledger.ledger.errors import LedgerError, OutcomeUnknown, Unavailable
+from token_ledger.ledger.errors import AnswerLost, LedgerError, OutcomeUnknown, Unavailable
 from token_ledger.ledger.parts import is_about_one, verdict
 from token_ledger.ledger.plan import Committed, Predecessor
 from token_ledger.ledger.waiting_room import Batch, WaitingRoom
@@ -232,17 +232,21 @@ class GroupCommit:
 
     async def _run(self, batch: Batch, predecessor: Predecessor | None = None, *, in_parts: bool = False) -> None:
         """Run a batch until every ticket has an outcome or an error."""
+        lost: AnswerLost | None = None
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 await self._attempt(batch, predecessor if attempt == 1 else None, in_parts)
                 return
             except ClockDoubted as error:
-                _fail(batch, Unavailable(str(error)))
+                _fail(batch, lost or Unavailable(str(error)))
                 return
             except LedgerError as error:
+                if isinstance(error, AnswerLost) and not isinstance(error.__cause__, TimeoutError):
+                    lost = error
+                    continue  # its keys tell what became of it
                 if isinstance(error.__cause__, TimeoutError):
                     self._fail_waiting(Unavailable("the database does not answer"))
-                _fail(batch, error)
+                _fail(batch, lost or error)
                 return
             except Exception as error:
                 if is_about_one(error):
@@ -255,11 +259,11 @@ class GroupCommit:
                     self._fail_waiting(unavailable)
                     break
                 if failure in _MAYBE_OF_ONE_TENANT:
-                    await self._run_alone(batch, unavailable)
+                    await self._run_alone(batch, lost or unavailable)
                     return
                 if failure not in _TRY_AGAIN or (failure is Failure.NO_PARTITION and not await self._add_partition()):
                     break
-        _fail(batch, unavailable)
+        _fail(batch, lost or unavailable)
 
     async def _run_in_parts(self, batch: Batch, error: Exception, in_parts: bool) -> None:
         """Run a batch in parts, because of an error that is about one of its commands; fail it if that was tried."""

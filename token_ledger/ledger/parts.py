@@ -31,7 +31,7 @@ class Parts:
     """
 
     def __init__(
-        self, connection: Any, commands: Commands, run: Callable[[Any, Commands], Awaitable[Plan | Exception]]
+        self, connection: Any, commands: Commands, run: Callable[[Any, Commands], Awaitable[Plan[Any] | Exception]]
     ) -> None:
         self._connection = connection
         self._commands = commands
@@ -79,7 +79,7 @@ class Parts:
             if isinstance(plan, Plan) and isinstance(plan.outcomes[tenant][0], Quarantined):
                 self._stored([entry], plan)
 
-    def _stored(self, part: Sequence[Entry], plan: Plan) -> None:
+    def _stored(self, part: Sequence[Entry], plan: Plan[Any]) -> None:
         self.decided += plan.changes
         self.names.update((books.config.tenant_id, books.config.name) for books in plan.books)
         following = {tenant: iter(outcomes) for tenant, outcomes in plan.outcomes.items()}

@@ -3,17 +3,24 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from random import getrandbits
+from typing import Generic, TypeVar
 
 from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.commands import Command
 from token_ledger.core.batch.outcomes import Outcome
 from token_ledger.core.decisions.decide import decide
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.storage.load.kept_accounts import Known
-from token_ledger.storage.write.batch import plan_writes
+from token_ledger.storage.load.kept_state import Known
+from token_ledger.storage.write.bookings import Total
 from token_ledger.storage.write.statements import Decided
 
 Commands = Mapping[TenantId, Sequence[Command]]
+
+Written = TypeVar("Written")
+
+NUMBER_BITS = 63
+"""The size of the random number that every batch leaves in its tenants' ledgers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +52,19 @@ class Committed:
     skipped: list[TenantId]
 
 
-class Plan:
-    """The decisions of a batch, with the statements that write them."""
+class Plan(Generic[Written]):
+    """The decisions of a batch, with what writes them, as `plan` makes it."""
 
-    def __init__(self, books: Sequence[Books], known: dict[TenantId, Known], commands: Commands) -> None:
+    def __init__(
+        self, books: Sequence[Books], known: dict[TenantId, Known], commands: Commands,
+        plan: Callable[[Sequence[Decided], Sequence[Total], int], Written],
+    ) -> None:  # fmt: skip
         self.books = books
         self.known = known
         self.outcomes = {each.config.tenant_id: decide(each, commands[each.config.tenant_id]) for each in books}
         self.changes: list[Decided] = [(each.config.tenant_id, each.now, each.writes) for each in books]
         totals = [(each.loaded.booked_tokens, each.loaded.booked_nanos) for each in books]
-        self.writes = plan_writes(self.changes, totals)
+        number = getrandbits(NUMBER_BITS)
+        self.writes = plan(self.changes, totals, number)
         for each in books:
-            known[each.config.tenant_id].add(each)
+            known[each.config.tenant_id].add(each, number)

@@ -7,7 +7,7 @@ from token_ledger.core.batch.books import Books
 from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.tenant import TenantConfig, TenantId
-from token_ledger.storage.load.kept_accounts import KeptAccounts, Known
+from token_ledger.storage.load.kept_state import KeptState, Known
 from token_ledger.storage.load.model_names import RecentNames
 from token_ledger.storage.load.recent_holds import RecentHolds
 
@@ -19,7 +19,7 @@ class Remembered:
     configs: dict[TenantId, TenantConfig] = field(default_factory=dict)
     books: dict[TenantId, PriceBook] = field(default_factory=dict)
     """The price book of each tenant, as of its set-up."""
-    kept: KeptAccounts = field(default_factory=KeptAccounts)
+    kept: KeptState = field(default_factory=KeptState)
     recent: RecentHolds = field(default_factory=RecentHolds)
     names: RecentNames = field(default_factory=RecentNames)
 
@@ -38,7 +38,7 @@ class Remembered:
         """Keep what a committed batch leaves; what it knew is None if the next one has taken that already."""
         self.keep_writes(books.config.tenant_id, books.writes)
         if known is not None and books.writes.leaves_accounts_known:
-            self.kept.keep(books, known)
+            self.kept.keep(books.config.tenant_id, known)
 
     def keep_writes(self, tenant: TenantId, writes: Writes) -> None:
         """Keep what a committed batch, or a part of one, has written."""

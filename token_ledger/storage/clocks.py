@@ -8,7 +8,7 @@ clocks that have jumped together (those of one machine) are believed once they h
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 BOUND_SECONDS = 60.0
 """How far clocks may be apart, and a tenant's last instant ahead of the database's clock, before that is an error."""
@@ -16,6 +16,9 @@ NEAR_SECONDS = 1.0
 """How far a tenant's instant may be from the process's own clock without a question to the database about its clock."""
 STEADY_SECONDS = 60.0
 """How long clocks must have agreed before a jump of both is believed, or a tenant's instant is put back."""
+
+SLOW = 0.000_1
+"""By how much of the time that passes a clock that nobody sets may go too fast."""
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -50,6 +53,7 @@ class ClockWatch:
         self._offset: float | None = None
         self._since = 0.0
         self._jumped: tuple[float, float] | None = None
+        self._heard: tuple[datetime, float] | None = None
 
     def ask(self) -> Asked:
         """Note that the database is asked for its time now."""
@@ -77,6 +81,24 @@ class ClockWatch:
     def is_near(self, instant: datetime, asked: Asked) -> bool:
         """Tell whether an instant is right by the process's own clock, to a second."""
         return abs(_outside(instant.timestamp(), asked.wall, self._wall())) <= NEAR_SECONDS
+
+    def hear(self, theirs: datetime) -> None:
+        """Note what the database's clock was a moment ago, by which `propose` goes on."""
+        self._heard = theirs, self._steady()
+
+    def forget(self) -> None:
+        """Propose nothing until the database's clock is heard again."""
+        self._heard = None
+
+    def propose(self) -> datetime | None:
+        """Return an instant that the database's clock has reached, as far as was heard; None if nothing was.
+
+        It lies behind by the way of the answer that was heard, and by SLOW of what has passed since.
+        """
+        if self._heard is None:
+            return None
+        theirs, at = self._heard
+        return theirs + timedelta(seconds=(self._steady() - at) * (1 - SLOW))
 
     @property
     def is_steady(self) -> bool:

@@ -6,10 +6,10 @@ call has, a kind without a rate of its own costs what the kind it is a part of c
 price, and cost what another entry says that is assumed in its place, if there is one.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
 
 from token_ledger.core.model.nearest_names import NearestNames, Ranked, most_alike
@@ -151,6 +151,35 @@ class ModelPrices:
         return ModelPrices.at(self, instant)
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """When prices begin and end: on certain days, ascending, and every day at certain times."""
+
+    instants: Sequence[datetime]
+    daily: frozenset[time]
+
+    @classmethod
+    def of(cls, prices: Iterable[Price], others: Iterable[datetime | None] = ()) -> "Turns":
+        """Return the turns of prices, of their service tiers, and at other instants."""
+        instants = {instant for instant in others if instant is not None}
+        daily: set[time] = set()
+        for entry in prices:
+            for price in (entry, *(each for served in entry.service_tiers.values() for each in served)):
+                instants.update((price.valid_from,) if price.valid_from is not None else ())
+                daily.update(each for each in (price.daily_from, price.daily_until) if each is not None)
+        return cls(sorted(instants), frozenset(daily))
+
+    def next(self, after: datetime) -> datetime | None:
+        """Return the first turn after an instant, None where there is none."""
+        place = bisect_right(self.instants, after)
+        found = [*self.instants[place : place + 1]]
+        day = after.astimezone(UTC).date()
+        for clock in self.daily:
+            today = datetime.combine(day, clock, UTC)
+            found.append(today if today > after else today + timedelta(days=1))
+        return min(found, default=None)
+
+
 class PriceBook:
     """Finds a model's prices by the names that callers use; unknown names stay unknown, never free."""
 
@@ -165,6 +194,7 @@ class PriceBook:
         """What was loaded, None where the book was not loaded."""
         self._models = models
         self._nearest: NearestNames | None = None
+        self._turns: Turns | None = None
         self._providers = providers or {}
         self._resolve = resolve
         self._found: dict[tuple[str, str], ModelPrices | None] = {}
@@ -242,6 +272,12 @@ class PriceBook:
             canonical = self._resolve(provider, model)
             prices = self._models.get(canonical) if canonical is not None else None
         return prices
+
+    def next_change(self, after: datetime) -> datetime | None:
+        """Return the first instant after one at which what some call costs may change; None where there is none."""
+        if self._turns is None:
+            self._turns = Turns.of(prices for model in self._models.values() for prices in model.dated)
+        return self._turns.next(after)
 
     def stand_in_at(self, instant: datetime) -> Price | None:
         """Return what models cost at an instant whose price is unknown, None where they are refused."""

@@ -18,7 +18,7 @@ from token_ledger.core.model.frozen import value
 from token_ledger.core.model.model_facts import OwnFacts
 from token_ledger.core.model.name_patterns import ANYTHING, Names
 from token_ledger.core.model.nearest_names import NearestNames, Ranked
-from token_ledger.core.model.price import ModelName, ModelPrices, Price, PriceBook
+from token_ledger.core.model.price import ModelName, ModelPrices, Price, PriceBook, Turns
 
 
 @value
@@ -185,7 +185,19 @@ class TenantPriceBook(PriceBook):
         self._discounts = {each.discount_id: each for each in terms.discounts}
         self._discounted_names = named(terms.discounts)
         self._made: dict[tuple[int, int], Price] = {}
+        self._entries_of_own = terms.prices
         self._terms = terms.ids
+
+    def next_change(self, after: datetime) -> datetime | None:
+        """Return the first instant after one at which what some call costs may change; None where there is none."""
+        if self._turns is None:
+            discounts = self._discounts.values()
+            dated = (at for each in discounts for at in (each.valid_from, each.valid_until))
+            own = (each.valid_from for each in self._entries_of_own)
+            prices = (each.price for each in self._entries_of_own if each.price is not None)
+            self._turns = Turns.of(prices, (*dated, *own))
+        changes = (self._turns.next(after), self._base.next_change(after))
+        return min((each for each in changes if each is not None), default=None)
 
     @property
     def edition(self) -> object:

@@ -17,7 +17,7 @@ from token_ledger.core.model.reservation import Reservation
 from token_ledger.core.model.run import Run, allocation_account_key, run_account_key
 from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.storage import rows
-from token_ledger.storage.load.kept_accounts import Known
+from token_ledger.storage.load.kept_state import Known
 from token_ledger.storage.load.keys import readings_of
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered

@@ -20,7 +20,7 @@ from token_ledger.storage.load.accounts import load_accounts
 from token_ledger.storage.load.corrections import load_corrected
 from token_ledger.storage.load.grants import load_grants
 from token_ledger.storage.load.increases import load_increases
-from token_ledger.storage.load.kept_accounts import Known
+from token_ledger.storage.load.kept_state import Known
 from token_ledger.storage.load.keys import load_keys
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.model_names import RecentNames, load_model_names
@@ -48,8 +48,8 @@ async def load(
 ) -> dict[TenantId, Loaded]:
     """Load what the commands of each locked tenant can touch: keys, reservations and due holds, runs, accounts.
 
-    Accounts that are `known` are not loaded. With `before`, a batch of the one tenant that is decided but not yet
-    committed, what it decided is laid over.
+    Accounts, open holds and runs that are `known` are not loaded. With `before`, a batch of the one tenant that is
+    decided but not yet committed, what it decided is laid over.
     """
     loaded = {
         lock.tenant_id: Loaded(booked_tokens=lock.booked_tokens, booked_nanos=lock.booked_nanos) for lock in locked
@@ -59,7 +59,7 @@ async def load(
     # What the batch before has touched is newer in memory than in the database, and must not be read over.
     touched = touched_reservations(before) if before is not None else {}
     await load_reservations(connection, locked, ordered, loaded, replays, recent, known, touched)
-    await load_runs(connection, ordered, loaded, replays, touched)
+    await load_runs(connection, ordered, loaded, replays, known, touched)
     if before is not None:
         for into in loaded.values():
             lay_over_runs(into, before)

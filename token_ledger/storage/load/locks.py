@@ -19,7 +19,7 @@ Connection = Any  # asyncpg.Connection or the pool's proxy of one; asyncpg ships
 
 _NEXT = """
 select tenant_id, sequence + 1, config_version, greatest(booked_at, clock_timestamp()), booked_at, booked_tokens,
-       booked_nanos
+       booked_nanos, batch_stamp
 from locked
 """
 
@@ -32,7 +32,8 @@ with locked as materialized (select * from tenant_ledgers where tenant_id = any(
 # For a batch that was decided before its lock was granted: the instant is the one that it was decided at.
 LOCK_AT = """
 with locked as materialized (select * from tenant_ledgers where tenant_id = $1 for update)
-select tenant_id, sequence + 1, config_version, greatest(booked_at, $2), booked_at, booked_tokens, booked_nanos
+select tenant_id, sequence + 1, config_version, greatest(booked_at, $2), booked_at, booked_tokens, booked_nanos,
+       batch_stamp
 from locked
 """
 
@@ -58,10 +59,12 @@ LONGEST_TTL_SECONDS = 86_400.0
 """No hold expires later than that after its last extension."""
 
 
-Stamp = tuple[int, int, datetime, int, int]
-"""What a batch left in a tenant's ledger: sequence number, version of the set-up, instant, sums of all events.
+Stamp = tuple[int, int, datetime, int, int, int]
+"""What a batch left in a tenant's ledger: sequence number, version of the set-up, instant, sums of all events, and a
+random number.
 
-The number alone would do, but for a database that fell back to a state from before: then it is given once more.
+The first number alone would do, but for a database that fell back to a state from before: then it is given once more.
+The random one is not, and the others tell a batch of the version before, which wrote none.
 """
 
 
@@ -69,7 +72,7 @@ The number alone would do, but for a database that fell back to a state from bef
 class Locked:
     """A tenant whose lock the batch holds: its next sequence number, the version of its set-up, the instant.
 
-    Besides the instant of the batch before, and the sums of all events that the tenant has booked.
+    Besides the instant of the batch before, the sums of all events that the tenant has booked, and a random number.
     """
 
     tenant_id: TenantId
@@ -79,11 +82,20 @@ class Locked:
     before: datetime
     booked_tokens: int
     booked_nanos: int
+    batch_stamp: int
 
     @property
     def stamp(self) -> Stamp:
         """What the batch before left."""
-        return self.sequence - 1, self.config_version, self.before, self.booked_tokens, self.booked_nanos
+        return (
+            self.sequence - 1, self.config_version, self.before, self.booked_tokens, self.booked_nanos, self.batch_stamp
+        )  # fmt: skip
+
+    @staticmethod
+    def after(tenant: TenantId, left: Stamp, now: datetime) -> "Locked":
+        """Return what the lock of the next batch tells if the ledger is as a batch left it."""
+        sequence, version, before, tokens, nanos, number = left
+        return Locked(tenant, sequence + 1, version, max(before, now), before, tokens, nanos, number)
 
 
 async def lock_tenants(connection: Connection, tenants: Sequence[TenantId], clocks: ClockWatch) -> list[Locked]:
@@ -96,6 +108,9 @@ async def lock_tenants(connection: Connection, tenants: Sequence[TenantId], cloc
     if not rows:
         return []
     locked = [Locked(*row) for row in rows]
+    for lock in locked:
+        if lock.now > lock.before:  # then it is what the clock was
+            clocks.hear(lock.now)
     clock = await _clock_at(connection, max(lock.now for lock in locked), clocks, asked)
     if len(tenants) == 1:
         return [await _in_time(connection, lock, clock, clocks) for lock in locked]

@@ -7,7 +7,7 @@ from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.model.reservation import HoldState, Reservation
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import rows
-from token_ledger.storage.load.kept_accounts import Known
+from token_ledger.storage.load.kept_state import Known
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.load.recent_holds import RecentHolds
@@ -52,7 +52,7 @@ async def load_reservations(
     known: Mapping[TenantId, Known],
     touched: Mapping[int, Reservation],
 ) -> None:
-    """Load the holds that commands are about, except those in `touched`, and those that are due to expire.
+    """Load the holds that commands are about, except those in `touched` and `known` ones, and those that are due.
 
     A recent hold of a tenant of which all that is known is current is what it was.
     """
@@ -60,6 +60,10 @@ async def load_reservations(
     wanted = {name for name in about if name[1] is not None}
     wanted.update((tenant, target) for tenant, answer, target, _ in replays if answer == "reservation")
     wanted = {name for name in wanted if name[1] not in touched}
+    for name in [*wanted]:
+        if (open_hold := known[name[0]].holds.get(name[1])) is not None:
+            loaded[name[0]].reservations[name[1]] = open_hold
+            wanted.remove(name)
     given = {name: hold for name in wanted if (hold := recent.get(name)) is not None}
     instants = {lock.tenant_id: lock.now for lock in locked}
     for name in [*given]:

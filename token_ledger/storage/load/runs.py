@@ -7,6 +7,7 @@ from token_ledger.core.batch.loaded import Loaded
 from token_ledger.core.model.reservation import Reservation
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import rows
+from token_ledger.storage.load.kept_state import Known
 from token_ledger.storage.load.locks import Connection
 from token_ledger.storage.load.ordered import Ordered
 from token_ledger.storage.load.repeated_keys import Replay
@@ -37,9 +38,10 @@ async def load_runs(
     ordered: Ordered,
     loaded: Mapping[TenantId, Loaded],
     replays: Iterable[Replay],
+    known: Mapping[TenantId, Known],
     touched: Mapping[int, Reservation],
 ) -> None:
-    """Load the runs of commands and of loaded holds, each with its ancestors."""
+    """Load the runs of commands and of loaded holds, each with its ancestors, except those that are `known`."""
     wanted = {(tenant, each.run_id) for tenant, each in ordered.with_field("run_id") if each.run_id is not None}
     planned = ((tenant, call.run_id) for tenant, plan in ordered.of(Preflight) for call, _ in plan.calls)
     wanted.update(run for run in planned if run[1] is not None)
@@ -50,6 +52,11 @@ async def load_runs(
     if touched:
         (tenant,) = loaded
         wanted.update((tenant, hold.facts.run_id) for hold in touched.values() if hold.facts.run_id is not None)
+    for tenant, run_id in [*wanted]:
+        lineage = known[tenant].lineage_of(run_id)
+        if lineage:
+            loaded[tenant].runs.update(lineage)
+            wanted.remove((tenant, run_id))
     if not wanted:
         return
     for row in await connection.fetch(LOAD_RUNS, *zip(*wanted, strict=True)):

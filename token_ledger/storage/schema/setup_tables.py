@@ -67,9 +67,12 @@ tenant_ledgers = Table(
     columns.big("booked_tokens", default="0"),
     columns.big("booked_nanos", default="0"),
     Column("finds_duplicates", Boolean, nullable=False, server_default=text("true")),
+    columns.big("batch_stamp", default="0"),
     postgresql_with={"fillfactor": "10"},
 )
-"""The row that every batch of a tenant locks, with the sums of all events that it has booked."""
+"""The row that every batch of a tenant locks, with the sums of all events that it has booked.
+
+`batch_stamp` is a random number of the batch that wrote it last."""
 
 api_keys = Table(
     "api_keys",

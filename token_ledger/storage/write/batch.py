@@ -24,7 +24,7 @@ UPDATE_RUNS = update(
 INSERT_STEPS = insert(rows.STEP, at="booked_at")
 
 
-def plan_writes(decided: Sequence[Decided], totals: Sequence[Total]) -> list[Write]:
+def plan_writes(decided: Sequence[Decided], totals: Sequence[Total], number: int) -> list[Write]:
     """Return the statements that write the changes of all tenants of a batch, in order, with copies of all values.
 
     What a batch decides on may change once its writes are planned: the next batch is decided on top of it.
@@ -32,7 +32,7 @@ def plan_writes(decided: Sequence[Decided], totals: Sequence[Total]) -> list[Wri
     others = [each for each in decided if not each[2].is_ordinary]
     writes = [
         *INSERT_ACCOUNTS.plan_values(others, lambda writes: writes.new_accounts),
-        *plan_bookings(decided, totals),
+        *plan_bookings(decided, totals, number),
         *plan_recostings(others),
         *plan_rollups(decided),
         *plan_limits(others),

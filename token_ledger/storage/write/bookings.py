@@ -21,13 +21,14 @@ _KEY = "tenant_id, source, key, fingerprint, answer, target_id, booked_at"
 
 _balance = ACCOUNT.only("account_id", "budget_id", "subject", "window_start", *BALANCES)
 ACCOUNT_BALANCE_ROW = BatchRow("account_balance_row", _balance.columns)
-_balance_row = _balance.writer("lock, value", first=["lock"])
+balance_row = _balance.writer("lock, value", first=["lock"])
 
 # What the ledgers of the tenants and their accounts stand at after the batch. Both keys of an account are named, so
 # that either index finds it with one probe.
 _UPDATE_LEDGERS = """
     update tenant_ledgers as l
-    set sequence = l.sequence + 1, booked_at = b.now, booked_tokens = b.tokens, booked_nanos = b.nanos
+    set sequence = l.sequence + 1, booked_at = b.now, booked_tokens = b.tokens, booked_nanos = b.nanos,
+        batch_stamp = $6::bigint
     from unnest($2::text::bigint[], $3::timestamptz[], $4::text::bigint[], $5::text::bigint[])
          as b (tenant_id, now, tokens, nanos)
     where l.tenant_id = b.tenant_id
@@ -48,7 +49,7 @@ _given = RESERVATION.without(
     "drawn_uncached_tokens", "drawn_nanos", "drawn_calls", "changes", "drawn_use", "end_reason",
 )  # fmt: skip
 RESERVATION_ROW = BatchRow("held_call_row", (operation_keys.c.key, operation_keys.c.fingerprint, *_given.columns))
-_given_row = _given.writer(
+given_row = _given.writer(
     "lock, value, text", first=["lock", "value.key", "value.fingerprint"], requested="*value.requested",
     path="text(value.path)",
 )  # fmt: skip
@@ -78,7 +79,7 @@ USAGE_EVENT_ROW = BatchRow(
     (operation_keys.c.source, operation_keys.c.key, operation_keys.c.fingerprint, *_booked.columns),
     placed=frozenset({"occurred_at", "posted_at", "held_at", "counts_since"}),
 )
-_event_row = _booked.writer(
+event_row = _booked.writer(
     "lock, value, text, places",
     first=["lock", "value.source", "value.key", "value.fingerprint"],
     **{name: f"places[value.{name}]" for name in USAGE_EVENT_ROW.placed},
@@ -108,19 +109,19 @@ select 1
 """
 
 
-def plan_bookings(decided: Sequence[Decided], totals: Sequence[Total]) -> list[Write]:
+def plan_bookings(decided: Sequence[Decided], totals: Sequence[Total], number: int) -> list[Write]:
     """Return the statements for balances, holds and events; none for a table that does not change.
 
-    `totals` are what each tenant has booked in all.
+    `totals` are what each tenant has booked in all, `number` is the random one of the batch.
     """
     if not decided:
         return []
     numbered = [*enumerate(decided, start=1)]
     balances: Rows = [
-        _balance_row(lock, account) for lock, (_, _, writes) in numbered for account in writes.changed_accounts.values()
+        balance_row(lock, account) for lock, (_, _, writes) in numbered for account in writes.changed_accounts.values()
     ]
     given: Rows = [
-        _given_row(lock, hold, array_text) for lock, (_, _, writes) in numbered for hold in writes.new_reservations
+        given_row(lock, hold, array_text) for lock, (_, _, writes) in numbered for hold in writes.new_reservations
     ]
     ended: Rows = [
         (tenant, hold.reservation_id, state, now, hold.ended_id, hold.end_reason)
@@ -129,11 +130,11 @@ def plan_bookings(decided: Sequence[Decided], totals: Sequence[Total]) -> list[W
     ]
     places = Places[datetime]()
     events: Rows = [
-        _event_row(lock, event, array_text, places) for lock, (_, _, writes) in numbered for event in writes.events
+        event_row(lock, event, array_text, places) for lock, (_, _, writes) in numbered for event in writes.events
     ]
     locks = array_text([tenant for tenant, _, _ in decided]), [now for _, now, _ in decided]
     return [
-        (UPDATE_BALANCES, (balances, *locks, *map(array_text, zip(*totals, strict=True)))),
+        (UPDATE_BALANCES, (balances, *locks, *map(array_text, zip(*totals, strict=True)), number)),
         *([(INSERT_RESERVATIONS, (given, *locks))] if given else []),
         *END_RESERVATIONS.plan(ended),
         *([(INSERT_EVENTS, (events, *locks, places.sent))] if events else []),

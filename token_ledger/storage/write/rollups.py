@@ -70,7 +70,7 @@ def plan_rollups(decided: Sequence[Decided]) -> list[Write]:
     if not added:
         return []
     tenants = array_text([tenant for tenant, _, _ in decided])
-    segments = array_text([_segment(writes) for _, _, writes in decided])
+    segments = array_text([segment_of_batch(writes) for _, _, writes in decided])
     statement = statement_of(tuple(rollup for rollup, _ in added))
     return [(statement, (tenants, segments, *(rows for _, rows in added)))]
 
@@ -82,7 +82,7 @@ def statement_of(rollups: tuple[Rollup, ...]) -> str:
     return makes(*(rollup.adds(place) for place, rollup in enumerate(rollups, start=3)))
 
 
-def _segment(writes: Writes) -> int:
+def segment_of_batch(writes: Writes) -> int:
     """Return the segment of a batch; 0 for one that booked nothing, which adds to no roll-up."""
     events = writes.events or writes.parts or writes.corrections or writes.recostings
     return segment_of(events[0].event_id) if events else 0
