@@ -6,6 +6,9 @@
 -- that clock, and no call is known by a response id that the batch took for new. A key that exists raises. All rows are
 -- of the one tenant, because none of them names one.
 --
+-- Rows to update are found by the tenant in the place `lock` of a list of one: joined so, each is one probe of a whole
+-- key. With the tenant itself, a plan made while tables are empty goes through all rows of the tenant.
+--
 -- Answers what became of it, and the clock, read when the lock was granted: `booked`, or nothing was written, because
 -- of what is `stale`, the `instant`, a hold that is `due`, or a response that is `known`. Runs with the rights of its
 -- caller, and in a transaction of its own, which ends with it.
@@ -75,7 +78,7 @@ begin
         set settled_tokens = v.settled_tokens, settled_nanos = v.settled_nanos, settled_calls = v.settled_calls,
             held_tokens = v.held_tokens, held_nanos = v.held_nanos, held_calls = v.held_calls
         from unnest(balances) as v
-        where a.tenant_id = tenant and a.account_id = v.account_id
+        where a.tenant_id = (array[tenant])[v.lock] and a.account_id = v.account_id
           and a.budget_id = v.budget_id and a.subject = v.subject and a.window_start = v.window_start;
     end if;
     if given is not null then
@@ -113,12 +116,12 @@ begin
         update reservations as r
         set state = v.state, ended_at = batch_at, ended_id = v.ended_id, end_reason = v.end_reason
         from unnest(ended) as v
-        where r.tenant_id = tenant and r.reservation_id = v.reservation_id;
+        where r.tenant_id = (array[tenant])[v.lock] and r.reservation_id = v.reservation_id;
     end if;
     if booked is not null then
         with sent as materialized (
             select
-                v.source, v.key, v.fingerprint, v.event_id, v.reservation_id, v.user_id, v.cost_center,
+                v.lock, v.source, v.key, v.fingerprint, v.event_id, v.reservation_id, v.user_id, v.cost_center,
                 v.agent_type, v.request_type, v.provider, v.model, v.run_id, v.tool, v.tags, v.input_tokens,
                 v.output_tokens, v.cache_read_tokens, v.cache_write_5m_tokens, v.cache_write_1h_tokens,
                 v.reasoning_tokens, v.cost_nanos, v.price_id, v.path::bigint[] as path, places[v.occurred_at]
@@ -138,7 +141,7 @@ begin
             set state = 'settled', event_id = s.event_id,
                 ended_id = coalesce(r.ended_id, s.event_id), ended_at = coalesce(r.ended_at, batch_at)
             from (select * from sent where reservation_id is not null) as s
-            where r.tenant_id = tenant and r.reservation_id = s.reservation_id
+            where r.tenant_id = (array[tenant])[s.lock] and r.reservation_id = s.reservation_id
         ), stored as (
             insert into usage_events (
                 tenant_id, booked_at, calls,
@@ -212,7 +215,7 @@ begin
             drawn_uncached_tokens = v.drawn_uncached_tokens, drawn_nanos = v.drawn_nanos,
             drawn_calls = v.drawn_calls, changes = v.changes, drawn_use = v.drawn_use
         from unnest(changed) as v
-        where r.tenant_id = tenant and r.reservation_id = v.reservation_id;
+        where r.tenant_id = (array[tenant])[v.lock] and r.reservation_id = v.reservation_id;
     end if;
     if new_keys is not null then
         with stored as (
@@ -253,7 +256,7 @@ begin
     if counted is not null then
         update runs as r set iterations = v.iterations
         from unnest(counted) as v
-        where r.tenant_id = tenant and r.run_id = v.run_id;
+        where r.tenant_id = (array[tenant])[v.lock] and r.run_id = v.run_id;
     end if;
     if steps is not null then
         with stored as (
