@@ -23,7 +23,7 @@ GroupBy = Annotated[
     Query(
         description=f"The dimensions of the rows, repeated or with commas between them; by default `user`. There are "
         f"{', '.join(f'`{name}`' for name in NAMES)}, and `{TAG}` with the name of a tag.",
-        examples=["cost_center,model"],
+        examples=[["cost_center,model"]],
     ),
 ]
 Period = Annotated[
@@ -46,7 +46,7 @@ Compare = Annotated[
 
 
 def _of(what: str, example: object) -> object:
-    return Query(description=f"Only calls with this {what}, or one of several if it is repeated.", examples=[example])
+    return Query(description=f"Only calls with this {what}, or one of several if it is repeated.", examples=[[example]])
 
 
 Names = list[Name] | None
