@@ -149,8 +149,10 @@ async def test_extremes_of_every_parameter_are_looked_up_or_refused(own_world: W
     ids = await named_ids(world)
     sent = 0
     for path, operations in world.app.openapi()["paths"].items():
-        parameters = operations.get("get", {}).get("parameters", ())
-        names = [each["name"] for each in parameters if each["in"] == "query" and path != "/v1/live"]
+        read = operations.get("get")
+        if read is None or "text/event-stream" in read["responses"]["200"]["content"]:  # a stream does not end
+            continue
+        names = [each["name"] for each in read.get("parameters", ()) if each["in"] == "query"]
         short = {"limit": 1} if "limit" in names else {}
         for name in names:
             at = path.format(**ids)
