@@ -428,3 +428,35 @@ async def test_whoever_writes_what_is_kept_moves_the_sequence_or_the_version(led
     assert {name for name, _ in writing} - moves == {"token_ledger_begin_erasure", "token_ledger_rename_terms"}
     assert "token_ledger_rename_terms(" in sources["token_ledger_begin_erasure"]
     assert "t.state <> ''held''" in sources["token_ledger_forget"]
+
+
+async def test_each_row_is_found_by_one_probe_however_many_there_are(ledger: Ledger) -> None:
+    """Its plans are made while the tables are empty, and kept: then one that reads all of a tenant looks as good."""
+    transactions = await new_transactions(ledger, one_statement=True)
+
+    async def reads() -> int:
+        pool = await ledger.database.writer_pool()
+        async with pool.acquire() as connection:
+            await connection.execute("select pg_stat_force_next_flush()")
+        total = (
+            "select sum(idx_tup_read)::bigint from pg_stat_user_indexes where relname in ('reservations', 'accounts')"
+        )
+        return int(await ledger.owner.fetchval(total))
+
+    def small(key: str) -> commands.Command:
+        return hold("ada", key, input_tokens=10, max_output_tokens=10)
+
+    async def read_by(each: int) -> int:
+        """Return what a batch of ten settles reads, after one of fifty holds, of which the others stay open."""
+        granted, _ = await run(ledger, transactions, *(small(f"{each}-{number}") for number in range(50)))
+        before = await reads()
+        settles = [settle(granted[number], f"{each}-s{number}") for number in range(10)]
+        _, sent = await run(ledger, transactions, *settles)
+        assert sent == [BOOK]
+        return await reads() - before
+
+    await read_by(0)  # which asks for what is not known yet
+    few = await read_by(1)
+    for each in range(2, 22):
+        many = await read_by(each)
+    assert 0 < many <= few + 20
