@@ -163,6 +163,29 @@ def test_an_answer_without_figures_is_counted(client: OpenAI, provider: Provider
     assert settled["measured"]["estimate_rule"] == "input counted, output from text (tiktoken)"
 
 
+@pytest.mark.parametrize("words", ["", "It is Paris"])
+def test_an_answer_that_says_that_it_failed_is_an_estimate_of_what_came(
+    words: str, client: OpenAI, provider: Provider, granting: GrantingLedger, recorded: Recorded
+) -> None:
+    body = json.loads(recorded("251"))
+    written = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": words}]}]
+    error = {"code": "server_error", "message": "The model failed."}
+    body |= {"status": "failed", "error": error, "usage": None, "output": written if words else []}
+    provider.json(body)
+    assert client.responses.create(model="gpt-5-nano", input="Which city?", max_output_tokens=300).status == "failed"
+    settled = granting.settled
+    assert (settled["usage"]["output_tokens"], settled["estimated"]) == (3 if words else 0, True)
+    assert (settled["outcome"], settled["measured"]["error_kind"]) == ("error", "error_answer")
+
+
+def test_an_error_of_a_gateway_with_a_good_status_is_one(
+    client: OpenAI, provider: Provider, granting: GrantingLedger
+) -> None:
+    provider.json({"error": {"message": "Provider returned error", "code": 502}})
+    client.chat.completions.create(model="gpt-5.4", messages=MESSAGES, max_completion_tokens=300)
+    assert (granting.settled["usage"]["output_tokens"], granting.settled["outcome"]) == (0, "error")
+
+
 def test_an_answer_that_is_no_json_is_the_limit(client: OpenAI, provider: Provider, granting: GrantingLedger) -> None:
     provider.json("<html>")
     with pytest.raises(json.JSONDecodeError):

@@ -14,7 +14,14 @@ from functools import partial
 from ..errors import LedgerError
 from ..failures import failure_of, is_interruption, is_misuse
 from ..guard.ask import Ask
-from ..guard.attempts import NOTHING_RECEIVED, Attempts, Received, State, reading_or_none
+from ..guard.attempts import (
+    NOTHING_RECEIVED,
+    Attempts,
+    Received,
+    State,
+    reading_or_none,
+    says_that_it_failed,
+)
 from ..guard.estimates import Estimate, estimate_lost, estimate_received
 from ..providers import Reading, Usage
 from ..providers.output_text import whole_output_text
@@ -142,14 +149,14 @@ class GuardedCall:
     def settle(self, response: object, *, finish_reason: str | None = None) -> None:
         """Book what a whole answer says it used: a response, a StreamUsage or a Reading.
 
-        An answer without figures is booked as an estimate, from its text if that is known.
+        One without figures is booked as an estimate, from its text if that is known, or if it says that it failed.
         """
         reading = reading_or_none(response)
         if reading is None:
-            words = whole_output_text(response)
-            if words:
+            words, has_failed = whole_output_text(response), says_that_it_failed(response)
+            if words or has_failed:
                 self.answering()
-            self.end(None, Received(text=words))
+            self.end(None, Received(text=words), error_kind="error_answer" if has_failed else None)
             return
         self._ask.learn(self.model, reading.usage.input_tokens)
         measured = self._measured()

@@ -18,6 +18,7 @@ from enum import Enum
 from ..errors import UsageMissing
 from ..failures import Failure, failure_of, failure_with
 from ..providers import Reading, Usage, reading_of
+from ..providers.bodies import member, text
 
 
 class State(Enum):
@@ -92,3 +93,9 @@ def reading_or_none(response: object) -> Reading | None:
         return reading_of(response)
     except UsageMissing:
         return None
+
+
+def says_that_it_failed(response: object) -> bool:
+    """Whether a whole answer with a good status says that nothing, or no more, was generated."""
+    error = member(response, "error")
+    return text(response, "status") in ("failed", "cancelled") or any(text(error, name) for name in ("message", "code"))
