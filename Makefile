@@ -23,8 +23,9 @@ run: $(READY) ## start the service with its own PostgreSQL and print its URL, a 
 	$(BIN)/token-ledger serve $(ARGS)
 
 # Files come in their order, and not those with most tests first: the longest tests are alone in theirs, and would be last.
+# Three at a time on two processors, because tests wait for servers and processes for a third of their time.
 test: $(READY) ## run every test that needs pip packages only
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not system and not fuzz" $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not system and not fuzz" $(ARGS)
 
 fuzz: $(READY) ## send 10,000 generated requests as every kind of caller, for about half an hour
 	$(BIN)/pytest -s --durations=0 -m fuzz tests/fuzz $(ARGS)

@@ -129,8 +129,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     ),
     "step_checkpoints": _of(ours="tenant_id steps", id="run_id"),
     "tenant_ledgers": _of(
-        ours="tenant_id sequence config_version booked_at", words="stopped_reason", sum="booked_tokens booked_nanos",
-        choice="finds_duplicates",
+        ours="tenant_id sequence config_version booked_at batch_stamp", words="stopped_reason",
+        sum="booked_tokens booked_nanos", choice="finds_duplicates",
     ),
     "tenants": _of(
         ours="tenant_id created_at", name="name", choice="time_zone", count="week_start fiscal_month"
