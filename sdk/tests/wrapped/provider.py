@@ -8,10 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx2
+
+from token_ledger_sdk.testing.server import Server
 
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For connections that use no TLS: to read the machine's authorities takes 20 ms for each client."""
@@ -155,8 +157,7 @@ def _handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
 def running_provider() -> Iterator[Provider]:
     """Run a provider."""
     made = Provider()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(made))
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), _handler(made))
     made.url = f"http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:

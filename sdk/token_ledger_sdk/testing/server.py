@@ -13,11 +13,17 @@ import httpx2
 Answer = Callable[[httpx2.Request], httpx2.Response]
 
 
+class Server(ThreadingHTTPServer):
+    """A server that many may connect to at once: of more than five, some were hung up on."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+
 @contextmanager
 def serving(answer: Answer) -> Iterator[str]:
     """Answer requests at a local port within the block; returns the address. What raises closes the connection."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(answer))
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), _handler(answer))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
