@@ -67,7 +67,7 @@ def drain(home: Path, connection: Connection, transport: httpx2.BaseTransport | 
             failure = error
     spool.close()
     owners = [survey_owner(directory) for directory in place.directories]
-    _print_sent(outbox.outcomes, owners)
+    _print_sent(outbox.loads.outcomes, owners)
     if failure is not None:
         print(f"token-ledger-sdk: the service did not take all of it: {failure}", file=sys.stderr)
     return 1 if failure is not None or any(each.records or each.unreadable for each in owners) else 0

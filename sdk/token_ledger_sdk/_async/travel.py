@@ -7,7 +7,7 @@ from functools import partial
 
 from ..errors import ApiError
 from ..gathering import Departure, Gathering, Place
-from ..spool.deliveries import Load
+from ..spool.loads import Load
 from ..waiting_async import SignalAsync, apart_async
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
@@ -101,7 +101,7 @@ class AsyncTravel:
                 return answers[along:] if answers is not None else [None] * len(requests)
             has_arrived = True
             self._outbox.learn_tenant(outcome)
-            self._outbox.arrived(load, [_result(answer) for answer in answers[:along]])
+            self._outbox.loads.arrived(load, [_result(answer) for answer in answers[:along]])
             return answers[along:]
         finally:
             if not has_arrived:

@@ -1,5 +1,5 @@
 # Generated from _async by scripts/generate_sync.py: edit that, and run it.
-"""Sends what a spool keeps, many operations in a request, and tells whoever waits for it what became of each."""
+"""Sends what a spool keeps, many operations in a request; what is sent with what, and who is told, is in `loads`."""
 
 from __future__ import annotations
 
@@ -7,31 +7,16 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
-from ..errors import ApiError, InvalidAnswer, LedgerError, Unavailable, Unreachable
+from ..errors import InvalidAnswer, LedgerError, Unavailable, Unreachable
 from ..outage import is_retryable
-from ..spool.deliveries import (
-    Fate,
-    Load,
-    Outcome,
-    Owner,
-    asked_again,
-    bare_operation,
-    ends_hold,
-    fate_of,
-    given_back,
-    given_up_operation,
-    held_by,
-    is_over,
-    outcome_of,
-    report_operation,
-)
+from ..spool.deliveries import Owner, asked_again, given_back
 from ..spool.lines import Record
+from ..spool.loads import Load, Loads
 from ..spool.spool import Spool, Ticket
 from ..unsettled import Left, retry_pause_seconds
 from ..waiting_sync import lock_sync, run_later_sync, together_sync
@@ -52,9 +37,8 @@ LISTS = 2
 class Outbox:
     """Sends the records of a spool until the service has them, the oldest first; `LISTS` at a time, if there are many.
 
-    What ends a hold waits while parts of its call are on their way, lest it overtakes them. What was used is spent, so
-    nothing is given up. On trio, where nothing runs in the background, records are sent by whoever adds one
-    `flush_seconds` after the last request, and by `flush`.
+    What was used is spent, so nothing is given up. On trio, where nothing runs in the background, records are sent by
+    whoever adds one `flush_seconds` after the last request, and by `flush`.
     """
 
     def __init__(
@@ -80,12 +64,8 @@ class Outbox:
         self._process = os.getpid()
         self._lock = threading.Lock()  # guards what follows between threads; never held while waiting
         self._sending = lock_sync()
-        self._owners: dict[Ticket, Owner] = {}
+        self.loads = Loads(self._spool)
         self._in_hand: set[Ticket] = set()
-        self._under_way: Counter[str] = Counter()
-        self._instead: dict[Ticket, str] = {}
-        self.outcomes: Counter[Outcome] = Counter()
-        self._refused: dict[str, LedgerError] = {}
         self._call_off: Callable[[], None] | None = None
         self._is_hastened = False
         self._tried = self._clock()
@@ -119,7 +99,7 @@ class Outbox:
         """Forget a record: the service has it, or has refused it to its owner."""
         if ticket is not None:
             self._in_hand.discard(ticket)
-            self._owners.pop(ticket, None)
+            self.loads.disown(ticket)
             self._spool.done([ticket])
 
     def send_later(self, ticket: Ticket | None) -> None:
@@ -146,7 +126,7 @@ class Outbox:
         self._check_process()
         ticket = self._spool.append(record, ready=False)
         if ticket is not None and owner is not None:
-            self._owners[ticket] = owner
+            self.loads.own(ticket, owner)
         return ticket
 
     def give_back(self, request: ApiRequest, outcome: Answer | NoAnswer | None = None) -> None:
@@ -193,7 +173,7 @@ class Outbox:
     def _drain(self, failures: list[LedgerError], most: int, *, again: bool) -> None:
         """Send one list after the other, until nothing is left or something fails."""
         for _ in range(most):
-            load = None if failures else self._take(MAX_OPERATIONS)
+            load = None if failures else self.loads.take(MAX_OPERATIONS)
             if load is None:
                 return
             try:
@@ -222,13 +202,12 @@ class Outbox:
         if call_off is not None:
             call_off()
         self.flush_if_there()
-        left = Left(tuple({owner.reservation_id for owner in [*self._owners.values()]}), self._refused)
-        self._refused = {}
+        left = Left(self.loads.waited_for, self.loads.take_refused())
         self._spool.close()
         return left
 
     def board(self, most: int) -> Load | None:
-        """Take the oldest records along with another request; say then that they `arrived`, or were `stranded`.
+        """Take the oldest records along with another request; tell `loads` of the answers, or say `stranded`.
 
         So what the last call did not use of its hold is free before the next one asks for room. Returns None if there
         are none, or while the service does not answer.
@@ -236,80 +215,12 @@ class Outbox:
         if self.is_away or not self._spool.ready:
             return None
         self._check_process()
-        return self._take(most)
-
-    def arrived(self, load: Load, results: Sequence[Fields | ApiError]) -> Unavailable | None:
-        """Act on what became of records; returns what kept some of them from being served."""
-        self._is_back(load)
-        done, kept, unavailable = [], [], None
-        outcomes: Counter[Outcome] = Counter()
-        for (ticket, record), operation, result in zip(load.taken, load.operations, results, strict=True):
-            fate = fate_of(result, operation)
-            if fate in (Fate.DONE, Fate.MOOT):
-                done.append(ticket)
-                outcomes[outcome_of(result, fate)] += 1
-                self._tell(ticket, result if fate is Fate.DONE else None)
-                continue
-            if fate is Fate.SET_ASIDE and isinstance(result, ApiError):
-                outcomes[Outcome.REFUSED] += 1
-                self._spool.set_aside(ticket, record, str(result))
-                self._tell(ticket, result)
-                continue
-            kept.append(ticket)
-            if fate is Fate.DESCRIBE_LESS:
-                self._instead[ticket] = bare_operation(operation)
-            elif fate is Fate.GIVE_BACK and isinstance(result, Fields):
-                self._instead[ticket] = given_up_operation(result)
-            elif fate is Fate.REPORT:
-                self._instead[ticket] = report_operation(operation, record.call)
-            elif isinstance(result, Unavailable):
-                unavailable = result
-        with self._lock:
-            self.outcomes.update(outcomes)
-        self._spool.done(done)
-        self._spool.put_back(kept)
-        return unavailable
+        return self.loads.take(most)
 
     def stranded(self, load: Load) -> None:
         """Let records that got no answer be sent again."""
-        self._put_back(load)
+        self.loads.put_back(load)
         self.failed()
-
-    def _take(self, most: int) -> Load | None:
-        """Take the oldest records that need not wait for others; None if there are none."""
-        now = datetime.now(UTC)
-        taken: list[tuple[Ticket, Record]] = []
-        operations: list[str] = []
-        holds: list[str] = []
-        over, early = [], []
-        with self._lock:
-            for ticket, record in self._spool.take(most):
-                operation = self._instead.get(ticket, record.operation)
-                hold = held_by(operation)
-                if is_over(record, now):
-                    over.append(ticket)
-                elif hold is not None and ends_hold(operation) and self._under_way[hold]:
-                    early.append(ticket)
-                else:
-                    taken.append((ticket, record))
-                    operations.append(operation)
-                    if hold is not None:
-                        holds.append(hold)
-            self._under_way.update(holds)
-        self._spool.done(over)
-        self._spool.put_back(early)
-        return Load(taken, operations, holds) if taken else None
-
-    def _is_back(self, load: Load) -> None:
-        with self._lock:
-            self._under_way.subtract(load.holds)
-            for hold in load.holds:
-                if self._under_way[hold] <= 0:
-                    del self._under_way[hold]
-
-    def _put_back(self, load: Load) -> None:
-        self._is_back(load)
-        self._spool.put_back([ticket for ticket, _ in load.taken])
 
     def _deliver(self, load: Load, *, again: bool) -> Unavailable | None:
         """Send some records, and act on the answer; returns what kept some of them from being served."""
@@ -319,27 +230,11 @@ class Outbox:
             results = read_results(answer, len(load.taken))
         except BaseException:
             self._rounds += 1
-            self._put_back(load)
+            self.loads.put_back(load)
             raise
         self._rounds = 0
         self._note_tenant(answer)
-        return self.arrived(load, results)
-
-    def _tell(self, ticket: Ticket, result: Fields | ApiError | None) -> None:
-        self._instead.pop(ticket, None)
-        owner = self._owners.pop(ticket, None)
-        if result is None:
-            return
-        if isinstance(result, Fields):
-            if result.has("quarantine_id"):  # an event that is not booked, and kept
-                _log.warning("Token Ledger keeps a call in quarantine: %s", result.raw.get("detail"))
-            if owner is not None:
-                with suppress(InvalidAnswer):  # it is done, whatever else the answer says
-                    owner.booked(result)
-            return
-        _log.warning("Token Ledger has not booked %s: %s", "a call" if owner is None else owner.reservation_id, result)
-        if owner is not None and not owner.refused(result):
-            self._refused[owner.reservation_id] = result
+        return self.loads.arrived(load, results)
 
     def failed(self) -> None:
         """Note that the service did not answer another request either."""

@@ -8,7 +8,7 @@ from functools import partial
 
 from ..errors import ApiError
 from ..gathering import Departure, Gathering, Place
-from ..spool.deliveries import Load
+from ..spool.loads import Load
 from ..waiting_sync import SignalSync, apart_sync
 from ..wire.answers import Answer, NoAnswer
 from ..wire.fields import Fields
@@ -102,7 +102,7 @@ class Travel:
                 return answers[along:] if answers is not None else [None] * len(requests)
             has_arrived = True
             self._outbox.learn_tenant(outcome)
-            self._outbox.arrived(load, [_result(answer) for answer in answers[:along]])
+            self._outbox.loads.arrived(load, [_result(answer) for answer in answers[:along]])
             return answers[along:]
         finally:
             if not has_arrived:

@@ -1,4 +1,4 @@
-"""What becomes of a record once the service has answered. Pure: it decides, the outbox acts.
+"""What becomes of a record once the service has answered. Pure: it decides, `loads` and the outbox act.
 
 A record is done only after it was booked, was found booked already, or is kept in the service's quarantine.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ..errors import ApiError, InvalidRequest, NotFound, ReservationNotOpen, Unavailable
 from ..wire.calls import DEFAULT_TTL_SECONDS, Use, settle_body
@@ -18,7 +18,6 @@ from ..wire.fields import Fields
 from ..wire.requests import ApiRequest, json_text, operation_of, time_text
 from ..wire.reservations import release_request
 from .lines import Record
-from .spool import Ticket
 
 SOURCE = "token-ledger-sdk"
 """The source of events that are sent in place of settles."""
@@ -30,14 +29,6 @@ _A_RELEASE = '{"op": "release"'
 _A_PART = '"part": true'
 _OF_A_HOLD = re.compile(r'\{"op": "(?:settle|release)", "reservation_id": "(?P<hold>[^"]*)"')
 _SETTLES_ONLY = ("op", "reservation_id", "part", "original_input_tokens", "other_models")
-
-
-class Load(NamedTuple):
-    """Records that are on their way, the operations that they are sent as, and the holds that these are about."""
-
-    taken: Sequence[tuple[Ticket, Record]]
-    operations: Sequence[str]
-    holds: Sequence[str]
 
 
 class Owner(Protocol):
