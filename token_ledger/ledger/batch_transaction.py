@@ -43,7 +43,7 @@ BATCHES_NOT_AHEAD = 32
 
 
 class BatchTransactions:
-    """Runs batches on given connections; remembers set-ups and recent holds between them."""
+    """Runs batches on given connections; remembers between them what they left (see `remembered`)."""
 
     def __init__(self, prices: PriceBook, clocks: ClockWatch, *, one_statement: bool = True) -> None:
         self.prices = prices
@@ -151,7 +151,7 @@ class BatchTransactions:
             self._remembered.forget(tenants)
             raise
         for tenant, _, writes in parts.decided:
-            self._remembered.keep_writes(tenant, writes)
+            self._remembered.names.keep(tenant, writes)
         answered = {
             tenant: [parts.results.get((tenant, place)) for place in range(len(commands[tenant]))] for tenant in locked
         }
@@ -179,9 +179,7 @@ class BatchTransactions:
         remembered = self._remembered
         prices = remembered.books
         known = {lock.tenant_id: remembered.kept.take(lock) for lock in locked}
-        loaded = await load(
-            connection, locked, configs, commands, prices, known, remembered.recent, remembered.names
-        )  # fmt: skip
+        loaded = await load(connection, locked, configs, commands, prices, known, remembered.names)
         books = [
             Books(configs[tenant], prices[tenant], lock.sequence, lock.now, loaded[tenant])
             for lock in locked
@@ -199,8 +197,8 @@ class BatchTransactions:
         assumed = Locked.after(tenant, left, await read_clock(connection, self._clocks))
         now = assumed.now
         prices = {tenant: books.prices}
-        recent, names = self._remembered.recent, self._remembered.names
-        loaded = await load(connection, [assumed], config, commands, prices, known, recent, names, books)
+        names = self._remembered.names
+        loaded = await load(connection, [assumed], config, commands, prices, known, names, books)
         plan = Plan(
             [Books(books.config, books.prices, assumed.sequence, now, loaded[tenant])], known, commands, plan_writes
         )

@@ -101,8 +101,16 @@ class OneStatement:
             config, prices = predecessor.books.config, predecessor.books.prices
         if config.version != lock.config_version or _changes_within(known, config, prices, lock.now):
             return None
-        loaded, assumed = await self._load(lock, config, prices, batch, known, predecessor)
-        if loaded is None or _ends_lease(batch, loaded) or _loses_grants(loaded, lock.now):
+        assumed, before = NotAsked(), None if predecessor is None else predecessor.books
+        try:
+            all_loaded = await load(
+                assumed, [lock], {tenant: config}, commands, {tenant: prices}, {tenant: known}, self._remembered.names,
+                before,
+            )  # fmt: skip
+        except NotKept:
+            return None
+        loaded = all_loaded[tenant]
+        if _ends_lease(batch, loaded) or _loses_grants(loaded, lock.now):
             return None
         if predecessor is None:
             self._remembered.kept.drop(tenant)
@@ -157,23 +165,6 @@ class OneStatement:
             return None
         lock = Locked.after(tenant, known.left, now)
         return None if known.has_due(lock.now) else lock
-
-    async def _load(
-        self, lock: Locked, config: TenantConfig, prices: PriceBook, batch: Sequence[Command], known: Known,
-        predecessor: Predecessor | None,
-    ) -> tuple[Loaded | None, NotAsked]:  # fmt: skip
-        """Return what the commands can touch, if all of it is known, and what was not asked for that."""
-        tenant, assumed = lock.tenant_id, NotAsked()
-        before = None if predecessor is None else predecessor.books
-        recent, names = self._remembered.recent, self._remembered.names
-        try:
-            loaded = await load(
-                assumed, [lock], {tenant: config}, {tenant: batch}, {tenant: prices}, {tenant: known}, recent, names,
-                before,
-            )  # fmt: skip
-        except NotKept:
-            return None, assumed
-        return loaded[tenant], assumed
 
 
 def _is_usual(command: Command) -> bool:

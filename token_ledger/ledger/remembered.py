@@ -4,12 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from token_ledger.core.batch.books import Books
-from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.tenant import TenantConfig, TenantId
 from token_ledger.storage.load.kept_state import KeptState, Known
 from token_ledger.storage.load.model_names import RecentNames
-from token_ledger.storage.load.recent_holds import RecentHolds
 
 
 @dataclass(slots=True)
@@ -20,7 +18,6 @@ class Remembered:
     books: dict[TenantId, PriceBook] = field(default_factory=dict)
     """The price book of each tenant, as of its set-up."""
     kept: KeptState = field(default_factory=KeptState)
-    recent: RecentHolds = field(default_factory=RecentHolds)
     names: RecentNames = field(default_factory=RecentNames)
 
     def has_config(self, tenant: TenantId, version: int) -> bool:
@@ -31,19 +28,13 @@ class Remembered:
     def set_config(self, tenant: TenantId, config: TenantConfig, prices: PriceBook) -> None:
         """Remember a new version of a tenant's set-up, and nothing that was read with the one before."""
         self.configs[tenant], self.books[tenant] = config, prices
-        self.recent.forget(tenant)
         self.names.forget(tenant)
 
     def keep(self, books: Books, known: Known | None) -> None:
         """Keep what a committed batch leaves; what it knew is None if the next one has taken that already."""
-        self.keep_writes(books.config.tenant_id, books.writes)
+        self.names.keep(books.config.tenant_id, books.writes)
         if known is not None and books.writes.leaves_accounts_known:
             self.kept.keep(books.config.tenant_id, known)
-
-    def keep_writes(self, tenant: TenantId, writes: Writes) -> None:
-        """Keep what a committed batch, or a part of one, has written."""
-        self.recent.keep(tenant, writes)
-        self.names.keep(tenant, writes)
 
     def forget(self, tenants: Iterable[TenantId]) -> None:
         """Forget what was read in a transaction or a part that was not committed."""

@@ -25,7 +25,6 @@ from token_ledger.storage.load.keys import load_keys
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.model_names import RecentNames, load_model_names
 from token_ledger.storage.load.ordered import Ordered
-from token_ledger.storage.load.recent_holds import RecentHolds
 from token_ledger.storage.load.repeated_keys import load_replay_targets
 from token_ledger.storage.load.reservations import load_reservations
 from token_ledger.storage.load.responses import load_responses
@@ -42,7 +41,6 @@ async def load(
     commands: Mapping[TenantId, Sequence[Command]],
     prices: Mapping[TenantId, PriceBook],
     known: Mapping[TenantId, Known],
-    recent: RecentHolds,
     names: RecentNames,
     before: Books | None = None,
 ) -> dict[TenantId, Loaded]:
@@ -58,7 +56,7 @@ async def load(
     replays = await load_keys(connection, ordered, loaded)
     # What the batch before has touched is newer in memory than in the database, and must not be read over.
     touched = touched_reservations(before) if before is not None else {}
-    await load_reservations(connection, locked, ordered, loaded, replays, recent, known, touched)
+    await load_reservations(connection, locked, ordered, loaded, replays, known, touched)
     await load_runs(connection, ordered, loaded, replays, known, touched)
     if before is not None:
         for into in loaded.values():

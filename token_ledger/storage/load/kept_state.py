@@ -42,11 +42,6 @@ class Known:
     _expiries: list[tuple[datetime, int]] = field(default_factory=list)
 
     @property
-    def is_current(self) -> bool:
-        """Whether nobody has changed anything of it since; something else is thrown away."""
-        return self.left is not None
-
-    @property
     def size(self) -> int:
         """How many accounts, holds and runs it has."""
         return len(self.by_id) + len(self.holds) + len(self.runs)

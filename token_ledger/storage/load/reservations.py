@@ -4,13 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from token_ledger.core.batch.commands import DUE_BESIDE_COMMANDS, ExpireDue
 from token_ledger.core.batch.loaded import Loaded
-from token_ledger.core.model.reservation import HoldState, Reservation
+from token_ledger.core.model.reservation import Reservation
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import rows
 from token_ledger.storage.load.kept_state import Known
 from token_ledger.storage.load.locks import Connection, Locked
 from token_ledger.storage.load.ordered import Ordered
-from token_ledger.storage.load.recent_holds import RecentHolds
 from token_ledger.storage.load.repeated_keys import Replay
 from token_ledger.storage.schema.batch_rows import array_text
 
@@ -31,16 +30,6 @@ cross join lateral (
 ) as r
 """
 
-# What may have changed of a reservation that this process gave; of all else `changes` tells.
-LOAD_STATES = """
-select r.tenant_id, r.reservation_id, r.state, r.ended_at, r.ended_id, r.event_id, r.end_reason, r.changes
-from unnest($1::text::bigint[], $2::text::bigint[]) as wanted (tenant_id, reservation_id)
-cross join lateral (
-    select * from reservations as stored
-    where stored.tenant_id = wanted.tenant_id and stored.reservation_id = wanted.reservation_id limit 1
-) as r
-"""
-
 
 async def load_reservations(
     connection: Connection,
@@ -48,14 +37,10 @@ async def load_reservations(
     ordered: Ordered,
     loaded: Mapping[TenantId, Loaded],
     replays: Iterable[Replay],
-    recent: RecentHolds,
     known: Mapping[TenantId, Known],
     touched: Mapping[int, Reservation],
 ) -> None:
-    """Load the holds that commands are about, except those in `touched` and `known` ones, and those that are due.
-
-    A recent hold of a tenant of which all that is known is current is what it was.
-    """
+    """Load the holds that commands are about, except those in `touched` and `known` ones, and those that are due."""
     about = ((tenant, command.reservation_id) for tenant, command in ordered.with_field("reservation_id"))
     wanted = {name for name in about if name[1] is not None}
     wanted.update((tenant, target) for tenant, answer, target, _ in replays if answer == "reservation")
@@ -64,26 +49,6 @@ async def load_reservations(
         if (open_hold := known[name[0]].holds.get(name[1])) is not None:
             loaded[name[0]].reservations[name[1]] = open_hold
             wanted.remove(name)
-    given = {name: hold for name in wanted if (hold := recent.get(name)) is not None}
-    instants = {lock.tenant_id: lock.now for lock in locked}
-    for name in [*given]:
-        tenant, reservation_id = name
-        hold = given[name]
-        # A due one may have expired, and one that a failed batch has ended may go on.
-        if known[tenant].is_current and hold.state is HoldState.HELD and hold.expires_at > instants[tenant]:
-            loaded[tenant].reservations[reservation_id] = hold
-            wanted.remove(name)
-            del given[name]
-    if given:
-        for row in await connection.fetch(LOAD_STATES, *map(array_text, zip(*given, strict=True))):
-            tenant, reservation_id, state, ended_at, ended_id, event_id, end_reason, changes = row
-            if changes:
-                continue  # drawn on or extended since: it is loaded in full
-            hold = given[tenant, reservation_id]
-            hold.state, hold.ended_at, hold.ended_id, hold.event_id = HoldState(state), ended_at, ended_id, event_id
-            hold.end_reason = end_reason
-            loaded[tenant].reservations[reservation_id] = hold
-            wanted.remove((tenant, reservation_id))
     most = {lock.tenant_id: DUE_BESIDE_COMMANDS for lock in locked}
     for tenant, sweep in ordered.of(ExpireDue):
         most[tenant] = max(most[tenant], sweep.most)
