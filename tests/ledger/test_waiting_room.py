@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from tests.core import given
+from token_ledger.core.batch.administration import RenameModel
 from token_ledger.core.batch.commands import Preflight, Release
+from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.ledger.doubts import Ticket
 from token_ledger.ledger.errors import Unavailable
@@ -113,6 +115,17 @@ async def test_a_preflight_takes_as_much_of_a_batch_as_it_plans_kinds_of_calls()
         room.add(QUIET, ticket(Preflight(((given.reserve(), 1),) * 3)))
     assert sizes(room.take([QUIET], 6)) == {QUIET: 2}
     assert sizes(room.take([QUIET], 1)) == {QUIET: 1}
+
+
+async def test_a_batch_ends_with_what_decides_where_later_calls_fall() -> None:
+    room = WaitingRoom()
+    rename = RenameModel("k", b"x", ModelName("acme", "large"), ModelName("acme", "small"), "one model", "root")
+    for command in (given.reserve(), rename, rename, given.reserve(), given.reserve()):
+        room.add(QUIET, ticket(command))
+        room.add(FLOODER, ticket())
+    assert sizes(room.take([QUIET, FLOODER], 20)) == {QUIET: 2, FLOODER: 5}
+    assert sizes(room.take([QUIET], 20)) == {QUIET: 1}
+    assert sizes(room.take([QUIET], 20)) == {QUIET: 2}
 
 
 async def test_all_that_waits_can_be_taken_to_be_refused() -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from token_ledger.core.batch.administration import MOVES_CALLS
 from token_ledger.core.batch.commands import OpenRun, Preflight, Reserve
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.ledger.doubts import Doubts, Ticket
@@ -153,7 +154,7 @@ class WaitingRoom:
         share = max(1, most // len(tenants))
         for allowed in (share, most):
             for tenant in tenants:
-                if most > 0 and self._waiting.get(tenant):
+                if most > 0 and self._waiting.get(tenant) and not (tenant in batch and _moves_calls(batch[tenant][-1])):
                     most -= self._take(tenant, min(allowed, most), batch)
         for tenant in batch:
             if tenant in self._waiting or tenant in self._doubts:
@@ -177,12 +178,18 @@ class WaitingRoom:
         return taken
 
     def _take(self, tenant: TenantId, most: int, batch: Batch) -> int:
-        """Move commands with up to this many operations to a batch, at least one; return how many operations."""
+        """Move commands with up to this many operations to a batch, at least one; return how many operations.
+
+        None comes after one that decides what the calls behind it fall on.
+        """
         tickets = self._waiting[tenant]
         taken = operations = 0
         while taken < len(tickets) and operations < most:
-            operations += tickets[taken].operations
+            ticket = tickets[taken]
+            operations += ticket.operations
             taken += 1
+            if _moves_calls(ticket):
+                break
         batch.setdefault(tenant, []).extend(tickets[:taken])
         self._leave(tenant, tickets[:taken])
         self._set_waiting(tenant, tickets[taken:])
@@ -212,3 +219,7 @@ class WaitingRoom:
             return
         for key_id, number in Counter(ticket.key_id for ticket in tickets).items():
             self._room.leave(tenant, key_id, number)
+
+
+def _moves_calls(ticket: Ticket) -> bool:
+    return type(ticket.command) in MOVES_CALLS

@@ -347,3 +347,12 @@ class StopTenant(KeyedCommand):
     verb: ClassVar[str] = "stop_tenant"
     reason: str | None
     actor: str
+
+
+MOVES_CALLS: frozenset[type[KeyedCommand]] = frozenset(
+    {SetTrigger, RenameModel, SetPrice, SetAlias, SetUsers, EraseUser}
+)
+"""The commands after which a call may fall on other accounts than before, or be admitted where it was refused.
+
+A batch loads its accounts before the first of its commands is decided, so it ends with such a command.
+"""
