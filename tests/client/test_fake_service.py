@@ -376,7 +376,7 @@ def comparable(answers: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
             value = value.partition("; ")[0] if "no price is known" in value else value
             if name.endswith("_at") or name.startswith("window_"):
                 return "an instant"
-            is_text = name in ("detail", "message") or name.endswith(("_id", "ancestors", "run"))
+            is_text = name in ("detail", "message") or name.endswith(("_id", "_ids", "ancestors", "run"))
             return _IDS.sub(named, value) if is_text else value
         return value
 

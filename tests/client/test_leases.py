@@ -516,6 +516,15 @@ async def test_a_leased_call_says_what_a_hold_says(client: Client) -> None:
         call.not_sent()
 
 
+async def test_a_lease_tells_which_accounts_it_is_on(client: Client) -> None:
+    await client.budget(calls=20)
+    async with client.ledger.lease(user="ada", calls=2, **client.call) as leases, await leases.reserve() as call:
+        assert isinstance(call, AsyncLeasedCall)
+        (account,) = await client.world.rows("select account_id from accounts")
+        assert call.lease.account_ids == (str(account["account_id"]),)
+        call.not_sent()
+
+
 async def test_an_answer_that_was_lost_books_nothing_twice(client: Client) -> None:
     async with client.ledger.lease(user="ada", calls=50, flush_seconds=60, **client.call) as leases:
         for number in range(10):

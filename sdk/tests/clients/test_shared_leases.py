@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from token_ledger_sdk import BudgetExceeded, Hold, Run, RunNotOpen, TokenLedger, Usage, allow_up_to
+from token_ledger_sdk import BudgetExceeded, Hold, Run, RunNotOpen, TokenLedger, Unreachable, Usage, allow_up_to
 from token_ledger_sdk._async import lease_pool as async_lease_pool
 from token_ledger_sdk._sync import lease_pool as sync_lease_pool
 from token_ledger_sdk.testing import FakeService
@@ -119,6 +119,7 @@ def test_what_a_lease_says_of_its_calls_is_never_old(run: Run, ledger_service: F
     assert sizes(ledger_service) == [50]
     make(run, lease_calls=50)
     assert sizes(ledger_service) == [50, 50], "after ten seconds there is another"
+    assert not any(request.url.path.endswith("/extend") for request in ledger_service.requests)
 
 
 def test_of_a_tight_budget_all_is_admitted_and_no_more(run: Run, ledger_service: FakeService) -> None:
@@ -160,6 +161,21 @@ def test_a_call_has_the_room_that_leases_do_not_use(run: Run, ledger_service: Fa
     make(run)
     make(run)
     assert sizes(ledger_service)[-1] == 2
+
+
+def test_a_denial_takes_no_lease_from_calls_that_have_nothing_to_do_with_it(
+    ledger: TokenLedger, ledger_service: FakeService
+) -> None:
+    ledger_service.budget("of ada", calls=1, select={"user": "ada"})
+    ledger_service.budget("of all", calls=1_000)
+    with ledger.run(user="ada") as poor, ledger.run(user="bob") as other:
+        make(other, lease_calls=50)
+        make(poor)
+        with pytest.raises(BudgetExceeded):
+            make(poor)
+        assert [lease.state for lease in leases(ledger_service)] == ["held"]
+        make(other, lease_calls=50)
+        assert sizes(ledger_service) == [50, None]
 
 
 def test_a_call_that_is_too_large_for_the_lease_has_a_hold_of_its_own(run: Run, ledger_service: FakeService) -> None:
@@ -384,6 +400,27 @@ def test_while_the_service_is_away_calls_go_by_the_policy(
         ledger_service._failures.clear()
     assert len(ledger_service.calls) == 5
     assert {hold.state for hold in ledger_service.holds} == {"settled", "released"}
+
+
+def test_while_the_service_is_away_a_lease_of_any_age_is_drawn_from(
+    run: Run, ledger_service: FakeService, beats: Beats
+) -> None:
+    for _ in range(3):
+        make(run, lease_calls=50)
+    ledger_service.fail(httpx2.ConnectError("away"), times=1_000)
+    beats.now += 11  # for ten seconds it is fresh
+    for _ in range(2):
+        make(run, lease_calls=50)
+    with pytest.raises(Unreachable):
+        make(run, lease_calls=50, input_tokens=1_000_000)
+    make(run, lease_calls=50)
+    assert sizes(ledger_service) == [50]
+    ledger_service._failures.clear()
+    run.open()  # which is answered, so the service is heard of
+    make(run, lease_calls=50)
+    assert sizes(ledger_service) == [50, 50], "what the old one says of its calls is too old again"
+    run.close()
+    assert len(ledger_service.calls) == 7
 
 
 # --- threads, forks ---

@@ -67,6 +67,18 @@ def test_no_call_is_admitted_that_might_outlast_the_lease(until: float, admitted
     assert (book_of().admit(SIZE, until) is not None) is admitted
 
 
+@pytest.mark.parametrize(("until", "at_any_age"), [(1_100.0, True), (1_298.9, True), (1_299.0, False)])
+def test_an_outdated_lease_admits_calls_only_if_its_age_does_not_matter(until: float, at_any_age: bool) -> None:
+    book = LeaseBook(LEASE, SIZE, None, sent=1_000.0, heard=1_000.5, until=1_100.0)
+    assert book.admit(SIZE, until) is None
+    assert (book.admit(SIZE, until, at_any_age=True) is not None) is at_any_age
+
+
+@pytest.mark.parametrize(("of_lease", "may_be"), [(("1", "2"), True), (("1",), False), ((), True)])
+def test_a_lease_of_unknown_accounts_may_be_on_any(of_lease: tuple[str, ...], may_be: bool) -> None:
+    assert replace(LEASE, account_ids=of_lease).may_be_on({"2", "3"}) is may_be
+
+
 @pytest.mark.parametrize("changed", [{"state": "expired"}, {"directive": Directive(stop=True)}])
 def test_a_lease_that_is_stopped_admits_nothing(changed: dict[str, Any]) -> None:
     assert book_of(replace(LEASE, **changed)).admit(SIZE, 1_000.0) is None

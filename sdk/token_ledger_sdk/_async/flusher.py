@@ -150,6 +150,11 @@ class AsyncFlusher(AsyncBeating):
         self.release_retired()
         return self._tells
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the service can't be reached now."""
+        return self._outbox.is_away
+
     def is_stale(self, book: LeaseBook) -> bool:
         """Whether we may have missed a stop of this lease, and the service looks reachable."""
         outbox = self._outbox

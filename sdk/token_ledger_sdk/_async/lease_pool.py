@@ -26,7 +26,9 @@ from .unasked import permit, unless_away
 _MOST_KINDS = 1_024
 """How many kinds of calls are counted at once; beyond, what the kind that came first has is given back."""
 _FRESH_FLUSHES = 10
-"""For how many flush intervals calls are admitted from one lease, and so how old a directive gets."""
+"""For how many flush intervals calls are admitted from one lease, and so how old a directive gets.
+
+Only while the service is away it may be older."""
 _SINGLE_SECONDS = 30.0
 """How long calls have holds of their own after their kind was refused a lease, or another call had no room."""
 
@@ -132,13 +134,20 @@ class AsyncLeasePool:
         return await self._own(lambda: permit(self._sender, call, scope, on_unavailable))
 
     async def _own(self, ask: Callable[[], Awaitable[AsyncHold]]) -> AsyncHold:
-        """Let a call have a hold of its own, if need be in the room that leases of this process do not use."""
+        """Let a call have a hold of its own, if need be in the room that leases of this process do not use.
+
+        Only those are given back that are on an account which has refused the call.
+        """
         try:
             return await ask()
-        except BudgetExceeded:
-            given_back = [
-                await kind.leases.give_back(within_seconds=_SINGLE_SECONDS) for kind in [*self._leased.values()]
-            ]
+        except BudgetExceeded as denial:
+            full = {
+                refusal.account_id
+                for refusal in denial.refusals
+                if refusal.enforcement == "hard" and refusal.account_id is not None
+            }
+            kinds = [*self._leased.values()]
+            given_back = [await kind.leases.make_room(full, single_seconds=_SINGLE_SECONDS) for kind in kinds]
             if not any(given_back):
                 raise
         return await ask()

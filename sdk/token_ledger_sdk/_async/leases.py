@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from ..errors import BudgetExceeded, LeaseTooSmall, LedgerError, Unavailable, Unreachable
 from ..leases.admission import NOT_NEEDED, LeaseBook
@@ -127,7 +127,8 @@ class AsyncLeases(AsyncBlock):
         book = self._current
         if book is None or self._flusher.is_stale(book):
             return None
-        admitted = book.admit(size, self._latest_end())
+        # What the lease says of its calls may be old while nobody can be asked for anything newer.
+        admitted = book.admit(size, self._latest_end(), at_any_age=self._flusher.is_away)
         return None if admitted is None else AsyncLeasedCall(self._flusher, book, size, admitted)
 
     def _latest_end(self) -> float:
@@ -136,13 +137,13 @@ class AsyncLeases(AsyncBlock):
     async def _admit_after_renewal(self, size: Size, terms: Callable[[], Terms]) -> AsyncLeasedCall | None:
         """Refresh the current lease and admit from it, or from another; None if the call must be reserved alone."""
         book = self._current
-        if book is not None and not book.is_outdated(self._latest_end()):
+        if book is not None:
             usual = size if self._terms.follow and size.is_like(book.size) else book.size
             await self._refresh(book, usual)
             admitted = self._admit(size)
             if admitted is not None:
                 return admitted
-            if book.lasts(self._latest_end()) and book.covers(usual):
+            if book.lasts(self._latest_end(), at_any_age=self._flusher.is_away) and book.covers(usual):
                 return None  # this call is too large for what is left; usual ones are not
         if self._is_closed or self._clock() < self._single_until:
             return None
@@ -153,6 +154,8 @@ class AsyncLeases(AsyncBlock):
         """Get what the lease may lack: an answer from the service, more time, or what booked calls did not use."""
         if self._flusher.is_stale(book):
             await self._flusher.refresh(book)
+        if book.is_outdated(self._latest_end()):
+            return  # another lease is asked for, unless the service is away
         if not (book.stopped or book.lasts(self._latest_end())):
             await self._flusher.prolong(book)
         elif not (book.stopped or book.covers(usual)):
@@ -208,22 +211,30 @@ class AsyncLeases(AsyncBlock):
         if book is not None:
             self._flusher.retire(book)
 
-    async def give_back(self, *, within_seconds: float = 0) -> bool:
-        """Give back what no call uses, and ask for no lease within that time; returns whether there was anything.
+    async def make_room(self, account_ids: Collection[str], *, single_seconds: float) -> bool:
+        """Give back what no call uses of a lease that is on one of these accounts; returns whether there was one.
+
+        If so, no lease is asked for within that time.
+        """
+        book = self._current
+        if self._process != os.getpid() or book is None or not book.lease.may_be_on(account_ids):
+            return False
+        self._single_until = max(self._single_until, self._clock() + single_seconds)
+        await self.give_back()
+        return True
+
+    async def give_back(self) -> None:
+        """Give back what no call uses.
 
         Calls in progress become those of a lease that is as large as they are, if there is room for it.
         """
-        if self._process != os.getpid():
-            return False
-        self._single_until = max(self._single_until, self._clock() + within_seconds)
         book = self._current
-        if book is None:
-            return False
+        if self._process != os.getpid() or book is None:
+            return
         self._retire()
         await self._flusher.flush_if_there()
         if book.in_flight and book.left.calls >= book.in_flight:
             await self._trade(book)
-        return True
 
     async def _trade(self, book: LeaseBook) -> None:
         call = self._terms.single(book.size)

@@ -34,7 +34,8 @@ class LeaseBook:
     Times are seconds of a monotonic clock. `sent` is when the request for the lease was first sent: the service can't
     have granted it earlier, so it lasts at least its lifetime from then on. `heard` is when the service last answered
     about this lease. `size` is what one of its calls was said to take, in the request, and `call` what is said of each
-    to a service that does not know the lease any more (JSON text). No call is admitted that is to end after `until`.
+    to a service that does not know the lease any more (JSON text). What the lease says of its calls is too old for one
+    that is to end after `until`.
     """
 
     def __init__(
@@ -102,21 +103,26 @@ class LeaseBook:
         """Whether enough is left for a call of this size."""
         return (self.left - self._take(size)).fits
 
-    def lasts(self, until: float) -> bool:
-        """Whether the lease is not stopped, and does not expire before a call that ends at `until`."""
-        return not self.stopped and until + SKEW_SECONDS < self._expires and until < self._until
+    def lasts(self, until: float, *, at_any_age: bool = False) -> bool:
+        """Whether the lease is not stopped, and does not expire before a call that ends at `until`.
+
+        It must not be outdated for that call either, unless `at_any_age`.
+        """
+        if self.stopped or until + SKEW_SECONDS >= self._expires:
+            return False
+        return at_any_age or not self.is_outdated(until)
 
     def is_outdated(self, until: float) -> bool:
         """Whether what the lease says of its calls is too old for one that ends at `until`, however long it lasts."""
         return until >= self._until
 
-    def admit(self, size: Size, until: float) -> Take | None:
-        """Admit a call that ends at `until` at the latest; None if the lease does not cover it."""
+    def admit(self, size: Size, until: float, *, at_any_age: bool = False) -> Take | None:
+        """Admit a call that ends at `until` at the latest; None if the lease does not cover it, or does not last."""
         taken = self._take(size)
         with self._lock:
             left = self._left - taken
             # What is retired may be given back at any moment: whoever does that looks whether it is idle afterwards.
-            if not left.fits or not self.lasts(until) or self.retired:
+            if not left.fits or not self.lasts(until, at_any_age=at_any_age) or self.retired:
                 return None
             self._left = left
             self._in_flight += 1

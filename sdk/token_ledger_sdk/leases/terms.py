@@ -16,9 +16,9 @@ SKEW_SECONDS = 1.0
 class Terms:
     """Leases for up to `calls` calls each, none longer than `longest_call_seconds`, booked every `flush_seconds`.
 
-    A lease admits calls for `fresh_seconds`: what it says of the model, and of other directives, is as old. After one
-    was refused, none is asked for within `single_seconds`. Those that `follow` are each of the size of the call that
-    needs another. Raises ValueError if a lease of `call` could never admit one.
+    A lease admits calls for `fresh_seconds`, longer only while the service is away: what it says of the model, and of
+    other directives, is as old. After one was refused, none is asked for within `single_seconds`. Those that `follow`
+    are each of the size of the call that needs another. Raises ValueError if a lease of `call` could never admit one.
     """
 
     call: Call

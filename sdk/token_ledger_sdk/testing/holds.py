@@ -134,6 +134,7 @@ def hold_answer(hold: FakeHold, *, replayed: bool = False, as_lease: bool = Fals
     if as_lease:
         seconds = (hold.expires_at - hold.created_at).total_seconds()
         answer |= {"seconds_left": None if replayed else seconds, "calls": hold.calls, "price": _lease_price(hold)}
+        answer["account_ids"] = [str(account.account_id) for account in hold.path]
     return answer
 
 

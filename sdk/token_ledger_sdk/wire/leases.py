@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
@@ -53,11 +54,19 @@ class LeasePrice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease(Grant):
-    """A lease as the service granted it: `held` is for `calls` calls of the size that was asked for."""
+    """A lease as the service granted it: `held` is for `calls` calls of the size that was asked for.
+
+    `account_ids` are the accounts that it holds room on; services before they were told send none.
+    """
 
     lease_id: str
     calls: int
     price: LeasePrice | None
+    account_ids: tuple[str, ...] = ()
+
+    def may_be_on(self, account_ids: Collection[str]) -> bool:
+        """Whether it holds room on one of these accounts, as far as is known."""
+        return not self.account_ids or not set(self.account_ids).isdisjoint(account_ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class LeaseAnswer(Hold):
         float | None, doc("Seconds until it expires. Null in a replayed answer, whose age is unknown.", 300.0)
     ]
     calls: Annotated[int, doc("For how many calls it holds room.", 50)]
+    account_ids: Annotated[list[str], doc("The accounts that it holds room on.", ["68288513"])]
     price: Annotated[
         LeasePriceAnswer | None, doc("The rates of its calls; null if its price is gone.", example_of(LeasePriceAnswer))
     ]
@@ -46,6 +47,7 @@ def lease_answer(outcome: Granted) -> LeaseAnswer:
         **hold_fields(lease, replayed=outcome.replayed),
         "seconds_left": None if outcome.replayed else (lease.expires_at - lease.created_at).total_seconds(),
         "calls": lease.held_calls,
+        "account_ids": [str(account_id) for account_id in lease.path],
         "price": None if price is None else price_answer(price, lease.announced, outcome.assumed_rates),
     }
 
