@@ -17,12 +17,15 @@ from token_ledger.core.batch.administration import CreateBudget, SetTrigger
 from token_ledger.core.model.budget import Enforcement, Limits
 from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates
 from token_ledger.core.model.run import RunState
+from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.trigger import Mode, TriggerKind
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
 from token_ledger.ledger.batch_transaction import BatchTransactions
 from token_ledger.ledger.errors import AnswerLost
 from token_ledger.ledger.one_statement import BEHIND
+from token_ledger.ledger.pauses import Pauses
+from token_ledger.ledger.plan import OnDecided, Predecessor
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage.database import APP_ROLE
 from token_ledger.storage.load.kept_state import KeptState
@@ -96,13 +99,14 @@ async def prepare(ledger: Ledger) -> None:
 
 
 async def run(
-    ledger: Ledger, transactions: BatchTransactions, *batch: commands.Command, on: type[Heard] = Heard
-) -> tuple[Sequence[Any], list[str]]:
+    ledger: Ledger, transactions: BatchTransactions, *batch: commands.Command, on: type[Heard] = Heard,
+    on_decided: OnDecided = lambda *_: None,
+) -> tuple[Sequence[Any], list[str]]:  # fmt: skip
     """Run a batch; return its outcomes and all that was sent."""
     pool = await ledger.database.writer_pool()
     async with pool.acquire() as connection:
         heard = on(connection)
-        done = await transactions.run(heard, {ledger.tenant: batch}, None, lambda *_: None)
+        done = await transactions.run(heard, {ledger.tenant: batch}, None, on_decided)
         return done.outcomes[ledger.tenant], heard.sent
 
 
@@ -345,6 +349,61 @@ async def test_a_run_that_has_ended_and_one_that_another_process_ended_take_no_c
     assert refused.code is outcomes.Code.RUN_NOT_OPEN
 
 
+async def announced_by(
+    ledger: Ledger, transactions: BatchTransactions, *batch: commands.Command
+) -> tuple[list[bool], list[str]]:
+    """Run a batch; return which of its announcements to the next batch were true in the end, and all that was sent."""
+    decided: list[Predecessor] = []
+    _, sent = await run(ledger, transactions, *batch, on_decided=lambda _, each: decided.append(each))
+    return [each.committed.result() for each in decided], sent
+
+
+async def test_a_batch_is_announced_to_the_next_one_once_and_only_if_it_may_be_booked_as_decided(
+    ledger: Ledger,
+) -> None:
+    one, other = [await new_transactions(ledger, one_statement=True) for _ in range(2)]
+    [opened], _ = await run(ledger, one, commands.OpenRun("run", b"x", "ada"))
+    call = reserve(key="a", run_id=opened.run.run_id)
+    await run(ledger, one, call)
+    assert await announced_by(ledger, one, replace(call, key="b")) == ([True], [BOOK])
+    await run(ledger, one, commands.EndRun("end", b"x", opened.run.run_id, RunState.CANCELLED))
+    announced, sent = await announced_by(ledger, one, replace(call, key="c"))  # refused, and not by the statement
+    assert (announced, BOOK in sent) == ([True], False)
+    assert became(one) == {"booked": 1, "unusual": 1}
+    one._one_statement._pauses = Pauses()
+    await run(ledger, other, hold("bob", "d"))
+    announced, sent = await announced_by(ledger, one, hold("ada", "e"))
+    assert (announced, sent[0], sent[-1]) == ([False], BOOK, "commit")
+
+
+async def test_a_batch_that_can_not_be_one_statement_is_decided_again_where_it_was_decided_ahead(
+    ledger: Ledger,
+) -> None:
+    transactions = await new_transactions(ledger, one_statement=True)
+    [opened], _ = await run(ledger, transactions, commands.OpenRun("run", b"x", "ada"))
+    call = reserve(key="a", run_id=opened.run.run_id)
+    await run(ledger, transactions, call)
+    await run(ledger, transactions, commands.EndRun("end", b"x", opened.run.run_id, RunState.CANCELLED))
+    batch = [replace(call, key="b"), hold("ada", "c")]
+    ahead: list[asyncio.Task[tuple[Sequence[Any], list[str]]]] = []
+    pool = await ledger.database.writer_pool()
+    async with pool.acquire() as connection:
+
+        async def decided_ahead(predecessor: Predecessor) -> tuple[Sequence[Any], list[str]]:
+            heard = Heard(connection)
+            done = await transactions.run(heard, {ledger.tenant: batch}, predecessor, lambda *_: None)
+            return done.outcomes[ledger.tenant], heard.sent
+
+        def begin(_: TenantId, predecessor: Predecessor) -> None:
+            ahead.append(asyncio.create_task(decided_ahead(predecessor)))
+
+        await run(ledger, transactions, hold("ada", "d"), on_decided=begin)
+        [(outcomes_ahead, sent)] = await asyncio.gather(*ahead)
+    assert [type(outcome) for outcome in outcomes_ahead] == [outcomes.Refused, outcomes.Granted]
+    assert (sent[0], sent[-1]) == ("begin", "commit")
+    assert became(transactions) == {"booked": 1, "unusual": 1}
+
+
 async def test_what_is_not_kept_is_loaded(ledger: Ledger) -> None:
     transactions = await new_transactions(ledger, one_statement=True)
     transactions._remembered.kept = KeptState(most=1)
@@ -364,7 +423,7 @@ async def test_the_statement_reaches_no_row_of_another_tenant_and_leaves_no_tena
         await run(ledger, transactions, hold("ada", "a"))
         decided = await transactions._one_statement.decide({ledger.tenant: [hold("ada", "b")]}, None)
         assert decided is not None
-        statement = decided.plan.writes
+        statement = decided.statement
         assert statement is not None
         before = await _everything(other)
         # Both tenants have accounts of the same ids, and none of the rows names its tenant.

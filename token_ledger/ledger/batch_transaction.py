@@ -81,10 +81,13 @@ class BatchTransactions:
         lasts: bool,
     ) -> Committed:
         decided = await self._one_statement.decide(commands, predecessor) if self._tries_one_statement else None
+        is_announced = False
         if decided is not None:
             stands = predecessor is None or await predecessor.committed
-            if stands and await self._book_at_once(connection, decided, on_decided, lasts):
-                return decided.done
+            if stands and decided.statement is not None:
+                is_announced = True
+                if await self._book_at_once(connection, decided, on_decided, lasts):
+                    return decided.done
             predecessor = None  # what it left was decided on, and so is no longer what it was
         tenants = sorted(commands)
         await connection.execute("begin")
@@ -96,8 +99,8 @@ class BatchTransactions:
         if len(tenants) == 1:
             if not plan.books:
                 raise Unavailable(f"tenant {tenants[0]} has no ledger")
-            if self._may_go_ahead(plan.books[0]):
-                on_decided(tenants[0], Predecessor(plan.books[0], plan.known, committed))
+            if not is_announced:
+                self._announce(Predecessor(plan.books[0], plan.known, committed), on_decided)
         await send(connection, plan.writes)
         await _commit(connection, lasts=lasts)
         for books in plan.books:
@@ -109,8 +112,7 @@ class BatchTransactions:
     async def _book_at_once(self, connection: Any, decided: AtOnce, on_decided: OnDecided, lasts: bool) -> bool:
         booked, is_booked = asyncio.get_running_loop().create_future(), False
         try:
-            if self._may_go_ahead(decided.books):
-                on_decided(decided.lock.tenant_id, Predecessor(decided.books, decided.plan.known, booked))
+            self._announce(Predecessor(decided.books, decided.plan.known, booked), on_decided)
             is_booked = await self._one_statement.book(connection, decided, lasts=lasts)
         finally:
             booked.set_result(is_booked)
@@ -209,9 +211,11 @@ class BatchTransactions:
         self._ahead.begin(tenant, BATCHES_NOT_AHEAD)
         return await self._decide(connection, [lock], commands)
 
-    def _may_go_ahead(self, books: Books) -> bool:
-        """Tell whether the next batch may be decided on top of this one: not if another process shares the tenant."""
-        return self._ahead.is_over(books.config.tenant_id) and not books.writes.stands_alone
+    def _announce(self, decided: Predecessor, on_decided: OnDecided) -> None:
+        """Let the next batch be decided on top of this one, unless another process shares the tenant; once a batch."""
+        tenant = decided.books.config.tenant_id
+        if self._ahead.is_over(tenant) and not decided.books.writes.stands_alone:
+            on_decided(tenant, decided)
 
     async def _current_configs(self, connection: Any, locked: Sequence[Locked]) -> Mapping[TenantId, TenantConfig]:
         remembered = self._remembered

@@ -159,7 +159,9 @@ class GroupCommit:
 
     def _can_decide_ahead(self, tenant: TenantId) -> bool:
         """Tell whether enough commands wait for a tenant whose batch is decided and being written."""
-        return tenant in self._being_written and self._has_many(tenant)
+        decided = self._being_written.get(tenant)
+        # One that could not be booked as it was decided is being decided again.
+        return decided is not None and not decided.committed.done() and self._has_many(tenant)
 
     def _has_many(self, tenant: TenantId) -> bool:
         """Tell whether so many commands wait for a tenant that they are worth a transaction of their own."""

@@ -52,9 +52,12 @@ PAUSE_AFTER_UNUSUAL = 8
 
 @dataclass(frozen=True, slots=True)
 class AtOnce:
-    """A batch that is decided on what is known, and what was assumed for that."""
+    """A batch that is decided on what is known, and what was assumed for that.
 
-    batch: Sequence[Command]
+    Without a `statement` it can't be booked so, and must take the lock, though what was known is changed already.
+    """
+
+    statement: Statement | None
     plan: Plan[Statement | None]
     lock: Locked
     assumed: NotAsked
@@ -117,17 +120,20 @@ class OneStatement:
         else:
             del predecessor.known[tenant]
         books = Books(config, prices, lock.sequence, lock.now, loaded)
-        return AtOnce(batch, Plan([books], {tenant: known}, commands, plan_statement), lock, assumed)
+        plan = Plan([books], {tenant: known}, commands, plan_statement)
+        statement = plan.writes if _has_noted_all(books, batch) else None
+        if statement is None:
+            self._not_booked(tenant, "unusual", PAUSE_AFTER_UNUSUAL)
+        return AtOnce(statement, plan, lock, assumed)
 
     async def book(self, connection: Connection, decided: AtOnce, *, lasts: bool) -> bool:
-        """Book a batch and tell whether that was done; otherwise nothing was written, and nothing is remembered.
+        """Book a batch that has a statement and tell whether that was done; otherwise nothing is written or remembered.
 
         Raises AnswerLost if the connection is lost meanwhile, or driver errors; then nothing is remembered either.
         """
-        tenant, statement = decided.lock.tenant_id, decided.plan.writes
-        if statement is None or not _has_noted_all(decided.books, decided.batch):
-            return self._not_booked(tenant, "unusual", PAUSE_AFTER_UNUSUAL)
-        asked, assumed = self._clocks.ask(), decided.assumed
+        tenant, statement, assumed = decided.lock.tenant_id, decided.statement, decided.assumed
+        assert statement is not None, "a batch without one goes under the lock"
+        asked = self._clocks.ask()
         try:
             became, clock = await statement.book(
                 connection, tenant, decided.lock.stamp, assumed.new_responses, assumed.responses_since, lasts=lasts
