@@ -157,6 +157,18 @@ async def test_clocks_that_jump_together_are_believed_once_they_have_agreed_for_
     await set_clock(ledgers[0].owner, timedelta())
 
 
+async def test_a_clock_that_was_doubted_once_is_not_gone_by_next_time(process: Process, ledgers: list[Ledger]) -> None:
+    """A batch that is tried by one statement asks for no time before: it goes by what was heard last."""
+    held = await process.ask(reserve(key="before"))
+    await process.ask(Settle("settle", b"x", held.reservation.reservation_id, Usage(10, 5)))
+    jump = timedelta(hours=3)
+    process.clocks.ahead = jump.total_seconds()
+    await set_clock(ledgers[0].owner, jump)
+    for key in ("a call", "another", "and another"):
+        await process.refuses(reserve(key=key), "have jumped 3 hours forward")
+    await set_clock(ledgers[0].owner, timedelta())
+
+
 async def _spoil(ledger: Ledger, *keys: str) -> list[int]:
     """Give holds while the clock is ahead, as a version that believed every clock would have."""
     believer = Process(ledger, ClockWatch(bound_seconds=1e12))

@@ -158,11 +158,12 @@ class OneStatement:
         return False
 
     def _hear(self, clock: datetime, asked: Any) -> None:
-        self._clocks.hear(clock)
         try:
             self._clocks.check(clock, asked)
         except ClockDoubted:
             self._clocks.forget()  # the next batch asks under its lock, and is refused
+        else:
+            self._clocks.hear(clock)
 
     def _assumed_lock(self, tenant: TenantId, known: Known) -> Locked | None:
         """Return what the lock would tell now if nobody else writes; None if the instant is not believed."""

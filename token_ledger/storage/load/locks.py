@@ -108,10 +108,10 @@ async def lock_tenants(connection: Connection, tenants: Sequence[TenantId], cloc
     if not rows:
         return []
     locked = [Locked(*row) for row in rows]
+    clock = await _clock_at(connection, max(lock.now for lock in locked), clocks, asked)
     for lock in locked:
         if lock.now > lock.before:  # then it is what the clock was
             clocks.hear(lock.now)
-    clock = await _clock_at(connection, max(lock.now for lock in locked), clocks, asked)
     if len(tenants) == 1:
         return [await _in_time(connection, lock, clock, clocks) for lock in locked]
     return [lock for lock in locked if not _is_ahead(lock, clock, clocks)]
