@@ -267,6 +267,18 @@ async def test_an_instant_is_refused_that_the_clock_has_not_reached_or_left_long
     assert proposed <= now < proposed + timedelta(seconds=60), "the answer told what the clock is"
 
 
+async def test_while_a_tenant_s_instant_is_ahead_of_the_clock_its_batches_are_sent_once(ledger: Ledger) -> None:
+    transactions = await new_transactions(ledger, one_statement=True)
+    await ledger.owner.execute("update tenant_ledgers set booked_at = clock_timestamp() + interval '50 seconds'")
+    await run(ledger, transactions, hold("ada", "a"))
+    _, sent = await run(ledger, transactions, hold("ada", "b"))
+    assert (sent[0], sent[-1]) == ("begin", "commit")
+    assert became(transactions) == {}
+    await ledger.owner.execute("update tenant_ledgers set booked_at = clock_timestamp()")
+    await run(ledger, transactions, hold("ada", "c"))
+    assert (await run(ledger, transactions, hold("ada", "d")))[1] == [BOOK]
+
+
 @pytest.mark.parametrize("on", [Lost, AnswerIsLost])
 async def test_a_batch_whose_answer_is_lost_leaves_nothing_known_and_its_keys_tell(
     on: type[Lost], ledger: Ledger

@@ -170,6 +170,8 @@ class OneStatement:
         now = self._clocks.propose()
         if known.left is None or now is None or not self._clocks.is_near(now, self._clocks.ask()):
             return None
+        if known.left[2] - now > BEHIND:  # the clock may have reached it if it is less: what was heard lags behind
+            return None
         lock = Locked.after(tenant, known.left, now)
         return None if known.has_due(lock.now) else lock
 
