@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.proof.ledger import HOLD, Ledger, open_ledger
-from tests.reports.reading import spend_by
+from tests.reports.reading import kinds_used, spend_by
 from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.details import Kind
@@ -20,8 +20,6 @@ from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
 from token_ledger.ledger.group_commit import GroupCommit
 from token_ledger.proof.verify import verify_database
-from token_ledger.reports.dimensions import dimension_named
-from token_ledger.reports.kinds import kinds_by
 from token_ledger.storage.price_terms import load_tenant_book
 from token_ledger.storage.prices import check_rates, load_price_book
 from token_ledger.storage.reads.recostings import Look, Wanted, look
@@ -95,8 +93,7 @@ async def settled(ledger: Ledger) -> int:
 
 
 async def kinds(ledger: Ledger) -> dict[str, tuple[int, int, int]]:
-    async with ledger.database.reading(ledger.tenant) as connection:
-        used = await kinds_by(connection, ledger.tenant, dimension_named("user"), SPAN)
+    used = await kinds_used(ledger.database, ledger.tenant, "user", *SPAN)
     return {row.use.kind: (row.use.count, row.use.nanos, row.use.unpriced) for row in used.rows}
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.ledger.test_recosting import AGO, HOUSE, SPAN, ledger, record, set_price, settled
 from tests.proof.corrected_prices import found_by, recost
 from tests.proof.ledger import HOLD, Ledger
+from tests.reports.reading import kinds_used
 from token_ledger.core.batch import administration, commands, outcomes
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.details import Kind
@@ -17,8 +18,6 @@ from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.recosting import totals_of
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
-from token_ledger.reports.dimensions import dimension_named
-from token_ledger.reports.kinds import kinds_by
 from token_ledger.storage.reads.recostings import Wanted
 
 __all__ = ["ledger"]
@@ -63,8 +62,7 @@ async def test_a_fee_comes_and_goes(ledger: Ledger) -> None:
         await set_price(ledger, "house/chat", rates)
         assert await recost(ledger, PERIOD) > 0
         assert await settled(ledger) == expected
-    async with ledger.database.reading(ledger.tenant) as connection:
-        [row] = (await kinds_by(connection, ledger.tenant, dimension_named("user"), SPAN)).rows
+    [row] = (await kinds_used(ledger.database, ledger.tenant, "user", *SPAN)).rows
     # Of the second call two were reported: without a rate they stay as they are booked, with the fee.
     assert (row.use.kind, row.use.count, row.use.nanos) == ("requests", 3, 15_000_000)
 

@@ -9,7 +9,7 @@ accounts together between which something was carried.
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,9 +23,7 @@ from token_ledger.core.model.price import ModelName
 from token_ledger.core.model.usage import Figures, Usage
 from token_ledger.core.model.window import Window
 from token_ledger.proof.verify import verify_database
-from token_ledger.reports.calls import Key
 from token_ledger.reports.dimensions import dimension_named
-from token_ledger.reports.sums import NOTHING
 
 MODELS = ("gpt-5.4", "GPT-5.4-mini", "gpt-5.4-2026-03-05", "o1-pro", "claude-sonnet-4-5", "Nobody-Knows")
 Sums = tuple[int, int, int]
@@ -183,14 +181,15 @@ async def _together(ledger: Ledger, rows: dict[int, Any]) -> list[list[Any]]:
 async def _reported(ledger: Ledger, row: Any) -> Sums:
     """Return what the report of an account's window has under its subject, with what crossed the ends of the window."""
     [(dimension, value)] = json.loads(row["subject"]).items()
-    report = await spend_by(ledger.database, ledger.tenant, dimension, row["window_start"], row["window_end"])
+    chosen = ((dimension_named(dimension), (value,)),)
+    span = row["window_start"], row["window_end"]
+    report = await spend_by(ledger.database, ledger.tenant, dimension, *span, filters=chosen)
     assert report.imported is not None
-    imported = _figures(report.imported, value)
-    assert imported == await _imported(ledger, row, dimension, value, "true")
+    assert report.crossed is not None
+    assert _figures(report.imported.total) == await _imported(ledger, row, dimension, value, "true")
     uncounted = await _imported(ledger, row, dimension, value, _UNCOUNTED)
     tokens, nanos, calls = uncounted
-    rows = {each.key: each.sums for each in report.rows}
-    return _sum((_figures(rows, value), _figures(report.crossed or {}, value), (-tokens, -nanos, -calls)))
+    return _sum((_figures(report.total), _figures(report.crossed.total), (-tokens, -nanos, -calls)))
 
 
 async def _imported(ledger: Ledger, row: Any, dimension: str, value: str, where: str) -> Sums:
@@ -198,7 +197,7 @@ async def _imported(ledger: Ledger, row: Any, dimension: str, value: str, where:
     found = await ledger.owner.fetchrow(
         "select coalesce(sum(input_tokens + output_tokens), 0)::bigint, coalesce(sum(cost_nanos), 0)::bigint,"
         " coalesce(sum(calls), 0)::bigint from usage_events"
-        f" where tenant_id = $1 and {dimension_named(dimension).event} = $2"
+        f" where tenant_id = $1 and {dimension_named(dimension).text} = $2"
         f" and posted_at >= $3 and posted_at < $4 and counts_since is not null and $5::timestamptz = $4 and {where}",
         ledger.tenant, value, row["window_start"], row["window_end"], row["window_end"],
     )  # fmt: skip
@@ -206,8 +205,7 @@ async def _imported(ledger: Ledger, row: Any, dimension: str, value: str, where:
     return tokens, nanos, calls
 
 
-def _figures(rows: Mapping[Key, Figures], value: str) -> Sums:
-    sums = rows.get((value,), NOTHING)
+def _figures(sums: Figures) -> Sums:
     return sums.input_tokens + sums.output_tokens, sums.cost_nanos, sums.calls
 
 

@@ -1,18 +1,18 @@
 """Parameters of reports: which calls of which span, and by what they are grouped."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import Depends, Query
+from pydantic import Field, StrictStr
 
 from token_ledger.api.parameters import From, To
-from token_ledger.core.model.tenant import TenantId
+from token_ledger.core.model.name import clean_name
+from token_ledger.core.model.window import Calendar
 from token_ledger.reports.calls import Filters
 from token_ledger.reports.dimensions import NAMES, TAG, Dimension, dimension_named
 from token_ledger.reports.periods import NoSuchPeriod, period_before, period_named
-from token_ledger.reports.span import Bound, Span, span_of
-from token_ledger.storage.calendars import load_calendar
-from token_ledger.storage.database import Connection
+from token_ledger.reports.span import Span, span_before, span_of
 from token_ledger.wire.fields import Id, Name
 from token_ledger.wire.problems import invalid_field
 
@@ -38,8 +38,9 @@ Period = Annotated[
 Compare = Annotated[
     Literal["previous"] | None,
     Query(
-        description="Whether rows and total say what there was in the span before: the month before a month, else as "
-        "much time as the span has.",
+        description="Whether rows and total say what there was before: with `period`, in the day, week, month, "
+        "quarter or year before that one; with dates as `from` and `to`, in as many days before; else in as much time "
+        "before. Not where rows are by a time.",
         examples=["previous"],
     ),
 ]
@@ -50,6 +51,8 @@ def _of(what: str, example: object) -> object:
 
 
 Names = list[Name] | None
+EntryId = Annotated[StrictStr, Field(pattern=r"^-?[0-9]{1,19}$")]
+"""The id of an entry of the price book; those of the tenant's own entries are below 0."""
 
 
 async def _filters(
@@ -62,7 +65,7 @@ async def _filters(
     kind: Annotated[Names, _of("kind", "llm_call")] = None,
     run: Annotated[list[Id] | None, _of("run", "68288512")] = None,
     tool: Annotated[Names, _of("tool", "search")] = None,
-    price_entry: Annotated[list[Id] | None, _of("price entry", "73138176")] = None,
+    price_entry: Annotated[list[EntryId] | None, _of("price entry, below 0 one of the tenant's own", "412")] = None,
     outcome: Annotated[list[Literal["ok", "failed"]] | None, _of("outcome", "failed")] = None,
     estimated: Annotated[
         list[Literal["true", "false"]] | None, _of("answer to whether it is estimated", "true")
@@ -71,17 +74,29 @@ async def _filters(
 ) -> Filters:
     chosen = {
         "user": user, "cost_center": cost_center, "agent_type": agent_type, "model": model,
-        "request_type": request_type, "provider": provider, "kind": kind, "run": run, "tool": tool,
-        "price_entry": price_entry, "outcome": outcome, "estimated": estimated,
+        "request_type": request_type, "provider": provider, "kind": kind, "run": _numbers(run), "tool": tool,
+        "price_entry": _numbers(price_entry), "outcome": outcome, "estimated": estimated,
     }  # fmt: skip
     filters = [(dimension_named(name), tuple(map(str, values))) for name, values in chosen.items() if values]
-    tags: dict[str, list[str]] = {}
+    tags: dict[Dimension, list[str]] = {}
     for each in tag or ():
-        name, equals, value = each.partition("=")
-        if not (name and equals) or "\0" in each:
-            raise invalid_field("tag", f"{each!r} is no tag; write its name, = and its value, such as team=search")
-        tags.setdefault(name, []).append(value)
-    return (*filters, *((dimension_named(f"{TAG}{name}"), tuple(values)) for name, values in tags.items()))
+        dimension, value = _tag(each)
+        tags.setdefault(dimension, []).append(value)
+    return (*filters, *((dimension, tuple(values)) for dimension, values in tags.items()))
+
+
+def _numbers(ids: list[str] | None) -> list[int]:
+    return [int(each) for each in ids or ()]
+
+
+def _tag(text: str) -> tuple[Dimension, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise invalid_field("tag", f"{text!r} is no tag; write its name, = and its value, such as team=search")
+    try:
+        return dimension_named(f"{TAG}{name}"), clean_name(value)
+    except ValueError as error:
+        raise invalid_field("tag", str(error)) from None
 
 
 Chosen = Annotated[Filters, Depends(_filters)]
@@ -92,34 +107,27 @@ def dimensions_of(group_by: list[str] | None) -> tuple[Dimension, ...]:
     names = ["user"] if group_by is None else [name for each in group_by for name in each.split(",")]
     if len(names) > _MOST_DIMENSIONS:
         raise invalid_field("group_by", f"these are {len(names)} dimensions; name {_MOST_DIMENSIONS} at most")
-    if len(set(names)) < len(names):
-        raise invalid_field("group_by", "a dimension is named twice; name each once")
     try:
-        return tuple(map(dimension_named, names))
+        dimensions = tuple(map(dimension_named, names))
     except ValueError as error:
         raise invalid_field("group_by", str(error)) from None
+    if len({each.name for each in dimensions}) < len(dimensions):
+        raise invalid_field("group_by", "a dimension is named twice; name each once")
+    return dimensions
 
 
-async def spans_of(
-    connection: Connection, tenant: TenantId, since: From, until: To, period: Period
-) -> tuple[Span, Span]:
-    """Return the span that is asked for, and the one before it. Raises ProblemError."""
-    calendar, _ = await load_calendar(connection, tenant)
+def spans_of(
+    calendar: Calendar, since: From, until: To, period: Period, *, compare: bool
+) -> tuple[Span, Span | None]:  # fmt: skip
+    """Return the span that is asked for and, to compare with it, the one before it. Raises ProblemError."""
     now = datetime.now(UTC)
     if period is None:
         span = span_of(calendar, since, until, now)
-        begin, end = span
-        first, last = _date(since), _date(until)
-        before = begin - (end - begin) if first is None or last is None else first - (last - first)
-        return span, span_of(calendar, before, begin, now)
+        return span, span_before(calendar, since, until, now) if compare else None
     if since is not None or until is not None:
         raise invalid_field("period", "give either a period, or from and to")
     try:
-        span = period_named(calendar, period, now)
+        found = period_named(calendar, period, now)
     except NoSuchPeriod as error:
         raise invalid_field("period", str(error)) from None
-    return span, period_before(calendar, period, span)
-
-
-def _date(bound: Bound | None) -> date | None:
-    return bound if isinstance(bound, date) and not isinstance(bound, datetime) else None
+    return found.span, period_before(calendar, found) if compare else None

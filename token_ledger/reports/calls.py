@@ -4,17 +4,21 @@ Hours or days that lie wholly in the span are read from the roll-up, and what is
 So the same calls have the same total, whatever they are grouped by.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Figures
 from token_ledger.core.model.window import INSTANT, Calendar
-from token_ledger.reports.dimensions import HOUR, OF_DAY, TAG, Dimension, tag_bind
+from token_ledger.reports.dimensions import HOUR, OF_DAY, TAG, Dimension, names_of_days, tag_bind
 from token_ledger.reports.span import Span, WholePeriods, whole_days, whole_hours
 from token_ledger.reports.sums import EVENT_FIGURES
+from token_ledger.storage.reads.query import fetch_rows
 from token_ledger.storage.schema import rollup_tables
 from token_ledger.storage.upkeep.periods import DAY_NUMBER, HOUR_OF_POST, periods_between
 
@@ -44,6 +48,7 @@ def _columns(table: Any) -> frozenset[str]:
     return frozenset(rollup_tables.key_of(table))
 
 
+_DAYS: Final = "select min(day), max(day) from daily_usage where tenant_id = :tenant"
 _HOURLY: Final = Rollup(
     "hourly_usage", "hour", _columns(rollup_tables.hourly_usage), frozenset({HOUR}), whole_hours, Calendar.hour
 )
@@ -52,13 +57,18 @@ _DAILY: Final = Rollup(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, because what is found once is kept
 class Selection:
-    """Which calls are selected, and what they are grouped by. The span does not end before it begins."""
+    """Which calls are selected, and what they are grouped by; `select_calls` makes one.
+
+    The span does not end before it begins. `booked` is from the first day that has calls to the end of the last one:
+    times outside it have no rows, so they are not named.
+    """
 
     tenant: TenantId
     calendar: Calendar
     span: Span
+    booked: Span
     group_by: tuple[Dimension, ...] = ()
     filters: Filters = ()
 
@@ -67,31 +77,36 @@ class Selection:
         """What the values of the dimensions are called in a query."""
         return [f"k{place}" for place in range(len(self.group_by))]
 
-    @property
+    @cached_property
     def rollup(self) -> Rollup | None:
         """The roll-up that has all that is asked for, that of days first; None if only events have it."""
-        times = {each.name for each in self._asked if each.is_time}
-        columns = {each.column for each in self._asked if not each.is_time}
+        times = {each.name for each in self.dimensions if each.is_time}
+        columns = {each.text for each in self.dimensions if not each.is_time}
         return next((each for each in (_DAILY, _HOURLY) if columns <= each.columns and times <= each.times), None)
+
+    @cached_property
+    def whole(self) -> WholePeriods | None:
+        """The whole hours or days that are read from the roll-up."""
+        return None if self.rollup is None else self.rollup.whole(self.calendar, self.span)
 
     @property
     def edges(self) -> tuple[Span, ...]:
         """The spans whose events are read: what the roll-up's whole hours or days leave, or all."""
-        if self.rollup is None:
+        if self.whole is None:
             return (self.span,)
-        whole = self.rollup.whole(self.calendar, self.span)
-        return (self.span[0], whole.begin), (whole.end, self.span[1])
+        return (self.span[0], self.whole.begin), (self.whole.end, self.span[1])
 
-    @property
-    def _asked(self) -> tuple[Dimension, ...]:
+    @cached_property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """All that calls are grouped or chosen by."""
         return (*self.group_by, *(dimension for dimension, _ in self.filters))
 
     def key(self, found: Sequence[str | None]) -> Key:
-        """Return the values that a query has found, hours as local times."""
+        """Return the values that a query has found: hours as local times, and none where a column is empty."""
         return tuple(
             self.calendar.local(datetime.fromtimestamp(int(text), UTC)).isoformat(timespec="minutes")
             if dimension.name == HOUR and text is not None
-            else text
+            else text or None
             for dimension, text in zip(self.group_by, found, strict=True)
         )
 
@@ -110,7 +125,7 @@ class Selection:
 
     def events(self, condition: str, *, sign: int = 1) -> str:
         """Return the query for the keys and figures of events that meet a condition and the filters."""
-        figures = EVENT_FIGURES if sign == 1 else ", ".join(f"-({each})" for each in EVENT_FIGURES.split(", "))
+        figures = ", ".join(EVENT_FIGURES if sign == 1 else (f"-({each})" for each in EVENT_FIGURES))
         listed = "".join(f"{text} as {key}, " for key, text in zip(self.keys, self.texts(), strict=True))
         return f"select {listed} {figures} from usage_events {self.where(condition)}"
 
@@ -127,25 +142,42 @@ class Selection:
         """Return the values of the dimensions, as SQL on usage events or on the rows of a roll-up."""
         return [_text(each, rollup) for each in self.group_by]
 
-    @property
-    def values(self) -> dict[str, Any]:
+    @cached_property
+    def values(self) -> Mapping[str, Any]:
         """What the queries bind."""
         since, until = self.span
         values: dict[str, Any] = {"tenant": self.tenant, "since": since, "until": until}
         for place, edge in enumerate(self.edges):
             values[f"since{place}"], values[f"until{place}"] = edge
-        if self.rollup is not None:
-            whole = self.rollup.whole(self.calendar, self.span)
-            values |= {"first": whole.first, "last": whole.last}
-        if any(each.is_time for each in self._asked):
-            periods = periods_between(self.calendar, since, max(until, since + INSTANT))
-            values |= periods.values
-            for name in {each.name for each in self._asked} & OF_DAY.keys():
-                values[f"names_of_{name}"] = [OF_DAY[name](self.calendar, day) for day in periods.day_starts]
+        if self.whole is not None:
+            values |= {"first": self.whole.first, "last": self.whole.last}
         for place, (_, chosen) in enumerate(self.filters):
             values[f"chosen{place}"] = [*chosen]
-        tags = (each.name for each in self._asked if each.name.startswith(TAG))
-        return values | {tag_bind(name): name.removeprefix(TAG) for name in tags}
+        tags = (each.name for each in self.dimensions if each.name.startswith(TAG))
+        return values | self._periods() | {tag_bind(name): name.removeprefix(TAG) for name in tags}
+
+    def _periods(self) -> dict[str, Any]:
+        """Return the hours and days of the span that may have calls, and what their units are called."""
+        times = {each.name for each in self.dimensions if each.is_time}
+        if not times:
+            return {}
+        since, until = max(self.span[0], self.booked[0]), min(self.span[1], self.booked[1])
+        periods = periods_between(self.calendar, since, max(until, since + INSTANT))
+        names = {
+            f"names_of_{unit}": names_of_days(unit, self.calendar, periods.day_starts) for unit in times & OF_DAY.keys()
+        }
+        return periods.values | names
+
+
+async def select_calls(
+    connection: AsyncConnection, tenant: TenantId, calendar: Calendar, span: Span,
+    group_by: tuple[Dimension, ...] = (), filters: Filters = (),
+) -> Selection:  # fmt: skip
+    """Return a selection of calls; a span that ends before it begins has none."""
+    since, until = span
+    [(first, last)] = await fetch_rows(connection, _DAYS, tenant=tenant)
+    booked = (since, since) if first is None else (first, calendar.next_day(last))
+    return Selection(tenant, calendar, (since, max(since, until)), booked, group_by, filters)
 
 
 def _text(dimension: Dimension, rollup: Rollup | None) -> str:
@@ -155,4 +187,4 @@ def _text(dimension: Dimension, rollup: Rollup | None) -> str:
         return f"(cast(:names_of_{dimension.name} as text[]))[{DAY_NUMBER.format(at)}]"
     if dimension.name == HOUR:
         return f"extract(epoch from {HOUR_OF_POST if rollup is None else at})::bigint::text"
-    return dimension.event if rollup is None or dimension.column is None else dimension.column
+    return dimension.text

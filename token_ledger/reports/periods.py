@@ -6,13 +6,12 @@ States count: with a first month of October, FY2026 began in October 2025. Its q
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from token_ledger.core.model.window import INSTANT, Calendar, Window
-
-Span = tuple[datetime, datetime]
-"""From an instant, included, to another, excluded."""
+from token_ledger.core.model.window import FIRST_INSTANT, INSTANT, LAST_INSTANT, Calendar, Window
+from token_ledger.reports.span import Span
 
 _UNITS: Final = {each.value: each for each in (Window.DAY, Window.WEEK, Window.MONTH, Window.QUARTER, Window.YEAR)}
 _RELATIVE: Final = {"today": ("this", "day"), "yesterday": ("last", "day")}
@@ -21,7 +20,8 @@ _DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 _FISCAL = re.compile(r"FY(\d{4})(?:-Q([1-4]))?")
 _WAYS: Final = (
     "use today, yesterday, this_ or last_ with week, month, quarter or year, a month such as 2026-10, a day such as"
-    " 2026-10-05, a fiscal year such as FY2026, or a quarter of it such as FY2026-Q3"
+    " 2026-10-05, a fiscal year such as FY2026, or a quarter of it such as FY2026-Q3; years are from"
+    f" {FIRST_INSTANT.year} to {LAST_INSTANT.year}"
 )
 
 
@@ -29,42 +29,42 @@ class NoSuchPeriod(ValueError):
     """A text names no period; says what would."""
 
 
-def period_named(calendar: Calendar, name: str, now: datetime) -> Span:
-    """Return when a period begins and ends. Raises NoSuchPeriod."""
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A period that has a name: its span, and the unit that it is one of."""
+
+    span: Span
+    unit: Window
+
+
+def period_named(calendar: Calendar, name: str, now: datetime) -> Period:
+    """Return the period of a name. Raises NoSuchPeriod."""
+    way, _, unit = name.partition("_")
+    way, unit = _RELATIVE.get(name, (way, unit))
+    if way in ("this", "last") and unit in _UNITS:
+        return Period(_relative(calendar, _UNITS[unit], now, back=way == "last"), _UNITS[unit])
     try:
-        way, _, unit = name.partition("_")
-        way, unit = _RELATIVE.get(name, (way, unit))
-        if way in ("this", "last") and unit in _UNITS:
-            return _relative(calendar, _UNITS[unit], now, back=way == "last")
         if found := _MONTH.fullmatch(name):
-            first = date(int(found[1]), int(found[2]), 1)
-            return calendar.date_start(first), calendar.date_start(_month_after(first))
+            first = date(_year(found[1]), int(found[2]), 1)
+            return Period((calendar.date_start(first), calendar.date_start(_month_after(first))), Window.MONTH)
         if found := _DAY.fullmatch(name):
-            day = date(*map(int, found.groups()))
-            return calendar.date_start(day), calendar.date_start(day + timedelta(days=1))
+            day = date(_year(found[1]), int(found[2]), int(found[3]))
+            span = calendar.date_start(day), calendar.date_start(day + timedelta(days=1))
+            return Period(span, Window.DAY)
         if found := _FISCAL.fullmatch(name):
-            return _fiscal(calendar, int(found[1]), None if found[2] is None else int(found[2]))
+            quarter = None if found[2] is None else int(found[2])
+            unit_of_year = Window.YEAR if quarter is None else Window.QUARTER
+            return Period(_fiscal(calendar, _year(found[1]), quarter), unit_of_year)
     except NoSuchPeriod:
         raise
-    except (ValueError, OverflowError):
+    except ValueError:
         pass  # no such day
     raise NoSuchPeriod(f"{name!r} is no period; {_WAYS}")
 
 
-def period_before(calendar: Calendar, name: str, span: Span) -> Span:
-    """Return the period before one that has a name and a span: of the same unit, and not of the same length."""
-    since, _ = span
-    way, _, unit = name.partition("_")
-    way, unit = _RELATIVE.get(name, (way, unit))
-    if way in ("this", "last"):
-        window = _UNITS[unit]
-    elif _MONTH.fullmatch(name):
-        window = Window.MONTH
-    elif _DAY.fullmatch(name):
-        window = Window.DAY
-    else:
-        window = Window.QUARTER if "-" in name else Window.YEAR
-    return calendar.previous(window, since)
+def period_before(calendar: Calendar, period: Period) -> Span:
+    """Return the span of the period before another: of the same unit, and not of the same length."""
+    return calendar.previous(period.unit, period.span[0])
 
 
 def week_name(calendar: Calendar, start: datetime) -> str:
@@ -126,6 +126,13 @@ def _year_of(calendar: Calendar, window: tuple[datetime, datetime | None]) -> in
     assert end is not None, "a year ends"
     # A year ends by the clock by which it began, also if the zone was changed in it.
     return (end - INSTANT).astimezone(calendar.local(begin).tzinfo).year
+
+
+def _year(digits: str) -> int:
+    year = int(digits)
+    if not FIRST_INSTANT.year <= year <= LAST_INSTANT.year:
+        raise ValueError(f"{year} is no year that every zone and the database can show")
+    return year
 
 
 def _month_after(first: date) -> date:

@@ -4,11 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.window import HOUR, INSTANT, Calendar
-from token_ledger.storage.calendars import load_calendar
 
 _DEFAULT_LENGTH = timedelta(days=31)
 _AHEAD = timedelta(hours=1)
@@ -21,20 +17,24 @@ Span = tuple[datetime, datetime]
 """From an instant, included, to another, excluded."""
 
 
-async def find_span(
-    connection: AsyncConnection, tenant: TenantId, since: Bound | None, until: Bound | None, now: datetime
-) -> Span:
-    """Return the instants that a span goes from and to; a date is the start of that day in the tenant's calendar."""
-    calendar, _ = await load_calendar(connection, tenant)
-    return span_of(calendar, since, until, now)
-
-
 def span_of(calendar: Calendar, since: Bound | None, until: Bound | None, now: datetime) -> Span:
     """Return the instants that a span goes from and to: by default the 31 days before its end, and to now."""
-    end = now + _AHEAD if until is None else _instant(calendar, until)
-    if since is None:
-        since = (end if until is None else until) - _DEFAULT_LENGTH
-    return _instant(calendar, since), end
+    first, last = _bounds(since, until, now)
+    return _instant(calendar, first), _instant(calendar, last)
+
+
+def span_before(calendar: Calendar, since: Bound | None, until: Bound | None, now: datetime) -> Span:
+    """Return the span before another: as many days where that goes from a date to a date, else as much time."""
+    first, last = _bounds(since, until, now)
+    begin, end = _instant(calendar, first), _instant(calendar, last)
+    if isinstance(first, datetime) or isinstance(last, datetime):
+        return begin - (end - begin), begin
+    return calendar.date_start(first - (last - first)), begin
+
+
+def _bounds(since: Bound | None, until: Bound | None, now: datetime) -> tuple[Bound, Bound]:
+    last = now + _AHEAD if until is None else until
+    return last - _DEFAULT_LENGTH if since is None else since, last
 
 
 def _instant(calendar: Calendar, bound: Bound) -> datetime:

@@ -17,11 +17,11 @@ class SumRow:
 SUMS = ", ".join(f"sum({name})::bigint as {name}" for name in Figures._fields)
 """The sums as a select list; the columns of the roll-ups have the names of the figures."""
 
-EVENT_FIGURES = ", ".join(
+EVENT_FIGURES = tuple(
     "cache_write_5m_tokens + cache_write_1h_tokens" if name == "cache_write_tokens" else name
     for name in Figures._fields
 )
-"""The figures of usage events as a select list, in the order of the columns of the roll-ups."""
+"""The figures of usage events as SQL, in the order of the columns of the roll-ups."""
 
 NOTHING = Figures(*(0 for _ in Figures._fields))
 

@@ -13,9 +13,10 @@ from token_ledger.reports.denials import denials_by_account, would_have_denied
 from token_ledger.reports.formats import json as answers
 from token_ledger.reports.formats.spend_json import SpendReport, spend_report
 from token_ledger.reports.kinds import kinds_by
-from token_ledger.reports.span import find_span
+from token_ledger.reports.span import span_of
 from token_ledger.reports.spend import Asked, Sort, spend_of
 from token_ledger.reports.triggers import firings_by_trigger
+from token_ledger.storage.calendars import load_calendar
 from token_ledger.wire.problems import invalid_field
 
 router = APIRouter(prefix="/v1", tags=["reports"])
@@ -58,16 +59,14 @@ async def report_spend(
     of months that are no longer kept, there are whole days only, by some dimensions. `lines` says what of the total is
     unattributed, unpriced, estimated, late or adjusted. With `kinds` every row says how much of other kinds was used.
     """
-    tenant = finance.tenant
+    tenant, dimensions = finance.tenant, dimensions_of(group_by)
+    if compare is not None and any(each.is_time for each in dimensions):
+        raise invalid_field("compare", "rows by a time have no counterpart in another span; group by something else")
     async with reading(request, tenant, snapshot=True) as connection:
-        span, before = await spans_of(connection, tenant, since, until, period)
-        compared = None if compare is None else before
-        asked = Asked(dimensions_of(group_by), span, chosen, sort, top, after, compared, kinds)
-        if compared is not None and any(each.is_time for each in asked.group_by):
-            raise invalid_field(
-                "compare", "rows by a time have no counterpart in another span; group by something else"
-            )
-        return spend_report(await spend_of(connection, tenant, asked))
+        calendar, made_at = await load_calendar(connection, tenant)
+        span, compared = spans_of(calendar, since, until, period, compare=compare is not None)
+        asked = Asked(dimensions, span, chosen, sort, top, after, compared, kinds)
+        return spend_report(await spend_of(connection, tenant, calendar, made_at, asked))
 
 
 @router.get("/reports/kinds")
@@ -83,8 +82,9 @@ async def report_kinds(
     if others:
         raise invalid_field("group_by", "this report has one dimension; /v1/reports/spend has several, with `kinds`")
     async with reading(request, tenant) as connection:
-        span = await find_span(connection, tenant, since, until, datetime.now(UTC))
-        return answers.kind_report(await kinds_by(connection, tenant, dimension, span))
+        calendar, _ = await load_calendar(connection, tenant)
+        span = span_of(calendar, since, until, datetime.now(UTC))
+        return answers.kind_report(await kinds_by(connection, tenant, calendar, dimension, span))
 
 
 @router.get("/reports/denials")
@@ -108,7 +108,8 @@ async def report_would_have_denied(
     """
     tenant = finance.tenant
     async with reading(request, tenant) as connection:
-        span = await find_span(connection, tenant, since, until, datetime.now(UTC))
+        calendar, _ = await load_calendar(connection, tenant)
+        span = span_of(calendar, since, until, datetime.now(UTC))
         return answers.would_have_denied_report(await would_have_denied(connection, tenant, *span))
 
 

@@ -1,18 +1,16 @@
 """Answers of the report of spend."""
 
-from collections.abc import Mapping
-from itertools import chain
 from typing import Annotated, NotRequired, cast
 
 from typing_extensions import TypedDict
 
-from token_ledger.core.model.usage import Figures
 from token_ledger.reports.calls import Key
 from token_ledger.reports.dimensions import Dimension
 from token_ledger.reports.formats.json import KindUseAnswer, kind_use_answer
-from token_ledger.reports.other_kinds import KindUse, add_kinds
+from token_ledger.reports.other_kinds import KindUse
+from token_ledger.reports.page import PageSums
 from token_ledger.reports.spend import Spend, SpendRow
-from token_ledger.reports.sums import add_up
+from token_ledger.reports.sums import NOTHING
 from token_ledger.wire.fields import InstantText, answer, doc, example_of, instant
 from token_ledger.wire.token_kinds import SumsAnswer, sums_answer
 
@@ -116,7 +114,8 @@ SpendReport = TypedDict(
         "crossed_rows": Annotated[
             list[SpendSumsAnswer] | None,
             doc(
-                "`crossed` by the values: an account of a value has its row, and its row here if there is one.",
+                "`crossed` by the values of the rows shown: an account of a value has its row, and its row here if "
+                "there is one. Of a value that has no row, `crossed` says it where calls are chosen by that value.",
                 [example_of(SpendSumsAnswer)],
             ),
         ],
@@ -129,7 +128,8 @@ SpendReport = TypedDict(
             ),
         ],
         "imported_rows": Annotated[
-            list[SpendSumsAnswer] | None, doc("`imported` by the values.", [example_of(SpendSumsAnswer)])
+            list[SpendSumsAnswer] | None,
+            doc("`imported` by the values of the rows that are shown.", [example_of(SpendSumsAnswer)]),
         ],
     },
 )
@@ -142,7 +142,7 @@ def spend_report(spend: Spend) -> SpendReport:
     since, until = asked.span
     total = cast(SpendTotalAnswer, sums_answer(spend.total))
     if asked.with_kinds:
-        total["kinds"] = None if spend.kinds is None else _kinds(add_kinds(chain(*spend.kinds.values())))
+        total["kinds"] = None if spend.kinds is None else _kinds(spend.kinds.total)
     last = asked.after + len(spend.rows)
     report: SpendReport = {
         "group_by": [each.name for each in asked.group_by],
@@ -156,26 +156,26 @@ def spend_report(spend: Spend) -> SpendReport:
         "total": total,
         "lines": cast(LinesAnswer, {name: sums_answer(sums) for name, sums in spend.lines.items()}),
         "lines_are_complete": spend.lines_are_complete,
-        "crossed": _total(spend.crossed),
+        "crossed": None if spend.crossed is None else sums_answer(spend.crossed.total),
         "crossed_rows": _rows(asked.group_by, spend.crossed),
-        "imported": _total(spend.imported),
+        "imported": None if spend.imported is None else sums_answer(spend.imported.total),
         "imported_rows": _rows(asked.group_by, spend.imported),
     }
-    if asked.compared is not None and spend.compared is not None and spend.compared_rest is not None:
-        begin, end = asked.compared
+    if (compared := spend.compared) is not None:
+        begin, end = compared.span
         report["compared"] = {
             "from": instant(begin), "to": instant(end),
-            "rest": sums_answer(spend.compared_rest), "total": sums_answer(spend.compared),
+            "rest": sums_answer(compared.sums.rest), "total": sums_answer(compared.sums.total),
         }  # fmt: skip
     return report
 
 
 def _row(spend: Spend, row: SpendRow) -> SpendRowAnswer:
     shown = cast(SpendRowAnswer, {"by": _by(spend.asked.group_by, row.key), **sums_answer(row.sums)})
-    if row.compared is not None:
-        shown["compared"] = sums_answer(row.compared)
+    if spend.compared is not None:
+        shown["compared"] = sums_answer(spend.compared.sums.rows.get(row.key, NOTHING))
     if spend.asked.with_kinds:
-        shown["kinds"] = None if spend.kinds is None else _kinds(spend.kinds.get(row.key, ()))
+        shown["kinds"] = None if spend.kinds is None else _kinds(spend.kinds.rows.get(row.key, ()))
     return shown
 
 
@@ -187,9 +187,7 @@ def _by(group_by: tuple[Dimension, ...], key: Key) -> Keys:
     return {dimension.name: text for dimension, text in zip(group_by, key, strict=True)}
 
 
-def _total(sums: Mapping[Key, Figures] | None) -> SumsAnswer | None:
-    return None if sums is None else sums_answer(add_up(sums.values()))
-
-
-def _rows(group_by: tuple[Dimension, ...], sums: Mapping[Key, Figures] | None) -> list[SpendSumsAnswer] | None:
-    return None if sums is None else [{"by": _by(group_by, key), **sums_answer(each)} for key, each in sums.items()]
+def _rows(group_by: tuple[Dimension, ...], sums: PageSums | None) -> list[SpendSumsAnswer] | None:
+    if sums is None:
+        return None
+    return [{"by": _by(group_by, key), **sums_answer(each)} for key, each in sums.rows.items()]
