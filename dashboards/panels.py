@@ -285,6 +285,16 @@ SERVICE: Final = (
         },
     ),
     Panel(
+        "Batches that were to be one statement",
+        "Per second, by what became of it. All but booked ones were run again under the lock; many stale ones mean that"
+        " processes share tenants.",
+        "short",
+        {
+            "{{outcome}}": "sum by (outcome) (rate(token_ledger_batches_at_once_total[@window]))",
+        },
+        stacked=True,
+    ),
+    Panel(
         "Replicas",
         "Running processes by version.",
         "short",

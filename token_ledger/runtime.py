@@ -149,5 +149,6 @@ class Service:
             writers=self.settings.writer_connections,
             batch_operations=self.settings.batch_operations,
             report=BatchMetrics(self.metrics).count,
+            count_at_once=self.metrics.count_at_once,
         )
         self.reached.set()

@@ -11,6 +11,7 @@ from tests.api.verbs import MODEL, budget, event, reservation
 from tests.api.waiting import until
 from tests.api.world import World, check_problem, fresh
 from token_ledger.cli.tenants import make_tenant
+from token_ledger.core.model.principal import Role
 from token_ledger.observability.requested_figures import REQUESTED_FIGURES
 from token_ledger.worker.gauges import refresh_gauges
 
@@ -159,6 +160,13 @@ async def test_a_replay_is_counted_as_an_operation_and_not_as_a_call(own_world: 
     assert _sum(samples, "token_ledger_calls_total") == 1
     assert _sum(samples, "token_ledger_operations_total", operation="record", outcome="done") == 1
     assert _sum(samples, "token_ledger_operations_total", operation="record", outcome="replayed") == 2
+
+
+async def test_what_became_of_batches_that_were_to_be_one_statement_is_counted(own_world: World) -> None:
+    for _ in range(3):
+        # What administrators do has keys of a space of its own, and goes under the lock.
+        await own_world.made("/v1/reservations", reservation(), role=Role.AGENT)
+    assert _sum(await _scrape(own_world), "token_ledger_batches_at_once_total") > 0
 
 
 async def test_requests_are_measured_by_the_template_of_their_route(own_world: World) -> None:

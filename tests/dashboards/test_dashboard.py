@@ -80,7 +80,8 @@ def test_panels_and_rules_use_every_declared_metric_and_no_other(panels: list[di
 
 def test_every_metric_about_tenants_is_filtered_by_the_variable(panels: list[dict[str, Any]]) -> None:
     service_wide = (
-        r"token_ledger_(operations_total|batch_|http_request_seconds|build_info|connections|refused_connections)"
+        r"token_ledger_(operations_total|batch_|batches_|http_request_seconds|build_info|connections"
+        r"|refused_connections)"
     )
     for expression in expressions(panels):
         for name, selector in re.findall(r"(token_ledger_\w+)(\{[^}]*\})?", expression):

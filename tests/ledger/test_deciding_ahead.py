@@ -1,6 +1,7 @@
 """Deciding ahead: a batch sees all changes of its predecessor, and its decisions stand only if that was committed."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ from token_ledger.core.batch.outcomes import (
 )
 from token_ledger.core.decisions.decide import decide
 from token_ledger.core.model.budget import Enforcement, Limits
+from token_ledger.core.model.price import PriceBook
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
@@ -38,6 +40,7 @@ from token_ledger.ledger.errors import Unstorable
 from token_ledger.ledger.plan import Predecessor
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage import database
+from token_ledger.storage.clocks import ClockWatch
 from token_ledger.storage.prices import load_price_book
 
 
@@ -101,12 +104,23 @@ async def ledger(database_url: str, _patient: None) -> AsyncIterator[Ledger]:
         assert report.clean, report.as_text()
 
 
-async def new_transactions(ledger: Ledger, *, one_statement: bool = False) -> BatchTransactions:
+class Transactions(BatchTransactions):
+    """They know what became of the batches that were to be one statement."""
+
+    def __init__(self, prices: PriceBook, clocks: ClockWatch, *, one_statement: bool) -> None:
+        self.became: Counter[str] = Counter()
+        super().__init__(prices, clocks, one_statement=one_statement, count_at_once=self._count)
+
+    def _count(self, became: str) -> None:
+        self.became[became] += 1
+
+
+async def new_transactions(ledger: Ledger, *, one_statement: bool = False) -> Transactions:
     """Return batch transactions that remember nothing, like those of another process; they take the lock."""
     await ledger.commits.drain()
     async with ledger.database.reading() as connection:
         prices = await load_price_book(connection)
-    return BatchTransactions(prices, ledger.database.clocks, one_statement=one_statement)
+    return Transactions(prices, ledger.database.clocks, one_statement=one_statement)
 
 
 async def decide_second_ahead(

@@ -114,10 +114,6 @@ def settle(granted: outcomes.Granted, key: str, **fields: Any) -> commands.Settl
     return commands.Settle(key, b"x", granted.reservation.reservation_id, Usage(10, 10), **fields)
 
 
-def became(transactions: BatchTransactions) -> dict[str, int]:
-    return dict(transactions._one_statement.became)
-
-
 async def usual_batches(ledger: Ledger, transactions: BatchTransactions) -> list[list[str]]:
     """Run a batch of every usual kind, after some that are not; return what each of the usual ones sent."""
     trigger = SetTrigger("trigger", b"x", TriggerKind.HIGH_TOKEN_USAGE, 1, Mode.OBSERVE, actor="root")
@@ -182,7 +178,7 @@ async def test_what_another_process_wrote_makes_a_batch_stale_and_the_next_ones_
     [settled], sent = await run(ledger, one, settle(first, "sa"))
     assert isinstance(settled, outcomes.Settled)
     assert (sent[0], sent[1], sent[-1]) == (BOOK, "begin", "commit")
-    assert became(one) == {"stale": 1}
+    assert one.became == {"stale": 1}
     for number in range(32):
         _, sent = await run(ledger, one, hold("ada", f"locked-{number}"))
         assert BOOK not in sent
@@ -196,7 +192,7 @@ async def test_a_number_that_comes_round_again_is_noticed(ledger: Ledger) -> Non
     await ledger.owner.execute("update tenant_ledgers set batch_stamp = batch_stamp + 1")
     _, sent = await run(ledger, transactions, hold("ada", "b"))
     assert len(sent) > 1
-    assert became(transactions) == {"stale": 1}
+    assert transactions.became == {"stale": 1}
 
 
 async def test_a_repeated_key_is_answered_from_its_row_and_the_rest_of_its_batch_is_booked_once(ledger: Ledger) -> None:
@@ -206,7 +202,7 @@ async def test_a_repeated_key_is_answered_from_its_row_and_the_rest_of_its_batch
     assert sent[0] == BOOK
     assert (again.replayed, again.reservation.reservation_id) == (True, first.reservation.reservation_id)
     assert not new.replayed
-    assert became(transactions) == {"refused": 1}
+    assert transactions.became == {"refused": 1}
     assert await ledger.owner.fetchval("select count(*) from reservations") == 2
     _, sent = await run(ledger, transactions, hold("ada", "c"))
     assert BOOK not in sent, "whoever repeats keys would waste every batch"
@@ -227,7 +223,7 @@ async def test_a_hold_that_is_due_expires_before_anything_is_decided(ledger: Led
     await ledger.owner.execute("update reservations set expires_at = created_at")  # as if another process had given it
     [granted], sent = await run(ledger, transactions, hold("ada", "b", input_tokens=90_000))
     assert isinstance(granted, outcomes.Granted), "the first hold gave its room back"
-    assert became(transactions) == {"due": 1}
+    assert transactions.became == {"due": 1}
     assert sent[0] == BOOK
     state = "select state from reservations where reservation_id = $1"
     assert await ledger.owner.fetchval(state, first.reservation.reservation_id) == "expired"
@@ -241,7 +237,7 @@ async def test_a_response_that_is_known_is_no_second_call(ledger: Ledger) -> Non
     assert (settled.event.is_duplicate, sent) == (False, [BOOK])
     [settled], _ = await run(ledger, transactions, settle(second, "sb", response_id="resp-1"))
     assert settled.event.is_duplicate
-    assert became(transactions) == {"booked": 1, "known": 1}
+    assert transactions.became == {"booked": 1, "known": 1}
     [settled], _ = await run(ledger, transactions, settle(third, "sc", response_id="resp-2"))
     assert not settled.event.is_duplicate
 
@@ -260,7 +256,7 @@ async def test_an_instant_is_refused_that_the_clock_has_not_reached_or_left_long
     known.left = (*known.left[:2], known.left[2] - timedelta(seconds=2), *known.left[3:])
     clocks.hear(await ledger.owner.fetchval("select clock_timestamp()") + ahead)
     _, sent = await run(ledger, transactions, hold("ada", "b"))
-    assert became(transactions) == {"instant": 1}
+    assert transactions.became == {"instant": 1}
     assert sent[0] == BOOK
     proposed, now = clocks.propose(), await ledger.owner.fetchval("select clock_timestamp()")
     assert proposed is not None
@@ -273,7 +269,7 @@ async def test_while_a_tenant_s_instant_is_ahead_of_the_clock_its_batches_are_se
     await run(ledger, transactions, hold("ada", "a"))
     _, sent = await run(ledger, transactions, hold("ada", "b"))
     assert (sent[0], sent[-1]) == ("begin", "commit")
-    assert became(transactions) == {}
+    assert transactions.became == {}
     await ledger.owner.execute("update tenant_ledgers set booked_at = clock_timestamp()")
     await run(ledger, transactions, hold("ada", "c"))
     assert (await run(ledger, transactions, hold("ada", "d")))[1] == [BOOK]
@@ -289,6 +285,7 @@ async def test_a_batch_whose_answer_is_lost_leaves_nothing_known_and_its_keys_te
     with pytest.raises(AnswerLost):
         await run(ledger, transactions, *batch, on=on)
     assert transactions._remembered.kept.get(ledger.tenant) is None
+    assert transactions.became == {"lost": 1}
     answers, sent = await run(ledger, transactions, *batch)
     assert sent[0] == "begin"
     assert [answer.replayed for answer in answers] == [on.arrives] * 2
@@ -381,7 +378,7 @@ async def test_a_batch_is_announced_to_the_next_one_once_and_only_if_it_may_be_b
     await run(ledger, one, commands.EndRun("end", b"x", opened.run.run_id, RunState.CANCELLED))
     announced, sent = await announced_by(ledger, one, replace(call, key="c"))  # refused, and not by the statement
     assert (announced, BOOK in sent) == ([True], False)
-    assert became(one) == {"booked": 1, "unusual": 1}
+    assert one.became == {"booked": 1, "unusual": 1}
     one._one_statement._pauses = Pauses()
     await run(ledger, other, hold("bob", "d"))
     announced, sent = await announced_by(ledger, one, hold("ada", "e"))
@@ -413,7 +410,7 @@ async def test_a_batch_that_can_not_be_one_statement_is_decided_again_where_it_w
         [(outcomes_ahead, sent)] = await asyncio.gather(*ahead)
     assert [type(outcome) for outcome in outcomes_ahead] == [outcomes.Refused, outcomes.Granted]
     assert (sent[0], sent[-1]) == ("begin", "commit")
-    assert became(transactions) == {"booked": 1, "unusual": 1}
+    assert transactions.became == {"booked": 1, "unusual": 1}
 
 
 async def test_what_is_not_kept_is_loaded(ledger: Ledger) -> None:

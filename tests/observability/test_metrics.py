@@ -31,6 +31,7 @@ DECLARED = {
     "token_ledger_operations_total": {"operation", "outcome"},
     "token_ledger_batch_seconds": set(),
     "token_ledger_batch_operations": set(),
+    "token_ledger_batches_at_once_total": {"outcome"},
     "token_ledger_http_request_seconds": {"route", "method", "status"},
     "token_ledger_thresholds_total": {"tenant", "budget", "unit", "percent"},
     "token_ledger_overrun_total": {"tenant"},
@@ -88,6 +89,7 @@ def use_everything(metrics: Metrics) -> None:
     metrics.operations("reserve", "granted").inc()
     metrics.batch_seconds.observe(0.003)
     metrics.batch_operations.observe(12)
+    metrics.count_at_once("booked")
     metrics.http_request_seconds("/v1/runs/{run_id}", "GET", "200").observe(0.004)
     metrics.overruns("acme").inc()
     metrics.late_settles("acme").inc()

@@ -8,7 +8,7 @@ import itertools
 import os
 import random
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -49,8 +49,10 @@ _STAND_IN_KEY = "stand-in"
 class MixedRoads(OneStatement):
     """Books by one statement now and then: at random it takes the lock, forgets what it knows, or finds it stale."""
 
-    def __init__(self, remembered: Remembered, clocks: ClockWatch, chance: random.Random) -> None:
-        super().__init__(remembered, clocks)
+    def __init__(
+        self, remembered: Remembered, clocks: ClockWatch, count: Callable[[str], None], chance: random.Random
+    ) -> None:
+        super().__init__(remembered, clocks, count)
         self._chance = chance
 
     async def decide(self, commands: Commands, predecessor: Predecessor | None) -> AtOnce | None:
@@ -94,9 +96,11 @@ class Server:
         # Small batches, so that commands that come together make several.
         self.commits = GroupCommit(self.database, self.prices, batch_operations=3, report=self.reports.append)
         transactions = self.commits._transactions
-        roads = MixedRoads(transactions._remembered, self.database.clocks, self.chance)
-        roads.became = self.became
-        transactions._one_statement = roads
+        clocks = self.database.clocks
+        transactions._one_statement = MixedRoads(transactions._remembered, clocks, self._count, self.chance)
+
+    def _count(self, became: str) -> None:
+        self.became[became] += 1
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.loop.run_until_complete(work)

@@ -92,6 +92,7 @@ class Service:
         metrics.operations("reserve", "granted").inc(40)
         metrics.batch_seconds.observe(0.003)
         metrics.batch_operations.observe(12)
+        metrics.count_at_once("booked")
         metrics.http_request_seconds("/v1/reservations", "POST", "201").observe(0.006)
         for exceptions in (
             metrics.overruns, metrics.late_settles, metrics.unpriced_calls, metrics.quarantined_events,

@@ -13,7 +13,7 @@ out; if it reports spend, it is kept in quarantine.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from token_ledger.core.batch.books import Books
@@ -45,12 +45,15 @@ BATCHES_NOT_AHEAD = 32
 class BatchTransactions:
     """Runs batches on given connections; remembers between them what they left (see `remembered`)."""
 
-    def __init__(self, prices: PriceBook, clocks: ClockWatch, *, one_statement: bool = True) -> None:
+    def __init__(
+        self, prices: PriceBook, clocks: ClockWatch, *, one_statement: bool = True,
+        count_at_once: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         self.prices = prices
         """The global price book, as new as any batch has asked for."""
         self._clocks = clocks
         self._remembered = Remembered()
-        self._one_statement = OneStatement(self._remembered, clocks)
+        self._one_statement = OneStatement(self._remembered, clocks, count_at_once)
         self._tries_one_statement = one_statement
         self._ahead = Pauses()
 

@@ -71,17 +71,12 @@ class GroupCommit:
     """Runs batches on the writer connections of a process: one at a time for a tenant, and the next decided ahead."""
 
     def __init__(
-        self,
-        database: Database,
-        prices: PriceBook,
-        *,
-        writers: int = 4,
-        batch_operations: int = BATCH_OPERATIONS,
-        room: WaitingRoom | None = None,
-        report: Callable[[BatchReport], None] = lambda _: None,
-    ) -> None:
+        self, database: Database, prices: PriceBook, *, writers: int = 4, batch_operations: int = BATCH_OPERATIONS,
+        room: WaitingRoom | None = None, report: Callable[[BatchReport], None] = lambda _: None,
+        count_at_once: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         self._database = database
-        self._transactions = BatchTransactions(prices, database.clocks)
+        self._transactions = BatchTransactions(prices, database.clocks, count_at_once=count_at_once)
         self._writers = writers
         self._batch_operations = batch_operations
         self._report = report

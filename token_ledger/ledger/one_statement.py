@@ -8,8 +8,7 @@ assumed; then the batch is run under the lock, which stays the one place where e
 Accounts, holds and runs are changed in place, so what was decided on and not booked is thrown away whole.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -75,14 +74,16 @@ class AtOnce:
 
 
 class OneStatement:
-    """Decides batches on what a process remembers, and books them by one statement each."""
+    """Decides batches on what a process remembers, and books them by one statement each.
 
-    def __init__(self, remembered: Remembered, clocks: ClockWatch) -> None:
+    `count` is told what became of each that was decided here: a value of `Became`, or unusual, refused or lost.
+    """
+
+    def __init__(self, remembered: Remembered, clocks: ClockWatch, count: Callable[[str], None]) -> None:
         self._remembered = remembered
         self._clocks = clocks
         self._pauses = Pauses()
-        self.became: Counter[str] = Counter()
-        """What became of the batches that were decided here."""
+        self._count = count
 
     async def decide(self, commands: Commands, predecessor: Predecessor | None) -> AtOnce | None:
         """Decide a batch; None if it must take the lock, and then nothing was changed.
@@ -143,17 +144,18 @@ class OneStatement:
             if failure in ABOUT_DATA:
                 return self._not_booked(tenant, "refused", PAUSE_AFTER_REFUSAL)
             if failure is Failure.AWAY:
+                self._count("lost")
                 raise AnswerLost(f"the connection was lost while a batch was booked: {error}") from error
             raise
         self._hear(clock, asked)
         if became is not Became.BOOKED:
             return self._not_booked(tenant, became, PAUSES[became])
-        self.became[became] += 1
+        self._count(became)
         self._remembered.keep(decided.books, decided.plan.known.get(tenant))
         return True
 
     def _not_booked(self, tenant: TenantId, why: str, pause: int) -> bool:
-        self.became[why] += 1
+        self._count(why)
         self._pauses.begin(tenant, pause)
         return False
 

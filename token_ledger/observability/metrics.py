@@ -159,6 +159,11 @@ class Metrics:
         self.batch_operations = declare.histogram(
             "token_ledger_batch_operations", "Operations in one batch.", BATCH_OPERATIONS_BUCKETS
         )
+        self.batches_at_once = declare.counters(
+            "token_ledger_batches_at_once_total",
+            "Batches that were to be one statement, by what became of it; all but booked ones were run under the lock.",
+            ("outcome",),
+        )  # fmt: skip
         self.http_request_seconds = declare.histograms(
             "token_ledger_http_request_seconds", "Time until the response began, by route template.",
             ("route", "method", "status"), HTTP_SECONDS_BUCKETS, capped=("route", "method"),
@@ -178,6 +183,10 @@ class Metrics:
             "token_ledger_refused_connections_total", "Connections that were closed by the service, by the reason.",
             ("reason",),
         )  # fmt: skip
+
+    def count_at_once(self, outcome: str) -> None:
+        """Count a batch that was to be one statement."""
+        self.batches_at_once(outcome).inc()
 
     def count_refused_connection(self, reason: str) -> None:
         """Count a connection that was closed by the service."""
