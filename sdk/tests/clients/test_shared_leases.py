@@ -423,6 +423,35 @@ def test_while_the_service_is_away_a_lease_of_any_age_is_drawn_from(
     assert len(ledger_service.calls) == 7
 
 
+def test_a_lease_is_kept_where_another_is_asked_for_and_nobody_answers(
+    run: Run, ledger: TokenLedger, ledger_service: FakeService, beats: Beats
+) -> None:
+    make(run, lease_calls=50)
+    beats.now += 9.5
+    ledger.flush()  # so the service was just heard of when the lease is outdated
+    beats.now += 0.9
+    ledger_service.fail(httpx2.ConnectError("away"), times=1_000)
+    for _ in range(3):
+        make(run, lease_calls=50)
+    ledger_service._failures.clear()
+    run.open()
+    make(run, lease_calls=50)
+    assert sizes(ledger_service) == [50, 50]
+    run.close()
+    assert {hold.state for hold in ledger_service.holds} == {"released"}
+    assert len(ledger_service.calls) == 5
+
+
+def test_a_lease_leaves_its_room_to_the_one_that_follows_it(
+    run: Run, ledger_service: FakeService, beats: Beats
+) -> None:
+    ledger_service.budget("tight", calls=5)
+    make(run, lease_calls=4)
+    beats.now += 11
+    make(run, lease_calls=4)
+    assert sizes(ledger_service) == [2, 2], "it has half of what the budget has left, and not of the rest"
+
+
 # --- threads, forks ---
 
 

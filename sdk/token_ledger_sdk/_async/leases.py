@@ -162,9 +162,24 @@ class AsyncLeases(AsyncBlock):
             await self._flusher.flush_if_there()
 
     async def _open(self, terms: Terms) -> None:
-        """Ask for another lease; the previous one is released once all of its calls are booked."""
+        """Ask for another lease; the previous one is released once all of its calls are booked.
+
+        One that is only outdated is kept until there is an answer: without one, calls go on by it.
+        """
+        before = self._current
+        if before is None or not (before.lasts(self._latest_end(), at_any_age=True) and before.covers(before.size)):
+            self._retire()
+        try:
+            granted = await self._ask(terms)
+            if granted is None and self._current is not None:
+                self._retire()  # what it holds may be the room that the other lacks
+                granted = await self._ask(terms)
+        except (Unreachable, Unavailable):
+            if self._current is None:
+                raise
+            self._sender.outbox.failed()
+            return
         self._retire()
-        granted = await self._ask(terms)
         if granted is None:
             self._single_until = self._clock() + terms.single_seconds
             return
