@@ -1,6 +1,7 @@
 """What calls cost at most, as far as this process has been told: for calls that nobody can be asked about.
 
-A lease tells the rates of its model, and a hold what a call of its size costs at most.
+A lease tells the rates of its model, and a hold what a call of its size costs at most. Prices change: rates that a
+later hold contradicts count no more, and of holds the newest counts.
 """
 
 from __future__ import annotations
@@ -56,25 +57,32 @@ class KnownCosts:
         held = _size(call, call["max_output_tokens"] if limit is None else limit, to_nanos(cost))
         kind = _kind(call)
         known = [each for each in self._held.get(kind, ()) if not held.covers(each)]
-        self._held[kind] = (*known[-_MOST_SIZES + 1 :], held)
-        _forget_first(self._held)
+        _note(self._held, kind, (*known[-_MOST_SIZES + 1 :], held))
+        if not held.others and self._by_rates({**call, "max_output_tokens": held.max_output_tokens}) != held.cost_nanos:
+            self._rates.pop(kind, None)
 
     def note_rates(self, call: Call, provider: str, model: str, price: LeasePrice | None) -> None:
         """Note the rates of a lease, unless they are of another model, or have fees of announced kinds in them."""
         if price is not None and not call.get("max_usage") and (provider, model) == (call["provider"], call["model"]):
-            self._rates[_kind(call)] = price
-            _forget_first(self._rates)
+            _note(self._rates, _kind(call), price)
 
     def most_nanos(self, call: Call) -> int | None:
         """Return the most that a call costs, in nano-dollars; None if that is not known here."""
-        kind, asked = _kind(call), _size(call, call["max_output_tokens"], 0)
-        price = self._rates.get(kind)
-        if price is not None and not asked.others:
-            from .leases.sizes import hold_cost
-            from .leases.terms import size_of
+        asked = _size(call, call["max_output_tokens"], 0)
+        by_rates = None if asked.others else self._by_rates(call)
+        if by_rates is not None:
+            return by_rates
+        return next((held.cost_nanos for held in reversed(self._held.get(_kind(call), ())) if held.covers(asked)), None)
 
-            return to_nanos(hold_cost(price, size_of(call), call.get("cache_write")))
-        return min((held.cost_nanos for held in self._held.get(kind, ()) if held.covers(asked)), default=None)
+    def _by_rates(self, call: Call) -> int | None:
+        """Return what a call of tokens costs at most by the rates of a lease, in nano-dollars."""
+        price = self._rates.get(_kind(call))
+        if price is None:
+            return None
+        from .leases.sizes import hold_cost
+        from .leases.terms import size_of
+
+        return to_nanos(hold_cost(price, size_of(call), call.get("cache_write")))
 
 
 def _kind(call: Call) -> _Kind:
@@ -86,6 +94,8 @@ def _size(call: Call, max_output_tokens: int, cost_nanos: int) -> _Held:
     return _Held(call["input_tokens"], max_output_tokens, uncached, dict(call.get("max_usage") or {}), cost_nanos)
 
 
-def _forget_first(known: OrderedDict[_Kind, Any]) -> None:
+def _note(known: OrderedDict[_Kind, Any], kind: _Kind, told: object) -> None:
+    known[kind] = told
+    known.move_to_end(kind)
     if len(known) > _MOST_MODELS:
         known.popitem(last=False)

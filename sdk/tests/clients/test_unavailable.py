@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -18,8 +19,9 @@ from token_ledger_sdk import (
     Unreachable,
     Usage,
     allow_up_to,
+    known_costs,
 )
-from token_ledger_sdk.testing import FakeService
+from token_ledger_sdk.testing import FakeService, ModelPrice
 from token_ledger_sdk.unavailable import PROBE_SECONDS, Circuit
 
 from ..conftest import Clock
@@ -221,6 +223,67 @@ def test_the_rates_of_a_lease_tell_what_calls_of_every_size_cost(service: FakeSe
         with pytest.raises(Unreachable):
             ledger.reserve(user="ada", **{**CALL, "input_tokens": 101, "max_output_tokens": 0})
         assert ledger.reserve(user="ada", **{**CALL, "input_tokens": 100, "max_output_tokens": 0}).is_unasked
+        service._failures.clear()
+
+
+def _twice_as_dear(service: FakeService) -> None:
+    service.price("p", "m", ModelPrice(input=Decimal(2), output=Decimal(8)))
+
+
+def test_rates_that_a_later_hold_contradicts_count_no_more(service: FakeService) -> None:
+    with client_of(service, Clock(), on_unavailable=allow_up_to(cost="0.0026")) as ledger:
+        with ledger.lease(user="ada", calls=2, **CALL) as leases:
+            leases.reserve().release()
+        _twice_as_dear(service)
+        assert str(ledger.reserve(user="ada", **CALL).release().held.cost) == "0.002600000"
+        service.fail(AWAY, times=10_000)
+        assert ledger.reserve(user="ada", **CALL).is_unasked
+        with pytest.raises(Unreachable):
+            ledger.reserve(user="ada", **CALL)
+        service._failures.clear()
+
+
+def test_rates_that_a_later_hold_confirms_count_for_smaller_calls(service: FakeService) -> None:
+    with client_of(service, Clock(), on_unavailable=allow_up_to(cost="0.0001")) as ledger:
+        service.price("p", "m", ModelPrice(input=Decimal(1), output=Decimal(4), cache_read=Decimal("0.1")))
+        with ledger.lease(user="ada", calls=2, **CALL) as leases:
+            leases.reserve().release()
+        ledger.reserve(user="ada", **{**CALL, "cached_input_tokens": 300}).release()
+        service.fail(AWAY, times=10_000)
+        assert ledger.reserve(user="ada", **{**CALL, "input_tokens": 100, "max_output_tokens": 0}).is_unasked
+        service._failures.clear()
+
+
+def test_of_holds_that_were_as_large_the_newest_counts(service: FakeService) -> None:
+    smaller = {**CALL, "max_output_tokens": 50}
+    with client_of(service, Clock(), on_unavailable=allow_up_to(cost="0.0026")) as ledger:
+        ledger.reserve(user="ada", **CALL).release()
+        _twice_as_dear(service)
+        assert str(ledger.reserve(user="ada", **smaller).release().held.cost) == "0.002200000"
+        service.fail(AWAY, times=10_000)
+        assert ledger.reserve(user="ada", **smaller).is_unasked
+        with pytest.raises(Unreachable):
+            ledger.reserve(user="ada", **smaller)
+        service._failures.clear()
+
+
+@pytest.mark.parametrize("is_leased", [False, True])
+def test_the_models_that_were_told_of_last_are_known(
+    is_leased: bool, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_costs, "_MOST_MODELS", 2)
+    with client_of(service, Clock(), on_unavailable=allow_up_to(cost=1)) as ledger:
+        for model in ("m", "other", "m", "third"):
+            call = {**CALL, "model": model}
+            if is_leased:
+                with ledger.lease(user="ada", calls=2, **call) as leases:
+                    leases.reserve().release()
+            else:
+                ledger.reserve(user="ada", **call).release()
+        service.fail(AWAY, times=10_000)
+        assert ledger.reserve(user="ada", **CALL).is_unasked
+        with pytest.raises(Unreachable, match="is not known here"):
+            ledger.reserve(user="ada", **{**CALL, "model": "other"})
         service._failures.clear()
 
 
