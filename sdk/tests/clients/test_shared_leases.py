@@ -188,6 +188,27 @@ def test_a_call_that_is_too_large_for_the_lease_has_a_hold_of_its_own(run: Run, 
 
 
 @pytest.mark.parametrize(
+    ("made", "tokens", "granted"),
+    [
+        (1, 9_000, [10]),  # however much larger it is than what the lease is for
+        (1, 9_001, [10, None]),
+        (9, 2_000, [10, 10]),  # calls grow
+        (9, 2_001, [10, None]),
+        (10, 9_000, [10, 10]),  # nothing is left for calls of its size either
+    ],
+)
+def test_a_large_call_draws_from_the_lease_or_another_or_has_a_hold(
+    made: int, tokens: int, granted: list[int | None], run: Run, ledger_service: FakeService
+) -> None:
+    """The lease is for ten calls of 1,000 tokens, of which so many run; 100 tokens are output."""
+    running = [run.reserve(**CALL, lease_calls=10) for _ in range(made)]
+    running.append(run.reserve(**{**CALL, "input_tokens": tokens - 100}, lease_calls=10))
+    assert sizes(ledger_service) == granted
+    for hold in running:
+        hold.release()
+
+
+@pytest.mark.parametrize(
     "said",
     [{"idempotency_key": "k"}, {"ttl_seconds": 60}, {"max_usage": {"web_searches": 1}}, {"lease_calls": 0},
      {"lease_calls": 1}],
@@ -253,6 +274,14 @@ def test_calls_that_are_booked_at_once_have_holds_of_their_own(ledger_service: F
             make(run)
             assert ledger_service.calls[-1].usage == USED
     assert sizes(ledger_service) == [None] * 3
+
+
+def test_calls_that_are_booked_at_once_draw_from_leases_if_that_is_said(ledger_service: FakeService) -> None:
+    with ledger_service.client(flush_seconds=0) as ledger, ledger.run(user="ada") as run:
+        for _ in range(3):
+            make(run, lease_calls=50)
+        assert ledger_service.calls == [], "such calls are booked a moment later"
+    assert (sizes(ledger_service), len(ledger_service.calls)) == ([50], 3)
 
 
 # --- what a leased call of a run says ---
