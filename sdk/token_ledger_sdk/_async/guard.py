@@ -8,7 +8,6 @@ from ..guard.ask import Ask
 from ..guard.context import CallContext, current_context
 from ..guard.output_limits import OutputLimit, fitting, limit_of_model, limit_on_wire
 from ..unavailable import OnUnavailable
-from ..wire.calls import Call, Scope
 from .guarded_call import AsyncGuardedCall, covering_call
 from .hold import AsyncHold
 from .known_models import AsyncKnownModels
@@ -92,13 +91,11 @@ class AsyncGuard:
 
     async def _reserve(self, ask: Ask, context: CallContext, max_output_tokens: int) -> AsyncHold | AsyncLeasedCall:
         call = ask.call(context, max_output_tokens=max_output_tokens)
-        hold = await self._permit(call, context.scope())
+        terms = context.scope(), self._lease_calls, self._on_unavailable
+        hold = await self._pool.reserve(call, *terms)
         if hold.provider == ask.provider or "apply" not in call:
             return hold
         # A stand-in of another provider, which this client can't call: ask for the model itself.
         await hold.release(reason="the client can't call this provider")
         del call["apply"]
-        return await self._permit(call, context.scope())
-
-    async def _permit(self, call: Call, scope: Scope) -> AsyncHold | AsyncLeasedCall:
-        return await self._pool.reserve(call, scope, self._lease_calls, self._on_unavailable)
+        return await self._pool.reserve(call, *terms)

@@ -45,7 +45,6 @@ class AsyncHold(AsyncPermission, AsyncBeating):
         self._ttl_seconds = call.get("ttl_seconds", DEFAULT_TTL_SECONDS)
         self._granted = sender.heartbeat.clock()
         self._beaten: float | None = self._granted
-        sender.heartbeat.add(self)
 
     @property
     def _grant(self) -> Reservation:
@@ -293,4 +292,6 @@ async def reserve_by(sender: AsyncSender, request: ApiRequest, call: Call, scope
         )
         raise ReservationNotOpen(Problem(409, "reservation_not_open", detail=detail))
     sender.costs.note_hold(call, reservation)
-    return AsyncHold(sender, reservation, call, scope)
+    hold = AsyncHold(sender, reservation, call, scope)
+    sender.heartbeat.add(hold)
+    return hold

@@ -23,10 +23,6 @@ class AsyncLaterHold(AsyncHold):
         self._estimates_part = False
         super().__init__(sender, reservation, call, scope)
 
-    def next_beat(self, now: float) -> float | None:
-        """Return None: nothing of its own is to be extended."""
-        return None
-
     async def settle_soon(self, response: object, **actual: Unpack[Actual]) -> None:
         """The same as `settle`."""
         await self.settle(response, **actual)

@@ -10,6 +10,7 @@ from contextlib import suppress
 import httpx2
 
 from ..errors import ClientClosed, LedgerError
+from ..outage import is_unavailable
 from ..unsettled import retry_pause_seconds
 from ..waiting_async import SignalAsync, background_async
 from ..wire.events_of_runs import EventLines
@@ -18,8 +19,6 @@ from ..wire.runs import RunNews
 from .sender import AsyncSender
 
 _log = logging.getLogger("token_ledger_sdk")
-
-_WORTH_REPEATING = frozenset({408, 429})
 
 
 class AsyncRunEvents:
@@ -53,7 +52,7 @@ class AsyncRunEvents:
                 async with self._sender.stream(self._path) as response:
                     self._response = response
                     if response.status_code >= 400:
-                        if response.status_code < 500 and response.status_code not in _WORTH_REPEATING:
+                        if not is_unavailable(response.status_code):
                             _log.warning("Token Ledger tells nothing of a run: status %d", response.status_code)
                             return
                     else:

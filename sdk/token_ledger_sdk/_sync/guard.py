@@ -9,7 +9,6 @@ from ..guard.ask import Ask
 from ..guard.context import CallContext, current_context
 from ..guard.output_limits import OutputLimit, fitting, limit_of_model, limit_on_wire
 from ..unavailable import OnUnavailable
-from ..wire.calls import Call, Scope
 from .guarded_call import GuardedCall, covering_call
 from .hold import Hold
 from .known_models import KnownModels
@@ -93,13 +92,11 @@ class Guard:
 
     def _reserve(self, ask: Ask, context: CallContext, max_output_tokens: int) -> Hold | LeasedCall:
         call = ask.call(context, max_output_tokens=max_output_tokens)
-        hold = self._permit(call, context.scope())
+        terms = context.scope(), self._lease_calls, self._on_unavailable
+        hold = self._pool.reserve(call, *terms)
         if hold.provider == ask.provider or "apply" not in call:
             return hold
         # A stand-in of another provider, which this client can't call: ask for the model itself.
         hold.release(reason="the client can't call this provider")
         del call["apply"]
-        return self._permit(call, context.scope())
-
-    def _permit(self, call: Call, scope: Scope) -> Hold | LeasedCall:
-        return self._pool.reserve(call, scope, self._lease_calls, self._on_unavailable)
+        return self._pool.reserve(call, *terms)

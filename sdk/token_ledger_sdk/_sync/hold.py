@@ -46,7 +46,6 @@ class Hold(Permission, Beating):
         self._ttl_seconds = call.get("ttl_seconds", DEFAULT_TTL_SECONDS)
         self._granted = sender.heartbeat.clock()
         self._beaten: float | None = self._granted
-        sender.heartbeat.add(self)
 
     @property
     def _grant(self) -> Reservation:
@@ -292,4 +291,6 @@ def reserve_by(sender: Sender, request: ApiRequest, call: Call, scope: Scope) ->
         )
         raise ReservationNotOpen(Problem(409, "reservation_not_open", detail=detail))
     sender.costs.note_hold(call, reservation)
-    return Hold(sender, reservation, call, scope)
+    hold = Hold(sender, reservation, call, scope)
+    sender.heartbeat.add(hold)
+    return hold

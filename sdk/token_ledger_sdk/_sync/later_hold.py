@@ -24,10 +24,6 @@ class LaterHold(Hold):
         self._estimates_part = False
         super().__init__(sender, reservation, call, scope)
 
-    def next_beat(self, now: float) -> float | None:
-        """Return None: nothing of its own is to be extended."""
-        return None
-
     def settle_soon(self, response: object, **actual: Unpack[Actual]) -> None:
         """The same as `settle`."""
         self.settle(response, **actual)

@@ -11,6 +11,7 @@ from contextlib import suppress
 import httpx2
 
 from ..errors import ClientClosed, LedgerError
+from ..outage import is_unavailable
 from ..unsettled import retry_pause_seconds
 from ..waiting_sync import SignalSync, background_sync
 from ..wire.events_of_runs import EventLines
@@ -19,8 +20,6 @@ from ..wire.runs import RunNews
 from .sender import Sender
 
 _log = logging.getLogger("token_ledger_sdk")
-
-_WORTH_REPEATING = frozenset({408, 429})
 
 
 class RunEvents:
@@ -54,7 +53,7 @@ class RunEvents:
                 with self._sender.stream(self._path) as response:
                     self._response = response
                     if response.status_code >= 400:
-                        if response.status_code < 500 and response.status_code not in _WORTH_REPEATING:
+                        if not is_unavailable(response.status_code):
                             _log.warning("Token Ledger tells nothing of a run: status %d", response.status_code)
                             return
                     else:
