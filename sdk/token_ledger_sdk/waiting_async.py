@@ -64,7 +64,7 @@ class SignalAsync:
 class InterruptionAsync:
     """Cancels the task that made it, where that is one of asyncio: what it does must not go on."""
 
-    __slots__ = ("__weakref__", "_before", "_is_only", "_is_over", "_is_used", "_loop", "_task")
+    __slots__ = ("__weakref__", "_before", "_is_over", "_is_taken_back", "_is_used", "_loop", "_task")
 
     def __init__(self) -> None:
         try:
@@ -73,7 +73,12 @@ class InterruptionAsync:
             self._task = None
         self._loop = None if self._task is None else self._task.get_loop()
         self._before = 0 if self._task is None else self._task.cancelling()
-        self._is_used = self._is_over = self._is_only = False
+        self._is_used = self._is_over = self._is_taken_back = False
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there is a task to cancel."""
+        return self._task is not None
 
     def interrupt(self, *, unless_ending: bool = False) -> None:
         """Cancel the task, from any thread; a moment later, and unless that was done meanwhile, if that is said."""
@@ -90,7 +95,8 @@ class InterruptionAsync:
             self._cancel()
 
     def _cancel(self) -> None:
-        if self._task is not None and not (self._is_over or self._task.done()):
+        # One stop may be heard several times, and only one cancellation is taken back.
+        if self._task is not None and not (self._is_used or self._is_over or self._task.done()):
             self._is_used = True
             self._task.cancel()
 
@@ -100,10 +106,12 @@ class InterruptionAsync:
 
     def caused(self, error: BaseException | None) -> bool:
         """Whether an exception is the cancellation by this, and nobody else cancels the task; ask when it is over."""
-        if self._is_used and self._task is not None:
-            self._is_used = False
-            self._is_only = self._task.uncancel() <= self._before
-        return self._is_only and isinstance(error, asyncio.CancelledError)
+        if self._task is None or not self._is_used:
+            return False
+        if not self._is_taken_back:
+            self._is_taken_back = True
+            self._task.uncancel()
+        return self._task.cancelling() <= self._before and isinstance(error, asyncio.CancelledError)
 
 
 async def apart_async(do: Callable[[], Awaitable[None]]) -> None:

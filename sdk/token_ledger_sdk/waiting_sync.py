@@ -50,6 +50,11 @@ class InterruptionSync:
 
     __slots__ = ("__weakref__",)
 
+    @property
+    def is_possible(self) -> bool:
+        """Return False."""
+        return False
+
     def interrupt(self, *, unless_ending: bool = False) -> None:
         """Do nothing."""
 

@@ -1,5 +1,6 @@
 """What a client has heard of its runs reaches what goes on for them, and nothing else."""
 
+import sys
 import threading
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from token_ledger_sdk import Problem, RunCancelled
 from token_ledger_sdk.guard import run_stops
 from token_ledger_sdk.guard.run_stops import RunStops
+
+from ..forking import check_in_a_fork
 
 
 class Leases:
@@ -47,9 +50,9 @@ def test_what_has_left_is_let_be() -> None:
     stops, block, call, stays = RunStops(), Work(), Work(), Work()
     for each, is_block in ((block, True), (stays, True), (call, False)):
         stops.enter("1", each, is_block=is_block)
-    stops.leave("1", block)
-    stops.leave("1", call)
-    stops.leave("1", call)
+    stops.leave(block)
+    stops.leave(call)
+    stops.leave(call)
     stops.cancelled("1")
     assert (block.interrupted, call.interrupted, stays.interrupted) == ([], [], [False])
 
@@ -82,7 +85,7 @@ def test_parts_of_parts_stop_with_a_run_and_not_the_other_way_round() -> None:
     assert leases.halted == 2
     with pytest.raises(RunCancelled):
         stops.check("2")
-    stops.forget_part("2")
+    stops.forget("2")
     stops.check("2")
 
 
@@ -132,23 +135,62 @@ def test_so_many_cancelled_runs_are_remembered(monkeypatch: pytest.MonkeyPatch) 
             stops.check(run_id)
 
 
-def test_threads_enter_and_leave_while_runs_are_cancelled() -> None:
-    stops, failures = RunStops(), list[BaseException]()
+def test_what_a_fork_is_the_first_to_enter_is_told() -> None:
+    stops, copied = RunStops(), Leases()
+    stops.follow("1", copied)
 
-    def come_and_go() -> None:
+    def check() -> None:
+        leases, block, call = Leases(), Work(), Work()
+        stops.follow("1", leases)
+        stops.enter("1", block, is_block=True)
+        stops.enter("1", call, is_block=False)
+        stops.cancelled("1")
+        assert (leases.halted, block.interrupted, call.interrupted, copied.halted) == (1, [False], [True], 0)
+
+    check_in_a_fork(check)
+
+
+def test_of_parts_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_stops, "_MOST_REMEMBERED", 2)
+    stops = RunStops()
+    for part in "234":
+        stops.is_part_of(part, "1")
+    stops.cancelled("1")
+    stops.check("2")
+    for part in "34":
+        with pytest.raises(RunCancelled):
+            stops.check(part)
+
+
+def test_threads_enter_and_leave_while_runs_are_cancelled() -> None:
+    stops, failures, is_over = RunStops(), list[BaseException](), threading.Event()
+    stay = [Work() for _ in range(2_000)]  # to look at all of them takes a while
+    for each in stay:
+        stops.enter("0", each, is_block=True)
+
+    def come_and_go(run_id: str) -> None:
         try:
-            for number in range(2_000):
-                work = Work()
-                stops.enter(str(number % 7), work, is_block=bool(number % 2))
-                stops.leave(str(number % 7), work)
+            while not is_over.is_set():
+                works = [Work() for _ in range(10)]
+                for work in works:
+                    stops.enter(run_id, work, is_block=True)
+                for work in works:
+                    stops.leave(work)
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for number in range(200):
-        stops.halt(str(number % 7))
-    for thread in threads:
-        thread.join()
+    threads = [threading.Thread(target=come_and_go, args=(run_id,)) for run_id in "1234"]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that threads take turns also within what looks at all of them
+    try:
+        for thread in threads:
+            thread.start()
+        for number in range(1, 100):
+            stops.cancelled(str(number))
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(before)
     assert failures == []
+    assert not any(each.interrupted for each in stay)

@@ -79,6 +79,16 @@ def test_a_lease_of_unknown_accounts_may_be_on_any(of_lease: tuple[str, ...], ma
     assert replace(LEASE, account_ids=of_lease).may_be_on({"2", "3"}) is may_be
 
 
+def test_a_lease_is_not_traded_once_its_calls_have_ended() -> None:
+    book, other = book_of(), replace(LEASE, lease_id="62", held=Amounts(1_000, Decimal("0.0022"), 1), calls=1)
+    ended = book.admit(SIZE, 1_060.0)
+    assert ended is not None
+    book.give_back(ended)
+    assert book.trade(other, sent=1_001.0) == "62"
+    book.admit(SIZE, 1_060.0)
+    assert (book.trade(other, sent=1_001.0), book.lease) == ("61", other)
+
+
 @pytest.mark.parametrize("changed", [{"state": "expired"}, {"directive": Directive(stop=True)}])
 def test_a_lease_that_is_stopped_admits_nothing(changed: dict[str, Any]) -> None:
     assert book_of(replace(LEASE, **changed)).admit(SIZE, 1_000.0) is None

@@ -54,8 +54,9 @@ class AsyncLeasedHold(AsyncLaterHold):
         """Let the lease, and so all of its calls, expire `ttl_seconds` from now, if that is later."""
         extended = await self._leased.extend(ttl_seconds)
         self.reservation = replace(
-            self.reservation, state=extended.state, expires_at=extended.expires_at, directive=extended.directive
-        )
+            self.reservation, state=extended.state, expires_at=extended.expires_at, directive=extended.directive,
+            stop=extended.stop,
+        )  # fmt: skip
         return self.reservation
 
 

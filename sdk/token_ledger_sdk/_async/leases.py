@@ -112,7 +112,10 @@ class AsyncLeases(AsyncBlock):
         return await unless_away(self._sender, self._terms.single(size), self._scope, on_unavailable, ask)
 
     def admit_at_once(self, size: Size) -> AsyncLeasedCall | None:
-        """Admit a call in this process; None if the service must be asked, for a lease or for this call."""
+        """Admit a call in this process; None if the service must be asked, for a lease or for this call.
+
+        Raises RunCancelled once that was heard of the run.
+        """
         if self._process != os.getpid():
             self._begin()  # this is a fork: the parent admits from the leases that were copied
         return self._admit(size)
@@ -124,6 +127,7 @@ class AsyncLeases(AsyncBlock):
             return self._admit(size) or await self._admit_after_renewal(size, terms)
 
     def _admit(self, size: Size) -> AsyncLeasedCall | None:
+        self._sender.stops.check(self._scope.run_id)
         book = self._current
         if book is None or self._flusher.is_stale(book):
             return None
@@ -271,9 +275,12 @@ class AsyncLeases(AsyncBlock):
 
     async def close(self) -> None:
         """Book what waits and release what is left; calls in progress keep their lease until they have ended."""
+        if self._process != os.getpid():
+            self._begin()  # this is a fork: the parent gives back what was copied
         self._is_closed = True
-        self._current = None
-        await self._flusher.close()
+        async with self._renewing:  # a lease that was asked for is given back, too, once it was granted
+            self._current = None
+            await self._flusher.close()
 
     async def _leave(self, error: BaseException | None) -> None:
         await self.close()

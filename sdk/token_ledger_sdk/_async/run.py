@@ -307,7 +307,12 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
     async def _end(self, verb: Literal["cancel", "close"]) -> RunSnapshot:
         snapshot = (await self._sender.send(runs.end_request(self.run_id, verb))).read(RunSnapshot)
         self._ended = True
+        self._forget()
         return snapshot
+
+    def _forget(self) -> None:
+        self._sender.stops.forget(self.run_id)
+        self.mark(None)
 
     async def __aenter__(self) -> Self:
         if self._opening is not None:
@@ -330,7 +335,7 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
         if interruption is None:
             raise LedgerError("the block of the run was left, and never entered")
         interruption.over()
-        self._sender.stops.leave(self.run_id, interruption)
+        self._sender.stops.leave(interruption)
         if self._events is not None:
             self._events.close()
         was_interrupted = interruption.caused(error)
@@ -357,8 +362,7 @@ class AsyncRun(AsyncBlock, AsyncToolMethods):
             with suppress(RunNotOpen):
                 await self.close()
         finally:
-            self._sender.stops.forget_part(self.run_id)
-            self.mark(None)
+            self._forget()
 
     def _failure(self) -> str:
         return f"close run {self.run_id}"

@@ -140,8 +140,9 @@ class Flusher(Beating):
         self.release_retired()
         if stop is not None and stop.startswith("lease_"):
             book.stop()
-        elif stop is not None:  # a stop of the run or the tenant applies to all of its leases
+        elif stop is not None and self._run_id is None:  # a stop of the tenant
             self.halt()
+        else:  # a stop of the run or the tenant applies to all of the run's leases
             self.stops.told(self._run_id, stop)
 
     def refused(self, error: ApiError) -> bool:
@@ -193,7 +194,7 @@ class Flusher(Beating):
         answer = self._sender.send(extend_request(book.lease.lease_id, ttl_seconds), again=again)
         reservation = answer.read(Reservation)
         book.extended(reservation)
-        book.heard = self._clock()
+        self.heard(book, reservation.stop)
         return reservation
 
     def put(self, book: LeaseBook, admitted: Take, use: Use) -> None:

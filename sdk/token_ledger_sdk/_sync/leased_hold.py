@@ -55,8 +55,9 @@ class LeasedHold(LaterHold):
         """Let the lease, and so all of its calls, expire `ttl_seconds` from now, if that is later."""
         extended = self._leased.extend(ttl_seconds)
         self.reservation = replace(
-            self.reservation, state=extended.state, expires_at=extended.expires_at, directive=extended.directive
-        )
+            self.reservation, state=extended.state, expires_at=extended.expires_at, directive=extended.directive,
+            stop=extended.stop,
+        )  # fmt: skip
         return self.reservation
 
 

@@ -38,16 +38,16 @@ class Permission(Block):
     def begin(self) -> None:
         """Let the task that makes the call be cancelled with its run, as long as the call goes on."""
         run_id = self._grant.run_id
-        if run_id is not None:
-            self._interruption = InterruptionSync()
-            self._stops.enter(run_id, self._interruption, is_block=False)
+        interruption = InterruptionSync()
+        if run_id is not None and interruption.is_possible:
+            self._interruption = interruption
+            self._stops.enter(run_id, interruption, is_block=False)
 
     def end(self) -> None:
         """Note that the call goes on no more."""
-        run_id = self._grant.run_id
-        if run_id is not None and self._interruption is not None:
+        if self._interruption is not None:
             self._interruption.over()
-            self._stops.leave(run_id, self._interruption)
+            self._stops.leave(self._interruption)
 
     def go_on(self) -> None:
         """Raise RunCancelled if the run of the call was heard to be cancelled."""

@@ -282,7 +282,12 @@ class Run(Block, ToolMethods):
     def _end(self, verb: Literal["cancel", "close"]) -> RunSnapshot:
         snapshot = (self._sender.send(runs.end_request(self.run_id, verb))).read(RunSnapshot)
         self._ended = True
+        self._forget()
         return snapshot
+
+    def _forget(self) -> None:
+        self._sender.stops.forget(self.run_id)
+        self.mark(None)
 
     def __enter__(self) -> Self:
         if self._opening is not None:
@@ -305,7 +310,7 @@ class Run(Block, ToolMethods):
         if interruption is None:
             raise LedgerError("the block of the run was left, and never entered")
         interruption.over()
-        self._sender.stops.leave(self.run_id, interruption)
+        self._sender.stops.leave(interruption)
         if self._events is not None:
             self._events.close()
         was_interrupted = interruption.caused(error)
@@ -332,8 +337,7 @@ class Run(Block, ToolMethods):
             with suppress(RunNotOpen):
                 self.close()
         finally:
-            self._sender.stops.forget_part(self.run_id)
-            self.mark(None)
+            self._forget()
 
     def _failure(self) -> str:
         return f"close run {self.run_id}"

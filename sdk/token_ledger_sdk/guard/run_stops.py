@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from typing import Protocol, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from ..errors import ApiError, Problem, RunCancelled
 
 _MOST_REMEMBERED = 10_000
-"""How many cancelled runs are known to be so; the service refuses what is asked for any other."""
+"""How many cancelled runs are known to be so, and how many parts; the service refuses what is asked for any other."""
 
 
 class Halting(Protocol):
@@ -28,6 +28,7 @@ class Interruptible(Protocol):
 
 
 Member = TypeVar("Member")
+Value = TypeVar("Value")
 
 
 class RunStops:
@@ -45,9 +46,10 @@ class RunStops:
     def _begin(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()  # guards what follows
-        self._halting: dict[str, WeakSet[Halting]] = {}
-        self._blocks: dict[str, WeakSet[Interruptible]] = {}
-        self._calls: dict[str, WeakSet[Interruptible]] = {}
+        # Each with its run; what is garbage is none of them any more.
+        self._halting: WeakKeyDictionary[Halting, str] = WeakKeyDictionary()
+        self._blocks: WeakKeyDictionary[Interruptible, str] = WeakKeyDictionary()
+        self._calls: WeakKeyDictionary[Interruptible, str] = WeakKeyDictionary()
 
     def check(self, run_id: str | None) -> None:
         """Raise RunCancelled for a run that was cancelled, or is a part of one that was."""
@@ -57,28 +59,27 @@ class RunStops:
     def is_part_of(self, run_id: str, parent: str) -> None:
         """Note that a run is a part of another."""
         self._parents[run_id] = parent
+        _forget_first(self._parents)
 
-    def forget_part(self, run_id: str) -> None:
+    def forget(self, run_id: str) -> None:
         """Forget what a run is a part of, once it has ended."""
         self._parents.pop(run_id, None)
 
     def follow(self, run_id: str, halting: Halting) -> None:
         """Tell something from now on, until it is garbage."""
-        self._add(self._halting, run_id, halting)
+        with self._guarded():
+            self._halting[halting] = run_id
 
     def enter(self, run_id: str, interruptible: Interruptible, *, is_block: bool) -> None:
         """Interrupt the block of a run, or a call of it, when the run was cancelled; until it has left."""
-        self._add(self._blocks if is_block else self._calls, run_id, interruptible)
+        with self._guarded():
+            (self._blocks if is_block else self._calls)[interruptible] = run_id
 
-    def leave(self, run_id: str, interruptible: Interruptible) -> None:
+    def leave(self, interruptible: Interruptible) -> None:
         """Let something be that has ended."""
         with self._guarded():
-            for members in (self._blocks, self._calls):
-                found = members.get(run_id)
-                if found is not None:
-                    found.discard(interruptible)
-                    if not found:
-                        del members[run_id]
+            self._blocks.pop(interruptible, None)
+            self._calls.pop(interruptible, None)
 
     def told(self, run_id: str | None, stop: str | None) -> None:
         """Act on why an answer says that no further call of a run should be made, if it does."""
@@ -97,7 +98,9 @@ class RunStops:
 
     def halt(self, run_id: str) -> None:
         """Let nothing more be admitted from what was granted for a run, because what it was granted by has changed."""
-        for each in self._of(self._halting, run_id):
+        with self._guarded():
+            halting = self._of(self._halting, run_id)
+        for each in halting:
             each.halt()
 
     def cancelled(self, run_id: str, *, by: Interruptible | None = None) -> None:
@@ -105,15 +108,15 @@ class RunStops:
         if run_id in self._cancelled:
             return
         self._cancelled[run_id] = None
-        while len(self._cancelled) > _MOST_REMEMBERED:
-            self._cancelled.pop(next(iter(self._cancelled)), None)
+        _forget_first(self._cancelled)
         self.halt(run_id)
-        blocks = self._of(self._blocks, run_id)
+        with self._guarded():
+            blocks, calls = self._of(self._blocks, run_id), self._of(self._calls, run_id)
         for block in blocks:
             if block is not by:
                 block.interrupt()
         if blocks:
-            for call in self._of(self._calls, run_id):
+            for call in calls:
                 # A task that one of the blocks waits for is cancelled with it: a second time would disturb its end.
                 call.interrupt(unless_ending=True)
 
@@ -128,14 +131,13 @@ class RunStops:
             self._begin()
         return self._lock
 
-    def _add(self, members: dict[str, WeakSet[Member]], run_id: str, member: Member) -> None:
-        with self._guarded():
-            members.setdefault(run_id, WeakSet()).add(member)
+    def _of(self, members: WeakKeyDictionary[Member, str], run_id: str) -> list[Member]:
+        return [member for member, its_run in [*members.items()] if run_id in self._lineage(its_run)]
 
-    def _of(self, members: dict[str, WeakSet[Member]], run_id: str) -> list[Member]:
-        with self._guarded():
-            runs = [each for each in [*members] if run_id in self._lineage(each)]
-            return [member for each in runs for member in members[each]]
+
+def _forget_first(known: dict[str, Value]) -> None:
+    while len(known) > _MOST_REMEMBERED:
+        known.pop(next(iter(known)), None)
 
 
 def cancelled_error(run_id: str) -> RunCancelled:

@@ -179,8 +179,8 @@ class LeaseBook:
     def trade(self, lease: Lease, *, sent: float) -> str:
         """Let calls in progress be those of another lease; returns the id of the one that no call is of any more.
 
-        That is the other one if it does not cover them, or has another model or other rates; or if calls wait, which
-        are booked on the lease that they were admitted from.
+        That is the other one if it does not cover them, or has another model or other rates; if none is in progress any
+        more; or if calls wait, which are booked on the lease that they were admitted from.
         """
         with self._lock:
             in_progress = self._whole - self._left - self._gone
@@ -188,7 +188,9 @@ class LeaseBook:
             is_alike = (lease.provider, lease.model, lease.price) == (
                 self.lease.provider, self.lease.model, self.lease.price,
             )  # fmt: skip
-            if self._waiting or not is_alike or _is_ended(lease) or not (whole - in_progress).fits:
+            if self._waiting or not self._in_flight or not is_alike or _is_ended(lease):
+                return lease.lease_id
+            if not (whole - in_progress).fits:
                 return lease.lease_id
             old, self.lease = self.lease.lease_id, lease
             self._whole, self._left, self._gone = whole, whole - in_progress, _NOTHING
@@ -223,7 +225,7 @@ class LeaseBook:
         return Take(tokens, tokens - size.cached_input_tokens, self._cost(size))
 
     def _cost(self, size: Size) -> Decimal:
-        if size is self._size:
+        if size == self._size:
             return self._usual_cost
         return self._cost_of(size)
 
