@@ -61,7 +61,7 @@ async def stream(
             "GET",
             f"{base}{path}",
             headers=headers,
-            params={name: value for name, value in given.items() if value is not None},
+            params=given,
         ) as response,
     ):
         assert response.status_code == 200

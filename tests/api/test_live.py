@@ -99,14 +99,15 @@ async def test_a_stream_resumes_after_any_event_without_loss_or_repetition(world
 
 
 async def test_a_stream_that_breaks_repeatedly_while_events_are_booked_sees_each_once(world: World, base: str) -> None:
-    known = len(await _booked_ids(world))
+    await _book(world, 1)
+    known = await _booked_ids(world)
+    last = known[-1]
 
     async def book() -> None:
         for count in (5, 1, 9, 2, 8, 3, 7, 4, 6, 5, 10):
             await _book(world, count)
 
     booking = asyncio.create_task(book())
-    last = (await _booked_ids(world))[-1]
     seen: list[str] = []
     while len(seen) < 60:
         async with stream(world, base, last=last) as events:
@@ -114,7 +115,7 @@ async def test_a_stream_that_breaks_repeatedly_while_events_are_booked_sees_each
                 seen.append(found["id"])
                 last = found["id"]
     await booking
-    assert seen == (await _booked_ids(world))[known:]
+    assert seen == (await _booked_ids(world))[len(known) :]
 
 
 async def test_a_stream_without_a_start_begins_with_what_is_booked_next(world: World, base: str) -> None:
@@ -181,7 +182,7 @@ async def test_streams_end_when_the_process_stops(own_world: World) -> None:
         assert [found async for found in events] == []
 
 
-async def _asks(world: World, base: str, key: str) -> httpx2.Response:
+async def _refused(world: World, base: str, key: str) -> httpx2.Response:
     """Ask for a stream that is refused."""
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx2.AsyncClient(timeout=SECONDS) as client:
@@ -198,9 +199,9 @@ async def test_a_principal_and_a_process_have_so_many_streams(
     async with stream(world, base, key=tokens[0]), stream(world, base, key=finance):
         async with stream(world, base, key=tokens[1]):
             # All tokens of a user count together, whoever issues them.
-            each = await _asks(world, base, tokens[2])
+            each = await _refused(world, base, tokens[2])
             check_problem(each, 429, "too_many_streams")
-            everybody = await _asks(world, base, admin)
+            everybody = await _refused(world, base, admin)
             check_problem(everybody, 503, "unavailable")
             assert int(each.headers["retry-after"]) > 0
             assert int(everybody.headers["retry-after"]) > 0

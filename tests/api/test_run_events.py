@@ -14,6 +14,7 @@ from tests.api.waiting import until
 from tests.api.world import World, another_process, check_problem, fresh
 from token_ledger.api import live_feeds
 from token_ledger.core.model.principal import Role
+from token_ledger.reports import live_feed
 from token_ledger.storage.database import DatabaseAway
 
 
@@ -131,28 +132,113 @@ async def test_who_connects_again_is_told_how_the_run_stands_and_misses_no_call(
     assert [found["id"] for found in rest] == booked[2:]
 
 
-async def test_a_stream_without_usage_tells_of_the_run_only(world: World, base: str) -> None:
+async def test_a_stream_without_usage_tells_of_the_run_only(
+    world: World, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_id = await _opened(world)
-    async with stream(world, base, path=_events_of(run_id), usage=False) as events:
+    await _book(world, run_id, 3)
+    looked_for: list[int | None] = []
+    look = live_feed.events_after
+
+    async def counted(*arguments: Any, run_id: int | None = None, **fields: Any) -> Any:
+        looked_for.append(run_id)
+        return await look(*arguments, run_id=run_id, **fields)
+
+    monkeypatch.setattr(live_feed, "events_after", counted)
+    async with stream(world, base, path=_events_of(run_id), usage=False, after=0) as events:
         await _next_run(events)
         await _book(world, run_id, 3)
         await world.made(f"/v1/runs/{run_id}/cancel")
         assert (await _next_run(events))["state"] == "cancelled"
+    assert set(looked_for) == {None}  # the reader's, and no calls that would not be shown
 
 
-async def test_of_changes_that_follow_one_another_quickly_the_last_is_told(world: World, base: str) -> None:
+class Rounds:
+    """What a reader reads, in order, with the transaction that it reads in; `hold` stops it until `released`."""
+
+    def __init__(self, patched: pytest.MonkeyPatch) -> None:
+        self.read: list[tuple[str, object]] = []
+        self.held, self.released = asyncio.Event(), asyncio.Event()
+        self.released.set()
+        for module, name in (
+            (live_feeds, "find_ledger_state"), (live_feed, "events_after"), (live_feeds, "find_run_news"),
+        ):  # fmt: skip
+            patched.setattr(module, name, self._counted(name, getattr(module, name)))
+
+    def _counted(self, name: str, look: Any) -> Any:
+        async def counted(connection: Any, *arguments: Any, **fields: Any) -> Any:
+            if name == "find_ledger_state" and not self.released.is_set():
+                self.held.set()
+                await self.released.wait()
+            self.read.append((name, connection))
+            return await look(connection, *arguments, **fields)
+
+        return counted
+
+    async def hold(self) -> None:
+        """Return when the reader has begun a round and read nothing in it."""
+        self.held.clear()
+        self.released.clear()
+        await self.held.wait()
+
+    async def have_passed(self, count: int) -> None:
+        """Return when so many further rounds have begun."""
+        wanted = len(self.looks) + count
+
+        async def passed() -> bool:
+            return len(self.looks) >= wanted
+
+        await until(passed)
+
+    @property
+    def looks(self) -> list[object]:
+        """The transactions of the rounds."""
+        return [transaction for name, transaction in self.read if name == "find_ledger_state"]
+
+
+async def test_of_changes_that_follow_one_another_quickly_the_last_is_told(
+    world: World, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_id = await _opened(world)
+    rounds = Rounds(monkeypatch)
     async with stream(world, base, path=_events_of(run_id)) as events:
         told = [await _next_run(events)]
+        await rounds.have_passed(3)
+        await rounds.hold()
         for _ in range(30):
             await world.made(f"/v1/runs/{run_id}/steps", {"idempotency_key": fresh()})
-        while told[-1]["iterations"]["taken"] < 30:
-            told.append(await _next_run(events))
-    taken = [each["iterations"]["taken"] for each in told]
-    assert taken == sorted(set(taken))
+        rounds.released.set()
+        told.append(await _next_run(events))
+        await world.made(f"/v1/runs/{run_id}/close")
+        told.append(await _next_run(events))
+    assert [(each["iterations"]["taken"], each["state"]) for each in told] == [
+        (0, "open"), (30, "open"), (30, "closed")
+    ]  # fmt: skip
 
 
-async def _asked(base: str, key: str, run_id: str) -> httpx2.Response:
+async def test_a_round_is_one_transaction_and_reads_only_where_the_ledger_stands_while_nothing_changes(
+    world: World, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = await _opened(world)
+    async with stream(world, base, path=_events_of(run_id)) as events:
+        await _next_run(events)
+        rounds = Rounds(monkeypatch)
+        await rounds.have_passed(3)
+        await rounds.hold()
+        rounds.read.clear()
+        rounds.released.set()
+        await rounds.have_passed(3)
+        await rounds.hold()
+        assert {name for name, _ in rounds.read} == {"find_ledger_state"}
+        await world.made(f"/v1/runs/{run_id}/steps", {"idempotency_key": fresh()})
+        rounds.read.clear()
+        rounds.released.set()
+        await _next_run(events)
+    assert [name for name, _ in rounds.read[:3]] == ["find_ledger_state", "events_after", "find_run_news"]
+    assert len({transaction for _, transaction in rounds.read[:3]}) == 1
+
+
+async def _refused(base: str, key: str, run_id: str) -> httpx2.Response:
     """Ask for a stream that is refused."""
     async with httpx2.AsyncClient(timeout=60) as client:
         return await client.get(f"{base}{_events_of(run_id)}", headers={"Authorization": f"Bearer {key}"})
@@ -165,7 +251,7 @@ async def test_others_have_no_such_run(world: World, base: str) -> None:
         world.token("acme", run_id=int(another)),
     )  # fmt: skip
     for key in keys:
-        check_problem(await _asked(base, key, run_id), 404, "run_not_found")
+        check_problem(await _refused(base, key, run_id), 404, "run_not_found")
     for key in (
         world.keys["acme", Role.AGENT],
         world.token("acme", user="ada"),
@@ -190,9 +276,11 @@ async def test_a_key_has_so_many_streams_of_a_run_and_of_all_runs(
     async with AsyncExitStack() as opened:
         for run_id in (first, first):
             await opened.enter_async_context(stream(world, base, path=_events_of(run_id), key=key))
-        check_problem(await _asked(base, key, first), 429, "too_many_streams")
+        problem = check_problem(await _refused(base, key, first), 429, "too_many_streams")
+        assert problem["detail"].startswith(f"2 live streams of run {first} are open with this key")
         await opened.enter_async_context(stream(world, base, path=_events_of(second), key=key))
-        check_problem(await _asked(base, key, second), 429, "too_many_streams")
+        problem = check_problem(await _refused(base, key, second), 429, "too_many_streams")
+        assert problem["detail"].startswith("3 live streams of runs are open with this key")
         # They take no place from the streams of the whole tenant.
         await opened.enter_async_context(stream(world, base))
     await until(is_free)
@@ -210,10 +298,10 @@ async def test_streams_of_runs_that_go_away_leave_nothing_behind(world: World, b
     watching = [asyncio.create_task(watch(run_id)) for run_id in runs]
 
     async def are_open() -> bool:
-        return bool(feeds.open_streams == len(runs))
+        return bool(feeds.open_streams == len(runs) == sum(map(len, feeds.watched.values())))
 
     async def are_gone() -> bool:
-        return not (feeds.open_streams or feeds.readers or any(feeds.watched_runs(t) for t in world.tenants.values()))
+        return not (feeds.open_streams or feeds.readers or feeds.watched)
 
     await until(are_open)
     for task in watching:

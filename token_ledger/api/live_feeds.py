@@ -5,8 +5,8 @@ A stream that begins further back than the reader remembers catches up with read
 
 import asyncio
 import logging
-from collections import Counter, defaultdict, deque
-from collections.abc import AsyncGenerator, Iterator
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from token_ledger.ledger.errors import Unavailable
 from token_ledger.reports import live_feed
 from token_ledger.reports.live_feed import LiveEvent
 from token_ledger.storage.database import Database, DatabaseAway
-from token_ledger.storage.reads.live_feed import current_sequence
+from token_ledger.storage.reads.live_feed import LedgerState, current_sequence, find_ledger_state
 from token_ledger.storage.reads.run_news import RunNews, find_run_news
 from token_ledger.wire.problems import ProblemError, RequestCode
 
@@ -44,15 +44,23 @@ _RETRY = {"Retry-After": "10"}
 
 @dataclass
 class _Feed:
-    """The newest events of a tenant: all that come after the id `begins_after`, up to `last`; the runs watched now."""
+    """The newest events of a tenant: all that come after the id `begins_after`, up to `last`; the runs watched now.
+
+    `looked` is the state of the ledger in which these runs were looked at; `is_behind` says that more events wait.
+    """
 
     begins_after: int
     last: int
     events: deque[LiveEvent] = field(default_factory=deque)
     runs: dict[int, RunNews] = field(default_factory=dict)
+    looked: tuple[LedgerState, frozenset[int]] | None = None
+    is_behind: bool = False
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, events: list[LiveEvent]) -> None:
+        self.is_behind = len(events) == MOST_READ
+        if not events:
+            return
         self.events.extend(events)
         self.last = events[-1].event_id
         while len(self.events) > MOST_REMEMBERED:
@@ -84,7 +92,7 @@ class LiveFeeds:
         self._readers: dict[TenantId, asyncio.Task[None]] = {}
         self._feeds: dict[TenantId, asyncio.Future[_Feed]] = {}
         self._following: Counter[TenantId] = Counter()
-        self._watched: defaultdict[TenantId, Counter[int]] = defaultdict(Counter)
+        self._watched: dict[TenantId, Counter[int]] = {}
         self._catching_up = asyncio.Semaphore(MOST_CATCHING_UP)
 
     @property
@@ -97,19 +105,22 @@ class LiveFeeds:
         """How many tenants are read for them."""
         return len(self._readers)
 
-    def watched_runs(self, tenant: TenantId) -> int:
-        """How many of a tenant's runs are read for them."""
-        return len(self._watched[tenant])
+    @property
+    def watched(self) -> Mapping[TenantId, Collection[int]]:
+        """The runs that are read for them."""
+        return self._watched
 
     @contextmanager
     def admitted(self, watcher: Principal, run_id: int | None = None) -> Iterator[None]:
         """Count a stream, of one run if it is named, while it is open; raise the problem if there are too many."""
         whose = _whose(watcher)
-        counted = [(*whose, run_id)] if run_id is None else [(*whose, run_id), (*whose, "runs")]
-        for each, most in zip(counted, (MOST_STREAMS_EACH, MOST_RUN_STREAMS), strict=False):
+        limits: list[tuple[object, int, str]] = [(None, MOST_STREAMS_EACH, "")]
+        if run_id is not None:
+            limits = [(run_id, MOST_STREAMS_EACH, f" of run {run_id}"), ("runs", MOST_RUN_STREAMS, " of runs")]
+        counted = [(*whose, of) for of, _, _ in limits]
+        for each, (_, most, which) in zip(counted, limits, strict=True):
             if self._streams[each] >= most:
-                which = "live streams" if run_id is None else "live streams of runs"
-                detail = f"{most} {which} are open with this key or for this user; close one of them first"
+                detail = f"{most} live streams{which} are open with this key or for this user; close one of them first"
                 raise ProblemError(RequestCode.TOO_MANY_STREAMS, detail, headers=_RETRY)
         if self.open_streams >= MOST_STREAMS:
             detail = "this process has as many live streams as it can serve; try again later"
@@ -132,38 +143,27 @@ class LiveFeeds:
 
         With `run_id`, only those of that run and its sub-runs. Raises DatabaseAway while older events can't be read.
         """
-        self._following[watcher.tenant] += 1
-        try:
-            feed = await self._feed(watcher.tenant)
-            while not self._stopping.is_set():
-                woken = feed.woken
-                if event_id < feed.begins_after:
-                    events, event_id = await self._catch_up(watcher, event_id, feed.last, run_id)
-                else:
-                    events = [event for event in feed.after(event_id) if _may_see(watcher, event, run_id)]
-                    event_id = max(event_id, feed.last)
+        async with aclosing(self._rounds(watcher, event_id, run_id)) as rounds:
+            async for _, events in rounds:
                 yield events
-                if not events and event_id >= feed.last:
-                    await woken.wait()
-        finally:
-            self._following[watcher.tenant] -= 1
 
     async def follow_run(
-        self, watcher: Principal, run_id: int, event_id: int
+        self, watcher: Principal, run_id: int, event_id: int | None
     ) -> AsyncGenerator[list[LiveEvent | RunNews], None]:
         """Yield how a run stands, and again whenever that has changed, and its events after one, without end.
 
-        Of changes that follow one another quickly only the last is told, so a slow reader is never behind.
+        Without an event, none of its events. Of changes that follow one another quickly only the last is told, so a
+        slow reader is never behind.
         """
-        watched = self._watched[watcher.tenant]
+        watched = self._watched.setdefault(watcher.tenant, Counter())
         watched[run_id] += 1
         try:
             async with self._catching_up, self._database.reading(watcher.tenant) as connection:
                 shown = (await find_run_news(connection, watcher.tenant, [run_id]))[run_id]
             yield [shown]
-            async with aclosing(self.follow(watcher, event_id, run_id)) as found:
-                async for events in found:
-                    news = self._news_of(watcher.tenant, run_id)
+            async with aclosing(self._rounds(watcher, event_id, run_id)) as rounds:
+                async for feed, events in rounds:
+                    news = feed.runs.get(run_id)
                     if news is None or not news.tells_more_than(shown):
                         yield [*events]
                         continue
@@ -173,10 +173,32 @@ class LiveFeeds:
             watched[run_id] -= 1
             if not watched[run_id]:
                 del watched[run_id]
+            if not watched:
+                del self._watched[watcher.tenant]
 
-    def _news_of(self, tenant: TenantId, run_id: int) -> RunNews | None:
-        feed = self._feeds.get(tenant)
-        return feed.result().runs.get(run_id) if feed is not None and feed.done() and not feed.exception() else None
+    async def _rounds(
+        self, watcher: Principal, event_id: int | None, run_id: int | None
+    ) -> AsyncGenerator[tuple[_Feed, list[LiveEvent]], None]:
+        """Yield what is known of a tenant whenever there is news, with the events after one, if one is given."""
+        tenant = watcher.tenant
+        self._following[tenant] += 1
+        try:
+            feed = await self._feed(tenant)
+            while not self._stopping.is_set():
+                woken = feed.woken
+                events: list[LiveEvent] = []
+                if event_id is not None and event_id < feed.begins_after:
+                    events, event_id = await self._catch_up(watcher, event_id, feed.last, run_id)
+                elif event_id is not None:
+                    events = [event for event in feed.after(event_id) if _may_see(watcher, event, run_id)]
+                    event_id = max(event_id, feed.last)
+                yield feed, events
+                if not events and (event_id is None or event_id >= feed.last):
+                    await woken.wait()
+        finally:
+            self._following[tenant] -= 1
+            if not self._following[tenant]:
+                del self._following[tenant]
 
     async def _catch_up(
         self, watcher: Principal, event_id: int, known: int, run_id: int | None
@@ -214,14 +236,11 @@ class LiveFeeds:
         started.set_result(feed)
         rounds = 0
         while self._following[tenant] and not self._stopping.is_set():
-            events = await self._new_events(tenant, feed.last)
-            if events:
-                feed.add(events)
-            has_news = bool(events) | await self._look_at_runs(tenant, feed)
+            has_news = await self._look(tenant, feed)
             rounds = 0 if has_news else rounds + 1
             if has_news or rounds % CHECK_ROUNDS == 0:
                 feed.wake()
-            if len(events) < MOST_READ:
+            if not feed.is_behind:
                 await _pause(self._stopping)
         feed.wake()
         self._forget(tenant, started)
@@ -231,32 +250,30 @@ class LiveFeeds:
         if self._feeds.get(tenant) is started:
             del self._feeds[tenant], self._readers[tenant]
 
-    async def _look_at_runs(self, tenant: TenantId, feed: _Feed) -> bool:
-        """Read the runs that somebody watches; return whether any has changed."""
-        watched = [*self._watched[tenant]]
-        if not watched:
-            feed.runs = {}
-            return False
+    async def _look(self, tenant: TenantId, feed: _Feed) -> bool:
+        """Read a tenant's new events and the runs that somebody watches; return whether there is any news."""
         try:
-            async with self._database.reading(tenant) as connection:
-                found = await find_run_news(connection, tenant, watched)
+            return await self._read_news(tenant, feed)
         except DatabaseAway:
             return False  # what has changed is told when it is back
         except Exception:
-            log.exception("could not read watched runs")
-            return False
-        before, feed.runs = feed.runs, found
-        return any(run not in before or news.tells_more_than(before[run]) for run, news in found.items())
-
-    async def _new_events(self, tenant: TenantId, last: int) -> list[LiveEvent]:
-        try:
-            async with self._database.reading(tenant) as connection:
-                return await live_feed.events_after(connection, tenant, last, MOST_READ)
-        except DatabaseAway:
-            return []  # the streams go on when it is back
-        except Exception:
             log.exception("could not read live events")
-            return []
+            return False
+
+    async def _read_news(self, tenant: TenantId, feed: _Feed) -> bool:
+        watched = frozenset(self._watched.get(tenant, ()))
+        async with self._database.reading(tenant) as connection:
+            looked = await find_ledger_state(connection, tenant), watched
+            if looked == feed.looked and not feed.is_behind:
+                return False
+            events = await live_feed.events_after(connection, tenant, feed.last, MOST_READ)
+            runs = feed.runs
+            if looked != feed.looked:
+                runs = await find_run_news(connection, tenant, watched) if watched else {}
+        before = feed.runs
+        feed.looked, feed.runs = looked, runs
+        feed.add(events)
+        return bool(events) or any(run not in before or news.tells_more_than(before[run]) for run, news in runs.items())
 
 
 def _whose(watcher: Principal) -> tuple[object, ...]:

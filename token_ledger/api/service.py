@@ -16,8 +16,6 @@ from token_ledger.wire.problems import Expected, expect
 
 PARTS_OF_A_TURN: Final = 8
 """How many operations of a list begin in one turn; each takes about a tenth of a millisecond."""
-ALL_OF_A_TURN: Final = PARTS_OF_A_TURN
-"""How many operations a part of a list counts for that takes about as long."""
 T = TypeVar("T")
 
 

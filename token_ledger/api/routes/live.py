@@ -86,12 +86,13 @@ async def _run_followed(
     run_id: RunId,
     feeds: Annotated[LiveFeeds, Depends(_run_feeds_with_room)],
     after: After = None,
+    usage: Annotated[bool, Query(description="Whether to show the calls, too.", examples=[False])] = True,
 ) -> AsyncIterator[AsyncIterator[list[LiveEvent | RunNews]]]:
     """Return what a stream of a run shows, which is checked before the response begins, as with `_start_of_stream`."""
     async with reading(request, watcher.tenant) as connection:
         await find_own_run(connection, watcher, run_id)
         start = _start(request, await current_sequence(connection, watcher.tenant), after)
-    async with aclosing(feeds.follow_run(watcher, run_id, start)) as found:
+    async with aclosing(feeds.follow_run(watcher, run_id, start if usage else None)) as found:
         yield found
 
 
@@ -116,7 +117,6 @@ async def stream_run_events(
     request: Request,
     watcher: ReaderOrUser,
     found: Annotated[AsyncIterator[list[LiveEvent | RunNews]], Depends(_run_followed)],
-    usage: Annotated[bool, Query(description="Whether to show the calls, too.", examples=[False])] = True,
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream a run as it goes on.
 
@@ -128,19 +128,15 @@ async def stream_run_events(
     second of its key's revocation. A key, a user and a run have 20 streams of a run at a time at most, and 500 of all
     runs: another one is 429 `too_many_streams`.
     """
-    async with aclosing(_shown(request, watcher, found, usage=usage)) as events:
+    async with aclosing(_shown(request, watcher, found)) as events:
         async for event in events:
             yield event
 
 
 async def _shown(
-    request: Request,
-    watcher: Principal,
-    found: AsyncIterator[Sequence[LiveEvent | RunNews]],
-    *,
-    usage: bool = True,
+    request: Request, watcher: Principal, found: AsyncIterator[Sequence[LiveEvent | RunNews]]
 ) -> AsyncGenerator[ServerSentEvent, None]:
-    """Yield what is found as it is sent, until the client or its key has gone; calls only with `usage`."""
+    """Yield what is found as it is sent, until the client or its key has gone."""
     service = service_of(request)
     try:
         async with reading(request, watcher.tenant) as connection:
@@ -152,7 +148,7 @@ async def _shown(
             for each in shown:
                 if isinstance(each, RunNews):
                     yield ServerSentEvent(event="run", data=run_news_answer(each))
-                elif usage:
+                else:
                     yield ServerSentEvent(event="usage", id=str(each.event_id), data=live_event_answer(each))
                     sent.inc()
     except (DatabaseAway, Unavailable):

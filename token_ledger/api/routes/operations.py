@@ -13,7 +13,7 @@ from token_ledger.api.problem_responses import problem_of
 from token_ledger.api.rate_limits import RateLimits
 from token_ledger.api.routes import leases, reservations, runs
 from token_ledger.api.routes.events import EVENTS_OF_A_TURN, record_piece
-from token_ledger.api.service import ALL_OF_A_TURN, in_pieces, service_of
+from token_ledger.api.service import PARTS_OF_A_TURN, in_pieces, service_of
 from token_ledger.core.model.principal import Principal
 from token_ledger.ledger.errors import LedgerError
 from token_ledger.runtime import Service
@@ -65,7 +65,8 @@ def _parts(
             while piece := [
                 (value, f"operations.{position}") for position, value in islice(numbered, EVENTS_OF_A_TURN)
             ]:
-                yield min(ALL_OF_A_TURN, len(piece)), _results_of_events(service, caller, piece)
+                # Many events take no longer than the other operations of a turn.
+                yield min(PARTS_OF_A_TURN, len(piece)), _results_of_events(service, caller, piece)
         else:
             for position, value in numbered:
                 yield 1, _result(service, limits, caller, value, f"operations.{position}")
