@@ -14,7 +14,7 @@ from token_ledger.proof.check import Scope
 from token_ledger.reports.kept_calls import kept_from
 from token_ledger.reports.other_kinds import PageKinds
 from token_ledger.reports.page import PageSums
-from token_ledger.reports.span import span_of, whole_days, whole_hours
+from token_ledger.reports.span import Bound, span_before, span_of, whole_days, whole_hours
 from token_ledger.reports.spend import Compared
 from token_ledger.reports.sums import NOTHING, add_up
 from token_ledger.storage.upkeep.periods import load_periods
@@ -215,3 +215,22 @@ def test_without_bounds_a_span_is_the_last_31_days() -> None:
     since, until = span_of(Calendar(CalendarRule(UTC)), None, None, now)
     assert timedelta(0) < until - now <= timedelta(hours=1)
     assert until - since == timedelta(days=31)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "begins"),
+    [
+        (date(2026, 10, 20), date(2026, 10, 30), "2026-10-09T22:00:00+00:00"),  # with an hour less than the span
+        (None, date(2026, 11, 10), "2026-09-08T22:00:00+00:00"),
+        (date(2026, 10, 20), datetime(2026, 10, 29, 23, tzinfo=UTC), "2026-10-09T21:00:00+00:00"),
+        (datetime(2026, 11, 2, tzinfo=UTC), datetime(2026, 11, 2, 9, 30, tzinfo=UTC), "2026-11-01T14:30:00+00:00"),
+        (date(2026, 11, 30), date(2026, 11, 28), "2026-12-01T23:00:00+00:00"),
+    ],
+)
+def test_the_span_before_has_as_many_days_between_dates_and_else_as_much_time(
+    since: Bound | None, until: Bound, begins: str
+) -> None:
+    calendar, now = Calendar(CalendarRule(ZoneInfo("Europe/Berlin"))), datetime(2026, 12, 1, tzinfo=UTC)
+    before, end = span_before(calendar, since, until, now)
+    assert before.isoformat() == begins
+    assert end == span_of(calendar, since, until, now)[0]
