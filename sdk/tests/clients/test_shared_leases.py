@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,7 @@ from token_ledger_sdk._sync import lease_pool as sync_lease_pool
 from token_ledger_sdk.testing import FakeService
 from token_ledger_sdk.testing.accounts import Account, FakeBudget
 from token_ledger_sdk.testing.books import FakeHold
+from token_ledger_sdk.testing.service import KEY, URL
 
 from ..forking import check_in_a_fork
 from .beats import Beats
@@ -55,6 +56,20 @@ def make(run: Run, **said: Any) -> Hold:
     with run.reserve(**{**CALL, **said}) as hold:
         hold.settle(USED)
     return hold
+
+
+def asking_for_leases(service: FakeService, beats: Beats, before: Callable[[], None]) -> TokenLedger:
+    """Return a client for which something happens before it has the answer to a request for a lease."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        answer = service.answer(request)
+        if request.url.path == "/v1/leases":
+            before()
+        return answer
+
+    made = TokenLedger(URL, KEY, transport=httpx2.MockTransport(answer), max_retries=0)
+    made._wrapper.pool._clock = beats
+    return made
 
 
 def leases(service: FakeService) -> list[FakeHold]:
@@ -469,6 +484,48 @@ def test_a_lease_is_kept_where_another_is_asked_for_and_nobody_answers(
     run.close()
     assert {hold.state for hold in ledger_service.holds} == {"released"}
     assert len(ledger_service.calls) == 5
+
+
+@pytest.mark.parametrize("seconds", [11, 200])
+def test_a_lease_that_was_asked_for_in_vain_is_as_fresh_as_any_once_it_is_granted(
+    seconds: int, run: Run, ledger_service: FakeService, beats: Beats
+) -> None:
+    ledger_service.fail(httpx2.ConnectError("away"), times=1)
+    with pytest.raises(Unreachable):
+        make(run, lease_calls=50)
+    beats.now += seconds
+    for _ in range(2):
+        make(run, lease_calls=50)
+    assert sizes(ledger_service) == [50]
+
+
+def test_a_lease_of_which_the_answer_was_lost_is_given_back_if_it_is_found_late(
+    ledger_service: FakeService, beats: Beats
+) -> None:
+    lost = [httpx2.ReadTimeout("lost")]
+
+    def lose_the_first() -> None:
+        if lost:
+            raise lost.pop()
+
+    with asking_for_leases(ledger_service, beats, lose_the_first) as ledger, ledger.run(user="ada") as run:
+        with pytest.raises(Unreachable):
+            make(run, lease_calls=50)
+        beats.now += 11
+        for _ in range(3):
+            make(run, lease_calls=50)
+        assert [lease.state for lease in leases(ledger_service)] == ["released", "held"]
+        assert sizes(ledger_service) == [50, None, 50]
+
+
+def test_a_lease_that_a_slow_service_has_granted_is_fresh(ledger_service: FakeService, beats: Beats) -> None:
+    def wait() -> None:
+        beats.now += 11
+
+    with asking_for_leases(ledger_service, beats, wait) as ledger, ledger.run(user="ada") as run:
+        for _ in range(3):
+            make(run, lease_calls=50)
+        assert sizes(ledger_service) == [50]
 
 
 def test_a_lease_leaves_its_room_to_the_one_that_follows_it(

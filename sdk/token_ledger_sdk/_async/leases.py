@@ -188,6 +188,7 @@ class AsyncLeases(AsyncBlock):
             self._single_until = self._clock() + terms.single_seconds
             return
         lease, sent, terms = granted
+        heard = self._clock()
         self._sender.costs.note_rates(terms.call, lease.provider, lease.model, lease.price)
         told = told_of_call(terms.call, self._scope, provider=lease.provider, model=lease.model)
         book = LeaseBook(
@@ -195,23 +196,26 @@ class AsyncLeases(AsyncBlock):
             self._size if terms is self._terms else terms.size,
             terms.cache_write,
             sent=sent,
-            heard=self._clock(),
+            heard=heard,
             call=json_text(told),
-            until=sent + terms.fresh_seconds + terms.longest_call_seconds,
+            # One that an earlier attempt was granted is as old as that.
+            until=(sent if lease.replayed else heard) + terms.fresh_seconds + terms.longest_call_seconds,
         )
         self._flusher.add(book)
         if book.lasts(self._latest_end()):
             self._current = book
-        else:  # its window ends too soon, and the next lease's would too
+        else:
             book.retired = True
-            self._single_until = self._clock() + terms.single_seconds
+            if not book.is_outdated(self._latest_end()):  # its window ends too soon, and the next lease's would too
+                self._single_until = self._clock() + terms.single_seconds
             await self._flusher.flush_if_there()
 
     async def _ask(self, terms: Terms) -> tuple[Lease, float, Terms] | None:
-        """Ask for a lease; returns it with when it was first asked for, and its terms, or None if it is denied."""
+        """Ask for a lease; returns it, since when it may have been granted, and its terms, or None if it is denied."""
         if self._asked is None:
             self._asked = lease_request(terms.call, self._scope, calls=terms.calls), self._clock(), terms
-        request, sent, terms = self._asked
+        request, first_sent, terms = self._asked
+        sent = self._clock()
         try:
             answer = await self._sender.send(request)
         except (LeaseTooSmall, BudgetExceeded):
@@ -223,7 +227,8 @@ class AsyncLeases(AsyncBlock):
                 self._asked = None
             raise
         self._asked = None
-        return answer.read(Lease), sent, terms
+        lease = answer.read(Lease)
+        return lease, first_sent if lease.replayed else sent, terms
 
     def _retire(self) -> None:
         book, self._current = self._current, None
