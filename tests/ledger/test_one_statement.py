@@ -1,6 +1,7 @@
 """A usual batch is booked by one statement, as under the lock; whatever is not as assumed, nothing of it is written."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,10 +16,12 @@ from tests.proof.ledger import Ledger, open_ledger, reserve
 from token_ledger.core.batch import commands, outcomes
 from token_ledger.core.batch.administration import CreateBudget, SetTrigger
 from token_ledger.core.model.budget import Enforcement, Limits
+from token_ledger.core.model.details import Details
+from token_ledger.core.model.other_kinds import others_of
 from token_ledger.core.model.price import ModelPrices, Price, PriceBook, Rates
 from token_ledger.core.model.run import RunState
 from token_ledger.core.model.tenant import TenantId
-from token_ledger.core.model.trigger import Mode, TriggerKind
+from token_ledger.core.model.trigger import Downgrade, Mode, TriggerKind
 from token_ledger.core.model.usage import Usage
 from token_ledger.core.model.window import Window
 from token_ledger.ledger.batch_transaction import BatchTransactions
@@ -111,13 +114,31 @@ async def run(
 
 
 def settle(granted: outcomes.Granted, key: str, **fields: Any) -> commands.Settle:
-    return commands.Settle(key, b"x", granted.reservation.reservation_id, Usage(10, 10), **fields)
+    return commands.Settle(key, b"x", granted.reservation.reservation_id, **{"usage": Usage(10, 10), **fields})
+
+
+CALL: dict[str, Any] = {
+    "user": "ada", "cost_center": "research", "agent_type": "writer", "request_type": "summary", "provider": "openai",
+    "model": "gpt-5.4", "tool": "search", "tags": (("team", "x"), ("stage", "y")),
+}  # fmt: skip
+USED: dict[str, Any] = {
+    "usage": Usage(701, 307, 101, 53, 29, 11, others=others_of({"audio_input_tokens": 7})), "service_tier": "flex",
+    "failed": True, "estimated": True, "details": Details(latency_ms=47, finish_reason="stop"),
+}  # fmt: skip
+"""What a call says and has used: no two things are alike, so that each is told from every other."""
+SERVED: dict[str, Any] = {**USED, "provider": "azure", "model": "gpt-4.1", "original_input_tokens": 997}
 
 
 async def usual_batches(ledger: Ledger, transactions: BatchTransactions) -> list[list[str]]:
     """Run a batch of every usual kind, after some that are not; return what each of the usual ones sent."""
     trigger = SetTrigger("trigger", b"x", TriggerKind.HIGH_TOKEN_USAGE, 1, Mode.OBSERVE, actor="root")
     await ledger.ask(trigger, outcomes.TriggerAnswer)
+    step = Downgrade("openai", "gpt-5.4", "openai", "gpt-5.4-mini", (), 100_000)
+    cheaper = SetTrigger(
+        "cheaper", b"x", TriggerKind.HIGH_COST, 100, Mode.APPLY, per_call_nanos=20_000_000, downgrades=(step,),
+        actor="root",
+    )  # fmt: skip
+    await ledger.ask(cheaper, outcomes.TriggerAnswer)
     opened = commands.OpenRun("run", b"x", "ada", limits=Limits(tokens=50_000), iterations=9)
     [answer], _ = await run(ledger, transactions, opened)
     number = answer.run.run_id
@@ -125,13 +146,24 @@ async def usual_batches(ledger: Ledger, transactions: BatchTransactions) -> list
     [first], _ = await run(ledger, transactions, tagged)
     [held], _ = await run(ledger, transactions, reserve(key="b", user="ada"))
     extend = commands.Extend("x", b"x", held.reservation.reservation_id, 900)
-    record = commands.Record("e", b"x", "tests", "data", "openai", "gpt-5.4", Usage(5, 5), user="ada")
-    await run(ledger, transactions, replace(record, key="before"))
+    record = commands.Record("e", b"x", "tests", response_id="resp-2", **CALL, **USED)
+    dear = reserve(
+        **CALL, key="dear", input_tokens=9_001, cached_input_tokens=89, max_output_tokens=701, ttl_seconds=411
+    )
+    [downgraded], _ = await run(ledger, transactions, replace(dear, key="names"))
+    served = settle(downgraded, "names", **{**SERVED, "failed": False})
+    await run(ledger, transactions, served, replace(record, key="before", response_id="resp-0"))
+    occurred_at = datetime.now(UTC) - timedelta(minutes=1)
+    [downgraded, other], _ = await run(ledger, transactions, replace(dear, key="g"), replace(dear, key="h"))
     usual: list[list[commands.Command]] = [
-        [reserve(key="c", user="ada"), replace(tagged, key="d")],
+        [reserve(key="c", user="ada"), replace(tagged, key="d"), dear],
         [commands.Step("step", b"x", number, "think"), extend],
-        [settle(first, "part", part=True)],
-        [settle(first, "sa", response_id="resp-1", failed=True), settle(held, "sb")],
+        [
+            settle(first, "part", part=True),
+            settle(other, "part of it", part=True, response_id="resp-3", occurred_at=occurred_at, **SERVED),
+        ],
+        [settle(first, "sa", failed=True), settle(held, "sb", usage=Usage(2_003, 13))],
+        [settle(downgraded, "sc", response_id="resp-1", occurred_at=occurred_at, **SERVED)],
         [record, reserve(key="big", user="ada", input_tokens=500_000)],
     ]
     sent = []
@@ -147,7 +179,7 @@ async def test_usual_batches_are_one_statement_each_and_write_what_is_written_un
     ledger: Ledger, database_url: str
 ) -> None:
     at_once = await new_transactions(ledger, one_statement=True)
-    assert await usual_batches(ledger, at_once) == [[BOOK]] * 6
+    assert await usual_batches(ledger, at_once) == [[BOOK]] * 7
     async with open_ledger(database_url, "other") as other:
         await prepare(other)
         locked = await new_transactions(other)
@@ -160,15 +192,21 @@ async def test_usual_batches_are_one_statement_each_and_write_what_is_written_un
 
 
 async def _rows(ledger: Ledger, table: str, tenant: int) -> list[str]:
-    """Return the rows of a tenant without what differs: the tenant itself, and instants."""
+    """Return the rows of a tenant without the tenant itself, and with the order of instants in place of these."""
     instants = await ledger.owner.fetchval(
         "select array_agg(column_name::text) from information_schema.columns where table_schema = 'public'"
         " and table_name = $1 and data_type = 'timestamp with time zone'", table,
     )  # fmt: skip
-    query = (
-        f"select (to_jsonb(t) - $2::text[] - 'tenant_id')::text as r from {table} as t where tenant_id = $1 order by 1"
+    found = await ledger.owner.fetch(
+        f"select (to_jsonb(t) - 'tenant_id')::text as r from {table} as t where tenant_id = $1", tenant
     )
-    return sorted(row["r"] for row in await ledger.owner.fetch(query, tenant, instants or []))
+    rows = []
+    for row in found:
+        values = json.loads(row["r"])
+        order = sorted({values[name] for name in instants or () if values[name] is not None})
+        values.update({name: order.index(values[name]) for name in instants or () if values[name] is not None})
+        rows.append(json.dumps(values, sort_keys=True))
+    return sorted(rows)
 
 
 async def test_what_another_process_wrote_makes_a_batch_stale_and_the_next_ones_take_the_lock(ledger: Ledger) -> None:
