@@ -4,7 +4,8 @@
 -- with a random number beside, because another batch can get the same number after a fall back to a lagging replica.
 -- Nor is it unless the instant of the batch lies at or at most a tenth of a second before the clock, no hold is due by
 -- that clock, and no call is known by a response id that the batch took for new. A key that exists raises. All rows are
--- of the one tenant, because none of them names one.
+-- of the one tenant, because none of them names one. Events that end no hold stand in `booked` too: these have a number
+-- of calls in the same place of `calls_of_parts`, others have null, and the array is null where there are none.
 --
 -- Rows to update are found by the tenant in the place `lock` of a list of one: joined so, each is one probe of a whole
 -- key. With the tenant itself, a plan made while tables are empty goes through all rows of the tenant.
@@ -17,8 +18,8 @@ create function token_ledger_book(
     expected_nanos bigint, expected_stamp bigint,
     batch_at timestamptz, batch_tokens bigint, batch_nanos bigint, new_stamp bigint, batch_segment bigint,
     lasts boolean, new_responses text[], responses_since timestamptz, places timestamptz[],
-    balances account_balance_row[], given held_call_row[], booked booked_event_row[], parts booked_event_row[],
-    calls_of_parts smallint[], new_keys operation_key_row[], ended ended_hold_row[], changed changed_hold_row[],
+    balances account_balance_row[], given held_call_row[], booked booked_event_row[], calls_of_parts smallint[],
+    new_keys operation_key_row[], ended ended_hold_row[], changed changed_hold_row[],
     refused denial_row[], firings trigger_firing_row[], counted counted_run_row[], steps run_step_row[],
     hours hourly_usage_row[], days daily_usage_row[], tag_days daily_tag_usage_row[], in_runs run_usage_row[],
     out became text, out clock timestamptz
@@ -120,7 +121,7 @@ begin
     end if;
     if booked is not null then
         with sent as materialized (
-            select
+            select calls_of_parts[v.ordinality] as calls_of_part,
                 v.lock, v.source, v.key, v.fingerprint, v.event_id, v.reservation_id, v.user_id, v.cost_center,
                 v.agent_type, v.request_type, v.provider, v.model, v.run_id, v.tool, v.tags, v.input_tokens,
                 v.output_tokens, v.cache_read_tokens, v.cache_write_5m_tokens, v.cache_write_1h_tokens,
@@ -131,7 +132,7 @@ begin
                 places[v.held_at] as held_at, v.others, v.service_tier, v.repetition, v.earlier_event_id,
                 v.kind, v.details, v.discount_id, v.list_price_id, v.list_cost_nanos, places[v.counts_since]
                 as counts_since
-            from unnest(booked) as v
+            from unnest(booked) with ordinality as v
         ), keyed as (
             insert into operation_keys (tenant_id, source, key, fingerprint, answer, target_id, booked_at)
             select tenant, source, key, fingerprint, 'event', event_id, batch_at from sent
@@ -140,51 +141,8 @@ begin
             update reservations as r
             set state = 'settled', event_id = s.event_id,
                 ended_id = coalesce(r.ended_id, s.event_id), ended_at = coalesce(r.ended_at, batch_at)
-            from (select * from sent where reservation_id is not null) as s
+            from (select * from sent where reservation_id is not null and calls_of_part is null) as s
             where r.tenant_id = (array[tenant])[s.lock] and r.reservation_id = s.reservation_id
-        ), stored as (
-            insert into usage_events (
-                tenant_id, booked_at, calls,
-                event_id, reservation_id, user_id, cost_center, agent_type, request_type, provider, model,
-                run_id, tool, tags, input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens,
-                cache_write_1h_tokens, reasoning_tokens, cost_nanos, price_id, path, occurred_at, posted_at,
-                overrun, late, estimated, unpriced, clamped, failed, response_id, original_input_tokens,
-                requested_provider, requested_model, served_provider, served_model, held_path, held_at,
-                others, service_tier, repetition, earlier_event_id, kind, details, discount_id, list_price_id,
-                list_cost_nanos, counts_since
-            )
-            select tenant, batch_at, case when repetition = 'duplicate' or kind is not null then 0 else 1 end,
-
-                   event_id, reservation_id, user_id, cost_center, agent_type, request_type, provider, model,
-                   run_id, tool, tags, input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens,
-                   cache_write_1h_tokens, reasoning_tokens, cost_nanos, price_id, path, occurred_at,
-                   posted_at, overrun, late, estimated, unpriced, clamped, failed, response_id,
-                   original_input_tokens, requested_provider, requested_model, served_provider, served_model,
-                   held_path, held_at, others, service_tier, repetition, earlier_event_id, kind, details,
-                   discount_id, list_price_id, list_cost_nanos, counts_since
-            from sent
-            returning 1
-        )
-        select 1 into ignored;
-    end if;
-    if parts is not null then
-        with sent as materialized (
-            select calls_of_parts[v.ordinality] as calls,
-                v.source, v.key, v.fingerprint, v.event_id, v.reservation_id, v.user_id, v.cost_center,
-                v.agent_type, v.request_type, v.provider, v.model, v.run_id, v.tool, v.tags, v.input_tokens,
-                v.output_tokens, v.cache_read_tokens, v.cache_write_5m_tokens, v.cache_write_1h_tokens,
-                v.reasoning_tokens, v.cost_nanos, v.price_id, v.path::bigint[] as path, places[v.occurred_at]
-                as occurred_at, places[v.posted_at] as posted_at, v.overrun, v.late, v.estimated, v.unpriced,
-                v.clamped, v.failed, v.response_id, v.original_input_tokens, v.requested_provider,
-                v.requested_model, v.served_provider, v.served_model, v.held_path::bigint[] as held_path,
-                places[v.held_at] as held_at, v.others, v.service_tier, v.repetition, v.earlier_event_id,
-                v.kind, v.details, v.discount_id, v.list_price_id, v.list_cost_nanos, places[v.counts_since]
-                as counts_since
-            from unnest(parts) with ordinality as v
-        ), keyed as (
-            insert into operation_keys (tenant_id, source, key, fingerprint, answer, target_id, booked_at)
-            select tenant, source, key, fingerprint, 'event', event_id, batch_at from sent
-            returning 1
         ), stored as (
             insert into usage_events (
                 tenant_id, booked_at, part, calls,
@@ -196,7 +154,8 @@ begin
                 others, service_tier, repetition, earlier_event_id, kind, details, discount_id, list_price_id,
                 list_cost_nanos, counts_since
             )
-            select tenant, batch_at, true, calls,
+            select tenant, batch_at, calls_of_part is not null,
+                   coalesce(calls_of_part, case when repetition = 'duplicate' or kind is not null then 0 else 1 end),
                    event_id, reservation_id, user_id, cost_center, agent_type, request_type, provider, model,
                    run_id, tool, tags, input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens,
                    cache_write_1h_tokens, reasoning_tokens, cost_nanos, price_id, path, occurred_at,

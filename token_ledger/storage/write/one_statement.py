@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import repeat
 from typing import Any
 
 from token_ledger.core.batch.writes import Writes
@@ -60,7 +61,7 @@ WRITTEN = frozenset(
 NOT_STORED = frozenset({"model_names", "optimizations"})
 """What is no row: names of models are stored as decisions on them."""
 
-ARGUMENTS = 32
+ARGUMENTS = 31
 BOOK = f"select became, clock from token_ledger_book({', '.join(f'${place}' for place in range(1, ARGUMENTS + 1))})"
 
 
@@ -117,15 +118,13 @@ def plan_statement(decided: Sequence[Decided], totals: Sequence[Total], number: 
     if not can_write(writes):
         return None
     places = Places[datetime]()
-    events, parts = (
-        [event_row(ONE, event, array_text, places) for event in booked] for booked in (writes.events, writes.parts)
-    )
+    booked = [event_row(ONE, event, array_text, places) for event in (*writes.events, *writes.parts)]
+    calls = [*repeat(None, len(writes.events)), *(event.calls for event in writes.parts)] if writes.parts else []
     arrays = (
         [balance_row(ONE, account) for account in writes.changed_accounts.values()],
         [given_row(ONE, hold, array_text) for hold in writes.new_reservations],
-        events,
-        parts,
-        [event.calls for event in writes.parts],
+        booked,
+        calls,
         [
             (ONE, command.source, command.key, command.fingerprint, answer, target)
             for command, answer, target in writes.keys
