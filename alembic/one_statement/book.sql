@@ -299,3 +299,6 @@ begin
             cost_nanos = t.cost_nanos + excluded.cost_nanos;
     end if;
 end $$;
+
+revoke all on function token_ledger_book from public;
+grant execute on function token_ledger_book to token_ledger_app;
