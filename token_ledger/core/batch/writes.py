@@ -101,9 +101,13 @@ class Writes:
     @property
     def is_ordinary(self) -> bool:
         """Whether only holds, events and the sums of events were changed, as by nearly every batch."""
+        return self.has_only(_ORDINARY)
+
+    def has_only(self, fields: frozenset[str]) -> bool:
+        """Tell whether nothing was changed but what the named fields say."""
         made = vars(self)
         # Nearly every batch is told apart by the names alone; another field may have been read, and so made, but empty.
-        return _ORDINARY.issuperset(made) or not any(made[name] for name in made.keys() - _ORDINARY)
+        return fields.issuperset(made) or not any(made[name] for name in made.keys() - fields)
 
     @property
     def config_changed(self) -> bool:

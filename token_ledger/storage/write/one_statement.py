@@ -12,7 +12,6 @@ from enum import StrEnum
 from itertools import repeat
 from typing import Any
 
-from token_ledger.core.batch.writes import Writes
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.storage import json_columns, rows
 from token_ledger.storage.schema.batch_rows import BatchRow, Places, array_text
@@ -55,11 +54,10 @@ WRITTEN = frozenset(
     {
         "changed_accounts", "new_reservations", "ended_reservations", "events", "parts", "changed_reservations", "keys",
         "denials", "firings", "changed_runs", "steps", "rollups", "tag_rollups", "run_rollups",
+        "model_names", "optimizations",
     }
 )  # fmt: skip
-"""What of a batch's changes the statement writes."""
-NOT_STORED = frozenset({"model_names", "optimizations"})
-"""What is no row: names of models are stored as decisions on them."""
+"""What of a batch's changes the statement writes. The last two are no rows: names are stored as decisions on them."""
 
 ARGUMENTS = 31
 BOOK = f"select became, clock from token_ledger_book({', '.join(f'${place}' for place in range(1, ARGUMENTS + 1))})"
@@ -102,12 +100,6 @@ class Statement:
         return Became(answer["became"]), answer["clock"]
 
 
-def can_write(writes: Writes) -> bool:
-    """Tell whether the statement writes all that a batch changes."""
-    made = vars(writes)
-    return not any(made[name] for name in made.keys() - WRITTEN - NOT_STORED)
-
-
 def plan_statement(decided: Sequence[Decided], totals: Sequence[Total], number: int) -> Statement | None:
     """Return the statement that writes the changes of a batch of one tenant; None if one can't write them.
 
@@ -115,7 +107,7 @@ def plan_statement(decided: Sequence[Decided], totals: Sequence[Total], number: 
     """
     [(_, now, writes)] = decided
     [total] = totals
-    if not can_write(writes):
+    if not writes.has_only(WRITTEN):
         return None
     places = Places[datetime]()
     booked = [event_row(ONE, event, array_text, places) for event in (*writes.events, *writes.parts)]
