@@ -13,8 +13,8 @@ from tests.core.given import budget
 from tests.ledger.test_deciding_ahead import HeldCommit, Wrapped, hold, new_transactions
 from tests.proof.ledger import Ledger, open_ledger
 from token_ledger.core.batch import commands
-from token_ledger.core.batch.administration import CreateBudget
-from token_ledger.core.batch.outcomes import BudgetAnswer, Denied, Granted, Outcome, RunAnswer, Settled
+from token_ledger.core.batch.administration import CreateBudget, EraseUser
+from token_ledger.core.batch.outcomes import BudgetAnswer, Changed, Denied, Granted, Outcome, RunAnswer, Settled
 from token_ledger.core.model.budget import Limits
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.usage import Usage
@@ -28,6 +28,7 @@ from token_ledger.storage.load.kept_state import KeptState, Known
 from token_ledger.storage.load.locks import Locked
 from token_ledger.storage.load.not_asked import NO_NAMES
 from token_ledger.storage.load.reservations import LOAD_RESERVATIONS
+from token_ledger.storage.upkeep.erasures import erase_next
 
 
 class Recorded(Wrapped):
@@ -66,9 +67,9 @@ async def run(
         return done.outcomes[ledger.tenant], getattr(recorded, "queries", [])
 
 
-def settle(granted: Any, key: str) -> commands.Settle:
+def settle(granted: Any, key: str, *, part: bool = False) -> commands.Settle:
     assert isinstance(granted, Granted)
-    return commands.Settle(key, b"x", granted.reservation.reservation_id, Usage(10, 10))
+    return commands.Settle(key, b"x", granted.reservation.reservation_id, Usage(10, 10), part=part)
 
 
 async def test_what_the_last_batch_left_is_not_loaded(ledger: Ledger) -> None:
@@ -183,6 +184,40 @@ async def test_a_database_that_fell_back_is_noticed_although_its_numbers_come_ag
     assert LOAD_ACCOUNTS in queries
     for table in tables:
         await ledger.owner.execute(f"drop table before_{table}")
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "under the lock"])
+async def test_what_is_kept_of_an_erased_user_is_booked_under_the_pseudonym(ledger: Ledger, *, at_once: bool) -> None:
+    """A hold and a run are kept before their user is erased, and again before their rows are renamed."""
+    transactions = await new_transactions(ledger, one_statement=at_once)
+    [opened], _ = await run(ledger, transactions, commands.OpenRun("r", b"x", "ada"))
+    assert isinstance(opened, RunAnswer)
+    run_id = opened.run.run_id
+    [first, second], _ = await run(
+        ledger, transactions, hold("ada", "a", input_tokens=10), hold("ada", "b", input_tokens=10, run_id=run_id)
+    )
+    assert isinstance(first, Granted)
+    assert isinstance(second, Granted)
+    holds = [first.reservation.reservation_id, second.reservation.reservation_id]
+    [erased], _ = await run(ledger, transactions, EraseUser("erase", b"x", "ada", "root"))
+    assert isinstance(erased, Changed)
+    pseudonym = erased.entry.target
+    for turn in range(2):
+        extend = commands.Extend(f"extend-{turn}", b"x", holds[0], 600 + turn)
+        part, new = settle(second, f"part-{turn}", part=True), hold("ada", f"new-{turn}", input_tokens=10)
+        await run(ledger, transactions, extend, part, new)
+    known = transactions._remembered.kept.get(ledger.tenant)
+    assert known is not None
+    assert known.holds.keys() >= set(holds)
+    assert run_id in known.runs
+    while await ledger.owner.fetchval("select journal from erasures") != "quarantine":
+        async with ledger.database.reading(ledger.tenant) as connection:
+            await erase_next(connection, ledger.tenant, 2_000, 0)
+    in_run = commands.Record("e", b"x", "tests", "data", "openai", "gpt-5.4", Usage(5, 5), run_id=run_id)
+    await run(ledger, transactions, settle(first, "sa"), settle(second, "sb"), in_run)
+    users = "select user_id, count(*) from usage_events group by 1"
+    assert [tuple(row) for row in await ledger.owner.fetch(users)] == [(pseudonym, 5)]
+    assert await ledger.owner.fetchval("select count(*) from reservations where user_id = 'ada'") == 2
 
 
 async def test_whatever_changes_accounts_takes_a_sequence_number(ledger: Ledger) -> None:
