@@ -22,10 +22,12 @@ import pytest
 from litellm.caching import caching_handler
 
 from token_ledger_sdk import AsyncTokenLedger, BudgetExceeded, TokenLedger
+from token_ledger_sdk.testing import FakeService
 
 from . import failing_calls
 from .conftest import KEY, GrantingLedger
 from .failing_calls import AwaitedFailingCalls, FailingCalls
+from .leased_calls import CALLS, answers, check_leased, streams
 from .provider import Provider
 from .test_openai_calls import MESSAGES, TOOL, chat_body
 from .test_openai_streams import chat_stream, text_tokens
@@ -337,6 +339,27 @@ async def test_a_denial_leaves_the_router_and_is_not_tried_again(
         await router.acompletion(model="house", messages=MESSAGES, max_tokens=300)
     assert denied.value.status_code == 402
     assert (len(granting.sent("/reservations")), provider.asked) == (1, [])
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_calls_that_follow_each_other_closely_draw_from_leases(
+    is_async: bool, is_stream: bool, provider: Provider
+) -> None:
+    service = FakeService()
+    if is_stream:
+        streams(provider)
+    else:
+        answers(provider, chat_body())
+    async with service.async_client(flush_seconds=1) as awaited:
+        with service.client(flush_seconds=1) as ledger:
+            call = Caller(is_async=is_async, provider=provider, ledgers=(ledger, awaited))
+            for _ in range(CALLS):
+                if is_stream:
+                    await call.chunks(max_tokens=300)
+                else:
+                    await call(max_tokens=300)
+    check_leased(service, output_tokens=9 if is_stream else 7)
 
 
 def test_what_can_not_be_wrapped_is_said(ledger: TokenLedger, async_ledger: AsyncTokenLedger) -> None:

@@ -24,13 +24,13 @@ from token_ledger_sdk.testing import FakeService
 
 from .conftest import KEY, plain_connections
 from .langchain_models import ASKED, QUESTION, chat_model, close_connections
+from .leased_calls import CALLS, answers, check_leased, streams
 from .provider import Provider
 from .test_anthropic_calls import message
 from .test_google_calls import answer
 from .test_openai_calls import MESSAGES, chat_body
 from .test_openai_streams import chat_stream
 
-CALLS = 5
 OURS: Any = {"user": "ada", "agent_type": "data_agent"}
 LIMITED: Any = {"model": "gpt-5.4", "messages": MESSAGES, "max_completion_tokens": 300}
 
@@ -54,25 +54,6 @@ async def bare_async(provider: Provider) -> AsyncIterator[AsyncOpenAI]:
         yield made
 
 
-def answers(provider: Provider, *bodies: dict[str, Any]) -> None:
-    """Let the provider answer each call with an id of its own."""
-    for number in range(CALLS):
-        for body in bodies:
-            own = {name: f"{value}-{number}" for name, value in body.items() if name in ("id", "responseId")}
-            provider.json({**body, **own})
-
-
-def check_leased(service: FakeService, output_tokens: int = 7) -> None:
-    """Check that the first call has had a hold of its own and the others have drawn from leases, and all is booked."""
-    kinds = [hold.calls is not None for hold in service.holds]
-    assert kinds == [False, *[True] * (len(kinds) - 1)]
-    assert 1 < len(kinds) < CALLS
-    assert {hold.state for hold in service.holds} == {"settled", "released"}
-    assert [call.usage.output_tokens for call in service.calls] == [output_tokens] * CALLS
-    assert not any(call.estimated for call in service.calls)
-    assert all(call.measured.get("latency_ms") is not None for call in service.calls)
-
-
 def test_openai(leasing: TokenLedger, bare: OpenAI, provider: Provider, ledger_service: FakeService) -> None:
     answers(provider, chat_body())
     client = leasing.wrap(bare, **OURS)
@@ -83,8 +64,7 @@ def test_openai(leasing: TokenLedger, bare: OpenAI, provider: Provider, ledger_s
 
 
 def test_streams_of_openai(leasing: TokenLedger, bare: OpenAI, provider: Provider, ledger_service: FakeService) -> None:
-    for number in range(CALLS):
-        provider.stream(chat_stream("Lon", "don").replace("chatcmpl-9", f"chatcmpl-{number}"))
+    streams(provider)
     client = leasing.wrap(bare, **OURS)
     for _ in range(CALLS):
         assert list(client.chat.completions.create(**LIMITED, stream=True))
