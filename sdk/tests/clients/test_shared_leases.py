@@ -467,6 +467,23 @@ def test_while_the_service_is_away_a_lease_of_any_age_is_drawn_from(
     assert len(ledger_service.calls) == 7
 
 
+def test_while_the_service_is_away_no_lease_is_given_back_for_want_of_calls(
+    run: Run, ledger_service: FakeService, beats: Beats
+) -> None:
+    make(run, lease_calls=50)
+    ledger_service.fail(httpx2.ConnectError("away"), times=1_000)
+    beats.now += 1.1  # so the service is tried with the next call
+    make(run, lease_calls=50)
+    for _ in range(3):
+        beats.pass_seconds(1)
+    make(run, lease_calls=50)
+    ledger_service._failures.clear()
+    run.open()
+    for _ in range(2):
+        beats.pass_seconds(1)
+    assert [(lease.calls, lease.state) for lease in leases(ledger_service)] == [(50, "released")]
+
+
 def test_a_lease_is_kept_where_another_is_asked_for_and_nobody_answers(
     run: Run, ledger: TokenLedger, ledger_service: FakeService, beats: Beats
 ) -> None:

@@ -182,12 +182,15 @@ class AsyncLeasePool:
             self._call_off = run_later_async(self._flush_seconds, self._look)
 
     async def _look(self) -> None:
-        """Give back what no call has asked of for a while, or all if this is called early: the process ends."""
+        """Give back what no call has asked of for a while, or all if this is called early: the process ends.
+
+        While the service is away, all is kept: nobody else could have it, and the next call could have no other.
+        """
         now = self._clock()
-        is_end = now < self._due - 0.01
+        is_end, is_away = now < self._due - 0.01, self._sender.outbox.is_away
         for name, kind in [*self._leased.items()]:
             self._leased.pop(name, None)  # first: a call that comes now puts it back
-            if is_end or kind.demand.is_idle(now):
+            if is_end or (kind.demand.is_idle(now) and not is_away):
                 await kind.leases.give_back()
             else:
                 self._leased[name] = kind
