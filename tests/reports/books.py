@@ -31,7 +31,7 @@ VALUES: dict[str, tuple[str | None, ...]] = {
     "user": ("ada", "bob"), "cost_center": ("research", "sales", "unassigned"), "agent_type": ("planner", "writer"),
     "request_type": ("chat", "batch"), "model": ("gpt-5.4", "o1-pro"), "provider": ("openai", "azure"),
     "kind": ("llm_call", "llm_call", "tool_call"), "run": (None, "7", "65536"), "tool": (None, "search"),
-    "price_entry": (None, "3", "-73138176"), "outcome": ("ok", "ok", "failed"), "estimated": ("false", "false", "true"),
+    "price_entry": (None, "3", "-73138176"), "outcome": ("ok", "ok", "error"), "estimated": ("false", "false", "true"),
     "tag:team": (None, "search", "o'brien"), "tag:a:b": (None, "1", "2"),
 }  # fmt: skip
 """The dimensions that calls have, with values."""
@@ -89,7 +89,7 @@ class Event:
             **{name: facts[name] for name in ("cost_center", "agent_type", "request_type", "provider", "model")},
             "run_id": int(facts["run"]) if facts["run"] else None, "tool": facts["tool"],
             "kind": None if facts["kind"] == "llm_call" else facts["kind"],
-            "price_id": int(facts["price_entry"] or 0), "failed": facts["outcome"] == "failed",
+            "price_id": int(facts["price_entry"] or 0), "failed": facts["outcome"] == "error",
             "estimated": facts["estimated"] == "true", "tags": json.dumps(tags) if tags else None, **figures,
             "cache_write_5m_tokens": written // 2, "cache_write_1h_tokens": written - written // 2, "path": [],
             "held_at": self.held_at, "others": json.dumps(self.others) if self.others else None,

@@ -66,7 +66,7 @@ async def _filters(
     run: Annotated[list[Id] | None, _of("run", "68288512")] = None,
     tool: Annotated[Names, _of("tool", "search")] = None,
     price_entry: Annotated[list[EntryId] | None, _of("price entry, below 0 one of the tenant's own", "412")] = None,
-    outcome: Annotated[list[Literal["ok", "failed"]] | None, _of("outcome", "failed")] = None,
+    outcome: Annotated[list[Literal["ok", "error"]] | None, _of("outcome", "error")] = None,
     estimated: Annotated[
         list[Literal["true", "false"]] | None, _of("answer to whether it is estimated", "true")
     ] = None,

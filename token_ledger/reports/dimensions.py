@@ -46,7 +46,7 @@ _FACTS: Final[Mapping[str, Dimension]] = {
         Dimension("run", "run_id::text"),
         Dimension("tool", "nullif(tool, '')"),
         Dimension("price_entry", "nullif(price_id, 0)::text"),
-        Dimension("outcome", "case when failed then 'failed' else 'ok' end"),
+        Dimension("outcome", "case when failed then 'error' else 'ok' end"),
         Dimension("estimated", "estimated::text"),
     )
 }

@@ -13,6 +13,7 @@ from token_ledger.api.routes import (
     budgets,
     calendar,
     duplicates,
+    event_list,
     events,
     health,
     identity_providers,
@@ -39,7 +40,7 @@ from token_ledger.api.routes import (
 )
 
 NOUNS = (
-    reservations, preflight, runs, events, imports, reversals, quarantine, budgets, accounts, increases,
+    reservations, preflight, runs, events, event_list, imports, reversals, quarantine, budgets, accounts, increases,
     triggers, reports, reconciliations, live, users, prices, recostings, model_names, calendar, duplicates, stop, audit,
     api_keys, tokens, me, tenants, identity_providers, health,
 )  # fmt: skip

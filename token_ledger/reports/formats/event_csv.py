@@ -1,0 +1,87 @@
+"""Writes a list of events as CSV, of any length: PostgreSQL writes the lines, some thousands at a time.
+
+Amounts are dollars with nine digits after a point, instants are of UTC, days those of the tenant's calendar. The last
+line says how many events there are and what the SHA-256 of all before it is, so that a part is not taken for the whole.
+"""
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from token_ledger.reports.event_list import COLUMNS, As, EventList
+
+_LINES_AT_A_TIME: Final = 5_000
+_BIND: Final = re.compile(r"(?<!:):([a-z_][a-z_0-9]*)")
+_HEADER: Final = (",".join(column.name for column in COLUMNS) + "\n").encode()
+_WRITTEN: Final[Mapping[As, str]] = {
+    As.ID: "{0}",
+    As.WORD: "{0}",
+    # A spreadsheet takes what begins so for a formula.
+    As.NAME: "case when {0} ~ '^[-=+@\\t\\r\\n]' then '''' || {0} else {0} end",
+    As.COUNT: "{0}",
+    As.MONEY: "{0} * 0.000000001",  # a quotient might be rounded
+    As.FLAG: "({0})::text",
+    As.INSTANT: "to_char({0} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+    As.OBJECT: "({0})::text",
+}
+
+Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+"""Begins a transaction that sees the rows of the tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    text: bytes
+    count: int
+
+
+async def event_csv(reading: Reading, listed: EventList) -> AsyncIterator[bytes]:
+    """Yield the events from a list's place on as CSV."""
+    hashed, count = sha256(_HEADER), 0
+    yield _HEADER
+    async for lines in _pages(reading, listed):
+        hashed.update(lines.text)
+        count += lines.count
+        yield lines.text
+    yield f"# end of {count} events; sha256 of all lines above: {hashed.hexdigest()}\n".encode()
+
+
+async def _pages(reading: Reading, listed: EventList) -> AsyncIterator[_Lines]:
+    while True:
+        async with reading() as connection:
+            lines = await _copy(connection, listed.query(_WRITTEN), listed.values(_LINES_AT_A_TIME))
+        if lines.count:
+            yield lines
+        if lines.count < _LINES_AT_A_TIME:
+            return
+        event_id, posted_at, _ = _last_line(lines.text).split(b",", 2)
+        at = datetime.fromisoformat(posted_at.decode())
+        listed = replace(listed, place=replace(listed.place, posted_at=at, event_id=int(event_id)))
+
+
+async def _copy(connection: AsyncConnection, query: str, values: Mapping[str, Any]) -> _Lines:
+    """Return what a query finds as lines of CSV."""
+    names = [*dict.fromkeys(_BIND.findall(query))]
+    numbered = _BIND.sub(lambda found: f"${names.index(found[1]) + 1}", query)
+    text = bytearray()
+
+    async def keep(part: bytes) -> None:
+        text.extend(part)
+
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    done = await driver.copy_from_query(numbered, *(values[name] for name in names), output=keep, format="csv")
+    return _Lines(bytes(text), int(done.removeprefix("COPY ")))
+
+
+def _last_line(text: bytes) -> bytes:
+    """Return the last line of CSV; a line break between quotes ends none."""
+    begin = text.rfind(b"\n", 0, len(text) - 1)
+    while begin >= 0 and text.count(b'"', begin) % 2:
+        begin = text.rfind(b"\n", 0, begin)
+    return text[begin + 1 :]
