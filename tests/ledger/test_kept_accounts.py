@@ -25,10 +25,12 @@ from token_ledger.ledger.plan import Predecessor
 from token_ledger.proof.verify import verify_database
 from token_ledger.storage.load.accounts import LOAD_ACCOUNTS
 from token_ledger.storage.load.kept_state import KeptState, Known
-from token_ledger.storage.load.locks import Locked
+from token_ledger.storage.load.keys import LOAD_KEYS
+from token_ledger.storage.load.locks import LOCK_AT, LOCK_ONE, Locked
 from token_ledger.storage.load.not_asked import NO_NAMES
 from token_ledger.storage.load.reservations import LOAD_RESERVATIONS
 from token_ledger.storage.upkeep.erasures import erase_next
+from token_ledger.storage.write.one_statement import BOOK
 
 
 class Recorded(Wrapped):
@@ -159,6 +161,63 @@ async def test_nothing_is_known_of_a_batch_decided_ahead_that_failed(ledger: Led
     assert await ledger.owner.fetchval("select held_tokens from accounts") == 3_000
     [outcome], _ = await run(ledger, transactions, settle((await first).outcomes[ledger.tenant][0], "sa"))
     assert isinstance(outcome, Settled)
+
+
+class Told(Wrapped):
+    """It tells when a batch is decided or waits for the lock: it sends the one statement, or takes the lock."""
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        self.is_sent = asyncio.Event()
+
+    async def fetch(self, query: str, *arguments: Any) -> Any:
+        if query in (BOOK, LOCK_ONE):
+            self.is_sent.set()
+        return await self._connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        if query == LOCK_AT:
+            self.is_sent.set()
+        return await self._connection.fetchrow(query, *arguments)
+
+
+class HeldLoad(Wrapped):
+    """It begins to load what a batch needs, under the lock, when the test lets it."""
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        self.loads, self.may_load = asyncio.Event(), asyncio.Event()
+
+    async def fetch(self, query: str, *arguments: Any) -> Any:
+        if query == LOAD_KEYS:
+            self.loads.set()
+            await self.may_load.wait()
+        return await self._connection.fetch(query, *arguments)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "under the lock"])
+async def test_what_a_batch_left_is_known_to_one_batch_only(ledger: Ledger, *, at_once: bool) -> None:
+    """One that was to be decided ahead of it comes late, and another one has what it left by then."""
+    transactions = await new_transactions(ledger, one_statement=at_once)
+    await run(ledger, transactions, hold("ada", "a", input_tokens=10))
+    decided: list[Predecessor] = []
+    pool = await ledger.database.writer_pool()
+    async with pool.acquire() as one, pool.acquire() as other:
+
+        async def begin(connection: Any, predecessor: Predecessor | None, *batch: commands.Command) -> None:
+            announced = lambda _, each: decided.append(each)  # noqa: E731 - a function would be three lines
+            await transactions.run(connection, {ledger.tenant: batch}, predecessor, announced)
+
+        await begin(one, None, hold("ada", "b", input_tokens=10))
+        loading, late = HeldLoad(one), Told(other)
+        # What expires holds takes the lock, on either road.
+        first = asyncio.create_task(begin(loading, None, hold("ada", "c", input_tokens=10), commands.ExpireDue()))
+        await loading.loads.wait()
+        second = asyncio.create_task(begin(late, decided[0], hold("ada", "d", input_tokens=10)))
+        await late.is_sent.wait()
+        loading.may_load.set()
+        await asyncio.gather(first, second)
+    assert await ledger.owner.fetchval("select held_calls from accounts") == 4
 
 
 async def test_a_database_that_fell_back_is_noticed_although_its_numbers_come_again(ledger: Ledger) -> None:

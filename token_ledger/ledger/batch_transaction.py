@@ -83,6 +83,8 @@ class BatchTransactions:
         on_decided: OnDecided,
         lasts: bool,
     ) -> Committed:
+        if predecessor is not None and not predecessor.known:
+            predecessor = None  # it was committed meanwhile, and what it left is kept
         decided = await self._one_statement.decide(commands, predecessor) if self._tries_one_statement else None
         is_announced = False
         if decided is not None:
@@ -95,7 +97,7 @@ class BatchTransactions:
         tenants = sorted(commands)
         await connection.execute("begin")
         await connection.execute(see_tenants(tenants))
-        if predecessor is None:
+        if predecessor is None or not predecessor.known:  # as above: it may have been committed since
             plan = await self._decide(connection, await lock_tenants(connection, tenants, self._clocks), commands)
         else:
             plan = await self._decide_ahead(connection, commands, predecessor)
@@ -107,7 +109,7 @@ class BatchTransactions:
         await send(connection, plan.writes)
         await _commit(connection, lasts=lasts)
         for books in plan.books:
-            self._remembered.keep(books, plan.known.get(books.config.tenant_id))
+            self._remembered.keep(books, plan.known)
         skipped = [tenant for tenant in tenants if tenant not in plan.outcomes]
         names = {books.config.tenant_id: books.config.name for books in plan.books}
         return Committed(plan.outcomes, plan.changes, names, skipped)

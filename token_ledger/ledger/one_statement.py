@@ -151,7 +151,7 @@ class OneStatement:
         if became is not Became.BOOKED:
             return self._not_booked(tenant, became, PAUSES[became])
         self._count(became)
-        self._remembered.keep(decided.books, decided.plan.known.get(tenant))
+        self._remembered.keep(decided.books, decided.plan.known)
         return True
 
     def _not_booked(self, tenant: TenantId, why: str, pause: int) -> bool:

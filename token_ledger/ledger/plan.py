@@ -28,6 +28,7 @@ class Predecessor:
     """A batch of one tenant that is decided and being written; `committed` becomes false if it fails in any way.
 
     `known` is what the batch leaves to the next one, which takes it out if it is decided before the batch is committed.
+    Otherwise it is taken out then, and kept.
     """
 
     books: Books

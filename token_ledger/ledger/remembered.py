@@ -30,11 +30,16 @@ class Remembered:
         self.configs[tenant], self.books[tenant] = config, prices
         self.names.forget(tenant)
 
-    def keep(self, books: Books, known: Known | None) -> None:
-        """Keep what a committed batch leaves; what it knew is None if the next one has taken that already."""
-        self.names.keep(books.config.tenant_id, books.writes)
-        if known is not None and books.writes.leaves_accounts_known:
-            self.kept.keep(books.config.tenant_id, known)
+    def keep(self, books: Books, known: dict[TenantId, Known]) -> None:
+        """Keep what a committed batch leaves, unless the next one has taken out of `known` what it knew.
+
+        It is taken out here as well: whoever has it changes it in place, so no two batches may.
+        """
+        tenant = books.config.tenant_id
+        self.names.keep(tenant, books.writes)
+        left = known.pop(tenant, None)
+        if left is not None and books.writes.leaves_accounts_known:
+            self.kept.keep(tenant, left)
 
     def forget(self, tenants: Iterable[TenantId]) -> None:
         """Forget what was read in a transaction or a part that was not committed."""
