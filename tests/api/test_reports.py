@@ -152,3 +152,15 @@ async def test_routes_of_the_process_take_whatever_scrapers_add(world: World) ->
 async def test_a_plus_that_became_a_space_is_explained(world: World) -> None:
     answer = await world.client.get("/v1/reports/spend?from=2026-11-01T00:00:00+01:00", headers=world.headers())
     assert "%2B" in check_problem(answer, 422, "invalid_request", "from")["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/reports/models"])
+async def test_what_reads_all_events_is_refused_where_some_are_no_longer_kept(path: str, own_world: World) -> None:
+    world, now = own_world, datetime.now(UTC)
+    kept = now - timedelta(days=10)
+    await world.rows("insert into checkpoints values ($1, 1, $2, $3)", world.tenants["acme"], kept, now)
+    before: dict[str, Any] = {"from": (kept - timedelta(days=1)).isoformat()}
+    told = check_problem(await world.get(path, **before), 422, "time_out_of_range", "from")["detail"]
+    assert "are kept as sums only; begin there or later" in told
+    since: dict[str, Any] = {"from": (kept + timedelta(days=1)).isoformat()}
+    assert (await world.get(path, **since)).status_code == 200

@@ -15,12 +15,11 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.core.batch.books import last_id
-from token_ledger.core.batch.outcomes import Code
 from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.window import Calendar
 from token_ledger.reports.calls import Filters, Selection, select_calls
 from token_ledger.reports.dimensions import dimension_named
-from token_ledger.reports.kept_calls import kept_from
+from token_ledger.reports.kept_calls import check_events_kept
 from token_ledger.reports.span import Span
 from token_ledger.storage.reads.query import fetch_rows
 from token_ledger.wire.problems import invalid_field
@@ -175,10 +174,7 @@ async def list_events(
     """
     selection = await select_calls(connection, tenant, calendar, span, (dimension_named(DAY.name),), filters)
     since, until = selection.span
-    kept = await kept_from(connection, tenant)
-    if kept is not None and since < min(kept, until):
-        detail = f"calls before {kept.isoformat()} are kept as sums only; begin there or later"
-        raise invalid_field("from", detail, Code.TIME_OUT_OF_RANGE)
+    await check_events_kept(connection, selection)
     [(sequence, booked_until)] = await fetch_rows(connection, _BOOKED, tenant=tenant)
     place = Place(until, 0, last_id(sequence))
     if after is None:

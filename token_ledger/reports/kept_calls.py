@@ -22,6 +22,15 @@ async def kept_from(connection: AsyncConnection, tenant: TenantId) -> datetime |
     return found[0].booked_at + NEWEST if found else None
 
 
+async def check_events_kept(connection: AsyncConnection, selection: Selection) -> None:
+    """Raise ProblemError if events of a selection may be gone, for a report that reads nothing else."""
+    kept = await kept_from(connection, selection.tenant)
+    since, until = selection.span
+    if kept is not None and since < min(kept, until):
+        detail = f"calls before {kept.isoformat()} are kept as sums only; begin there or later"
+        raise invalid_field("from", detail, Code.TIME_OUT_OF_RANGE)
+
+
 async def check_kept(connection: AsyncConnection, selection: Selection, kept: datetime | None) -> None:
     """Raise ProblemError if events that are to be read may be gone, which retention drops once their sums are kept."""
     if kept is None:

@@ -6,13 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from token_ledger.api.access import Finance
-from token_ledger.api.parameters import From, To
+from token_ledger.api.parameters import From, PageSize, To
 from token_ledger.api.report_parameters import Chosen, Compare, GroupBy, Period, dimensions_of, spans_of
 from token_ledger.api.service import reading
 from token_ledger.reports.denials import denials_by_account, would_have_denied
 from token_ledger.reports.formats import json as answers
+from token_ledger.reports.formats.models_json import ModelReport, model_report
 from token_ledger.reports.formats.spend_json import SpendReport, spend_report
 from token_ledger.reports.kinds import kinds_by
+from token_ledger.reports.models import Sort as ModelSort
+from token_ledger.reports.models import compare_models
 from token_ledger.reports.span import span_of
 from token_ledger.reports.spend import Asked, Sort, spend_of
 from token_ledger.reports.triggers import firings_by_trigger
@@ -44,6 +47,14 @@ WithKinds = Annotated[
         examples=[True],
     ),
 ]
+ModelsBy = Annotated[
+    ModelSort,
+    Query(
+        description="What the models are in the order of: `cost`, `calls` or `failed`, the most first; the 95th "
+        "percentile of `latency` or `first_token`, the slowest first; or the `key`.",
+        examples=["latency"],
+    ),
+]
 
 
 @router.get("/reports/spend")
@@ -67,6 +78,26 @@ async def report_spend(
         span, compared = spans_of(calendar, since, until, period, compare=compare is not None)
         asked = Asked(dimensions, span, chosen, sort, top, after, compared, kinds)
         return spend_report(await spend_of(connection, tenant, calendar, made_at, asked))
+
+
+@router.get("/reports/models")
+async def report_models(
+    request: Request, finance: Finance, chosen: Chosen, since: From = None, until: To = None, period: Period = None,
+    sort: ModelsBy = "cost", limit: PageSize = 100, after: AfterRow = 0,
+) -> ModelReport:  # fmt: skip
+    """Compare models.
+
+    By provider and model: calls and how many of them failed, latency, time to the first token, output tokens per
+    second, cost, cost per call, and the share of the input that came from a cache. Times are those that callers
+    measured; where nobody did, they are null.
+    """
+    tenant = finance.tenant
+    async with reading(request, tenant, snapshot=True) as connection:
+        calendar, _ = await load_calendar(connection, tenant)
+        span, _ = spans_of(calendar, since, until, period, compare=False)
+        return model_report(
+            await compare_models(connection, tenant, calendar, span, chosen, sort=sort, after=after, most=limit)
+        )
 
 
 @router.get("/reports/kinds")
