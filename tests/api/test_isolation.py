@@ -205,6 +205,8 @@ async def acme(world: World) -> Acme:
     spent.pop("user")
     spent["usage"] = {**spent["usage"], "web_searches": 2}
     await post("/v1/events", {"events": [spent]})
+    used = {"type": "tool_call", "tool": _name("tool"), "source": _name("batch"), "agent_type": _name("agent")}
+    await post("/v1/events", {"events": [{**used, "user": _name("ada"), "idempotency_key": _name(fresh())}]})
     keys = [await post("/v1/api-keys", {"role": role, "name": _name(role)}) for role in ("agent", "finance", "admin")]
     made.named = [
         {

@@ -154,7 +154,7 @@ async def test_a_plus_that_became_a_space_is_explained(world: World) -> None:
     assert "%2B" in check_problem(answer, 422, "invalid_request", "from")["detail"]
 
 
-@pytest.mark.parametrize("path", ["/v1/events", "/v1/reports/models"])
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/reports/models", "/v1/reports/tools"])
 async def test_what_reads_all_events_is_refused_where_some_are_no_longer_kept(path: str, own_world: World) -> None:
     world, now = own_world, datetime.now(UTC)
     kept = now - timedelta(days=10)

@@ -13,11 +13,14 @@ from token_ledger.reports.denials import denials_by_account, would_have_denied
 from token_ledger.reports.formats import json as answers
 from token_ledger.reports.formats.models_json import ModelReport, model_report
 from token_ledger.reports.formats.spend_json import SpendReport, spend_report
+from token_ledger.reports.formats.tools_json import ToolReport, tool_report
 from token_ledger.reports.kinds import kinds_by
 from token_ledger.reports.models import Sort as ModelSort
 from token_ledger.reports.models import compare_models
 from token_ledger.reports.span import span_of
 from token_ledger.reports.spend import Asked, Sort, spend_of
+from token_ledger.reports.tools import Sort as ToolSort
+from token_ledger.reports.tools import compare_tools
 from token_ledger.reports.triggers import firings_by_trigger
 from token_ledger.storage.calendars import load_calendar
 from token_ledger.wire.problems import invalid_field
@@ -53,6 +56,14 @@ ModelsBy = Annotated[
         description="What the models are in the order of: `cost`, `calls` or `failed`, the most first; the 95th "
         "percentile of `latency` or `first_token`, the slowest first; or the `key`.",
         examples=["latency"],
+    ),
+]
+ToolsBy = Annotated[
+    ToolSort,
+    Query(
+        description="What the tools are in the order of: the 95th percentile of their `time`, the slowest first; "
+        "`cost`, `calls` or `failed`, the most first; or the `key`.",
+        examples=["cost"],
     ),
 ]
 
@@ -97,6 +108,25 @@ async def report_models(
         span, _ = spans_of(calendar, since, until, period, compare=False)
         return model_report(
             await compare_models(connection, tenant, calendar, span, chosen, sort=sort, after=after, most=limit)
+        )
+
+
+@router.get("/reports/tools")
+async def report_tools(
+    request: Request, finance: Finance, chosen: Chosen, since: From = None, until: To = None, period: Period = None,
+    sort: ToolsBy = "time", limit: PageSize = 100, after: AfterRow = 0,
+) -> ToolReport:  # fmt: skip
+    """Compare tools.
+
+    By tool: calls, how many failed and how many a cache answered, how long they took, how often they were tried again,
+    and what they cost. The slowest come first.
+    """
+    tenant = finance.tenant
+    async with reading(request, tenant, snapshot=True) as connection:
+        calendar, _ = await load_calendar(connection, tenant)
+        span, _ = spans_of(calendar, since, until, period, compare=False)
+        return tool_report(
+            await compare_tools(connection, tenant, calendar, span, chosen, sort=sort, after=after, most=limit)
         )
 
 
