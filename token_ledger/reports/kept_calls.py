@@ -1,4 +1,7 @@
-"""Tells whether the calls that a report reads are still kept: of months that are gone there are sums only."""
+"""Tells which calls a report can read: until when all are booked, and whether they are still kept.
+
+Of months that are gone there are sums only.
+"""
 
 from datetime import datetime
 from typing import Final
@@ -13,7 +16,15 @@ from token_ledger.reports.calls import Selection
 from token_ledger.storage.reads.query import fetch_rows
 from token_ledger.wire.problems import invalid_field
 
+_BOOKED_UNTIL: Final = "select booked_at from tenant_ledgers where tenant_id = :tenant"
 _KEPT: Final = "select booked_at from checkpoints where tenant_id = :tenant"
+
+
+async def booked_until(connection: AsyncConnection, tenant: TenantId) -> datetime:
+    """Return the instant of the last batch, which a snapshot that shows it has with all before."""
+    [(booked_at,)] = await fetch_rows(connection, _BOOKED_UNTIL, tenant=tenant)
+    at: datetime = booked_at
+    return at
 
 
 async def kept_from(connection: AsyncConnection, tenant: TenantId) -> datetime | None:

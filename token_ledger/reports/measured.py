@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.reports.calls import Key, Selection
-from token_ledger.reports.kept_calls import check_events_kept
+from token_ledger.reports.kept_calls import booked_until, check_events_kept
 from token_ledger.storage.reads.query import fetch_rows
 
 _TAKEN_BACK: Final = (
@@ -19,7 +19,6 @@ _TAKEN_BACK: Final = (
     "(select corrects as taken_back from usage_events where tenant_id = :tenant and corrects is not null"
     " and posted_at >= :since and posted_at < :until) as taken"
 )
-_BOOKED_UNTIL: Final = "select booked_at from tenant_ledgers where tenant_id = :tenant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,6 @@ async def measured_page(
     the span may no longer be kept.
     """
     await check_events_kept(connection, selection)
-    [(booked_until,)] = await fetch_rows(connection, _BOOKED_UNTIL, tenant=selection.tenant)
     keys = ", ".join(selection.keys)
     places = ", ".join([*order, *(f"nullif({key}, '') nulls last" for key in selection.keys)])
     read = {**dict(zip(selection.keys, selection.texts(), strict=True)), **columns}
@@ -89,7 +87,7 @@ async def measured_page(
     )  # fmt: skip
     first = 2 + len(selection.keys)
     return MeasuredPage(
-        selection, booked_until,
+        selection, await booked_until(connection, selection.tenant),
         [(selection.key(row[2:first]), row._mapping) for row in rows[:most]], total._mapping,
         after + most if len(rows) > most else None,
     )  # fmt: skip

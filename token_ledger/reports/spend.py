@@ -17,7 +17,7 @@ from token_ledger.core.model.window import Calendar
 from token_ledger.reports.calls import Filters, Key, Selection, select_calls
 from token_ledger.reports.crossed import crossing_calls
 from token_ledger.reports.dimensions import Dimension, dimension_named
-from token_ledger.reports.kept_calls import check_kept, kept_from
+from token_ledger.reports.kept_calls import booked_until, check_kept, kept_from
 from token_ledger.reports.other_kinds import PageKinds, page_kinds
 from token_ledger.reports.page import TOTALS, Page, PageSums, grouped, less, page_sums, row_name
 from token_ledger.reports.span import Span
@@ -39,7 +39,6 @@ _LINES: Final[Mapping[str, str]] = {
     "adjusted": "(corrects is not null or recosts is not null)",
 }
 """What of the total is told by itself, as a condition on usage events."""
-_BOOKED_UNTIL: Final = "select booked_at from tenant_ledgers where tenant_id = :tenant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ async def spend_of(
     `made_at` is when the tenant was made. The transaction has to be a snapshot. Raises ProblemError if this needs
     events that are no longer kept.
     """
-    [(booked_until,)] = await fetch_rows(connection, _BOOKED_UNTIL, tenant=tenant)
+    until = await booked_until(connection, tenant)
     kept = await kept_from(connection, tenant)
     selection = await select_calls(connection, tenant, calendar, asked.span, asked.group_by, asked.filters)
     await check_kept(connection, selection, kept)
@@ -129,7 +128,7 @@ async def spend_of(
     lines = await _unattributed(connection, selection, kept)
     imported = selection.events("counts_since is not null and posted_at >= :since and posted_at < :until")
     return Spend(
-        asked, calendar, booked_until, rows, count, total, compared,
+        asked, calendar, until, rows, count, total, compared,
         lines=lines | (await _lines(connection, selection) if all_are_kept else {}),
         lines_are_complete=all_are_kept,
         crossed=await page_sums(connection, selection, crossing_calls(selection), page) if has_crossed else None,

@@ -6,23 +6,27 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from token_ledger.api.access import Finance
-from token_ledger.api.parameters import From, PageSize, To
+from token_ledger.api.parameters import From, OlderThan, PageSize, RunPageSize, To
 from token_ledger.api.report_parameters import Chosen, Compare, GroupBy, Period, dimensions_of, spans_of
 from token_ledger.api.service import reading
+from token_ledger.core.model.run import RunState
 from token_ledger.reports.denials import denials_by_account, would_have_denied
 from token_ledger.reports.formats import json as answers
 from token_ledger.reports.formats.models_json import ModelReport, model_report
+from token_ledger.reports.formats.runs_json import RunReport, run_report
 from token_ledger.reports.formats.spend_json import SpendReport, spend_report
 from token_ledger.reports.formats.tools_json import ToolReport, tool_report
 from token_ledger.reports.kinds import kinds_by
 from token_ledger.reports.models import Sort as ModelSort
 from token_ledger.reports.models import compare_models
+from token_ledger.reports.runs import runs_begun
 from token_ledger.reports.span import span_of
 from token_ledger.reports.spend import Asked, Sort, spend_of
 from token_ledger.reports.tools import Sort as ToolSort
 from token_ledger.reports.tools import compare_tools
 from token_ledger.reports.triggers import firings_by_trigger
 from token_ledger.storage.calendars import load_calendar
+from token_ledger.wire.fields import Name
 from token_ledger.wire.problems import invalid_field
 
 router = APIRouter(prefix="/v1", tags=["reports"])
@@ -127,6 +131,33 @@ async def report_tools(
         span, _ = spans_of(calendar, since, until, period, compare=False)
         return tool_report(
             await compare_tools(connection, tenant, calendar, span, chosen, sort=sort, after=after, most=limit)
+        )
+
+
+@router.get("/reports/runs")
+async def report_runs(
+    request: Request,
+    finance: Finance,
+    since: From = None,
+    until: To = None,
+    period: Period = None,
+    user: Annotated[Name | None, Query(description="Return runs of this user.", examples=["ada"])] = None,
+    state: Annotated[RunState | None, Query(description="Return runs in this state.", examples=["closed"])] = None,
+    after: OlderThan = None,
+    limit: RunPageSize = 100,
+) -> RunReport:
+    """Report runs.
+
+    The runs that began in a span, the newest first: how they stand, the steps that they took, and what they have used
+    until now, by themselves and with their sub-runs.
+    """
+    tenant = finance.tenant
+    async with reading(request, tenant, snapshot=True) as connection:
+        calendar, _ = await load_calendar(connection, tenant)
+        span, _ = spans_of(calendar, since, until, period, compare=False)
+        older = None if after is None else int(after)
+        return run_report(
+            await runs_begun(connection, tenant, calendar, span, user=user, state=state, after=older, most=limit)
         )
 
 

@@ -1,11 +1,14 @@
 """What answers of several reports say: their span, times, shares and rates."""
 
+from datetime import datetime
 from fractions import Fraction
 from typing import Annotated
 
 from typing_extensions import TypedDict
 
+from token_ledger.core.model.window import Calendar
 from token_ledger.reports.measured import MeasuredPage, Times
+from token_ledger.reports.span import Span
 from token_ledger.wire.fields import InstantText, answer, doc, instant
 
 # `from` is a keyword of Python, so this type cannot be written as a class.
@@ -36,15 +39,20 @@ class TimesAnswer(TypedDict):
     p95_ms: Annotated[int | None, doc("95% of them took no longer than this.", 6_240)]
 
 
-def span_answer(page: MeasuredPage) -> SpanAnswer:
-    """Return what a page of a report is about."""
-    since, until = page.selection.span
+def span_answer(calendar: Calendar, span: Span, booked_until: datetime) -> SpanAnswer:
+    """Return what a report is about."""
+    since, until = span
     return {
         "from": instant(since),
         "to": instant(until),
-        "time_zone": str(page.selection.calendar.local(since).tzinfo),
-        "booked_until": instant(page.booked_until),
+        "time_zone": str(calendar.local(since).tzinfo),
+        "booked_until": instant(booked_until),
     }
+
+
+def page_answer(page: MeasuredPage) -> SpanAnswer:
+    """Return what a page of rows is about."""
+    return span_answer(page.selection.calendar, page.selection.span, page.booked_until)
 
 
 def times_answer(times: Times) -> TimesAnswer:

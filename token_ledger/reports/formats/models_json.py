@@ -8,8 +8,8 @@ from token_ledger.reports.formats.measured_json import (
     SpanAnswer,
     TimesAnswer,
     next_row,
+    page_answer,
     ratio,
-    span_answer,
     times_answer,
 )
 from token_ledger.reports.models import ModelFigures, Models
@@ -63,7 +63,7 @@ class ModelReport(SpanAnswer):
 def model_report(models: Models) -> ModelReport:
     """Return a comparison of models."""
     return {
-        **span_answer(models.page),
+        **page_answer(models.page),
         "rows": [
             {"provider": provider, "model": model, **_figures(figures)} for (provider, model), figures in models.rows
         ],

@@ -10,8 +10,8 @@ from token_ledger.reports.formats.measured_json import (
     SpanAnswer,
     TimesAnswer,
     next_row,
+    page_answer,
     ratio,
-    span_answer,
     times_answer,
 )
 from token_ledger.reports.tools import ToolFigures, Tools
@@ -54,7 +54,7 @@ class ToolReport(SpanAnswer):
 def tool_report(tools: Tools) -> ToolReport:
     """Return a comparison of tools."""
     return {
-        **span_answer(tools.page),
+        **page_answer(tools.page),
         "rows": [{"tool": tool, **_figures(figures)} for tool, figures in tools.rows],
         "next": next_row(tools.page),
         "total": _figures(tools.total),
