@@ -130,6 +130,9 @@ create index usage_events_long_held on usage_events (tenant_id, posted_at)
 where posted_at - held_at > interval '01:00:00';
 create index usage_events_others on usage_events (tenant_id, posted_at) where others is not null;
 create index usage_events_imported on usage_events (tenant_id, posted_at) where counts_since is not null;
+create index usage_events_marked on usage_events (tenant_id, posted_at)
+where unpriced or estimated or late or failed or corrects is not null or recosts is not null;
+create index usage_events_kinds on usage_events (tenant_id, posted_at) where kind is not null;
 create index usage_events_corrections on usage_events (tenant_id, corrects) where corrects is not null;
 create index usage_events_recostings on usage_events (tenant_id, recosts) where recosts is not null;
 create index usage_events_unpriced on usage_events (tenant_id, model, event_id)

@@ -34,6 +34,7 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("POST", "/v1/reservations/{reservation_id}/release"): _CALLERS,
     ("POST", "/v1/events"): _CALLERS,
     ("GET", "/v1/events"): _FINANCE,
+    ("GET", "/v1/reports/cost"): _FINANCE,
     ("POST", "/v1/usage"): _CALLERS,
     ("POST", "/v1/imports"): _ADMINS,
     ("POST", "/v1/reconciliations"): _ADMINS,

@@ -102,17 +102,17 @@ def _tag(text: str) -> tuple[Dimension, str]:
 Chosen = Annotated[Filters, Depends(_filters)]
 
 
-def dimensions_of(group_by: list[str] | None) -> tuple[Dimension, ...]:
-    """Return the dimensions that are named, with commas between them or one by one. Raises ProblemError."""
-    names = ["user"] if group_by is None else [name for each in group_by for name in each.split(",")]
+def dimensions_of(given: list[str] | None, field: str = "group_by") -> tuple[Dimension, ...]:
+    """Return the dimensions that a field names, with commas between them or one by one. Raises ProblemError."""
+    names = ["user"] if given is None else [name for each in given for name in each.split(",")]
     if len(names) > _MOST_DIMENSIONS:
-        raise invalid_field("group_by", f"these are {len(names)} dimensions; name {_MOST_DIMENSIONS} at most")
+        raise invalid_field(field, f"these are {len(names)} dimensions; name {_MOST_DIMENSIONS} at most")
     try:
         dimensions = tuple(map(dimension_named, names))
     except ValueError as error:
-        raise invalid_field("group_by", str(error)) from None
+        raise invalid_field(field, str(error)) from None
     if len({each.name for each in dimensions}) < len(dimensions):
-        raise invalid_field("group_by", "a dimension is named twice; name each once")
+        raise invalid_field(field, "a dimension is named twice; name each once")
     return dimensions
 
 

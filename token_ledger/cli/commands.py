@@ -323,5 +323,28 @@ COMMANDS = (
             ),
         ),
     ),
+    Command(
+        name="report", group=Group.USAGE, run="token_ledger.cli.report:report",
+        help="write what a period has cost, as a page to print or to send, or as JSON",
+        details="The total and that of the period before, what it went to by each dimension, the trend, what of it is"
+        " told by itself, what techniques did, and what to do first. The page needs no network and no other file. It is"
+        " the same report as GET /v1/reports/cost, which also chooses among calls.",
+        example="token-ledger report --period last-month --by cost_center,user --output report.html",
+        arguments=(
+            Argument(name="--tenant", help="name of the tenant; without it, the only one there is", example="acme"),
+            Argument(
+                name="--period", default="last-month", example="FY2026-Q3",
+                help="the period, as in GET /v1/reports/spend",
+            ),
+            Argument(
+                name="--by", default="cost_center", example="user,tag:team",
+                help="dimensions with commas between them; the first tables are by these, each by one",
+            ),
+            Argument(name="--format", default="html", choices=("html", "json"), help="what it is written as"),
+            Argument(
+                name="--output", type=Path, example="report.html", help="the file to write; without it, it is printed"
+            ),
+        ),
+    ),
     *PRICE_COMMANDS,
 )  # fmt: skip

@@ -116,7 +116,7 @@ async def spend_of(
     kept = await kept_from(connection, tenant)
     selection = await select_calls(connection, tenant, calendar, asked.span, asked.group_by, asked.filters)
     await check_kept(connection, selection, kept)
-    rows, page, count, total = await _rows(connection, selection, asked)
+    rows, page, count, total = await spend_rows(connection, selection, asked)
     compared = None
     if asked.compared is not None:
         before = await select_calls(connection, tenant, calendar, asked.compared, asked.group_by, asked.filters)
@@ -137,7 +137,7 @@ async def spend_of(
     )  # fmt: skip
 
 
-async def _rows(
+async def spend_rows(
     connection: AsyncConnection, selection: Selection, asked: Asked
 ) -> tuple[tuple[SpendRow, ...], Page, int, Figures]:
     """Return the rows that were asked for, with their names, how many there are in all, and their total."""

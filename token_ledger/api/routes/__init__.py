@@ -12,6 +12,7 @@ from token_ledger.api.routes import (
     audit,
     budgets,
     calendar,
+    cost_report,
     duplicates,
     event_list,
     events,
@@ -41,8 +42,8 @@ from token_ledger.api.routes import (
 
 NOUNS = (
     reservations, preflight, runs, events, event_list, imports, reversals, quarantine, budgets, accounts, increases,
-    triggers, reports, reconciliations, live, users, prices, recostings, model_names, calendar, duplicates, stop, audit,
-    api_keys, tokens, me, tenants, identity_providers, health,
+    triggers, reports, cost_report, reconciliations, live, users, prices, recostings, model_names, calendar, duplicates,
+    stop, audit, api_keys, tokens, me, tenants, identity_providers, health,
 )  # fmt: skip
 """In the order in which the documentation shows them."""
 

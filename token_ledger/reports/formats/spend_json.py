@@ -154,7 +154,7 @@ def spend_report(spend: Spend) -> SpendReport:
         "next": str(last) if last < spend.count and spend.rows else None,
         "rest": sums_answer(spend.rest),
         "total": total,
-        "lines": cast(LinesAnswer, {name: sums_answer(sums) for name, sums in spend.lines.items()}),
+        "lines": lines_answer(spend),
         "lines_are_complete": spend.lines_are_complete,
         "crossed": None if spend.crossed is None else sums_answer(spend.crossed.total),
         "crossed_rows": _rows(asked.group_by, spend.crossed),
@@ -168,6 +168,11 @@ def spend_report(spend: Spend) -> SpendReport:
             "rest": sums_answer(compared.sums.rest), "total": sums_answer(compared.sums.total),
         }  # fmt: skip
     return report
+
+
+def lines_answer(spend: Spend) -> LinesAnswer:
+    """Return what of a total is told by itself."""
+    return cast(LinesAnswer, {name: sums_answer(sums) for name, sums in spend.lines.items()})
 
 
 def _row(spend: Spend, row: SpendRow) -> SpendRowAnswer:

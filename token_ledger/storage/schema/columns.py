@@ -68,6 +68,9 @@ STILL_UNPRICED = "unpriced and corrects is null and recosts is null"
 LONG_HELD = "posted_at - held_at > interval '01:00:00'"
 """What is said of calls of a lease that was given more than an hour before, as in their index."""
 
+MARKED = "unpriced or estimated or late or failed or corrects is not null or recosts is not null"
+"""What is said of events that reports tell by themselves, as in their index."""
+
 
 def figures() -> list[Column[int]]:
     """Return the columns that roll-ups add up."""

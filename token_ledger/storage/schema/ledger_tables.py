@@ -332,6 +332,8 @@ usage_events = Table(
     Index("usage_events_corrections", "tenant_id", "corrects", postgresql_where=text("corrects is not null")),
     Index("usage_events_recostings", "tenant_id", "recosts", postgresql_where=text("recosts is not null")),
     Index("usage_events_imported", "tenant_id", "posted_at", postgresql_where=text("counts_since is not null")),
+    Index("usage_events_marked", "tenant_id", "posted_at", postgresql_where=text(columns.MARKED)),
+    Index("usage_events_kinds", "tenant_id", "posted_at", postgresql_where=text("kind is not null")),
     Index("usage_events_unpriced", "tenant_id", "model", "event_id", postgresql_where=text(columns.STILL_UNPRICED)),
     Index(
         "usage_events_responses", "tenant_id", "response_id", postgresql_where=text(f"repetition in ({KNOWN_BY_ID})")
