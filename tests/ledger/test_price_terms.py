@@ -69,7 +69,7 @@ async def test_a_hold_is_settled_at_the_price_that_it_was_given_at(database_url:
         assert (await verify_database(database_url)).clean
 
 
-async def test_the_batch_that_sets_a_price_has_the_book_it_began_with(database_url: str) -> None:
+async def test_a_call_that_comes_together_with_a_price_and_behind_it_has_it(database_url: str) -> None:
     async with open_ledger(database_url) as ledger:
         await cost(ledger.commits, ledger, "gpt-5.4")
         event = commands.Record("k", b"x", "test", "data", "openai", "gpt-5.4", Usage(10**6, 10**6), user="ada")
@@ -79,9 +79,9 @@ async def test_the_batch_that_sets_a_price_has_the_book_it_began_with(database_u
             ledger.commits.submit(ledger.tenant, priced("gpt-5.4", "1", "2")),
             ledger.commits.submit(ledger.tenant, event),
         )
-        assert [each.operations for each in batches] == [2]
+        assert [each.operations for each in batches] == [1, 1]
         assert isinstance(booked, outcomes.Recorded)
-        assert booked.event.cost_nanos == 27_500_000_000
+        assert booked.event.cost_nanos == 3_000_000_000
         assert (await cost(ledger.commits, ledger, "gpt-5.4"))[0] == "3"
 
 
