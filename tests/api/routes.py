@@ -100,6 +100,7 @@ ALLOWED: dict[Route, frozenset[Role]] = {
     ("GET", "/v1/reports/models"): _FINANCE,
     ("GET", "/v1/reports/tools"): _FINANCE,
     ("GET", "/v1/reports/runs"): _FINANCE,
+    ("GET", "/v1/reports/budgets"): _FINANCE,
     ("GET", "/v1/reports/kinds"): _FINANCE,
     ("GET", "/v1/reports/denials"): _FINANCE,
     ("GET", "/v1/reports/triggers"): _FINANCE,

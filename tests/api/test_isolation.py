@@ -138,6 +138,7 @@ async def acme(world: World) -> Acme:
         for enforcement in ("soft", "shadow")
     ]  # fmt: skip
     await post("/v1/budgets", budget(_name("hard"), selector={"user": _name("eve")}, limits={"tokens": 10}))
+    await post("/v1/budgets", budget(_name("day"), selector={"user": "*"}, window="day", enforcement="shadow"))
     step = {**MODEL, "to_provider": "openai", "to_model": "gpt-5.4-mini", "context_tokens": 10_000}
     await post("/v1/triggers", {
         "idempotency_key": _name(fresh()), "kind": "high_cost", "at_percent": 1, "mode": "observe",
@@ -271,6 +272,10 @@ FILTERS = (
     ("/v1/runs", "state", "cancelled"),
     ("/v1/accounts", "after", "0"),
     ("/v1/recostings", "model", _name("unpriced")),
+    ("/v1/reports/runs", "user", _name("ada")),
+    ("/v1/reports/budgets", "budget", _name("day")),
+    ("/v1/reports/models", "model", _name("unpriced")),
+    ("/v1/reports/tools", "tool", _name("tool")),
     ("/v1/reports/spend", "group_by", "agent_type"),
     ("/v1/reports/spend", "group_by", "model"),
     ("/v1/reports/spend", "group_by", "cost_center"),

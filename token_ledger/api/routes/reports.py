@@ -6,12 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from token_ledger.api.access import Finance
-from token_ledger.api.parameters import From, OlderThan, PageSize, RunPageSize, To
+from token_ledger.api.parameters import After, From, OlderThan, PageSize, RunPageSize, To
 from token_ledger.api.report_parameters import Chosen, Compare, GroupBy, Period, dimensions_of, spans_of
 from token_ledger.api.service import reading
 from token_ledger.core.model.run import RunState
+from token_ledger.reports.budgets import budget_use
 from token_ledger.reports.denials import denials_by_account, would_have_denied
 from token_ledger.reports.formats import json as answers
+from token_ledger.reports.formats.budgets_json import BudgetReport, budget_report
 from token_ledger.reports.formats.models_json import ModelReport, model_report
 from token_ledger.reports.formats.runs_json import RunReport, run_report
 from token_ledger.reports.formats.spend_json import SpendReport, spend_report
@@ -159,6 +161,30 @@ async def report_runs(
         return run_report(
             await runs_begun(connection, tenant, calendar, span, user=user, state=state, after=older, most=limit)
         )
+
+
+@router.get("/reports/budgets")
+async def report_budgets(
+    request: Request,
+    finance: Finance,
+    budget: Annotated[Name | None, Query(description="Return accounts of this budget.", examples=["user day"])] = None,
+    cost_center: Annotated[
+        Name | None,
+        Query(description="Return accounts on which only this cost center's calls fall.", examples=["research"]),
+    ] = None,
+    after: After = "0",
+    limit: PageSize = 200,
+) -> BudgetReport:
+    """Report budget against actual.
+
+    The accounts of budgets whose windows are under way: what is settled and held of their limits, how much of the
+    window is over, and where a straight line leads by its end: whether it passes the limit, and when.
+    """
+    async with reading(request, finance.tenant) as connection:
+        use = await budget_use(
+            connection, finance.tenant, budget=budget, cost_center=cost_center, after=int(after), most=limit
+        )
+        return budget_report(use)
 
 
 @router.get("/reports/kinds")
