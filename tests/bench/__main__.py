@@ -16,7 +16,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import ledger, overload, sdk, usage
+from tests.bench import finance, ledger, overload, sdk, usage
 from tests.bench.plan import Measurements, Plan
 from tests.bench.rows import Failure, Row, write_rows
 
@@ -26,6 +26,7 @@ GROUPS: Final[Mapping[str, Group]] = {
     overload.GROUP: overload.bench,
     usage.GROUP: usage.bench,
     sdk.GROUP: sdk.bench,
+    finance.GROUP: finance.bench,
 }
 OUTPUT: Final = Path("build/bench.json")
 _TABLE_WIDTH: Final = 160

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from token_ledger.reports.event_list import COLUMNS, As, EventList
+from token_ledger.reports.event_list import COLUMNS, FOLLOW_THE_INDEX, As, EventList
 
 _LINES_AT_A_TIME: Final = 5_000
 _BIND: Final = re.compile(r"(?<!:):([a-z_][a-z_0-9]*)")
@@ -22,7 +22,7 @@ _HEADER: Final = (",".join(column.name for column in COLUMNS) + "\n").encode()
 _WRITTEN: Final[Mapping[As, str]] = {
     As.ID: "{0}",
     As.WORD: "{0}",
-    # A spreadsheet takes what begins so for a formula.
+    # A spreadsheet takes what begins with a tab, a line break, +, -, = or @ for a formula.
     As.NAME: "case when {0} ~ '^[-=+@\\t\\r\\n]' then '''' || {0} else {0} end",
     As.COUNT: "{0}",
     As.MONEY: "{0} * 0.000000001",  # a quotient might be rounded
@@ -74,6 +74,7 @@ async def _copy(connection: AsyncConnection, query: str, values: Mapping[str, An
     async def keep(part: bytes) -> None:
         text.extend(part)
 
+    await connection.exec_driver_sql(FOLLOW_THE_INDEX)
     driver: Any = (await connection.get_raw_connection()).driver_connection
     done = await driver.copy_from_query(numbered, *(values[name] for name in names), output=keep, format="csv")
     return _Lines(bytes(text), int(done.removeprefix("COPY ")))
