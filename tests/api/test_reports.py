@@ -66,7 +66,10 @@ async def test_a_parameter_that_a_route_does_not_know_is_named(route: tuple[str,
 async def test_what_a_route_takes_is_said(world: World) -> None:
     answer = await world.get("/v1/reports/spend", groupby="user")
     told = check_problem(answer, 422, "invalid_request", "groupby")["detail"]
-    assert "it takes after, agent_type, compare, cost_center, estimated, from, group_by, kind, kinds, model" in told
+    assert (
+        "it takes after, agent_type, compare, cost_center, estimated, format, from, group_by, kind, kinds, model"
+        in told
+    )
     answer = await world.client.post("/v1/reservations?dry_run=1", headers=world.headers(), json=reservation())
     assert "it takes none" in check_problem(answer, 422, "invalid_request", "dry_run")["detail"]
 

@@ -1,13 +1,13 @@
 """The route of the list of events."""
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
 from token_ledger.api.access import Finance
+from token_ledger.api.csv_answers import Accept, Format, also_csv, csv_answer, wants_csv
 from token_ledger.api.parameters import From, PageSize, To
 from token_ledger.api.report_parameters import Chosen, Period, spans_of
 from token_ledger.api.service import reading
@@ -18,12 +18,6 @@ from token_ledger.storage.calendars import load_calendar
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
-CSV = "text/csv"
-Accept = Annotated[str, Header(description="`text/csv` for all events as a table.", examples=[CSV])]
-Format = Annotated[
-    Literal["json", "csv"] | None,
-    Query(alias="format", description="What an `Accept` header says, for whoever can't send one.", examples=["csv"]),
-]
 AfterEvent = Annotated[
     str | None,
     Query(
@@ -32,10 +26,7 @@ AfterEvent = Annotated[
 ]
 
 
-@router.get(
-    "/events", response_model=EventListAnswer,
-    responses={200: {"content": {CSV: {"schema": {"type": "string"}}}, "description": "Events."}},
-)  # fmt: skip
+@router.get("/events", response_model=EventListAnswer, responses=also_csv("Events."))
 async def list_usage_events(
     request: Request, finance: Finance, chosen: Chosen, since: From = None, until: To = None, period: Period = None,
     after: AfterEvent = None, limit: PageSize = 100, wanted: Format = None, accept: Accept = "*/*",
@@ -52,11 +43,7 @@ async def list_usage_events(
         calendar, _ = await load_calendar(connection, tenant)
         span, _ = spans_of(calendar, since, until, period, compare=False)
         listed = await list_events(connection, tenant, calendar, span, chosen, place)
-        if wanted == "csv" or (wanted is None and CSV in accept):
-            name = f"events-{listed.selection.span[0]:%Y-%m-%d}-{listed.selection.span[1]:%Y-%m-%d}.csv"
-            return StreamingResponse(
-                event_csv(partial(reading, request, tenant), listed), media_type=CSV,
-                headers={"Content-Disposition": f'attachment; filename="{name}"'},
-            )  # fmt: skip
+        if wants_csv(wanted, accept):
+            return csv_answer(event_csv(partial(reading, request, tenant), listed), "events", listed.selection.span)
         events, following = await read_events(connection, listed, limit)
     return Response(to_json(event_list_answer(listed, events, following)), media_type="application/json")

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from token_ledger.api.access import Finance
+from token_ledger.api.csv_answers import Accept, Format, also_csv, csv_answer, wants_csv
 from token_ledger.api.parameters import After, From, OlderThan, PageSize, RunPageSize, To
 from token_ledger.api.report_parameters import Chosen, Compare, GroupBy, Period, dimensions_of, spans_of
 from token_ledger.api.service import reading
@@ -16,6 +17,7 @@ from token_ledger.reports.formats import json as answers
 from token_ledger.reports.formats.budgets_json import BudgetReport, budget_report
 from token_ledger.reports.formats.models_json import ModelReport, model_report
 from token_ledger.reports.formats.runs_json import RunReport, run_report
+from token_ledger.reports.formats.spend_csv import spend_csv
 from token_ledger.reports.formats.spend_json import SpendReport, spend_report
 from token_ledger.reports.formats.tools_json import ToolReport, tool_report
 from token_ledger.reports.kinds import kinds_by
@@ -74,27 +76,32 @@ ToolsBy = Annotated[
 ]
 
 
-@router.get("/reports/spend")
+@router.get("/reports/spend", response_model=SpendReport, responses=also_csv("Spend."))
 async def report_spend(
     request: Request, finance: Finance, chosen: Chosen, since: From = None, until: To = None, period: Period = None,
     group_by: GroupBy = None, compare: Compare = None, sort: SortBy = None, top: Top = 1_000, after: AfterRow = 0,
-    kinds: WithKinds = False,
-) -> SpendReport:  # fmt: skip
+    kinds: WithKinds = False, wanted: Format = None, accept: Accept = "*/*",
+) -> SpendReport | Response:  # fmt: skip
     """Report spend by any dimensions.
 
     Calls, tokens by kind and cost of the calls of a span, grouped and filtered by any dimensions. The same calls have
     the same total, whatever they are grouped by. A call counts at the instant that it is posted at, to the microsecond;
     of months that are no longer kept, there are whole days only, by some dimensions. `lines` says what of the total is
     unattributed, unpriced, estimated, late or adjusted. With `kinds` every row says how much of other kinds was used.
+    As CSV there is a line per row, then the rest and the total, told apart by the first column, `line`.
     """
     tenant, dimensions = finance.tenant, dimensions_of(group_by)
     if compare is not None and any(each.is_time for each in dimensions):
         raise invalid_field("compare", "rows by a time have no counterpart in another span; group by something else")
+    as_csv = wants_csv(wanted, accept)
+    if as_csv and kinds:
+        raise invalid_field("kinds", "a table has no place for them; ask for JSON, or for /v1/reports/kinds")
     async with reading(request, tenant, snapshot=True) as connection:
         calendar, made_at = await load_calendar(connection, tenant)
         span, compared = spans_of(calendar, since, until, period, compare=compare is not None)
         asked = Asked(dimensions, span, chosen, sort, top, after, compared, kinds)
-        return spend_report(await spend_of(connection, tenant, calendar, made_at, asked))
+        spend = await spend_of(connection, tenant, calendar, made_at, asked)
+    return csv_answer(spend_csv(spend), "spend", span) if as_csv else spend_report(spend)
 
 
 @router.get("/reports/models")

@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from token_ledger.reports.event_list import COLUMNS, FOLLOW_THE_INDEX, As, EventList
+from token_ledger.reports.formats.csv_lines import last_line, plain_name_sql
 
 _LINES_AT_A_TIME: Final = 5_000
 _BIND: Final = re.compile(r"(?<!:):([a-z_][a-z_0-9]*)")
@@ -22,8 +23,7 @@ _HEADER: Final = (",".join(column.name for column in COLUMNS) + "\n").encode()
 _WRITTEN: Final[Mapping[As, str]] = {
     As.ID: "{0}",
     As.WORD: "{0}",
-    # A spreadsheet takes what begins with a tab, a line break, +, -, = or @ for a formula.
-    As.NAME: "case when {0} ~ '^[-=+@\\t\\r\\n]' then '''' || {0} else {0} end",
+    As.NAME: plain_name_sql("{0}"),
     As.COUNT: "{0}",
     As.MONEY: "{0} * 0.000000001",  # a quotient might be rounded
     As.FLAG: "({0})::text",
@@ -49,7 +49,7 @@ async def event_csv(reading: Reading, listed: EventList) -> AsyncIterator[bytes]
         hashed.update(lines.text)
         count += lines.count
         yield lines.text
-    yield f"# end of {count} events; sha256 of all lines above: {hashed.hexdigest()}\n".encode()
+    yield last_line(f"{count} events", hashed)
 
 
 async def _pages(reading: Reading, listed: EventList) -> AsyncIterator[_Lines]:
