@@ -1,8 +1,8 @@
 """Replays thousands of real agent calls through a Token Ledger of its own, and checks every cent of what it books.
 
 It starts the service with an empty database, sets budgets and triggers, reserves and settles every call of the sample
-over HTTP with the real token counts, prints the reports, compares the cost with an independent sum and runs
-`token-ledger verify`. Exit status: 0 if both agree, 1 if not, 130 after Ctrl-C.
+over HTTP with the real token counts, prints the reports, writes the cost report as a page, compares the cost with an
+independent sum and runs `token-ledger verify`. Exit status: 0 if both agree, 1 if not, 130 after Ctrl-C.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from traffic import Session, read_sessions
 from token_ledger_sdk import AsyncTokenLedger
 
 CONCURRENCY = 24
+PAGE = Path(__file__).parents[2] / "build" / "cost-report.html"
 PLAIN_WIDTH = 120
 
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH, color_system=None)
     try:
         sessions = read_sessions(options.sample, options.calls)
-        return _demonstrate(console, sessions, keep=options.keep, concurrency=options.concurrency)
+        return _demonstrate(console, sessions, options)
     except KeyboardInterrupt:
         console.print("stopped; nothing is left behind")
         return 130
@@ -49,15 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _demonstrate(console: Console, sessions: list[Session], *, keep: bool, concurrency: int) -> int:
+def _demonstrate(console: Console, sessions: list[Session], options: argparse.Namespace) -> int:
     console.print("starting a service with its own database …")
     own = service.start()
     kept = False
     try:
-        equal = asyncio.run(_replay_and_report(console, own, sessions, concurrency))
+        equal = asyncio.run(_replay_and_report(console, own, sessions, options))
         clean, text = service.verify(own)
         console.print(f"\n$ token-ledger verify\n{text}", markup=False, soft_wrap=True)
-        if keep:
+        if options.keep:
             _print_kept(console, own)
             kept = True
         return 0 if equal and clean else 1
@@ -67,14 +68,14 @@ def _demonstrate(console: Console, sessions: list[Session], *, keep: bool, concu
 
 
 async def _replay_and_report(
-    console: Console, own: service.OwnService, sessions: list[Session], concurrency: int
+    console: Console, own: service.OwnService, sessions: list[Session], options: argparse.Namespace
 ) -> bool:
     key = own.admin_key
     # The SDK has only what agents need; admin requests are plain HTTP.
     async with httpx2.AsyncClient(base_url=own.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as admin:
         await set_up(admin, sessions, datetime.now(UTC))
-        done = await _replay(console, own.url, key, sessions, concurrency)
-        return await print_reports(console, admin, done)
+        done = await _replay(console, own.url, key, sessions, options.concurrency)
+        return await print_reports(console, admin, done, options.page.absolute())
 
 
 async def _replay(console: Console, url: str, key: str, sessions: list[Session], concurrency: int) -> Replay:
@@ -117,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calls", type=_positive, metavar="N", help="replay only the first N calls")
     parser.add_argument("--concurrency", type=_positive, default=CONCURRENCY, metavar="N", help="sessions at a time")
     parser.add_argument("--keep", action="store_true", help="leave the service running and print how to reach it")
+    parser.add_argument("--page", type=Path, default=PAGE, metavar="FILE", help="where the cost report is written")
     parser.add_argument("--stop", type=Path, metavar="DIRECTORY", help="only stop what --keep left running")
     parser.add_argument("--sample", type=Path, default=traffic.SAMPLE, metavar="FILE", help="replay another sample")
     return parser

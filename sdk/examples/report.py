@@ -1,9 +1,11 @@
 """Prints the results of a replay: the service's reports, and its costs compared with independent ones."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,13 +17,26 @@ from rich.table import Table
 SHOWN_DENIALS = 12
 
 
-async def print_reports(console: Console, admin: httpx2.AsyncClient, done: Replay) -> bool:
-    """Print every table; return whether the service's totals equal the independent ones."""
+async def print_reports(console: Console, admin: httpx2.AsyncClient, done: Replay, page: Path) -> bool:
+    """Print every table, and write the page; return whether the service's totals equal the independent ones."""
     totals = [await _print_spend(console, admin, group) for group in ("user", "agent_type", "model")]
     await _print_denials(console, admin)
     await _print_triggers(console, admin)
+    await _write_page(console, admin, page)
     _print_replay(console, done)
     return costs_are_equal(console, totals, done.booked)
+
+
+async def _write_page(console: Console, admin: httpx2.AsyncClient, file: Path) -> None:
+    """Write the cost report as a page, and say where it is."""
+    answer = await admin.get("/v1/reports/cost", params={"by": "user", "format": "html"})
+    await asyncio.to_thread(_write, file, answer.raise_for_status().text)
+    console.print(f"the cost report as a page: {file.as_uri()}", soft_wrap=True, highlight=False)
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
 
 
 async def _print_spend(console: Console, admin: httpx2.AsyncClient, group: str) -> dict[str, Any]:

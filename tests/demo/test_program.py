@@ -9,12 +9,16 @@ from tests.demo.programs import SECONDS, found, left_behind, run_demo, start_dem
 
 
 def test_it_replays_denies_reports_and_proves(tmp_path: Path) -> None:
-    done = run_demo(tmp_path, "--calls", "300")
+    page = tmp_path / "made" / "report.html"
+    done = run_demo(tmp_path, "--calls", "300", "--page", str(page))
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(found(r"300 calls: \d+ settled, (\d+) denied", done.stdout)) > 0
     assert int(found(r"│ hard +│ +(\d+) │", done.stdout)) > 0
     assert "verify: clean" in done.stdout
     assert int(found(r"equal\s+\((\d+)\s+of\s+\d+\s+calls\s+differ\)", done.stdout)) == 0
+    assert f"the cost report as a page: {page.as_uri()}" in done.stdout
+    total = found(r"the reports say ([\d.]+)", done.stdout)
+    assert f"exactly {total} dollars" in page.read_text(encoding="utf-8")
     for title in ("Spend by user", "Spend by agent type", "Spend by model", "Denials by account", "Triggers"):
         assert title in done.stdout
     for trigger in ("high_cost", "high_token_usage"):
@@ -41,7 +45,7 @@ def test_control_c_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_what_it_keeps_runs_until_it_is_stopped(tmp_path: Path) -> None:
-    done = run_demo(tmp_path, "--calls", "20", "--keep")
+    done = run_demo(tmp_path, "--calls", "20", "--keep", "--page", str(tmp_path / "report.html"))
     try:
         assert done.returncode == 0, done.stdout + done.stderr
         url, key = found(r"still running: (\S+)", done.stdout), found(r"admin key: +(\S+)", done.stdout)

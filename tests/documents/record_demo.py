@@ -1,8 +1,9 @@
-"""Records `make demo` as docs/images/demo.svg: what it really prints, shortened.
+"""Records `make demo` as docs/images/demo.svg: what it really prints, shortened; and the page that it writes.
 
 Progress and timing are left out, because they depend on the machine, and two of the three tables of spend.
 
-Run `python -m tests.documents.record_demo` after the demo's output has changed; it takes as long as the demo.
+Run `python -m tests.documents.record_demo` after the demo's output has changed; it takes as long as the demo, and needs
+Chromium.
 """
 
 import io
@@ -19,14 +20,15 @@ from rich.text import Text
 
 REPOSITORY = Path(__file__).parents[2]
 PICTURE = REPOSITORY / "docs" / "images" / "demo.svg"
+PHOTOGRAPH = PICTURE.with_name("cost-report.png")
 COLUMNS = 100
-LEFT_OUT = ("Spend by agent type", "Spend by model", "measured")
+LEFT_OUT = ("Spend by agent type", "Spend by model", "measured", "the cost report")
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 """The form of the picture without the fonts that it would fetch from the internet."""
 
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _MOVE = re.compile(r"\x1b\[[?0-9;]*[A-Za-ln-z]")
-_BLOCK = re.compile(r"Spend|Denials|Triggers|[\d,]+ calls:|measured|cost:")
+_BLOCK = re.compile(r"Spend|Denials|Triggers|[\d,]+ calls:|measured|cost:|the cost report")
 
 
 def main() -> int:
@@ -39,7 +41,18 @@ def main() -> int:
     console.print("$ make demo", style="bold")
     console.print(Text.from_ansi(shortened(printed)))
     console.save_svg(str(PICTURE), title="make demo, shortened", code_format=FORMAT, unique_id="demo")
+    photograph(REPOSITORY / "build" / "cost-report.html")
     return 0
+
+
+def photograph(page: Path) -> None:
+    """Save how a page begins in Chromium."""
+    subprocess.run(
+        (
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1000,900",
+            f"--screenshot={PHOTOGRAPH}", page.as_uri(),
+        ), check=True, capture_output=True,
+    )  # fmt: skip
 
 
 def run_in_terminal(*command: str) -> tuple[int, str]:
