@@ -14,11 +14,14 @@ from token_ledger.reports.calls import Key, Selection
 from token_ledger.reports.kept_calls import booked_until, check_events_kept
 from token_ledger.storage.reads.query import fetch_rows
 
-_TAKEN_BACK: Final = (
-    # A correction has the instant of what it takes back, so it is in the span, too.
-    "(select corrects as taken_back from usage_events where tenant_id = :tenant and corrects is not null"
-    " and posted_at >= :since and posted_at < :until) as taken"
+IS_TAKEN_BACK: Final = (
+    "(event_id in (select corrects from usage_events where tenant_id = :tenant and corrects is not null"
+    " and posted_at >= :since and posted_at < :until))"
 )
+"""Whether an event was taken back: a correction has its instant, so it is in the span, too.
+
+Not a join: the planner expects few rows of a tenant, and would look each event up in every month.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +69,18 @@ async def measured_page(
 ) -> MeasuredPage:  # fmt: skip
     """Return the rows of a selection after so many, in an order, and then in that of their keys.
 
-    `columns` are what is read of each event, as SQL by name, where `taken_back` is null of what nobody took back;
-    `figures` are what a row says, as aggregates of these; the `order` names figures. Raises ProblemError if events of
-    the span may no longer be kept.
+    `columns` are what is read of each event, as SQL by name, and `figures` what a row says, as aggregates of these; the
+    `order` names figures. Raises ProblemError if events of the span may no longer be kept.
     """
     await check_events_kept(connection, selection)
     keys = ", ".join(selection.keys)
     places = ", ".join([*order, *(f"nullif({key}, '') nulls last" for key in selection.keys)])
     read = {**dict(zip(selection.keys, selection.texts(), strict=True)), **columns}
     where = selection.where("posted_at >= :since and posted_at < :until")
+    # Without `offset 0` what is measured would be read from the details only after these were sorted.
     statement = (
-        f"with found as (select {_listed(read)} from usage_events left join {_TAKEN_BACK} on taken_back = event_id"
-        f" {where}), grouped as (select grouping({keys}) > 0 as is_total, {keys}, {_listed(figures)} from found"
+        f"with found as (select {_listed(read)} from usage_events {where} offset 0),"
+        f" grouped as (select grouping({keys}) > 0 as is_total, {keys}, {_listed(figures)} from found"
         f" group by grouping sets (({keys}), ())),"
         f" placed as (select row_number() over (partition by is_total order by {places}) as place, * from grouped)"
         " select * from placed where is_total or (place > :skipped and place <= :shown) order by is_total desc, place"

@@ -12,6 +12,7 @@ from token_ledger.core.model.window import Calendar
 from token_ledger.reports.calls import Filters, Key, select_calls
 from token_ledger.reports.dimensions import dimension_named
 from token_ledger.reports.measured import (
+    IS_TAKEN_BACK,
     MeasuredPage,
     Times,
     detail,
@@ -25,19 +26,20 @@ from token_ledger.reports.sums import EVENT_FIGURES
 Sort = Literal["cost", "calls", "failed", "latency", "first_token", "key"]
 
 # What a cache or a tool took says nothing of a model: these count no call. Nor does what only repeats a call.
-_IS_MEASURED: Final = "calls > 0 and taken_back is null"
-_WRITING: Final = "first_token_ms < latency_ms"
+_IS_MEASURED: Final = f"calls > 0 and not {IS_TAKEN_BACK}"
+_WRITING: Final = "is_measured and first_token_ms < latency_ms"
 _COLUMNS: Final[Mapping[str, str]] = {
     **dict(zip(Figures._fields, EVENT_FIGURES, strict=True)),
     "failed": "failed",
-    "latency_ms": f"case when {_IS_MEASURED} then {detail('latency_ms')} end",
-    "first_token_ms": f"case when {_IS_MEASURED} then {detail('first_token_ms')} end",
+    "is_measured": _IS_MEASURED,
+    "latency_ms": detail("latency_ms"),
+    "first_token_ms": detail("first_token_ms"),
 }
 _FIGURES: Final[Mapping[str, str]] = {
     **{name: f"coalesce(sum({name}), 0)::bigint" for name in Figures._fields},
     "failed_calls": "coalesce(sum(calls) filter (where failed), 0)::bigint",
-    **times_sql("latency", "latency_ms"),
-    **times_sql("first_token", "first_token_ms"),
+    **times_sql("latency", "case when is_measured then latency_ms end"),
+    **times_sql("first_token", "case when is_measured then first_token_ms end"),
     "written_tokens": f"coalesce(sum(output_tokens) filter (where {_WRITING}), 0)::bigint",
     "writing_ms": f"coalesce(sum(latency_ms - first_token_ms) filter (where {_WRITING}), 0)::bigint",
 }

@@ -11,7 +11,7 @@ from token_ledger.core.model.tenant import TenantId
 from token_ledger.core.model.window import Calendar
 from token_ledger.reports.calls import Filters, select_calls
 from token_ledger.reports.dimensions import dimension_named
-from token_ledger.reports.measured import MeasuredPage, Times, detail, measured_page, times_of, times_sql
+from token_ledger.reports.measured import IS_TAKEN_BACK, MeasuredPage, Times, detail, measured_page, times_of, times_sql
 from token_ledger.reports.span import Span
 
 Sort = Literal["time", "cost", "calls", "failed", "key"]
@@ -20,7 +20,7 @@ _CACHED: Final = "coalesce((details ->> 'from_cache')::boolean, false)"
 _COLUMNS: Final[Mapping[str, str]] = {
     "cost_nanos": "cost_nanos",
     # What is no call of a model counts no call, so what is derived of it is not told by its count.
-    "stands": "corrects is null and recosts is null and taken_back is null",
+    "stands": f"corrects is null and recosts is null and not {IS_TAKEN_BACK}",
     "failed": "failed",
     "cached": _CACHED,
     "time_ms": f"case when not {_CACHED} then {detail('latency_ms')} end",
