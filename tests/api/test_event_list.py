@@ -4,12 +4,15 @@ import csv
 import hashlib
 import io
 import json
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from tests.api.verbs import event, reservation
 from tests.api.world import World, check_problem, fresh
@@ -127,6 +130,46 @@ async def test_csv_has_what_the_pages_have_and_says_where_it_ends(
                     assert text == f"'{value}"
                 else:
                     assert text == ("" if value is None else as_text(value)), column.name
+
+
+async def test_parquet_has_what_the_pages_have_with_types(own_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = own_world
+    monkeypatch.setattr(event_csv, "_LINES_AT_A_TIME", 4)
+    for name in FORMULAS:
+        await booked(world, 3, cost_center=name, tags={"team": name})
+    shown = await listed(world)
+    for asked in ({"format": "parquet"}, {}):
+        headers = {**world.headers(), **({} if asked else {"Accept": "application/vnd.apache.parquet"})}
+        answer = await world.client.get("/v1/events", headers=headers, params={**SPAN, **asked})
+        read = parquet.read_table(io.BytesIO(answer.content))
+        assert answer.headers["content-disposition"].endswith('.parquet"')
+        assert read.schema.field("cost").type == pyarrow.decimal128(19, 9)
+        rows = read.to_pylist()
+        assert len(rows) == len(shown) == 24
+        for row, each in zip(rows, shown, strict=True):
+            for column in COLUMNS:
+                value, found = each.get(column.name), row[column.name]
+                match column.kind:
+                    case "id" if value is not None:
+                        assert found == int(value)
+                    case "money" if value is not None:
+                        assert found == Decimal(value)
+                    case "instant":
+                        assert found == datetime.fromisoformat(value or "")
+                    case "object":
+                        assert (json.loads(found) if found else None) == value
+                    case _:
+                        assert found == value, column.name
+    nothing = await world.get("/v1/events", format="parquet", period="2020-02")
+    assert parquet.read_table(io.BytesIO(nothing.content)).num_rows == 0
+    with pytest.raises(pyarrow.ArrowInvalid):
+        parquet.read_table(io.BytesIO(answer.content[:-9]))
+
+
+async def test_a_server_without_pyarrow_says_what_to_install(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    problem = check_problem(await world.get("/v1/events", format="parquet"), 422, "invalid_request", "format")
+    assert "token-ledger[parquet]" in problem["detail"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from token_ledger.reports.formats.csv_lines import last_line, plain_name_sql
 _LINES_AT_A_TIME: Final = 5_000
 _BIND: Final = re.compile(r"(?<!:):([a-z_][a-z_0-9]*)")
 _HEADER: Final = (",".join(column.name for column in COLUMNS) + "\n").encode()
-_WRITTEN: Final[Mapping[As, str]] = {
+WRITTEN: Final[Mapping[As, str]] = {
     As.ID: "{0}",
     As.WORD: "{0}",
     As.NAME: plain_name_sql("{0}"),
@@ -36,7 +36,9 @@ Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
+class Lines:
+    """Some lines of CSV, and how many events they are of."""
+
     text: bytes
     count: int
 
@@ -45,17 +47,18 @@ async def event_csv(reading: Reading, listed: EventList) -> AsyncIterator[bytes]
     """Yield the events from a list's place on as CSV."""
     hashed, count = sha256(_HEADER), 0
     yield _HEADER
-    async for lines in _pages(reading, listed):
+    async for lines in pages(reading, listed, WRITTEN):
         hashed.update(lines.text)
         count += lines.count
         yield lines.text
     yield last_line(f"{count} events", hashed)
 
 
-async def _pages(reading: Reading, listed: EventList) -> AsyncIterator[_Lines]:
+async def pages(reading: Reading, listed: EventList, written: Mapping[As, str]) -> AsyncIterator[Lines]:
+    """Yield the lines of the events from a list's place on; `written` is how values of each kind are written."""
     while True:
         async with reading() as connection:
-            lines = await _copy(connection, listed.query(_WRITTEN), listed.values(_LINES_AT_A_TIME))
+            lines = await _copy(connection, listed.query(written), listed.values(_LINES_AT_A_TIME))
         if lines.count:
             yield lines
         if lines.count < _LINES_AT_A_TIME:
@@ -65,7 +68,7 @@ async def _pages(reading: Reading, listed: EventList) -> AsyncIterator[_Lines]:
         listed = replace(listed, place=replace(listed.place, posted_at=at, event_id=int(event_id)))
 
 
-async def _copy(connection: AsyncConnection, query: str, values: Mapping[str, Any]) -> _Lines:
+async def _copy(connection: AsyncConnection, query: str, values: Mapping[str, Any]) -> Lines:
     """Return what a query finds as lines of CSV."""
     names = [*dict.fromkeys(_BIND.findall(query))]
     numbered = _BIND.sub(lambda found: f"${names.index(found[1]) + 1}", query)
@@ -77,7 +80,7 @@ async def _copy(connection: AsyncConnection, query: str, values: Mapping[str, An
     await connection.exec_driver_sql(FOLLOW_THE_INDEX)
     driver: Any = (await connection.get_raw_connection()).driver_connection
     done = await driver.copy_from_query(numbered, *(values[name] for name in names), output=keep, format="csv")
-    return _Lines(bytes(text), int(done.removeprefix("COPY ")))
+    return Lines(bytes(text), int(done.removeprefix("COPY ")))
 
 
 def _last_line(text: bytes) -> bytes:
