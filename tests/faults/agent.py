@@ -15,6 +15,8 @@ from openai import OpenAI
 from token_ledger_sdk import BudgetExceeded, LedgerError, TokenLedger
 
 AGENTS = 4
+LEASED = 1
+"""The agent of each process that draws from leases of a stated size, from its first call on."""
 LEASE_CALLS = 1_000
 CALL_SECONDS = 0.01
 """A provider takes time. Without it, agents would use up a lease before the next one is granted on a busy machine, and

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from token_ledger_sdk import TokenLedger
 from token_ledger_sdk.spool.survey import survey
 
-from tests.faults.agent import AGENTS, DENIED, POOR
+from tests.faults.agent import AGENTS, DENIED, LEASED, POOR
 from tests.faults.conftest import MakeCaller, StartService
 from tests.faults.journal import Journal
 from tests.faults.processes import PATIENCE_SECONDS, PEPPER, ServiceProcess, wait_until
@@ -38,15 +38,15 @@ class Agents:
             **os.environ, "TOKEN_LEDGER_URL": url, "TOKEN_LEDGER_KEY": key, "TOKEN_LEDGER_SPOOL": str(self.spool)
         }  # fmt: skip
         self.started = 0
-        self.alive: list[subprocess.Popen[bytes]] = []
+        self.alive: dict[subprocess.Popen[bytes], int] = {}
 
     def start(self) -> None:
         command = [sys.executable, "-m", "tests.faults.agent", str(self.started), str(self._journal)]
-        self.alive.append(subprocess.Popen(command, env=self._environment, stdin=subprocess.PIPE))
+        self.alive[subprocess.Popen(command, env=self._environment, stdin=subprocess.PIPE)] = self.started
         self.started += 1
 
     def kill(self, victim: subprocess.Popen[bytes]) -> None:
-        self.alive.remove(victim)
+        del self.alive[victim]
         victim.kill()
         victim.wait(PATIENCE_SECONDS)
         assert victim.stdin is not None
@@ -69,6 +69,15 @@ class Agents:
             return self.answered().total() >= before + lines
 
         await wait_until(have, PATIENCE_SECONDS, "the agents go on")
+
+    async def have_leases(self) -> None:
+        """Wait until all processes have made calls from leases: one that has just begun can't go on by itself."""
+
+        async def have() -> bool:
+            made = Counter(name.rpartition("-")[0] for name in self.answered().elements())
+            return all(made[f"{number}-{LEASED}"] > 1 for number in self.alive.values())
+
+        await wait_until(have, PATIENCE_SECONDS, "all have leases")
 
     async def are_denied(self) -> None:
         """Wait until a call was denied."""
@@ -111,19 +120,21 @@ async def test_killed_agents_and_services_lose_no_call_and_book_none_twice(
     for _ in range(ROUNDS):
         await agents.go_on(chance.randrange(1, 60))
         await books_more(journal, chance.randrange(1, 60))
+        await agents.have_leases()
         service.kill()
         await agents.go_on(1)  # from a lease, while the service is away
-        for victim in chance.sample(agents.alive, 2):
+        for victim in chance.sample([*agents.alive], 2):
             agents.kill(victim)
         service.start()
         await service.ready()
         for _ in range(2):
             agents.start()
         await agents.go_on(chance.randrange(1, 60))
-        agents.kill(chance.choice(agents.alive))
+        agents.kill(chance.choice([*agents.alive]))
         agents.start()
     await books_more(journal, 20)
     await agents.are_denied()
+    await agents.have_leases()
     service.kill()
     await agents.go_on(1)
     agents.kill_all()  # so what they were answered now is not booked yet

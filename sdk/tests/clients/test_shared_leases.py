@@ -118,6 +118,22 @@ def test_what_no_call_asks_of_is_given_back_soon(run: Run, ledger_service: FakeS
     assert sizes(ledger_service)[-1] is None, "the next call is a lone one again"
 
 
+def test_a_lease_is_not_given_back_while_a_call_waits_for_it(ledger_service: FakeService, beats: Beats) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith("/extend"):
+            beats.pass_seconds(2)  # the answer takes so long that no call has come for a flush interval
+        return ledger_service.answer(request)
+
+    with TokenLedger(URL, KEY, transport=httpx2.MockTransport(answer), max_retries=0) as ledger:
+        ledger._wrapper.pool._clock = beats
+        with ledger.run(user="ada") as run:
+            make(run, lease_calls=50)
+            ledger.flush()
+            beats.now += 1.1  # so the next call asks whether the service is there
+            make(run, lease_calls=50)
+            assert [lease.state for lease in leases(ledger_service)] == ["held"]
+
+
 def test_a_lease_is_kept_while_calls_come(run: Run, ledger_service: FakeService, beats: Beats) -> None:
     for _ in range(4):
         make(run)

@@ -74,8 +74,8 @@ def test_an_outdated_lease_admits_calls_only_if_its_age_does_not_matter(until: f
     assert (book.admit(SIZE, until, at_any_age=True) is not None) is at_any_age
 
 
-@pytest.mark.parametrize(("of_lease", "may_be"), [(("1", "2"), True), (("1",), False), ((), True)])
-def test_a_lease_of_unknown_accounts_may_be_on_any(of_lease: tuple[str, ...], may_be: bool) -> None:
+@pytest.mark.parametrize(("of_lease", "may_be"), [(("1", "2"), True), (("1",), False), ((), False), (None, True)])
+def test_a_lease_of_unknown_accounts_may_be_on_any(of_lease: tuple[str, ...] | None, may_be: bool) -> None:
     assert replace(LEASE, account_ids=of_lease).may_be_on({"2", "3"}) is may_be
 
 

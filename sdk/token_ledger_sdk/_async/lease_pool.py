@@ -190,7 +190,8 @@ class AsyncLeasePool:
         is_end, is_away = now < self._due - 0.01, self._sender.outbox.is_away
         for name, kind in [*self._leased.items()]:
             self._leased.pop(name, None)  # first: a call that comes now puts it back
-            if is_end or (kind.demand.is_idle(now) and not is_away):
+            is_idle = kind.demand.is_idle(now) and not kind.leases.is_waited_for
+            if is_end or (is_idle and not is_away):
                 await kind.leases.give_back()
             else:
                 self._leased[name] = kind

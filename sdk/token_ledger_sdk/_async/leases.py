@@ -74,6 +74,11 @@ class AsyncLeases(AsyncBlock):
         """How many calls have ended and are not booked yet."""
         return self._flusher.waiting
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a call waits for what the service says of the lease, or for another one."""
+        return self._renewing.locked()
+
     async def reserve(
         self,
         *,

@@ -75,6 +75,11 @@ class Leases(Block):
         """How many calls have ended and are not booked yet."""
         return self._flusher.waiting
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a call waits for what the service says of the lease, or for another one."""
+        return self._renewing.locked()
+
     def reserve(
         self,
         *,

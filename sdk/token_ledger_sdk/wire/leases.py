@@ -56,17 +56,17 @@ class LeasePrice:
 class Lease(Grant):
     """A lease as the service granted it: `held` is for `calls` calls of the size that was asked for.
 
-    `account_ids` are the accounts that it holds room on; services before they were told send none.
+    `account_ids` are the accounts that it holds room on, None if the service is one that does not tell.
     """
 
     lease_id: str
     calls: int
     price: LeasePrice | None
-    account_ids: tuple[str, ...] = ()
+    account_ids: tuple[str, ...] | None = None
 
     def may_be_on(self, account_ids: Collection[str]) -> bool:
         """Whether it holds room on one of these accounts, as far as is known."""
-        return not self.account_ids or not set(self.account_ids).isdisjoint(account_ids)
+        return self.account_ids is None or not set(self.account_ids).isdisjoint(account_ids)
 
 
 @dataclass(frozen=True, slots=True)
