@@ -90,7 +90,7 @@ async def test_what_a_parameter_can_not_say_is_refused(query: str, field: str, t
     assert told in check_problem(answer, 422, "invalid_request", field)["detail"]
 
 
-NO_FILTERS = {"from", "to", "period", "group_by", "compare", "sort", "top", "after", "kinds"}
+NO_FILTERS = {"from", "to", "period", "group_by", "compare", "sort", "top", "after", "kinds", "format"}
 
 
 async def test_each_filter_chooses_the_calls_that_have_its_value(own_world: World) -> None:

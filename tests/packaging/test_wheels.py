@@ -37,7 +37,7 @@ def test_no_test_and_no_stray_file_is_inside(which: str, wheels: Wheels) -> None
         parts = Path(name).parts
         ours = [part for part in parts if part != "testing"]  # what the SDK has for tests of its users
         assert not any(part.startswith("test") or part in ("conftest.py", "__pycache__") for part in ours), name
-        assert Path(name).suffix in {".py", ".sql", ".typed", ".mako"}, name
+        assert Path(name).suffix in {".py", ".sql", ".typed", ".mako", ".jinja"}, name
 
 
 @pytest.mark.parametrize("which", ["service", "sdk"])
