@@ -61,7 +61,7 @@ class MixedRoads(OneStatement):
         if self._chance.random() < 0.2:
             return None
         decided = await super().decide(commands, predecessor)
-        if decided is not None and self._chance.random() < 0.1:
+        if decided is not None and self._chance.random() < 0.2:
             lock = replace(decided.lock, batch_stamp=decided.lock.batch_stamp ^ 1)
             return replace(decided, lock=lock)
         return decided
@@ -254,4 +254,4 @@ def test_database_keeps_what_the_core_decided(database_url: str, monkeypatch: py
     }
     # That the database refuses one, for a repeated key, is too rare to be reached in every run.
     assert server.became.keys() >= {"booked", "stale", "unusual"}, "what became of what was decided at once"
-    assert server.became["booked"] > 30, server.became
+    assert server.became["booked"] > 5, server.became
