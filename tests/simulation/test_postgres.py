@@ -58,7 +58,7 @@ class MixedRoads(OneStatement):
     async def decide(self, commands: Commands, predecessor: Predecessor | None) -> AtOnce | None:
         if self._chance.random() < 0.1:
             self._remembered.kept = KeptState(most=self._chance.choice((3, 20, 1_000)))
-        if self._chance.random() < 0.2:
+        if self._chance.random() < 0.1:
             return None
         decided = await super().decide(commands, predecessor)
         if decided is not None and self._chance.random() < 0.2:
@@ -229,7 +229,7 @@ def test_database_keeps_what_the_core_decided(database_url: str, monkeypatch: py
     try:
         run_simulation(
             # Shrinking on a database takes minutes; the seed replays the example as it was found.
-            PostgresRules, number, max_examples=120, stateful_step_count=20, phases=(Phase.generate,),
+            PostgresRules, number, max_examples=200, stateful_step_count=20, phases=(Phase.generate,),
         )  # fmt: skip
     finally:
         server.close()
@@ -252,6 +252,5 @@ def test_database_keeps_what_the_core_decided(database_url: str, monkeypatch: py
         "preflight",
         "assumed",
     }
-    # That the database refuses one, for a repeated key, is too rare to be reached in every run.
-    assert server.became.keys() >= {"booked", "stale", "unusual"}, "what became of what was decided at once"
-    assert server.became["booked"] > 5, server.became
+    assert server.became.keys() >= {"booked", "stale", "refused", "unusual"}, "what became of what was decided at once"
+    assert server.became["booked"] > 30, server.became
