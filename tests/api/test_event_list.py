@@ -26,12 +26,12 @@ SPAN: dict[str, Any] = {"from": (NOW - timedelta(days=3)).isoformat(), "to": (NO
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "'quoted", "plain", 'a "b", c;d', "名前")
 
 
-async def booked(world: World, number: int = 25, **fields: Any) -> None:
+async def booked(world: World, number: int = 25, path: str = "/v1/events", **fields: Any) -> None:
     events = [
         event(user=f"user {each % 3}", occurred_at=(NOW - timedelta(minutes=each // 2)).isoformat(), **fields)
         for each in range(number)
     ]  # fmt: skip
-    answer = await world.made("/v1/events", {"events": events})
+    answer = await world.made(path, {"events": events})
     assert {each["status"] for each in answer["results"]} == {"booked"}, answer
 
 
@@ -112,13 +112,15 @@ async def test_csv_has_what_the_pages_have_and_says_where_it_ends(
     hold = (await world.made("/v1/reservations", reservation(user="bob")))["reservation_id"]
     usage = {"input_tokens": 900, "output_tokens": 77}
     await world.made(f"/v1/reservations/{hold}/settle", {"idempotency_key": fresh(), "usage": usage})
+    measured = {"error_kind": "timeout", "finish_reason": "length", "latency_ms": 5, "retries": 2}
+    await booked(world, 1, measured=measured, path="/v1/usage")
     shown = await listed(world)
     for asked in ({"format": "csv"}, {}):
         headers = {**world.headers(), **({} if asked else {"Accept": "text/csv"})}
         answer = await world.client.get("/v1/events", headers=headers, params={**SPAN, **asked})
         assert answer.headers["content-type"].startswith("text/csv")
         rows, _ = table(answer.text)
-        assert len(rows) == len(shown) == 25
+        assert len(rows) == len(shown) == 26
         for row, each in zip(rows, shown, strict=True):
             for column in COLUMNS:
                 value, text = each.get(column.name), row[column.name]

@@ -82,10 +82,11 @@ async def cost_report(
     """
     asked = Asked((), wanted.span, wanted.filters, most=0, compared=wanted.before)
     spend = await spend_of(connection, tenant, calendar, made_at, asked)
+    kept = await kept_from(connection, tenant)
     groups = dict.fromkeys([*wanted.by, *map(dimension_named, _ALWAYS)])
-    tables = [await _table(connection, tenant, calendar, wanted, group) for group in groups]
+    tables = [await _table(connection, tenant, calendar, wanted, kept, group) for group in groups]
     is_short = wanted.span[1] - wanted.span[0] <= _MOST_DAYS
-    trend = await _table(connection, tenant, calendar, wanted, dimension_named("day" if is_short else "month"))
+    trend = await _table(connection, tenant, calendar, wanted, kept, dimension_named("day" if is_short else "month"))
     if is_short:
         trend = replace(trend, rows=_every_day(trend.rows, calendar, wanted.span, spend.booked_until))
     selection = await select_calls(connection, tenant, calendar, wanted.span, (), wanted.filters)
@@ -112,9 +113,9 @@ def _every_day(
 
 
 async def _table(
-    connection: AsyncConnection, tenant: TenantId, calendar: Calendar, wanted: Wanted, dimension: Dimension
-) -> Table:
-    kept = await kept_from(connection, tenant)
+    connection: AsyncConnection, tenant: TenantId, calendar: Calendar, wanted: Wanted, kept: datetime | None,
+    dimension: Dimension,
+) -> Table:  # fmt: skip
     selection = await select_calls(connection, tenant, calendar, wanted.span, (dimension,), wanted.filters)
     await check_kept(connection, selection, kept)
     most = _MOST_TIMES if dimension.is_time else MOST_ROWS

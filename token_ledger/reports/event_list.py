@@ -20,6 +20,7 @@ from token_ledger.core.model.window import Calendar
 from token_ledger.reports.calls import Filters, Selection, select_calls
 from token_ledger.reports.dimensions import dimension_named
 from token_ledger.reports.kept_calls import check_events_kept
+from token_ledger.reports.measured import detail
 from token_ledger.reports.span import Span
 from token_ledger.storage.reads.query import fetch_rows
 from token_ledger.wire.problems import invalid_field
@@ -55,10 +56,6 @@ class Column:
     name: str
     sql: str
     kind: As
-
-
-def _details(name: str) -> str:
-    return f"(details ->> '{name}')"
 
 
 DAY: Final = Column("day", "", As.WORD)
@@ -97,11 +94,11 @@ COLUMNS: Final = (
     Column("estimated", "estimated", As.FLAG),
     Column("unpriced", "unpriced", As.FLAG),
     Column("late", "late", As.FLAG),
-    Column("latency_ms", f"{_details('latency_ms')}::bigint", As.COUNT),
-    Column("first_token_ms", f"{_details('first_token_ms')}::bigint", As.COUNT),
-    Column("retries", f"{_details('retries')}::bigint", As.COUNT),
-    Column("error_kind", _details("error_kind"), As.NAME),
-    Column("finish_reason", _details("finish_reason"), As.NAME),
+    Column("latency_ms", detail("latency_ms"), As.COUNT),
+    Column("first_token_ms", detail("first_token_ms"), As.COUNT),
+    Column("retries", detail("retries"), As.COUNT),
+    Column("error_kind", "(details ->> 'error_kind')", As.NAME),
+    Column("finish_reason", "(details ->> 'finish_reason')", As.NAME),
     Column("saved", "(details -> 'saved' ->> 'nanos')::bigint", As.MONEY),
     Column("reservation_id", "reservation_id", As.ID),
     Column("response_id", "nullif(response_id, '')", As.NAME),
