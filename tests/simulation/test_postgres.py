@@ -24,7 +24,7 @@ from tests.simulation.postgres_rows import kept_rows, stored_rows
 from tests.simulation.price_list import STAND_IN, insert_prices
 from tests.simulation.rules import LedgerRules, recent, run_simulation, seen
 from token_ledger.core.batch.administration import SetPrice
-from token_ledger.core.batch.commands import Command, Extend, Reserve
+from token_ledger.core.batch.commands import Command, Extend, Record, Reserve
 from token_ledger.core.batch.outcomes import Changed, Outcome
 from token_ledger.core.model.price import PriceBook
 from token_ledger.ledger import group_commit, one_statement
@@ -166,6 +166,15 @@ class PostgresRules(LedgerRules):
         assert self.server.run(self.server.owner.execute(update, self.tenant, number, due)) == "UPDATE 1"
         self.server.restart()  # the end of a hold never changes, so a process may remember it
         self.memory.rows.reservations[number].expires_at = self.model.holds[number]["expires_at"] = due
+
+    @precondition(lambda self: any(type(command) in (Reserve, Record) for command in self.sent))
+    @rule(data=st.data())
+    def repeat_alone(self, data: st.DataObject) -> None:
+        """Book a call, and send what has asked for it again, alone: the short way takes its key for a new one."""
+        self.ask(data.draw(self.call("reserve")))
+        self.commit(0)
+        self.pending.append([command for command in self.sent if type(command) in (Reserve, Record)][-1])
+        self.commit(0)
 
     def run_batch(
         self, batch: Sequence[Command], seconds: int
